@@ -1,0 +1,106 @@
+"""From a graph to its costs: one row a layer, each count from the op's own formulas."""
+
+from __future__ import annotations
+
+from costcalc.conventions import convention_named
+from costcalc.costs import DTYPE_BYTES, CostTable, Row
+from costcalc.dims import Shape, prod, same
+from costcalc.errors import CostcalcError, did_you_mean
+from costcalc.field import receptive_fields
+from costcalc.graph import Graph
+
+
+def analyze(graph: Graph, *, convention: str = "flops", dtype: str = "fp32") -> CostTable:
+    """The cost of every layer of `graph`, in running order, for its whole batch.
+
+    `flops` and the bytes of activations and parameters follow `convention`; parameters, MACs and activation elements
+    never do. `dtype` is what every tensor is stored in. Counts are of whatever carrier the graph's sizes are: ints,
+    arrays or expressions. Raises CostcalcError for an unknown convention or dtype.
+    """
+    rule = convention_named(convention)
+    if dtype not in DTYPE_BYTES:
+        raise CostcalcError(f"no dtype {dtype!r}{did_you_mean(dtype, DTYPE_BYTES)}: there are {', '.join(DTYPE_BYTES)}")
+    element = DTYPE_BYTES[dtype]
+    stored = element * rule.activation_copies
+    uncounted = rule.uncounted(graph)
+    fields = receptive_fields(graph)
+    planes = _planes(graph)
+    weighing = _weight_layers(graph)
+    rows = []
+    for node in graph.nodes:
+        op, name = node.op, node.name
+        inputs, output = graph.input_shapes(node), graph.shapes[name]
+        parameters: dict[str, Shape] = {} if node.shares else op.parameters(*inputs)
+        work = op.work(inputs, output) if op.counted else None
+        params = sum([prod(shape) for shape in parameters.values()]) if op.counted or node.shares else None
+        activations = prod(output) if op.makes_tensor() else 0
+        field = fields[name]
+        rows.append(
+            Row(
+                name,
+                op.name,
+                output,
+                params,
+                work,
+                None if work is None else rule.flops(op, inputs, output, work),
+                activations,
+                None if params is None else params * element * rule.param_copies,
+                0 if name in uncounted else activations * stored,
+                None if params is None else sum([prod(s) for s in parameters.values() if len(s) > 1]),
+                1 if name in weighing else 0,
+                None if field is None else tuple([axis.size for axis in field]),
+                None if field is None else tuple([axis.stride for axis in field]),
+                inputs,
+                parameters,
+                {} if node.shares else op.buffers(*inputs),
+                planes[name],
+            )
+        )
+    return CostTable(
+        graph.name,
+        tuple(rows),
+        inputs=dict(graph.inputs),
+        settings=graph.settings,
+        dtype=dtype,
+        convention=convention,
+        input_bytes=sum(prod(shape) for _, shape in graph.inputs) * element,
+        assumptions=tuple(map(str, graph.assumptions)),
+        unknown=tuple(row for row in rows if row.work is None),
+    )
+
+
+def _weight_layers(graph: Graph) -> set[str]:
+    """The weight layers on the longest path from the inputs to the main output, by their number.
+
+    The rule that names VGG-16 and ResNet-50: a projection lies on the shorter way round its block, and BatchNorm is no
+    weight layer. Of equally long paths, the first branch is taken.
+    """
+    longest: dict[str, int] = {name: 0 for name, _ in graph.inputs}
+    before: dict[str, str] = {}
+    weighing = set()
+    for node in graph.nodes:
+        before[node.name] = max(node.inputs, key=longest.__getitem__)
+        longest[node.name] = longest[before[node.name]] + node.op.weight_layer
+        if node.op.weight_layer:
+            weighing.add(node.name)
+    path = set()
+    name = graph.outputs[0]
+    while name in before:
+        path.add(name)
+        name = before[name]
+    return path & weighing
+
+
+def _planes(graph: Graph) -> dict[str, Shape | None]:
+    """The plane each layer works at; None once it is gone.
+
+    A layer works at the size of its output; a pool, or another layer that changes the plane without weights, at the
+    size of its input: it closes the stage that it reads.
+    """
+    planes: dict[str, Shape | None] = {}
+    for node in graph.nodes:
+        read, made = graph.shapes[node.inputs[0]][2:], graph.shapes[node.name][2:]
+        changes = len(read) == len(made) and not all(map(same, read, made))
+        plane = read if changes and not node.op.weight_layer and len(node.inputs) == 1 else made
+        planes[node.name] = plane or None
+    return planes

@@ -1,0 +1,82 @@
+"""Arrays of sizes that stay exact: int64 while every result fits, Python ints when one does not.
+
+This is the one module of the core that needs NumPy; `dims.as_size` imports it when it first meets an array.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+_LARGEST = 2**63 - 1
+# How large a result can be, from the largest magnitudes of its operands (-2**63 alone has no positive twin).
+_BOUND = {
+    np.add: lambda a, b: a + b,
+    np.subtract: lambda a, b: a + b,
+    np.multiply: lambda a, b: a * b,
+    np.floor_divide: lambda a, b: a,  # b is never 0: it is refused before
+    np.negative: lambda a: a,
+    np.absolute: lambda a: a,
+}
+
+
+class SizeArray(np.ndarray[Any, Any]):
+    """An integer array whose sums, differences and products never wrap.
+
+    `height = SizeArray.of(numpy.array([224, 448]))`; arithmetic with other arrays and ints broadcasts as usual. A
+    result that may leave int64 is computed with Python ints (dtype object) and comes back to int64 when it fits.
+    """
+
+    @classmethod
+    def of(cls, values: Any) -> Any:
+        """`values` (integers of any width) as a SizeArray, or as a plain int when there is but one without a shape.
+
+        Raises TypeError when they are not integers, or are none at all.
+        """
+        array = np.asarray(values)
+        if array.size == 0:
+            raise TypeError("must hold at least one integer, not none")
+        if array.dtype.kind == "O":
+            if not all(isinstance(v, (int, np.integer)) and not isinstance(v, bool) for v in array.flat):
+                raise TypeError("must be an array of integers")
+            exact = np.frompyfunc(int, 1, 1)(array)
+        elif array.dtype.kind in "iu":
+            exact = array.astype(object) if array.dtype == np.uint64 else array.astype(np.int64)
+        else:
+            raise TypeError(f"must be an array of integers, not of {array.dtype}")
+        return int(exact) if array.ndim == 0 else _narrow(np.asarray(exact)).view(cls)
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        operands: list[Any] = [np.asarray(i) for i in inputs]
+        if "out" in kwargs:
+            # `a += b` writes into a, which may be too narrow: a new array is made and bound to the name instead.
+            kwargs.pop("out")
+        integral = all(o.dtype.kind in "iuO" for o in operands)
+        wide = any(o.dtype.kind == "O" for o in operands)
+        if integral and not wide:
+            if method == "__call__" and ufunc in _BOUND:
+                wide = _BOUND[ufunc](*(_magnitude(o) for o in operands)) > _LARGEST
+            else:
+                wide = ufunc in (np.add, np.multiply, np.power, np.square)
+        if integral and wide:
+            operands = [o.astype(object) for o in operands]
+        result = getattr(ufunc, method)(*operands, **kwargs)
+        if not isinstance(result, np.ndarray) or result.dtype.kind not in "iuO":
+            return result
+        return _narrow(result).view(SizeArray)
+
+    def sum(self, *args: Any, **kwargs: Any) -> Any:
+        """The exact sum, as numpy.ndarray.sum."""
+        return np.add.reduce(self, *args, **{"axis": None, **kwargs})
+
+
+def _magnitude(array: Any) -> int:
+    return max(abs(int(array.max())), abs(int(array.min()))) if array.size else 0
+
+
+def _narrow(array: Any) -> Any:
+    """An array of Python ints as int64 when all fit; anything else (floats of a division) as it is."""
+    if array.dtype.kind == "O" and array.size and all(type(v) is int for v in array.flat):
+        return array.astype(np.int64) if _magnitude(array) <= _LARGEST else array
+    return array

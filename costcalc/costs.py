@@ -1,0 +1,195 @@
+"""What a layer costs, and tables of such costs that can be grouped and added.
+
+Everything here is a value: plain numbers (or arrays, or expressions), never text. A measured table and a predicted one
+are the same kind of thing, so they can be laid side by side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Any
+
+from costcalc.dims import Count, Shape, Size, is_array
+
+DTYPE_BYTES: Mapping[str, int] = MappingProxyType(
+    {"fp64": 8, "fp32": 4, "tf32": 4, "fp16": 2, "bf16": 2, "fp8": 1, "int64": 8, "int32": 4, "int16": 2, "int8": 1}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Arithmetic by kind. A multiply-accumulate is one MAC, and its multiply and add are in no other field.
+
+    "FLOPs" is no field: a convention makes FLOPs from these (2 per MAC by default).
+    """
+
+    macs: Size = 0
+    adds: Size = 0
+    muls: Size = 0
+    divs: Size = 0
+    exps: Size = 0
+    compares: Size = 0
+
+    def __add__(self, other: Work) -> Work:
+        return Work(
+            self.macs + other.macs,
+            self.adds + other.adds,
+            self.muls + other.muls,
+            self.divs + other.divs,
+            self.exps + other.exps,
+            self.compares + other.compares,
+        )
+
+    def __mul__(self, times: Size) -> Work:
+        return Work(
+            self.macs * times,
+            self.adds * times,
+            self.muls * times,
+            self.divs * times,
+            self.exps * times,
+            self.compares * times,
+        )
+
+    __rmul__ = __mul__
+
+    @property
+    def operations(self) -> Size:
+        """Every operation, a MAC being two."""
+        return 2 * self.macs + self.adds + self.muls + self.divs + self.exps + self.compares
+
+
+NO_WORK = Work()
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """The cost of one layer, or of a group of layers.
+
+    Shapes have the batch first. `work`, `flops` and `activations` are for the whole batch; `params` does not depend on
+    it. `None` means "not known", never zero: see `CostTable.unknown`. In a group, counts are sums (over what is known)
+    and shapes and receptive field are those of its last layer.
+    """
+
+    path: str
+    kind: str
+    output: Shape | None
+    params: Size | None
+    work: Work | None
+    flops: Count | None
+    activations: Size | None  # elements of the new tensor the layer makes; 0 for a view or an op in place
+    param_bytes: Size | None
+    activation_bytes: Size | None
+    weights: Size | None = 0  # parameters of kernels and matrices alone: no bias, no normalisation
+    weight_layers: Size = 0  # convolutions and linear layers on the longest path to the main output
+    receptive_field: tuple[Size, ...] | None = None  # in input pixels, per axis; None once the plane is gone
+    receptive_stride: tuple[Size, ...] | None = None  # input pixels between two neighbouring outputs, per axis
+    inputs: tuple[Shape, ...] = ()
+    parameters: Mapping[str, Shape] = field(default_factory=dict)
+    buffers: Mapping[str, Shape] = field(default_factory=dict)
+    plane: Shape | None = None  # the spatial size the layer works at (see `CostTable.by_resolution`)
+    layers: int = 1
+
+    @property
+    def macs(self) -> Size | None:
+        """Multiply-accumulates."""
+        return None if self.work is None else self.work.macs
+
+
+@dataclass(frozen=True, slots=True)
+class CostTable:
+    """Rows of costs in running order, and what they are the costs of.
+
+    `unknown` are the layers that could not be counted: while there are any, every total is a lower bound.
+    """
+
+    name: str
+    rows: tuple[Row, ...]
+    inputs: Mapping[str, Shape] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    dtype: str = "fp32"
+    convention: str = "flops"
+    input_bytes: Size = 0
+    assumptions: tuple[str, ...] = ()
+    unknown: tuple[Row, ...] = ()
+
+    @property
+    def batch(self) -> Size:
+        """The batch: the first size of the first input."""
+        return next(iter(self.inputs.values()))[0]
+
+    def total(self) -> Row:
+        """All rows as one."""
+        return _add_up("total", self.rows)
+
+    def by_stage(self, depth: int = 1) -> CostTable:
+        """One row a stage: the layers whose paths share their first `depth` parts."""
+        if depth < 1:
+            raise ValueError(f"a stage is named by 1 or more parts of a path, not {depth}")
+        return self.grouped(lambda row: "/".join(row.path.split("/", depth)[:depth]))
+
+    def by_op(self) -> CostTable:
+        """One row an op."""
+        return self.grouped(lambda row: row.kind)
+
+    def by_resolution(self) -> CostTable:
+        """One row a spatial size: the lecture's sense of a stage.
+
+        A layer works at the size of its output, but a pool, or another layer that changes the plane without weights,
+        closes the stage it reads: a VGG stage is conv-conv-pool. Layers after the plane is gone are the group `head`.
+        """
+        return self.grouped(lambda row: _plane_name(row.plane))
+
+    def grouped(self, key: Callable[[Row], str]) -> CostTable:
+        """One row for each value of `key`, in the order of first appearance; totals stay what they are."""
+        groups: dict[str, list[Row]] = {}
+        for row in self.rows:
+            groups.setdefault(key(row), []).append(row)
+        return replace(self, rows=tuple(_add_up(name, rows) for name, rows in groups.items()))
+
+    def below(self, prefix: str) -> CostTable:
+        """The rows of a node or of everything below a path prefix; empty when there is none."""
+        inside = tuple(r for r in self.rows if r.path == prefix or r.path.startswith(prefix + "/"))
+        unknown = tuple(r for r in self.unknown if r in inside)
+        return replace(self, rows=inside, unknown=unknown)
+
+
+def _plane_name(plane: Shape | None) -> str:
+    if plane is None:
+        return "head"
+    return "×".join(str(s.tolist() if is_array(s) else s) for s in plane)
+
+
+def _add_up(path: str, rows: Iterable[Row]) -> Row:
+    rows = tuple(rows)
+    if not rows:
+        return Row(path, "total", None, 0, NO_WORK, 0, 0, 0, 0, layers=0)
+    last = rows[-1]
+    work = NO_WORK
+    for row in rows:
+        if row.work is not None:
+            work = work + row.work
+    kinds = {row.kind for row in rows}
+
+    def known_sum(values: Iterable[Any]) -> Any:
+        return sum(v for v in values if v is not None)
+
+    return Row(
+        path,
+        last.kind if len(kinds) == 1 else "",
+        last.output,
+        known_sum(r.params for r in rows),
+        work,
+        known_sum(r.flops for r in rows),
+        known_sum(r.activations for r in rows),
+        known_sum(r.param_bytes for r in rows),
+        known_sum(r.activation_bytes for r in rows),
+        weights=known_sum(r.weights for r in rows),
+        weight_layers=known_sum(r.weight_layers for r in rows),
+        receptive_field=last.receptive_field,
+        receptive_stride=last.receptive_stride,
+        inputs=rows[0].inputs,
+        plane=last.plane,
+        layers=sum(r.layers for r in rows),
+    )

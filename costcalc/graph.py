@@ -1,0 +1,205 @@
+"""The layer graph: immutable, and valid from birth.
+
+A graph is a flat tuple of nodes in running order. A node's inputs name the graph's inputs or earlier nodes, so a cycle
+cannot be said; its name is a path such as `inception3a/5x5/conv/conv2d`, and every prefix of it names a group. Shapes
+are worked out when the graph is made, so a graph whose layers do not fit together cannot be made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from costcalc.dims import Shape, Size
+from costcalc.errors import CostcalcError, OpError, did_you_mean
+from costcalc.ops.op import Assumption, Op, infer
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One layer: a name (a path), an op, and the names of what it takes.
+
+    `shares` names an earlier node whose parameters this one uses too; they are counted there. `origin` says where the
+    node was written (`specs/googlenet.yaml:31`) and takes no part in comparison.
+    """
+
+    name: str
+    op: Op
+    inputs: tuple[str, ...]
+    shares: str | None = None
+    origin: str | None = field(default=None, compare=False)
+
+
+class Input(NamedTuple):
+    """What a graph is fed: a name, and a shape with the batch first."""
+
+    name: str
+    shape: Shape
+
+
+class Problem(NamedTuple):
+    """One layer that does not fit, and the field at fault, if one is."""
+
+    node: Node
+    message: str
+    field: str | None = None
+
+    def __str__(self) -> str:
+        origin = f"{self.node.origin}: " if self.node.origin else ""
+        return f"{origin}{self.node.name}: {self.message}"
+
+
+class GraphError(CostcalcError):
+    """A graph that cannot be; `problems` are all its layers that do not fit, each once."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(map(str, self.problems)))
+
+
+class Inference(NamedTuple):
+    """The shapes of all tensors of a graph by name, what was assumed of symbolic sizes, and the layers that failed."""
+
+    shapes: dict[str, Shape]
+    assumptions: list[Assumption]
+    problems: list[Problem]
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A network. Equality is by name, inputs, nodes and outputs: who made it, and from what settings, is not compared.
+
+    Raises GraphError naming every layer that does not fit.
+    """
+
+    name: str
+    inputs: tuple[Input, ...]
+    nodes: tuple[Node, ...]
+    outputs: tuple[str, ...]  # the main one first
+    title: str = field(default="", compare=False)
+    settings: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    shapes: Mapping[str, Shape] = field(init=False, compare=False, repr=False)
+    assumptions: tuple[Assumption, ...] = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if not self.inputs or not self.nodes or not self.outputs:
+            raise CostcalcError(f"{self.name}: a graph needs at least one input, one layer and one output")
+        shapes, assumptions, problems = infer_shapes(self.inputs, self.nodes)
+        if problems:
+            raise GraphError(problems)
+        layers = {node.name for node in self.nodes}
+        for name in self.outputs:
+            if name not in layers:
+                raise CostcalcError(f"{self.name}: the output {name!r} is no layer{did_you_mean(name, layers)}")
+        object.__setattr__(self, "shapes", shapes)
+        object.__setattr__(self, "assumptions", tuple(dict.fromkeys(assumptions)))
+
+    @property
+    def batch(self) -> Size:
+        """The first size of the first input."""
+        return self.inputs[0].shape[0]
+
+    def input_shapes(self, node: Node) -> tuple[Shape, ...]:
+        """The shapes a node takes."""
+        return tuple([self.shapes[name] for name in node.inputs])
+
+    def select(self, layer: str) -> tuple[Node, ...]:
+        """The node of that name, or everything below that prefix.
+
+        Raises CostcalcError, with what may have been meant, when there is neither.
+        """
+        layer = layer.strip("/")
+        found = tuple(n for n in self.nodes if is_below(n.name, layer))
+        if not found:
+            paths = {"/".join(parts[:i]) for n in self.nodes for parts in [n.name.split("/")] for i in range(1, len(parts) + 1)}
+            raise CostcalcError(f"{self.name} has no layer {layer!r}{did_you_mean(layer, paths)}")
+        return found
+
+    def extract(self, prefix: str, inputs: Mapping[str, Shape] | None = None) -> Graph:
+        """The layers below a prefix as a graph of their own.
+
+        What they take from outside becomes its inputs, under the same names and with the same shapes unless `inputs`
+        gives others; its outputs are its layers that nothing below the prefix takes.
+        """
+        nodes = self.select(prefix)
+        inside = {node.name for node in nodes}
+        taken = dict.fromkeys(name for node in nodes for name in node.inputs)
+        outside = tuple(Input(n, (inputs or {}).get(n, self.shapes[n])) for n in taken if n not in inside)
+        ends = tuple(node.name for node in reversed(nodes) if node.name not in taken)
+        return Graph(f"{self.name}:{prefix}", outside, nodes, ends, self.title, self.settings)
+
+
+def is_below(name: str, prefix: str) -> bool:
+    """Whether a path is a prefix's own, or lies below it."""
+    return name == prefix or name.startswith(prefix + "/")
+
+
+def infer_shapes(inputs: Iterable[Input], nodes: Collection[Node]) -> Inference:
+    """Shapes of all tensors in running order.
+
+    A layer that fails is reported once: what depends on it is passed over in silence.
+    """
+    shapes: dict[str, Shape | None] = {name: shape for name, shape in inputs}
+    assumptions: list[Assumption] = []
+    problems: list[Problem] = []
+    parameters: dict[str, dict[str, Shape]] = {}
+    sharing = {node.shares for node in nodes} - {None}
+    for node in nodes:
+        name, op = node.name, node.op
+        if name in shapes or not all(name.split("/")):
+            what = "is the name of two layers" if name in shapes else "is no path: a part of it is empty"
+            problems.append(Problem(node, f"{name!r} {what}"))
+            continue
+        shapes[name] = None
+        missing = [i for i in node.inputs if i not in shapes]
+        if missing:
+            message = f"takes {missing[0]!r}, which is no input and no earlier layer{did_you_mean(missing[0], shapes)}"
+            problems.append(Problem(node, message, "inputs"))
+            continue
+        given = [shapes[i] for i in node.inputs]
+        known = tuple([shape for shape in given if shape is not None])
+        if len(known) < len(given):
+            continue
+        try:
+            shapes[name], assumed = infer(op, known)
+        except OpError as error:
+            problems.append(Problem(node, str(error), error.field))
+            continue
+        assumptions += assumed
+        if name in sharing or node.shares is not None:
+            parameters[name] = op.parameters(*known)
+        if node.shares is not None and parameters.get(node.shares) != parameters[name]:
+            problems.append(Problem(node, _cannot_share(node.shares, parameters, name), "shares"))
+    return Inference({n: s for n, s in shapes.items() if s is not None}, assumptions, problems)
+
+
+def _cannot_share(owner: str, parameters: Mapping[str, dict[str, Shape]], name: str) -> str:
+    if owner not in parameters:
+        return f"shares the parameters of {owner!r}, which is no earlier layer"
+    return f"cannot share the parameters of {owner!r}: its are {parameters[name]}, those {parameters[owner]}"
+
+
+class Builder:
+    """Makes a graph layer by layer, in Python.
+
+        b = Builder("small", channels=3, height=32, width=32)
+        b.add("conv", Conv2d(16, 3))
+        b.add("relu", Relu())
+        graph = b.build()
+    """
+
+    def __init__(self, name: str, *, batch: Size = 1, channels: Size, height: Size, width: Size) -> None:
+        self.name = name
+        self.inputs = [Input("input", (batch, channels, height, width))]
+        self.nodes: list[Node] = []
+
+    def add(self, name: str, op: Op, *inputs: str, shares: str | None = None) -> str:
+        """Append a layer that takes `inputs` (the layer before it unless given), and return its name."""
+        before = self.nodes[-1].name if self.nodes else self.inputs[0].name
+        self.nodes.append(Node(name, op, inputs or (before,), shares))
+        return name
+
+    def build(self, *outputs: str) -> Graph:
+        """The graph, its outputs the last layer unless given. Raises GraphError for all layers that do not fit."""
+        return Graph(self.name, tuple(self.inputs), tuple(self.nodes), outputs or (self.nodes[-1].name,))

@@ -1,0 +1,46 @@
+"""The registry of ops: every name a spec may call, and the family that defines it.
+
+A family is imported when one of its ops is first asked for: a report of VGG does not pay for the rest. Adding an op is
+one line here, its class in the family, and a case in `tests/op_cases.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+
+from costcalc.ops.op import Op
+
+_FAMILY_OF = {
+    name: family
+    for family, names in {
+        "convolution": "conv2d",
+        "linear": "linear",
+        "pooling": "max_pool2d avg_pool2d adaptive_avg_pool2d global_avg_pool2d",
+        "activation": "relu relu6 leaky_relu prelu elu gelu silu mish sigmoid tanh softplus hardswish hardsigmoid softmax",
+        "normalization": "batch_norm2d local_response_norm dropout",
+        "joining": "concat add",
+        "reshaping": "flatten pad zero_pad_shortcut unknown",
+    }.items()
+    for name in names.split()
+}
+
+
+class _Registry(Mapping[str, type[Op]]):
+    """Op classes by name, their families loaded on first use."""
+
+    def __getitem__(self, name: str) -> type[Op]:
+        family = import_module(f"costcalc.ops.{_FAMILY_OF[name]}")
+        return next(c for c in vars(family).values() if isinstance(c, type) and getattr(c, "name", None) == name)
+
+    def __contains__(self, name: object) -> bool:
+        return name in _FAMILY_OF
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_FAMILY_OF)
+
+    def __len__(self) -> int:
+        return len(_FAMILY_OF)
+
+
+OPS: Mapping[str, type[Op]] = _Registry()

@@ -1,0 +1,178 @@
+"""Activations: functions of one element, and softmax.
+
+Work is stated per element, by kind; multiplying by a constant is a mul, a sign is free.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import ClassVar
+
+from costcalc.costs import Work
+from costcalc.dims import Shape, Size, prod
+from costcalc.errors import OpError
+from costcalc.ops.op import Op, Requirement, choice, flag, number, op, size, whole
+
+
+class Activation(Op):
+    """An op with the same work for every element."""
+
+    per_element: ClassVar[Work]
+
+    def makes_tensor(self) -> bool:
+        return not getattr(self, "inplace", False)
+
+    def work(self, inputs: tuple[Shape, ...], output: Shape) -> Work:
+        return self.per_element * prod(output)
+
+
+@op
+class _InPlace(Activation):
+    """An activation that overwrites its input unless told otherwise."""
+
+    inplace: bool = flag(True)
+
+
+class Relu(_InPlace):
+    """max(x, 0), torch.nn.ReLU, in place by default. Work: 1 compare per element."""
+
+    per_element = Work(compares=1)
+
+
+class Relu6(_InPlace):
+    """min(max(x, 0), 6), torch.nn.ReLU6, in place by default. Work: 2 compares per element."""
+
+    per_element = Work(compares=2)
+
+
+@op
+class LeakyRelu(Activation):
+    """x if x > 0 else negative_slope·x, torch.nn.LeakyReLU, in place by default. Work: 1 compare, 1 mul per element."""
+
+    negative_slope: float = number(0.01)
+    inplace: bool = flag(True)
+
+    per_element = Work(compares=1, muls=1)
+
+
+@op
+class Prelu(Activation):
+    """x if x > 0 else a·x with a learnt, torch.nn.PReLU.
+
+    Parameters: weight (num_parameters): 1, or one a channel. Work: 1 compare, 1 mul per element.
+    """
+
+    num_parameters: Size = size("P", 1)
+
+    per_element = Work(compares=1, muls=1)
+
+    def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
+        if self.num_parameters != 1:
+            message = "prelu has {left} parameters, and its input {right} channels: they must agree, or be 1"
+            yield Requirement(self.num_parameters, "==", inputs[0][1], message)
+
+    def parameters(self, *inputs: Shape) -> dict[str, Shape]:
+        return {"weight": (self.num_parameters,)}
+
+
+@op
+class Elu(Activation):
+    """x if x > 0 else alpha·(exp(x) − 1), torch.nn.ELU, in place by default.
+
+    Work: 1 compare, 1 exp, 1 add, 1 mul per element.
+    """
+
+    alpha: float = number(1.0)
+    inplace: bool = flag(True)
+
+    per_element = Work(compares=1, exps=1, adds=1, muls=1)
+
+
+@op
+class Gelu(Activation):
+    """x·Φ(x), torch.nn.GELU.
+
+    Work per element: x/2·(1 + erf(x/√2)) is 3 muls, 1 add, and an erf counted as 1 exp; with approximate='tanh',
+    x/2·(1 + tanh(√(2/π)·(x + 0.044715·x³))) is 6 muls, 2 adds, and a tanh (see there).
+    """
+
+    approximate: str = choice("none", "tanh", default="none")
+
+    def work(self, inputs: tuple[Shape, ...], output: Shape) -> Work:
+        each = Work(muls=3, adds=1, exps=1) if self.approximate == "none" else Work(muls=6, adds=2) + Tanh.per_element
+        return each * prod(output)
+
+
+class Sigmoid(Activation):
+    """1 / (1 + exp(−x)), torch.nn.Sigmoid. Work: 1 exp, 1 add, 1 div per element."""
+
+    per_element = Work(exps=1, adds=1, divs=1)
+
+
+class Silu(_InPlace):
+    """x·sigmoid(x), torch.nn.SiLU, in place by default. Work: 1 exp, 1 add, 1 div, 1 mul per element."""
+
+    per_element = Sigmoid.per_element + Work(muls=1)
+
+
+class Tanh(Activation):
+    """(exp(2x) − 1) / (exp(2x) + 1), torch.nn.Tanh. Work: 1 mul, 1 exp, 2 adds, 1 div per element."""
+
+    per_element = Work(muls=1, exps=1, adds=2, divs=1)
+
+
+@op
+class Softplus(Activation):
+    """log(1 + exp(beta·x)) / beta, torch.nn.Softplus.
+
+    Work: 1 mul, 2 exps (the log counts as one), 1 add, 1 div per element.
+    """
+
+    beta: float = number(1.0)
+    threshold: float = number(20.0)
+
+    per_element = Work(muls=1, exps=2, adds=1, divs=1)
+
+
+class Mish(_InPlace):
+    """x·tanh(softplus(x)), torch.nn.Mish, in place by default.
+
+    Work per element: log(1 + exp(x)) is 2 exps and 1 add, tanh as above, then 1 mul.
+    """
+
+    per_element = Work(exps=2, adds=1) + Tanh.per_element + Work(muls=1)
+
+
+class Hardsigmoid(_InPlace):
+    """min(max(x + 3, 0), 6) / 6, torch.nn.Hardsigmoid, in place by default.
+
+    Work: 1 add, 2 compares, 1 div per element.
+    """
+
+    per_element = Work(adds=1, compares=2, divs=1)
+
+
+class Hardswish(_InPlace):
+    """x·hardsigmoid(x), torch.nn.Hardswish, in place by default.
+
+    Work: 1 add, 2 compares, 1 div, 1 mul per element.
+    """
+
+    per_element = Hardsigmoid.per_element + Work(muls=1)
+
+
+@op
+class Softmax(Activation):
+    """exp(x) / sum of exp(x) along `dim`, torch.nn.Softmax.
+
+    Work per element: 1 compare (for the largest, taken off first), 1 exp, 1 add, 1 div.
+    """
+
+    dim: int = whole(1)
+
+    per_element = Work(compares=1, exps=1, adds=1, divs=1)
+
+    def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
+        if not -len(inputs[0]) <= self.dim < len(inputs[0]):
+            raise OpError(f"dim {self.dim} is not a dimension of an input with {len(inputs[0])}", "dim")
+        return iter(())

@@ -1,0 +1,35 @@
+"""Matrix products with learnt weights."""
+
+from __future__ import annotations
+
+from costcalc.costs import Work
+from costcalc.dims import Shape, Size, prod
+from costcalc.ops.op import Op, flag, op, size
+
+
+@op
+class Linear(Op):
+    """A matrix product on the last size of its input, torch.nn.Linear.
+
+    Output: the last size becomes out_features. Parameters: weight (out_features, in_features); bias (out_features).
+    Work: MACs = prod(output) × in_features; the bias is 1 add per output element.
+    """
+
+    out_features: Size = size("F_out")
+    bias: bool = flag(True)
+
+    weight_layer = True
+
+    def output(self, *inputs: Shape) -> Shape:
+        return (*inputs[0][:-1], self.out_features)
+
+    def parameters(self, *inputs: Shape) -> dict[str, Shape]:
+        weight = (self.out_features, inputs[0][-1])
+        return {"weight": weight, "bias": (self.out_features,)} if self.bias else {"weight": weight}
+
+    def work(self, inputs: tuple[Shape, ...], output: Shape) -> Work:
+        macs = prod(output[:-1]) * prod(self.parameters(*inputs)["weight"])
+        return Work(macs=macs, adds=prod(output) if self.bias else 0)
+
+    def windows(self, *inputs: Shape) -> None:
+        return None

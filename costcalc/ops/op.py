@@ -1,0 +1,311 @@
+"""What an op is, and how its fields are declared.
+
+An op is one frozen dataclass. Its fields are what a spec may say (there is no second schema); its methods give the
+output shape, the named parameter and buffer shapes and the work, as formulas over sizes of any carrier (`dims`).
+Whatever is not the op's own business (a convention, torch, a receptive field over a graph) lives elsewhere.
+
+    @op
+    class Linear(Op):
+        out_features: Size = size("F_out")
+        bias: bool = flag(True)
+        ...
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from collections.abc import Iterator
+from typing import Any, ClassVar, NamedTuple, TypeVar, dataclass_transform
+
+from costcalc.costs import NO_WORK, Work
+from costcalc.dims import Relation, Shape, Size, as_size, at, is_plain, known, same
+from costcalc.dims import show_shape as show
+from costcalc.errors import OpError
+
+
+class Requirement(NamedTuple):
+    """A relation between sizes that an input must satisfy; `message` may use {left} and {right}."""
+
+    left: Size
+    relation: Relation
+    right: Size
+    message: str
+
+
+class Window(NamedTuple):
+    """One axis of a sliding window."""
+
+    kernel: int
+    stride: int = 1
+    padding: int = 0
+    dilation: int = 1
+
+
+class Assumption(NamedTuple):
+    """A requirement on symbols that could not be decided and is taken for granted."""
+
+    left: Size
+    relation: Relation
+    right: Size
+
+    def __str__(self) -> str:
+        words = {"==": "=", ">=": "≥", "multiple of": "is a multiple of"}
+        return f"{self.left} {words[self.relation]} {self.right}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Argument:
+    """How a field of an op reads what is given for it: `kind` names the rule, the rest are its bounds."""
+
+    kind: str
+    least: float | None = None
+    most: float | None = None
+    choices: tuple[str, ...] = ()
+    length: int = 2
+    symbol: str | tuple[str, ...] | None = None  # stands for the field in `explain`
+    optional: bool = False  # None may be given, and means what the op says it means
+
+    def read(self, name: str, value: Any) -> Any:
+        """`value` in its one stored form. Raises OpError, saying what would have been right."""
+        if value is None and self.optional:
+            return None
+        try:
+            return getattr(self, f"_{self.kind}")(value)
+        except TypeError as error:
+            raise OpError(f"{name} {error}", name) from None
+
+    def describe(self) -> str:
+        """The rule in words, for the schema."""
+        bounds = "" if self.least is None else f" ≥ {self.least:g}"
+        bounds += "" if self.most is None else f" and ≤ {self.most:g}"
+        return {
+            "size": f"size{bounds}",
+            "whole": f"integer{bounds}",
+            "per_axis": f"integer{bounds}, or {self.length} of them",
+            "sides": f"integer{bounds}, or {self.length} of them",
+            "flag": "true or false",
+            "number": f"number{bounds}",
+            "choice": " or ".join(map(repr, self.choices)),
+            "text": "text",
+            "shape": "list of sizes",
+        }[self.kind]
+
+    def _size(self, value: Any) -> Size:
+        result = as_size(value)
+        verdict = known(result, ">=", int(self.least or 0))
+        if verdict.answer is False:
+            raise TypeError(f"must be at least {self.least:g}, not {at(result, verdict.index, result)}")
+        return result
+
+    def _whole(self, value: Any) -> int:
+        if not is_plain(value) or isinstance(value, bool):
+            try:
+                as_size(value)
+            except TypeError:
+                raise TypeError(f"must be an integer, not {value!r}") from None
+            raise TypeError("is structure and must be a plain integer, not an array or an expression")
+        if self.least is not None and value < self.least:
+            raise TypeError(f"must be at least {self.least:g}, not {value}")
+        return int(value)
+
+    def _per_axis(self, value: Any) -> tuple[int, ...]:
+        if not isinstance(value, (tuple, list)):
+            return (self._whole(value),) * self.length
+        if len(value) != self.length:
+            raise TypeError(f"must be one integer or {self.length}, not {len(value)}")
+        return tuple(self._whole(v) for v in value)
+
+    _sides = _per_axis
+
+    def _flag(self, value: Any) -> bool:
+        if not isinstance(value, bool):
+            raise TypeError(f"must be true or false, not {value!r}")
+        return value
+
+    def _number(self, value: Any) -> float:
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+            raise TypeError(f"must be a number, not {value!r}")
+        if self.least is not None and value < self.least or self.most is not None and value > self.most:
+            raise TypeError(f"must be a {self.describe()}, not {value:g}")
+        return float(value)
+
+    def _choice(self, value: Any) -> str:
+        if value not in self.choices:
+            raise TypeError(f"must be {self.describe()}, not {value!r}")
+        return str(value)
+
+    def _text(self, value: Any) -> str:
+        if not isinstance(value, str):
+            raise TypeError(f"must be text, not {value!r}")
+        return value
+
+    def _shape(self, value: Any) -> tuple[Size, ...]:
+        if not isinstance(value, (tuple, list)):
+            raise TypeError(f"must be a list of sizes, not {value!r}")
+        return tuple(Argument("size", least=1)._size(v) for v in value)
+
+
+def _declare(argument: Argument, default: Any) -> Any:
+    if default is None:
+        argument = dataclasses.replace(argument, optional=True)
+    return dataclasses.field(default=default, metadata={"argument": argument})
+
+
+# The declarations an op's fields are made with. `symbol` is what the field is called in a formula.
+def size(symbol: str, default: Any = dataclasses.MISSING, *, least: int = 1) -> Any:
+    """A number of channels or features: a size of any carrier."""
+    return _declare(Argument("size", least=least, symbol=symbol), default)
+
+
+def whole(default: Any = dataclasses.MISSING, *, least: int | None = None, symbol: str | None = None) -> Any:
+    """A plain integer."""
+    return _declare(Argument("whole", least=least, symbol=symbol), default)
+
+
+def per_axis(default: Any = dataclasses.MISSING, *, least: int = 0, symbol: str | None = None) -> Any:
+    """One plain integer for both axes of a plane, or (height, width)."""
+    symbols = None if symbol is None else (f"{symbol}_h", f"{symbol}_w")
+    return _declare(Argument("per_axis", least=least, symbol=symbols), default)
+
+
+def sides(default: Any = dataclasses.MISSING) -> Any:
+    """One plain integer for all sides of a plane, or (left, right, top, bottom)."""
+    return _declare(Argument("sides", least=0, length=4), default)
+
+
+def flag(default: Any = dataclasses.MISSING) -> Any:
+    """True or false."""
+    return _declare(Argument("flag"), default)
+
+
+def number(default: Any = dataclasses.MISSING, *, least: float | None = None, most: float | None = None) -> Any:
+    """A real number that no count depends on."""
+    return _declare(Argument("number", least=least, most=most), default)
+
+
+def choice(*choices: str, default: Any = dataclasses.MISSING) -> Any:
+    """One of a few words."""
+    return _declare(Argument("choice", choices=choices), default)
+
+
+def text(default: Any = dataclasses.MISSING) -> Any:
+    """Any text."""
+    return _declare(Argument("text"), default)
+
+
+def shape(default: Any = dataclasses.MISSING) -> Any:
+    """A list of sizes without the batch, or null."""
+    return _declare(Argument("shape"), default)
+
+
+_T = TypeVar("_T", bound=type)
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(size, whole, per_axis, sides, flag, number, choice, text, shape))
+def op(cls: _T) -> _T:
+    """Make a subclass of `Op` with fields of its own a frozen dataclass whose values are read by their declarations."""
+    made = dataclasses.dataclass(frozen=True)(cls)
+    made.arguments = {f.name: f.metadata["argument"] for f in dataclasses.fields(made)}
+    return made
+
+
+@dataclasses.dataclass(frozen=True)
+class Op:
+    """A kind of layer. Shapes have the batch first; all counts are for the whole batch."""
+
+    name: ClassVar[str]  # as a spec calls it
+    arguments: ClassVar[dict[str, Argument]] = {}
+    arity: ClassVar[tuple[int, int | None]] = (1, 1)  # how many tensors it takes: least, most (None: any number)
+    rank: ClassVar[int | None] = None  # dimensions its input must have, if that matters
+    weight_layer: ClassVar[bool] = False  # counted in "ResNet-50", "VGG-16"
+    counted: ClassVar[bool] = True  # False: its cost is not known
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        cls.name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", cls.__name__).lower()
+
+    def __post_init__(self) -> None:
+        for name, argument in self.arguments.items():
+            given = getattr(self, name)
+            value = argument.read(name, given)
+            if value is not given:
+                object.__setattr__(self, name, value)
+
+    def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
+        """What must hold of the inputs' sizes for the op to take them."""
+        return iter(())
+
+    def output(self, *inputs: Shape) -> Shape:
+        """The shape of the result; for most ops, that of the (first) input."""
+        return inputs[0]
+
+    def parameters(self, *inputs: Shape) -> dict[str, Shape]:
+        """The shapes of what is learnt, by torch's names."""
+        return {}
+
+    def buffers(self, *inputs: Shape) -> dict[str, Shape]:
+        """The shapes of what is kept but not learnt, by torch's names."""
+        return {}
+
+    def work(self, inputs: tuple[Shape, ...], output: Shape) -> Work:
+        """The arithmetic of one forward pass."""
+        return NO_WORK
+
+    def makes_tensor(self) -> bool:
+        """Whether the result is a new tensor: not a view, not the input changed in place."""
+        return True
+
+    def windows(self, *inputs: Shape) -> tuple[Window, ...] | None:
+        """The window each output looks through, per axis; () when it looks at its own place alone, None when the plane is gone."""
+        return ()
+
+    def __str__(self) -> str:
+        """The op as a call of the spec language, fields at their defaults left out."""
+        given = []
+        for f in dataclasses.fields(self):
+            value = getattr(self, f.name)
+            argument: Argument = f.metadata["argument"]
+            if f.default is not dataclasses.MISSING and same(value, argument.read(f.name, f.default)):
+                continue
+            shown = value[0] if argument.kind in ("per_axis", "sides") and len(set(value)) == 1 else value
+            given.append(repr(shown) if f.default is dataclasses.MISSING else f"{f.name}={shown!r}")
+        return f"{self.name}({', '.join(given)})"
+
+
+def infer(op: Op, inputs: tuple[Shape, ...]) -> tuple[Shape, list[Assumption]]:
+    """The output shape of `op` on `inputs`, and what had to be assumed of symbolic sizes.
+
+    Raises OpError when the op cannot take the inputs.
+    """
+    least, most = op.arity
+    if len(inputs) < least or most is not None and len(inputs) > most:
+        wanted = str(least) if most == least else f"{least} or more" if most is None else f"{least} to {most}"
+        raise OpError(f"{op.name} takes {wanted} input{'s' * (wanted != '1')}, not {len(inputs)}", "inputs")
+    if op.rank is not None and any(len(s) != op.rank for s in inputs):
+        names = {4: "batch, channels, height, width", 2: "batch, features"}[op.rank]
+        got = next(s for s in inputs if len(s) != op.rank)
+        raise OpError(f"{op.name} takes an input of {op.rank} sizes ({names}), not of {len(got)}: {show(got)}")
+    assumptions = []
+    for requirement in op.requirements(*inputs):
+        assumptions += require(requirement)
+    output = op.output(*inputs)
+    for place, extent in enumerate(output):
+        assumptions += require(
+            Requirement(extent, ">=", 1, f"the output would be {show(output)}: size {place + 1} is {{left}}, and must be at least 1")
+        )
+    return output, assumptions
+
+
+def require(requirement: Requirement) -> list[Assumption]:
+    """Nothing when a requirement holds, itself as an assumption when it cannot be decided; else raises OpError."""
+    left, relation, right, message = requirement
+    answer, index = known(left, relation, right)
+    if answer:
+        return []
+    if answer is None:
+        return [Assumption(left, relation, right)]
+    where = "" if index is None else f" (at index {index if len(index) > 1 else index[0]})"
+    raise OpError(message.format(left=at(left, index, right), right=at(right, index, left)) + where)
+

@@ -1,0 +1,660 @@
+"""The spec language: from a located YAML document to graphs.
+
+Reading goes in two steps. `Spec` takes the document apart once and finds every mistake that needs no value: unknown
+names, ops, arguments, settings. `Spec.build` then chooses a variant, gives the settings their values, unrolls blocks
+and repeats, names every layer and makes the graph; what goes wrong there is added to the same list. A bad layer is
+left out and what follows it is not blamed.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from typing import Any, NamedTuple
+
+from costcalc.dims import as_size, is_array, is_symbolic
+from costcalc.errors import CostcalcError, OpError, did_you_mean
+from costcalc.graph import Graph, GraphError, Input, Node, infer_shapes
+from costcalc.graph import Problem as LateProblem
+from costcalc.ops import OPS
+from costcalc.spec.document import MAX_DEPTH, Fields, Items, Place, Problem, Scalar, SpecError, Value, parse
+from costcalc.spec.expression import INPUT_SIZES, Call, Expression, Fault, Signature, block_header
+
+MAX_LAYERS = 20_000
+MAX_STEPS = 40_000  # items unrolled, layers or not: blocks that call blocks can multiply without making a layer
+
+SECTIONS = ("name", "title", "source", "input", "inputs", "settings", "variants", "blocks", "layers", "outputs")
+JOINS = ("concat", "add")
+
+
+# -- a document taken apart ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Step:
+    """One call, repeated call or choice of calls."""
+
+    place: Place
+    name: str | None
+    expression: Expression | None  # None: a mistake in it has been reported
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Items under a name."""
+
+    place: Place
+    name: str
+    items: tuple[_Item, ...]
+
+
+@dataclass(frozen=True)
+class _Branches:
+    """Branches from one tensor that meet in `op`, or, where that is None, leave the main line for good."""
+
+    place: Place
+    op: str | None
+    branches: tuple[_Step | _Group, ...]
+
+
+_Item = _Step | _Group | _Branches
+
+
+@dataclass(frozen=True)
+class _Block:
+    """A named list of items with arguments."""
+
+    place: Place
+    name: str
+    arguments: Mapping[str, Expression | None]  # with their defaults, which may use the arguments before them
+    sound: bool  # False: a mistake in its header has been reported
+    items: list[_Item] = field(default_factory=list)
+
+
+class Setting(NamedTuple):
+    """A knob of a spec: its default, and its choices if they are few."""
+
+    default: Any
+    choices: tuple[Any, ...] = ()
+
+    def read(self, value: Any) -> Any:
+        """`value`, if it is of the default's type and among the choices. Raises TypeError in a user's words."""
+        kind = type(self.default)
+        if isinstance(value, list):
+            value = tuple(value)
+        if kind is int and (is_array(value) or is_symbolic(value)):
+            value = as_size(value)
+        elif kind is float and isinstance(value, int) and not isinstance(value, bool):
+            value = float(value)
+        elif type(value) is not kind:
+            words = {bool: "true or false", int: "an integer", float: "a number", str: "text", tuple: "a list"}
+            raise TypeError(f"must be {words.get(kind, kind.__name__)}, such as its default {_yaml(self.default)}, not {value!r}")
+        if self.choices and value not in self.choices:
+            raise TypeError(f"must be {' or '.join(map(_yaml, self.choices))}, not {_yaml(value)}")
+        return value
+
+
+class Variant(NamedTuple):
+    """A published member of a family: the settings and input sizes in which it differs."""
+
+    settings: Mapping[str, Any]
+    sizes: Mapping[str, int]
+
+
+class Spec:
+    """A family of networks, as one file describes it.
+
+    `problems` are the mistakes found without building; `build` raises SpecError with them and all that it finds.
+    """
+
+    def __init__(self, text: str, file: str) -> None:
+        self.text, self.file = text, file
+        self.problems: list[Problem] = []
+        self.name = ""
+        self.title = ""
+        self.source = ""
+        self.inputs: dict[str, tuple[int, ...]] = {}
+        self.settings: dict[str, Setting] = {}
+        self.variants: dict[str, Variant] = {}
+        self.blocks: dict[str, _Block] = {}
+        self.layers: list[_Item] = []
+        self.outputs: list[Scalar] = []
+        document = parse(text, file)
+        if isinstance(document, Fields):
+            self._read(document)
+        else:
+            self._wrong(document, f"a spec is a mapping with the keys {', '.join(SECTIONS)}")
+
+    def build(self, variant: str | None = None, given: Mapping[str, Any] | None = None) -> Graph:
+        """The graph of a variant (by default the one the family is named for), with settings and sizes as `given`.
+
+        Raises CostcalcError for what is wrong in `given`, SpecError for all that is wrong in the file.
+        """
+        name = self.default_variant() if variant is None else variant
+        if self.variants and name not in self.variants:
+            raise CostcalcError(f"{self.file} has no variant {name!r}{did_you_mean(name, self.variants)}")
+        chosen = self.variants.get(name, Variant({}, {}))
+        settings, inputs = self._configure(chosen, dict(given or {}))
+        unrolled = _Unroller(self, settings, [i.name for i in inputs])
+        problems = [*self.problems, *unrolled.problems]
+        try:
+            outputs = unrolled.outputs()
+        except Fault as fault:
+            problems.append(fault.problem)
+        late: Iterable[LateProblem] = ()
+        if problems:
+            late = infer_shapes(inputs, unrolled.nodes).problems
+        else:
+            try:
+                return Graph(name, inputs, tuple(unrolled.nodes), outputs, self.title or name, settings)
+            except GraphError as error:
+                late = error.problems
+        for problem in late:
+            place, places = unrolled.places[problem.node.name]
+            problems.append(Problem(places.get(problem.field or "", place), f"{problem.node.name}: {problem.message}"))
+        raise SpecError(self.file, self.text, problems)
+
+    def default_variant(self) -> str:
+        """The variant named as the family, or the first; the family's own name where there are no variants."""
+        return self.name if self.name in self.variants or not self.variants else next(iter(self.variants))
+
+    def _configure(self, variant: Variant, given: dict[str, Any]) -> tuple[dict[str, Any], tuple[Input, ...]]:
+        sizes: dict[str, Any] = dict(variant.sizes)
+        settings = {name: setting.default for name, setting in self.settings.items()} | dict(variant.settings)
+        for name, value in given.items():
+            try:
+                if name in INPUT_SIZES:
+                    sizes[name] = as_size(value)
+                elif name in self.settings:
+                    settings[name] = self.settings[name].read(value)
+                else:
+                    near = did_you_mean(name, [*self.settings, *INPUT_SIZES])
+                    known = ", ".join(self.settings) or "none"
+                    raise CostcalcError(f"{self.name} has no setting {name!r}{near}: there are {known}")
+            except TypeError as error:
+                raise CostcalcError(f"{name} {error}") from None
+        values = [*sizes.values(), *settings.values()]
+        if any(map(is_array, values)) and any(map(is_symbolic, values)):
+            raise CostcalcError("arrays and expressions cannot be mixed: give sizes and settings of one kind")
+        inputs = []
+        for name, shape in self.inputs.items():
+            if sizes.keys() - {"batch"} and (len(self.inputs) > 1 or len(shape) != 4):
+                wrong = ", ".join(sorted(sizes.keys() - {"batch"}))
+                raise CostcalcError(f"{self.name} has no single image as input: {wrong} cannot be set")
+            inputs.append(Input(name, tuple(sizes.get(s, n) for s, n in zip(_size_names(shape), shape, strict=True))))
+        for size, value in sizes.items():
+            if not is_array(value) and not is_symbolic(value) and value < 1:
+                raise CostcalcError(f"{size} must be at least 1, not {value}")
+        return settings, tuple(inputs)
+
+    # -- reading the sections -------------------------------------------------------------------------------------
+
+    def _wrong(self, value: Value, message: str) -> None:
+        self.problems.append(Problem(value.place, message))
+
+    def _read(self, document: Fields) -> None:
+        for key, _ in document.items:
+            if key.text not in SECTIONS:
+                known = ", ".join(SECTIONS)
+                self._wrong(key, f"no section {key.text!r}{did_you_mean(key.text, SECTIONS)}: there are {known}")
+        for section in ("name", "title", "source"):
+            value = document.get(section)
+            if isinstance(value, Scalar) and isinstance(value.value, str):
+                setattr(self, section, value.value)
+            elif value is not None:
+                self._wrong(value, f"{section} must be text")
+        self._read_input(document)
+        for section, read, what in (
+            ("settings", self._read_setting, "a mapping of names to defaults"),
+            ("variants", self._read_variant, "a mapping of names to the settings in which they differ"),
+        ):
+            value = document.get(section)
+            if isinstance(value, Fields):
+                for key, entry in value.items:
+                    read(key, entry)
+            elif value is not None and getattr(value, "value", 0) is not None:
+                self._wrong(value, f"{section} must be {what}")
+        self._read_blocks(document.get("blocks"))
+        layers = document.get("layers")
+        if isinstance(layers, Items):
+            self.layers.extend(self._items(layers, set(self.settings)))
+        elif layers is not None:
+            self._wrong(layers, "layers must be a list of items, each starting with '- '")
+        outputs = document.get("outputs")
+        if isinstance(outputs, Items) and outputs.items and all(isinstance(o, Scalar) for o in outputs.items):
+            self.outputs = [o for o in outputs.items if isinstance(o, Scalar)]
+        elif outputs is not None:
+            self._wrong(outputs, "outputs must be a list of layers, the main one first")
+        if not self.name and document.get("name") is None:
+            self.problems.append(Problem(None, "has no name: every spec needs `name: …`"))
+        if document.get("layers") is None:
+            self.problems.append(Problem(None, "has no layers: every spec needs `layers:` and a list"))
+
+    def _read_input(self, document: Fields) -> None:
+        value, several = document.get("input"), document.get("inputs")
+        if value is not None and several is not None:
+            self._wrong(several, "a spec has input: or inputs:, not both")
+        elif isinstance(value, Fields):
+            sizes = {"batch": 1} | self._sizes(value)
+            for size in INPUT_SIZES:
+                if size not in sizes and value.get(size) is None:
+                    self._wrong(value, f"input needs {size}: it is {{channels: 3, height: 224, width: 224}} or alike")
+            self.inputs["input"] = tuple(sizes.get(size, 1) for size in INPUT_SIZES)
+        elif isinstance(several, Fields):
+            for key, entry in several.items:
+                shape = [self._size(e, key.text) for e in entry.items] if isinstance(entry, Items) else []
+                if not shape:
+                    self._wrong(entry, f"{key.text} must be a list of sizes, the batch first, such as [1, 3, 224, 224]")
+                self.inputs[key.text] = tuple(shape) or (1,)
+        elif value is not None or several is not None:
+            self._wrong(value or several or document, "input must be {channels: 3, height: 224, width: 224} or alike")
+        else:
+            self.problems.append(Problem(None, "has no input: every spec needs `input: {channels: 3, height: 224, width: 224}`"))
+        if not self.inputs:
+            self.inputs["input"] = (1, 3, 224, 224)
+
+    def _sizes(self, value: Fields) -> dict[str, int]:
+        sizes = {}
+        for key, entry in value.items:
+            if key.text in INPUT_SIZES:
+                sizes[key.text] = self._size(entry, key.text)
+            else:
+                known = ", ".join(INPUT_SIZES)
+                self._wrong(key, f"an input has no {key.text!r}{did_you_mean(key.text, INPUT_SIZES)}: it has {known}")
+        return sizes
+
+    def _size(self, value: Value, name: str) -> int:
+        size = value.value if isinstance(value, Scalar) else None
+        if not isinstance(size, int) or isinstance(size, bool) or not 1 <= size <= 10**9:
+            self._wrong(value, f"{name} must be an integer of at least 1")
+            return 1
+        return size
+
+    def _read_setting(self, key: Scalar, value: Value) -> None:
+        if key.text in (*INPUT_SIZES, "inputs", "shares", "skip") or not key.text.isidentifier():
+            what = "is the input's" if key.text in INPUT_SIZES else "cannot name a setting"
+            self._wrong(key, f"{key.text!r} {what}" + ("" if key.text.isidentifier() else ": it is no plain word"))
+            return
+        default, choices = value, ()
+        if isinstance(value, Fields):
+            found = value.get("default")
+            for extra, _ in value.items:
+                if extra.text not in ("default", "choices"):
+                    self._wrong(extra, f"a setting is a default, or {{default: …, choices: […]}}, without {extra.text!r}")
+            if found is None:
+                self._wrong(value, f"the setting {key.text!r} needs a default")
+                return
+            default = found
+            choices = self._plain(value.get("choices"))
+        plain = self._plain(default)
+        if plain is None or isinstance(plain, tuple) and any(p is None for p in plain):
+            self._wrong(default, f"the setting {key.text!r} must be a number, text, true or false, or a list of these")
+            return
+        setting = Setting(plain, choices if isinstance(choices, tuple) else ())
+        try:
+            setting.read(plain)
+        except TypeError as error:
+            self._wrong(default, f"{key.text} {error}")
+        self.settings[key.text] = setting
+
+    def _plain(self, value: Value | None) -> Any:
+        """A setting's value: a scalar's, or a tuple of them; None for anything else."""
+        if isinstance(value, Items):
+            return tuple(self._plain(v) for v in value.items)
+        return value.value if isinstance(value, Scalar) else None
+
+    def _read_variant(self, key: Scalar, value: Value) -> None:
+        settings: dict[str, Any] = {}
+        sizes: dict[str, int] = {}
+        if isinstance(value, Scalar) and value.value is None:
+            self._wrong(value, f"the variant {key.text!r} must be a mapping: write {{}} where it differs in nothing")
+        elif not isinstance(value, Fields):
+            self._wrong(value, f"the variant {key.text!r} must be a mapping of settings, such as {{depth: 2}}")
+        else:
+            for name, entry in value.items:
+                if name.text == "input":
+                    if isinstance(entry, Fields):
+                        sizes = self._sizes(entry)
+                    else:
+                        self._wrong(entry, "input must be a mapping of sizes, such as {height: 227, width: 227}")
+                elif name.text not in self.settings:
+                    near = did_you_mean(name.text, self.settings)
+                    self._wrong(name, f"no setting {name.text!r}{near}: a variant sets settings and input")
+                else:
+                    try:
+                        settings[name.text] = self.settings[name.text].read(self._plain(entry))
+                    except TypeError as error:
+                        self._wrong(entry, f"{name.text} {error}")
+        self.variants[key.text] = Variant(settings, sizes)
+
+    def _read_blocks(self, value: Value | None) -> None:
+        if not isinstance(value, Fields):
+            if value is not None and getattr(value, "value", 0) is not None:
+                self._wrong(value, "blocks must be a mapping of headers, such as conv(channels, kernel):, to items")
+            return
+        bodies = []
+        for key, body in value.items:
+            try:
+                name, arguments = block_header(key)
+            except Fault as fault:
+                self.problems.append(fault.problem)
+                continue
+            if name in OPS or name in JOINS or name in ("skip", "side"):
+                self._wrong(key, f"a block cannot be called {name!r}: that is {'an op' if name in OPS else 'a word of the language'}")
+            elif name in self.blocks:
+                self._wrong(key, f"the block {name!r} is defined twice")
+            else:
+                found = [
+                    problem
+                    for place, default in enumerate(arguments.values())
+                    if default is not None
+                    for problem in default.check_value([*self.settings, *list(arguments)[:place]])
+                ]
+                self.problems.extend(found)
+                self.blocks[name] = _Block(key.place, name, arguments, sound=not found)
+                bodies.append((self.blocks[name], body))
+        for block, body in bodies:  # once all blocks are known, for they may call each other
+            if isinstance(body, Items):
+                block.items.extend(self._items(body, {*self.settings, *block.arguments}))
+            else:
+                self._wrong(body, f"the block {block.name!r} must be a list of items, each starting with '- '")
+
+    # -- items ----------------------------------------------------------------------------------------------------
+
+    def callees(self) -> Mapping[str, Signature]:
+        """Everything that can be called: ops and blocks."""
+        return _Callees(self.blocks)
+
+    def _items(self, value: Items, names: set[str]) -> Iterator[_Item]:
+        for entry in value.items:
+            if isinstance(entry, Scalar):
+                yield self._step(None, entry, names)
+            elif not isinstance(entry, Fields) or not entry.items:
+                self._wrong(entry, "an item is a call, `name: call`, `name: [items]`, concat:, add: or side:")
+            else:
+                key, content = entry.items[0]
+                for extra, _ in entry.items[1:]:
+                    message = f"a second key, {extra.text!r}, in one item: does it need '- ' before it, or more indentation?"
+                    self._wrong(extra, message)
+                yield self._item(key, content, names)
+
+    def _item(self, key: Scalar, value: Value, names: set[str]) -> _Item:
+        if key.text in (*JOINS, "side") and not isinstance(value, Scalar):
+            if not isinstance(value, Fields) or not value.items:
+                self._wrong(value, f"{key.text} needs branches with names: a mapping, such as {{left: …, right: …}}")
+                branches: tuple[_Step | _Group, ...] = ()
+            else:
+                branches = tuple(self._named(name, branch, names) for name, branch in value.items)
+            return _Branches(key.place, None if key.text == "side" else key.text, branches)
+        return self._named(key, value, names)
+
+    def _named(self, key: Scalar, value: Value, names: set[str]) -> _Step | _Group:
+        if not all(key.text.split("/")):
+            self._wrong(key, f"{key.text!r} is no name: a part of it is empty")
+        if isinstance(value, Scalar):
+            return self._step(key.text, value, names)
+        if isinstance(value, Items):
+            return _Group(key.place, key.text, tuple(self._items(value, names)))
+        inner = tuple(self._items(Items(value.place, (value,)), names))
+        return _Group(key.place, key.text, inner)
+
+    def _step(self, name: str | None, source: Scalar, names: set[str]) -> _Step:
+        if not isinstance(source.value, str):
+            self._wrong(source, f"a layer is a call such as relu(), not {source.text or 'nothing'}")
+            return _Step(source.place, name, None)
+        try:
+            expression = Expression(source)
+        except Fault as fault:
+            self.problems.append(fault.problem)
+            return _Step(source.place, name, None)
+        found = list(expression.check_layer(names, self.callees()))
+        self.problems.extend(found)
+        return _Step(source.place, name, None if found else expression)
+
+
+class _Callees(Mapping[str, Signature]):
+    """Signatures by name, an op's made from its fields when it is first asked for."""
+
+    def __init__(self, blocks: Mapping[str, _Block]) -> None:
+        self.blocks = blocks
+
+    def __getitem__(self, name: str) -> Signature:
+        if name in self.blocks:
+            arguments = self.blocks[name].arguments
+            return Signature("block", tuple(arguments), frozenset(a for a, d in arguments.items() if d is not None))
+        return _op_signature(name)
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self.blocks
+        yield from OPS
+
+    def __len__(self) -> int:
+        return len(self.blocks) + len(OPS)
+
+
+def _op_signature(name: str) -> Signature:
+    op = OPS[name]
+    optional = frozenset(f.name for f in fields(op) if f.default is not MISSING)
+    return Signature("op", tuple(f.name for f in fields(op)), optional)
+
+
+# -- a spec with values: unrolled, named, made into nodes -----------------------------------------------------------
+
+
+class _Layer(NamedTuple):
+    """A call chosen to run (None: there was a mistake in it), and the name it would like among its siblings."""
+
+    name: str
+    call: Call | None
+
+
+class _Nested(NamedTuple):
+    """A named group, with the values its expressions see."""
+
+    name: str
+    items: tuple[_Item, ...]
+    scope: Mapping[str, Any]
+
+
+class _Fork(NamedTuple):
+    """Branches from one tensor, each a run of parts; they meet in `op`, or are side branches when there is none."""
+
+    op: str | None
+    place: Place
+    branches: list[list[_Part]]
+
+
+_Part = _Layer | _Nested | _Fork
+
+
+def _wished_names(parts: Iterable[_Part]) -> Iterator[str]:
+    """The names of siblings in the order in which they are emitted: branches and their join are siblings too."""
+    for part in parts:
+        if isinstance(part, _Fork):
+            for branch in part.branches:
+                yield from _wished_names(branch)
+            if part.op is not None:
+                yield part.op
+        else:
+            yield part.name
+
+
+def _numbered(names: list[str]) -> Iterator[str]:
+    """Names that several siblings share are numbered from 1, all of them."""
+    shared = Counter(names)
+    seen: Counter[str] = Counter()
+    for name in names:
+        seen[name] += 1
+        yield f"{name}_{seen[name]}" if shared[name] > 1 else name
+
+
+class _Unroller:
+    """Unrolls a spec with given settings into nodes.
+
+    A tensor is the name of the node that makes it; None stands for one that a mistake kept from being made.
+    """
+
+    def __init__(self, spec: Spec, settings: Mapping[str, Any], inputs: Iterable[str]) -> None:
+        self.spec, self.settings = spec, settings
+        self.callees = spec.callees()
+        self.nodes: list[Node] = []
+        self.problems: list[Problem] = []
+        self.places: dict[str, tuple[Place, Mapping[str, Place]]] = {}  # of each node, and of its arguments
+        self.tensors: dict[str, str | None] = {name: name for name in inputs}  # by path; a prefix's is its last
+        self.sides: list[str] = []
+        self.open_blocks: list[str] = []
+        self.steps = 0
+        self.main: str | None = next(iter(self.tensors))
+        try:
+            self.main = self._run(spec.layers, "", self.main, settings)
+        except _TooLarge as fault:
+            self.problems.append(fault.problem)
+
+    def outputs(self) -> tuple[str, ...]:
+        """The main output, then those of the side branches; or those the spec names. Raises Fault."""
+        if self.spec.outputs:
+            return tuple(o for name in self.spec.outputs if (o := self._tensor(name.value, "", name.place)) is not None)
+        if self.main in self.tensors and not self.nodes:
+            raise Fault(Place(0, 0), "makes no layer: every item is skipped")
+        return tuple(dict.fromkeys(([self.main] if self.main else []) + self.sides))
+
+    def _run(self, items: Iterable[_Item], prefix: str, start: str | None, scope: Mapping[str, Any]) -> str | None:
+        parts = [part for item in items for part in self._parts(item, scope)]
+        names = _numbered(list(_wished_names(parts)))
+        return self._emit(parts, names, prefix, start)
+
+    def _parts(self, item: _Item, scope: Mapping[str, Any]) -> list[_Part]:
+        """What an item stands for, its condition decided and its repeats written out; nothing when it is skipped."""
+        self._step(item.place)
+        if isinstance(item, _Group):
+            return [_Nested(item.name, item.items, scope)]
+        if isinstance(item, _Branches):
+            branches = [self._parts(branch, scope) for branch in item.branches]
+            return [_Fork(item.op, item.place, branches)]
+        if item.expression is None:
+            return [_Layer(item.name or "?", None)]
+        try:
+            calls = item.expression.layers(scope, self.callees, MAX_LAYERS)
+        except Fault as fault:
+            self.problems.append(fault.problem)
+            return [_Layer(item.name or "?", None)]
+        self._step(item.place, len(calls))
+        return [_Layer(item.name or call.callee, call) for call in calls]
+
+    def _emit(self, parts: Iterable[_Part], names: Iterator[str], prefix: str, start: str | None) -> str | None:
+        """Make the nodes of siblings, each on the tensor before it, and return the last tensor."""
+        current = start
+        for part in parts:
+            if isinstance(part, _Fork):
+                ends = [self._emit(branch, names, prefix, current) for branch in part.branches]
+                if part.op is None:
+                    self.sides += [end for end, branch in zip(ends, part.branches, strict=True) if branch and end]
+                else:
+                    call = Call(part.op, {}, {}, part.place)
+                    current = self._make_node(call, prefix + next(names), ends)
+            elif isinstance(part, _Nested):
+                path = prefix + next(names)
+                current = self._run(part.items, path + "/", current, part.scope)
+            else:
+                current = self._make(part.call, prefix + next(names), prefix, current)
+        return current
+
+    def _make(self, call: Call | None, path: str, prefix: str, current: str | None) -> str | None:
+        """The layer or the block's layers that a call stands for."""
+        if call is None:
+            self.tensors[path] = None
+            return None
+        inputs = [current]
+        shares = None
+        try:
+            if "inputs" in call.arguments:
+                given, place = call.arguments.pop("inputs"), call.places["inputs"]
+                inputs = [self._tensor(name, prefix, place) for name in (given if isinstance(given, tuple) else (given,))]
+            if "shares" in call.arguments:
+                shares = self._tensor(call.arguments.pop("shares"), prefix, call.places["shares"])
+            if call.callee not in self.spec.blocks:
+                return self._make_node(call, path, inputs, shares)
+            if len(inputs) != 1:
+                raise Fault(call.places["inputs"], f"a block takes 1 input, not {len(inputs)}")
+            return self._make_block(call, path, inputs[0])
+        except _TooLarge:
+            raise
+        except Fault as fault:
+            self.problems.append(fault.problem)
+            self.tensors[path] = None
+            return None
+
+    def _make_block(self, call: Call, path: str, start: str | None) -> str | None:
+        block = self.spec.blocks[call.callee]
+        if block.name in self.open_blocks:
+            around = " → ".join([*self.open_blocks[self.open_blocks.index(block.name) :], block.name])
+            raise Fault(call.place, f"the block {block.name!r} includes itself: {around}")
+        if len(self.open_blocks) >= MAX_DEPTH:
+            raise Fault(call.place, f"blocks within blocks, more than {MAX_DEPTH} deep")
+        if not block.sound:
+            self.tensors[path] = None
+            return None
+        scope = {**self.settings, **call.arguments}
+        for name, default in block.arguments.items():
+            if name not in call.arguments and default is not None:
+                scope[name] = default.value(scope)
+        self.open_blocks.append(block.name)
+        try:
+            return self._run(block.items, path + "/", start, scope)
+        finally:
+            self.open_blocks.pop()
+
+    def _make_node(self, call: Call, path: str, inputs: list[str | None], shares: str | None = None) -> str | None:
+        try:
+            op = OPS[call.callee](**call.arguments)
+        except OpError as error:
+            raise Fault(call.places.get(error.field or "", call.place), str(error)) from None
+        taken = [name for name in inputs if name is not None]
+        if len(self.nodes) >= MAX_LAYERS:
+            raise _TooLarge(call.place, f"the spec makes more than {MAX_LAYERS:,} layers")
+        if path in self.places:
+            raise Fault(call.place, f"{path!r} is the name of two layers")
+        self.places[path] = call.place, call.places
+        made = path if len(taken) == len(inputs) else None
+        if made is not None:
+            self.nodes.append(Node(path, op, tuple(taken), shares, f"{self.spec.file}:{call.place.line + 1}"))
+        self.tensors[path] = made
+        above = path
+        while "/" in above:  # a group's tensor is its last; a layer's own name stays its own
+            above = above[: above.rindex("/")]
+            if above not in self.places:
+                self.tensors[above] = made
+        return made
+
+    def _tensor(self, name: Any, prefix: str, place: Place) -> str | None:
+        """The tensor that `name` refers to: relative to the enclosing group, or from the root with a leading /."""
+        if not isinstance(name, str):
+            raise Fault(place, f"an input is the name of a layer, not {name!r}")
+        path = name[1:] if name.startswith("/") else prefix + name
+        if path in self.tensors:
+            return self.tensors[path]
+        below = [t[len(prefix) :] for t in self.tensors if t.startswith(prefix)]
+        near = did_you_mean(name, [*below, *("/" + t for t in self.tensors)])
+        where = f"below {prefix[:-1]!r}" if prefix and not name.startswith("/") else "in the network"
+        raise Fault(place, f"no layer {name!r} before this one {where}{near}")
+
+    def _step(self, place: Place, times: int = 1) -> None:
+        self.steps += times
+        if self.steps > MAX_STEPS:
+            raise _TooLarge(place, f"the spec unrolls to more than {MAX_STEPS:,} items")
+
+
+class _TooLarge(Fault):
+    """Ends the unrolling: whatever else is wrong, this is too large."""
+
+
+def _size_names(shape: tuple[int, ...]) -> Iterable[str]:
+    return INPUT_SIZES if len(shape) == 4 else ("batch", *[""] * (len(shape) - 1))
+
+
+def _yaml(value: Any) -> str:
+    """A setting's value as YAML writes it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "[" + ", ".join(map(_yaml, value)) + "]" if isinstance(value, tuple) else str(value)
