@@ -59,6 +59,7 @@ def analyze(graph: Graph, *, convention: str = "flops", dtype: str = "fp32") -> 
     return CostTable(
         graph.name,
         tuple(rows),
+        title=graph.title,
         inputs=dict(graph.inputs),
         settings=graph.settings,
         dtype=dtype,

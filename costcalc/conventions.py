@@ -7,10 +7,9 @@ outputs its memory column counts and how often. "MACs" and "FLOPs" are never syn
 from __future__ import annotations
 
 from collections.abc import Callable, Set
-from dataclasses import dataclass
 from functools import singledispatch
 from types import MappingProxyType
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from costcalc.costs import Work
 from costcalc.dims import Count, Shape, Size
@@ -23,8 +22,7 @@ Cell = Literal["outputs", "weights", "params", "macs", "flops", "activations", "
 Counter = Callable[[Op, tuple[Shape, ...], Shape, Work], Count]
 
 
-@dataclass(frozen=True)
-class Convention:
+class Convention(NamedTuple):
     """How a source counts.
 
     `flops` makes its number of a layer from the op, its input shapes, its output shape and its work. A layer's
@@ -34,6 +32,7 @@ class Convention:
     """
 
     name: str
+    label: str  # what the source calls its number
     definition: str
     flops: Counter
     activation_copies: int = 1
@@ -120,24 +119,28 @@ CONVENTIONS = MappingProxyType(
         for convention in (
             Convention(
                 "flops",
+                "FLOPs",
                 "2 FLOPs per multiply-accumulate of convolutions, linear layers and matrix products, and nothing else: "
                 "the lecture's 2·H·W·Cout·Cin·k². Taps on padding count. Activation memory is every new tensor once.",
                 _flops,
             ),
             Convention(
                 "macs",
+                "MACs",
                 "1 per multiply-accumulate of convolutions, linear layers and matrix products, and nothing else: what "
                 "the ResNet paper calls FLOPs and torchvision prints as GFLOPS.",
                 _macs,
             ),
             Convention(
                 "full",
+                "FLOPs",
                 "Every operation: 2 per multiply-accumulate, and each add of a bias, a skip, a normalisation or an "
                 "average, each compare of a ReLU or a max pool, each exp and each division as 1.",
                 _full,
             ),
             Convention(
                 "bologna",
+                "FLOPs",
                 "The Bologna lecture's tables: 2 per multiply-accumulate, pools output elements × window size, bias, "
                 "ReLU and normalisations 0. Activations twice (value and gradient), parameters three times (value, "
                 "gradient, momentum), MB = 2^20, at batch 128. The input is stored once and in no total; flatten and "
@@ -156,6 +159,7 @@ CONVENTIONS = MappingProxyType(
             ),
             Convention(
                 "eecs498",
+                '"FLOP"',
                 'EECS 498-007 (Michigan): "FLOP" is 1 per multiply-accumulate, pools output elements × window size. '
                 "Memory is every output once, KB = 2^10, batch 1. Parameters are weights without bias.",
                 _eecs498,
@@ -163,6 +167,7 @@ CONVENTIONS = MappingProxyType(
             ),
             Convention(
                 "cs231n",
+                '"ops"',
                 'CS231n (Stanford): "ops" are 1 per multiply-accumulate. Memory is the elements of every output, pools '
                 "and the input included. Parameters are weights without bias.",
                 _macs,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 from costcalc.dims import Count, Shape, Size, is_array
 
@@ -63,8 +63,7 @@ class Work:
 NO_WORK = Work()
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """The cost of one layer, or of a group of layers.
 
     Shapes have the batch first. `work`, `flops` and `activations` are for the whole batch; `params` does not depend on
@@ -86,8 +85,8 @@ class Row:
     receptive_field: tuple[Size, ...] | None = None  # in input pixels, per axis; None once the plane is gone
     receptive_stride: tuple[Size, ...] | None = None  # input pixels between two neighbouring outputs, per axis
     inputs: tuple[Shape, ...] = ()
-    parameters: Mapping[str, Shape] = field(default_factory=dict)
-    buffers: Mapping[str, Shape] = field(default_factory=dict)
+    parameters: Mapping[str, Shape] = MappingProxyType({})
+    buffers: Mapping[str, Shape] = MappingProxyType({})
     plane: Shape | None = None  # the spatial size the layer works at (see `CostTable.by_resolution`)
     layers: int = 1
 
@@ -97,7 +96,7 @@ class Row:
         return None if self.work is None else self.work.macs
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class CostTable:
     """Rows of costs in running order, and what they are the costs of.
 
@@ -106,6 +105,7 @@ class CostTable:
 
     name: str
     rows: tuple[Row, ...]
+    title: str = ""
     inputs: Mapping[str, Shape] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
     dtype: str = "fp32"

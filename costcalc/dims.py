@@ -174,6 +174,8 @@ def at(size: Size, index: tuple[int, ...] | None, shape_of: Size) -> Size:
 
 def same(a: object, b: object) -> bool:
     """Whether two sizes are the very same: equal ints, arrays equal element by element, expressions alike."""
+    if type(a) is int and type(b) is int:
+        return a == b
     if is_array(a) or is_array(b):
         import numpy
 

@@ -116,18 +116,20 @@ class Graph:
             raise CostcalcError(f"{self.name} has no layer {layer!r}{did_you_mean(layer, paths)}")
         return found
 
-    def extract(self, prefix: str, inputs: Mapping[str, Shape] | None = None) -> Graph:
+    def extract(self, prefix: str, *shapes: Shape) -> Graph:
         """The layers below a prefix as a graph of their own.
 
-        What they take from outside becomes its inputs, under the same names and with the same shapes unless `inputs`
-        gives others; its outputs are its layers that nothing below the prefix takes.
+        What they take from outside becomes its inputs, under the same names and, unless `shapes` gives others in the
+        order in which they are first taken, with the same shapes. Its outputs are the layers that nothing below the
+        prefix takes, the last first.
         """
         nodes = self.select(prefix)
         inside = {node.name for node in nodes}
         taken = dict.fromkeys(name for node in nodes for name in node.inputs)
-        outside = tuple(Input(n, (inputs or {}).get(n, self.shapes[n])) for n in taken if n not in inside)
+        outside = [name for name in taken if name not in inside]
+        inputs = map(Input, outside, shapes or [self.shapes[name] for name in outside])
         ends = tuple(node.name for node in reversed(nodes) if node.name not in taken)
-        return Graph(f"{self.name}:{prefix}", outside, nodes, ends, self.title, self.settings)
+        return Graph(f"{self.name}:{prefix}", tuple(inputs), nodes, ends, self.title, self.settings)
 
 
 def is_below(name: str, prefix: str) -> bool:

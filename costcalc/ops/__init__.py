@@ -29,9 +29,14 @@ _FAMILY_OF = {
 class _Registry(Mapping[str, type[Op]]):
     """Op classes by name, their families loaded on first use."""
 
+    def __init__(self) -> None:
+        self._loaded: dict[str, type[Op]] = {}
+
     def __getitem__(self, name: str) -> type[Op]:
-        family = import_module(f"costcalc.ops.{_FAMILY_OF[name]}")
-        return next(c for c in vars(family).values() if isinstance(c, type) and getattr(c, "name", None) == name)
+        if name not in self._loaded:
+            family = vars(import_module(f"costcalc.ops.{_FAMILY_OF[name]}"))
+            self._loaded |= {c.name: c for c in family.values() if isinstance(c, type) and hasattr(c, "name")}
+        return self._loaded[name]
 
     def __contains__(self, name: object) -> bool:
         return name in _FAMILY_OF

@@ -55,8 +55,7 @@ class Assumption(NamedTuple):
         return f"{self.left} {words[self.relation]} {self.right}"
 
 
-@dataclasses.dataclass(frozen=True)
-class Argument:
+class Argument(NamedTuple):
     """How a field of an op reads what is given for it: `kind` names the rule, the rest are its bounds."""
 
     kind: str
@@ -149,7 +148,7 @@ class Argument:
 
 def _declare(argument: Argument, default: Any) -> Any:
     if default is None:
-        argument = dataclasses.replace(argument, optional=True)
+        argument = argument._replace(optional=True)
     return dataclasses.field(default=default, metadata={"argument": argument})
 
 
@@ -206,12 +205,12 @@ _T = TypeVar("_T", bound=type)
 @dataclass_transform(frozen_default=True, field_specifiers=(size, whole, per_axis, sides, flag, number, choice, text, shape))
 def op(cls: _T) -> _T:
     """Make a subclass of `Op` with fields of its own a frozen dataclass whose values are read by their declarations."""
-    made = dataclasses.dataclass(frozen=True)(cls)
+    made = dataclasses.dataclass(frozen=True, eq=False, repr=False)(cls)
     made.arguments = {f.name: f.metadata["argument"] for f in dataclasses.fields(made)}
     return made
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Op:
     """A kind of layer. Shapes have the batch first; all counts are for the whole batch."""
 
@@ -232,6 +231,13 @@ class Op:
             value = argument.read(name, given)
             if value is not given:
                 object.__setattr__(self, name, value)
+
+    # Written once here, for dataclass would compile them anew for every op, and an op must be cheap to import.
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and self.__dict__ == other.__dict__
+
+    def __hash__(self) -> int:
+        return hash((self.name, *self.__dict__.values()))
 
     def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
         """What must hold of the inputs' sizes for the op to take them."""
@@ -272,6 +278,8 @@ class Op:
             shown = value[0] if argument.kind in ("per_axis", "sides") and len(set(value)) == 1 else value
             given.append(repr(shown) if f.default is dataclasses.MISSING else f"{f.name}={shown!r}")
         return f"{self.name}({', '.join(given)})"
+
+    __repr__ = __str__
 
 
 def infer(op: Op, inputs: tuple[Shape, ...]) -> tuple[Shape, list[Assumption]]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
+import os
 from typing import Any
 
 from costcalc.errors import CostcalcError, did_you_mean
@@ -28,11 +27,11 @@ def find(target: str) -> tuple[Spec, str | None]:
     """The spec that `target` names, and the variant (None: the file's own default)."""
     path, _, variant = target.partition(":")
     if path.endswith((".yaml", ".yml")):
-        return Spec(read_text(Path(path)), path), variant or None
+        return Spec(read_text(path), path), variant or None
     found = _shipped_file(target)
     if found is not None:
         return found, target
-    if Path(target).exists():
+    if os.path.exists(target):
         raise CostcalcError(f"{target}: a spec is a .yaml file")
     names = list(architectures())
     near = did_you_mean(target, names)
@@ -41,7 +40,7 @@ def find(target: str) -> tuple[Spec, str | None]:
 
 def architectures() -> dict[str, Spec]:
     """The specs of all shipped architectures by name, families in alphabetical order."""
-    return {name: spec for path in _files() for spec in [_read(path)] for name in spec.variants}
+    return {name: spec for file in _files() for spec in [_read(file)] for name in spec.variants}
 
 
 def shipped_source(name: str) -> str:
@@ -51,19 +50,23 @@ def shipped_source(name: str) -> str:
 
 def _shipped_file(name: str) -> Spec | None:
     """The shipped spec with a variant of that name; a file whose own name begins it is tried first."""
-    for path in sorted(_files(), key=lambda path: not name.startswith(path.stem)):
-        spec = _read(path)
+    for file in sorted(_files(), key=lambda file: not name.startswith(file.removesuffix(".yaml"))):
+        spec = _read(file)
         if name in spec.variants:
             return spec
     return None
 
 
-def _read(path: Path) -> Spec:
-    return Spec(read_text(path), f"specs/{path.name}")
+def _read(file: str) -> Spec:
+    return Spec(read_text(os.path.join(_folder(), file)), f"specs/{file}")
 
 
-def _files() -> Iterator[Path]:
+def _files() -> list[str]:
+    return sorted(file for file in os.listdir(_folder()) if file.endswith(".yaml"))
+
+
+def _folder() -> str:
     # In the wheel the specs lie inside the package; in a checkout, beside it.
-    package = Path(__file__).parent.parent
-    inside = package / "specs"
-    yield from sorted((inside if inside.is_dir() else package.parent / "specs").glob("*.yaml"))
+    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    inside = os.path.join(package, "specs")
+    return inside if os.path.isdir(inside) else os.path.join(os.path.dirname(package), "specs")

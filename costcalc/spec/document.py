@@ -7,8 +7,6 @@ and size and depth are bounded, so that a file from a stranger is safe to read.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
@@ -32,8 +30,7 @@ class Place(NamedTuple):
     length: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Scalar:
+class Scalar(NamedTuple):
     """A plain value: `value` as YAML reads it, `text` as it is written."""
 
     place: Place
@@ -42,16 +39,14 @@ class Scalar:
     exact: bool  # text stands in the file character by character: an offset into it is a column
 
 
-@dataclass(frozen=True, slots=True)
-class Items:
+class Items(NamedTuple):
     """A list."""
 
     place: Place
     items: tuple[Value, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Fields:
+class Fields(NamedTuple):
     """A mapping; keys are text."""
 
     place: Place
@@ -101,10 +96,10 @@ def _show(file: str, lines: list[str], problem: Problem) -> str:
     return f"{head}\n  {number} | {shown}\n  {' ' * len(number)} | {' ' * (column - start)}{'^' * width}"
 
 
-def read_text(path: Path) -> str:
+def read_text(path: str) -> str:
     """The text of a spec file. Raises CostcalcError when it cannot be read or is too large."""
     try:
-        with path.open("rb") as file:
+        with open(path, "rb") as file:
             data = file.read(MAX_CHARACTERS + 1)
     except OSError as error:
         raise CostcalcError(f"{path}: cannot be read: {error.strerror or error}") from None

@@ -56,12 +56,23 @@ class Signature(NamedTuple):
 
 
 class Call(NamedTuple):
-    """A layer to be made: a callee with its arguments' values, and where each was written."""
+    """A layer to be made: a callee with its arguments' values, and where it was written."""
 
     callee: str
     arguments: dict[str, Any]
-    places: dict[str, Place]
-    place: Place
+    written: Place | tuple[Expression, ast.Call, dict[str, ast.expr]]  # places are worked out when they are asked for
+
+    def place(self, argument: str | None = None) -> Place:
+        """Where the call stands, or one of its arguments, if it was given."""
+        if isinstance(self.written, Place):
+            return self.written
+        expression, call, arguments = self.written
+        return expression.place(arguments.get(argument or "", call))
+
+    @property
+    def line(self) -> int:
+        """The line it stands in, counted from 0."""
+        return self.written.line if isinstance(self.written, Place) else self.written[0].source.place.line
 
 
 class Expression:
@@ -230,8 +241,7 @@ class Expression:
         named = dict(zip(callees[callee].arguments, node.args, strict=False))
         named.update({k.arg: k.value for k in node.keywords if k.arg})
         values = {name: self._value(value, scope) for name, value in named.items()}
-        places = {name: self.place(value) for name, value in named.items()}
-        return [Call(callee, values, places, self.place(node))]
+        return [Call(callee, values, (self, node, named))]
 
     def _decide(self, node: ast.expr, scope: Mapping[str, Any]) -> bool:
         value = self._value(node, scope)

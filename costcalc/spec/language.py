@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, fields
 from typing import Any, NamedTuple
 
 from costcalc.dims import as_size, is_array, is_symbolic
@@ -31,8 +31,7 @@ JOINS = ("concat", "add")
 # -- a document taken apart ---------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Step:
+class _Step(NamedTuple):
     """One call, repeated call or choice of calls."""
 
     place: Place
@@ -40,8 +39,7 @@ class _Step:
     expression: Expression | None  # None: a mistake in it has been reported
 
 
-@dataclass(frozen=True)
-class _Group:
+class _Group(NamedTuple):
     """Items under a name."""
 
     place: Place
@@ -49,8 +47,7 @@ class _Group:
     items: tuple[_Item, ...]
 
 
-@dataclass(frozen=True)
-class _Branches:
+class _Branches(NamedTuple):
     """Branches from one tensor that meet in `op`, or, where that is None, leave the main line for good."""
 
     place: Place
@@ -61,15 +58,14 @@ class _Branches:
 _Item = _Step | _Group | _Branches
 
 
-@dataclass(frozen=True)
-class _Block:
+class _Block(NamedTuple):
     """A named list of items with arguments."""
 
     place: Place
     name: str
     arguments: Mapping[str, Expression | None]  # with their defaults, which may use the arguments before them
     sound: bool  # False: a mistake in its header has been reported
-    items: list[_Item] = field(default_factory=list)
+    items: list[_Item]
 
 
 class Setting(NamedTuple):
@@ -151,8 +147,8 @@ class Spec:
             except GraphError as error:
                 late = error.problems
         for problem in late:
-            place, places = unrolled.places[problem.node.name]
-            problems.append(Problem(places.get(problem.field or "", place), f"{problem.node.name}: {problem.message}"))
+            place = unrolled.calls[problem.node.name].place(problem.field)
+            problems.append(Problem(place, f"{problem.node.name}: {problem.message}"))
         raise SpecError(self.file, self.text, problems)
 
     def default_variant(self) -> str:
@@ -352,7 +348,7 @@ class Spec:
                     for problem in default.check_value([*self.settings, *list(arguments)[:place]])
                 ]
                 self.problems.extend(found)
-                self.blocks[name] = _Block(key.place, name, arguments, sound=not found)
+                self.blocks[name] = _Block(key.place, name, arguments, sound=not found, items=[])
                 bodies.append((self.blocks[name], body))
         for block, body in bodies:  # once all blocks are known, for they may call each other
             if isinstance(body, Items):
@@ -500,7 +496,7 @@ class _Unroller:
         self.callees = spec.callees()
         self.nodes: list[Node] = []
         self.problems: list[Problem] = []
-        self.places: dict[str, tuple[Place, Mapping[str, Place]]] = {}  # of each node, and of its arguments
+        self.calls: dict[str, Call] = {}  # that made each node
         self.tensors: dict[str, str | None] = {name: name for name in inputs}  # by path; a prefix's is its last
         self.sides: list[str] = []
         self.open_blocks: list[str] = []
@@ -551,7 +547,7 @@ class _Unroller:
                 if part.op is None:
                     self.sides += [end for end, branch in zip(ends, part.branches, strict=True) if branch and end]
                 else:
-                    call = Call(part.op, {}, {}, part.place)
+                    call = Call(part.op, {}, part.place)
                     current = self._make_node(call, prefix + next(names), ends)
             elif isinstance(part, _Nested):
                 path = prefix + next(names)
@@ -569,14 +565,14 @@ class _Unroller:
         shares = None
         try:
             if "inputs" in call.arguments:
-                given, place = call.arguments.pop("inputs"), call.places["inputs"]
+                given, place = call.arguments["inputs"], call.place("inputs")
                 inputs = [self._tensor(name, prefix, place) for name in (given if isinstance(given, tuple) else (given,))]
             if "shares" in call.arguments:
-                shares = self._tensor(call.arguments.pop("shares"), prefix, call.places["shares"])
+                shares = self._tensor(call.arguments["shares"], prefix, call.place("shares"))
             if call.callee not in self.spec.blocks:
                 return self._make_node(call, path, inputs, shares)
             if len(inputs) != 1:
-                raise Fault(call.places["inputs"], f"a block takes 1 input, not {len(inputs)}")
+                raise Fault(call.place("inputs"), f"a block takes 1 input, not {len(inputs)}")
             return self._make_block(call, path, inputs[0])
         except _TooLarge:
             raise
@@ -589,9 +585,9 @@ class _Unroller:
         block = self.spec.blocks[call.callee]
         if block.name in self.open_blocks:
             around = " → ".join([*self.open_blocks[self.open_blocks.index(block.name) :], block.name])
-            raise Fault(call.place, f"the block {block.name!r} includes itself: {around}")
+            raise Fault(call.place(), f"the block {block.name!r} includes itself: {around}")
         if len(self.open_blocks) >= MAX_DEPTH:
-            raise Fault(call.place, f"blocks within blocks, more than {MAX_DEPTH} deep")
+            raise Fault(call.place(), f"blocks within blocks, more than {MAX_DEPTH} deep")
         if not block.sound:
             self.tensors[path] = None
             return None
@@ -607,23 +603,23 @@ class _Unroller:
 
     def _make_node(self, call: Call, path: str, inputs: list[str | None], shares: str | None = None) -> str | None:
         try:
-            op = OPS[call.callee](**call.arguments)
+            op = OPS[call.callee](**{k: v for k, v in call.arguments.items() if k not in ("inputs", "shares")})
         except OpError as error:
-            raise Fault(call.places.get(error.field or "", call.place), str(error)) from None
+            raise Fault(call.place(error.field), str(error)) from None
         taken = [name for name in inputs if name is not None]
         if len(self.nodes) >= MAX_LAYERS:
-            raise _TooLarge(call.place, f"the spec makes more than {MAX_LAYERS:,} layers")
-        if path in self.places:
-            raise Fault(call.place, f"{path!r} is the name of two layers")
-        self.places[path] = call.place, call.places
+            raise _TooLarge(call.place(), f"the spec makes more than {MAX_LAYERS:,} layers")
+        if path in self.calls:
+            raise Fault(call.place(), f"{path!r} is the name of two layers")
+        self.calls[path] = call
         made = path if len(taken) == len(inputs) else None
         if made is not None:
-            self.nodes.append(Node(path, op, tuple(taken), shares, f"{self.spec.file}:{call.place.line + 1}"))
+            self.nodes.append(Node(path, op, tuple(taken), shares, f"{self.spec.file}:{call.line + 1}"))
         self.tensors[path] = made
         above = path
         while "/" in above:  # a group's tensor is its last; a layer's own name stays its own
             above = above[: above.rindex("/")]
-            if above not in self.places:
+            if above not in self.calls:
                 self.tensors[above] = made
         return made
 

@@ -1,0 +1,70 @@
+"""costcalc: what a neural network costs before anyone runs it.
+
+    import costcalc
+
+    graph = costcalc.load("vgg16", height=448, width=320, batch=3, classes=10)
+    costs = costcalc.analyze(graph)
+    costs.total().params, costs.total().work.macs, costs.by_stage().rows
+
+Sizes may be ints, NumPy arrays (a design space) or SymPy expressions (a closed form): see `dims`.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from costcalc.analysis import analyze
+    from costcalc.conventions import CONVENTIONS
+    from costcalc.costs import CostTable, Row, Work
+    from costcalc.errors import CostcalcError
+    from costcalc.formula import explain
+    from costcalc.graph import Builder, Graph, GraphError, Input, Node
+    from costcalc.ops import OPS
+    from costcalc.spec import SpecError, architectures, load, to_yaml
+
+_HOMES = {
+    "analysis": ["analyze"],
+    "conventions": ["CONVENTIONS"],
+    "costs": ["CostTable", "Row", "Work"],
+    "errors": ["CostcalcError"],
+    "formula": ["explain"],
+    "graph": ["Builder", "Graph", "GraphError", "Input", "Node"],
+    "ops": ["OPS"],
+    "spec": ["SpecError", "architectures", "load", "to_yaml"],
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "CONVENTIONS",
+    "OPS",
+    "Builder",
+    "CostTable",
+    "CostcalcError",
+    "Graph",
+    "GraphError",
+    "Input",
+    "Node",
+    "Row",
+    "SpecError",
+    "Work",
+    "analyze",
+    "architectures",
+    "explain",
+    "load",
+    "to_yaml",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # Each name is imported when it is first used: `costcalc --help` and `import costcalc` cost next to nothing.
+    if name in _HOME_OF:
+        return getattr(import_module(f"costcalc.{_HOME_OF[name]}"), name)
+    raise AttributeError(f"module 'costcalc' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOME_OF])

@@ -1,0 +1,322 @@
+"""The command line: the one place that prints, exits, and turns an error into a message."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
+
+import click
+
+from costcalc import __version__
+from costcalc.errors import CostcalcError
+
+if TYPE_CHECKING:
+    from costcalc.costs import CostTable
+    from costcalc.graph import Graph
+    from costcalc.report.table import Document
+
+FORMATS = ("text", "markdown", "csv", "json", "latex")
+METRICS = ("params", "param-memory", "macs", "flops", "activations", "memory")
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+def _options(*options: Callable[[_Command], _Command]) -> Callable[[_Command], _Command]:
+    """Several options as one decorator, in the order in which --help lists them."""
+
+    def decorate(command: _Command) -> _Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+_output = _options(
+    click.option("--format", "style", type=click.Choice(FORMATS), default="text", show_default=True, help="How to print."),
+    click.option("-o", "--output", type=click.Path(), metavar="FILE", help="Write to FILE."),
+)
+_sizes = _options(
+    click.option("--batch", metavar="N", help="Images at once.  [default: the spec's, 1]"),
+    click.option("--input", "size", metavar="HxW", help="Input height and width, such as 320x480 or 320."),
+    click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a setting of the spec; repeatable."),
+    click.option("--dtype", default="fp32", show_default=True, help="What tensors are stored in: fp32, fp16, bf16, int8, …"),
+    click.option(
+        "--convention", default="flops", show_default=True,
+        help="How FLOPs and activation memory are counted: flops, macs, full, bologna, eecs498, cs231n.",
+    ),
+)  # fmt: skip
+
+
+class _Cli(click.Group):
+    """Commands in the order of the README, and errors of users as messages."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except CostcalcError as error:
+            _fail(str(error))
+        except KeyboardInterrupt:
+            _fail("interrupted")
+
+
+@click.group(cls=_Cli, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, message="costcalc %(version)s")
+def cli() -> None:
+    """What a neural network costs before anyone runs it: parameters, MACs, FLOPs, memory, and why.
+
+    A TARGET is a shipped architecture (`costcalc list`), a file such as net.yaml, or either with settings of its own:
+    vgg16:batch=32,dtype=fp16.
+
+    \b
+    Example:
+      costcalc report googlenet --by stage
+    """
+
+
+@cli.command("list")
+@_output
+def list_(style: str, output: str | None) -> None:
+    """Print the architectures that ship with costcalc, with headline numbers.
+
+    \b
+    Example:
+      costcalc list
+    """
+    from costcalc.analysis import analyze
+    from costcalc.report.views import listing
+    from costcalc.spec import architectures
+
+    _print(listing(analyze(spec.build(name)) for name, spec in architectures().items()), style, output)
+
+
+@cli.command()
+@click.argument("target")
+@click.option("--by", type=click.Choice(["layer", "stage", "op", "resolution"]), default="layer", show_default=True)
+@click.option("--depth", type=click.IntRange(1), default=1, metavar="N", help="With --by stage: parts of a path that name a stage.")
+@click.option("--naive-vs-reduced", is_flag=True, help="Inception modules with and without their 1×1 reductions.")
+@click.option("--strict", is_flag=True, help="Exit 1 when a layer could not be counted.")
+@_sizes
+@_output
+def report(
+    target: str, by: str, depth: int, naive_vs_reduced: bool, strict: bool, style: str, output: str | None, **sizes: Any
+) -> None:
+    """Print what a network costs, layer by layer or in groups.
+
+    \b
+    Examples:
+      costcalc report vgg16 --by stage
+      costcalc report googlenet --naive-vs-reduced
+      costcalc report net.yaml --batch 8 --input 320x480 --set classes=10
+    """
+    wanted = _target(target, **sizes)
+    if naive_vs_reduced:
+        from costcalc.modules import naive_versus_reduced
+        from costcalc.report import views
+
+        modules, stacked = naive_versus_reduced(wanted.name, wanted.given, **wanted.rules)
+        _print(views.naive_versus_reduced(modules, stacked), style, output)
+        return
+    from costcalc.report.views import report
+
+    costs = wanted.analyze()
+    _print(report(costs, by, depth), style, output)
+    if strict and costs.unknown:
+        _fail(f"{len(costs.unknown)} layers could not be counted (--strict)")
+
+
+@cli.command()
+@click.argument("targets", nargs=-1, required=True, metavar="TARGET…")
+@click.option("--by", type=click.Choice(["stage", "op"]), default="stage", show_default=True, help="Stages are aligned by resolution.")
+@click.option("--metric", type=click.Choice(METRICS), default="memory", show_default=True, help="What to lay side by side.")
+@_sizes
+@_output
+def compare(targets: tuple[str, ...], by: str, metric: str, style: str, output: str | None, **sizes: Any) -> None:
+    """Print networks side by side: one metric by stage, and every metric in total.
+
+    \b
+    Examples:
+      costcalc compare vgg16 alexnet --by stage --metric memory
+      costcalc compare resnet50 vgg16:batch=32,dtype=fp16 googlenet
+    """
+    from costcalc.report.views import compare
+
+    _print(compare([_target(target, **sizes).analyze() for target in targets], by, metric), style, output)
+
+
+@cli.command()
+@click.argument("target")
+@click.argument("layer")
+@_sizes
+@_output
+def explain(target: str, layer: str, style: str, output: str | None, **sizes: Any) -> None:
+    """Print the formula of a layer's costs, the numbers put in, and the result.
+
+    LAYER is a layer's path, or a prefix of paths: then everything below it.
+
+    \b
+    Example:
+      costcalc explain googlenet inception3a/5x5
+    """
+    from costcalc.analysis import analyze
+    from costcalc.formula import explain
+    from costcalc.report.views import explanation
+
+    wanted = _target(target, **sizes)
+    graph = wanted.graph()
+    layer = layer.strip("/")
+    lines = explain(graph, layer, **wanted.rules)
+    _print(explanation(analyze(graph, **wanted.rules).below(layer), layer, lines), style, output)
+
+
+@cli.command()
+@click.argument("op", required=False)
+@_output
+def schema(op: str | None, style: str, output: str | None) -> None:
+    """Print the ops a spec may call, their arguments and defaults; with OP, one of them in full.
+
+    \b
+    Example:
+      costcalc schema conv2d
+    """
+    from costcalc.report.reference import ops_reference
+    from costcalc.spec.reference import describe
+
+    _print(ops_reference(describe(op)), style, output)
+
+
+@cli.command()
+@click.argument("name")
+@click.option("-o", "--output", type=click.Path(), metavar="FILE", help="Write to FILE.")
+def spec(name: str, output: str | None) -> None:
+    """Print the YAML that describes a shipped architecture, to copy and change.
+
+    \b
+    Example:
+      costcalc spec vgg16 -o mine.yaml && costcalc report mine.yaml
+    """
+    from costcalc.spec import shipped_source
+
+    _write(shipped_source(name), output)
+
+
+# -- targets ------------------------------------------------------------------------------------------------------
+
+
+class _Target(NamedTuple):
+    """A network as asked for: its name or file, sizes and settings, and the rules it is counted by."""
+
+    name: str
+    given: dict[str, Any]
+    rules: dict[str, str]
+
+    def graph(self) -> Graph:
+        from costcalc.spec import load
+
+        return load(self.name, **self.given)
+
+    def analyze(self) -> CostTable:
+        from costcalc.analysis import analyze
+
+        return analyze(self.graph(), **self.rules)
+
+
+def _target(
+    text: str, *, batch: str | None, size: str | None, settings: tuple[str, ...], dtype: str, convention: str
+) -> _Target:
+    """A TARGET with the command's options, its own settings (`vgg16:batch=32,dtype=fp16`) winning over them."""
+    name, own = _split_target(text)
+    chosen: dict[str, str] = {"dtype": dtype}
+    chosen |= {} if batch is None else {"batch": batch}
+    chosen |= {} if size is None else {"input": size}
+    for assignment in (*settings, *own):
+        key, equals, value = assignment.partition("=")
+        if not equals or not key.strip():
+            raise CostcalcError(f"a setting is KEY=VALUE, not {assignment!r}")
+        if key in ("batch", "input", "dtype") and assignment in settings:
+            raise CostcalcError(f"{key} is no setting of a spec: use --{key} {value}")
+        if key in ("height", "width", "channels"):
+            raise CostcalcError(f"{key} is the input's, and no setting: use --input HxW")
+        chosen[key.strip()] = value
+    rules = {"dtype": chosen.pop("dtype"), "convention": convention}
+    given: dict[str, Any] = {}
+    if "input" in chosen:
+        given["height"], given["width"] = _input_size(chosen.pop("input"))
+    for key, value in chosen.items():
+        given[key] = _positive(value, "batch") if key == "batch" else _yaml_value(key, value)
+    return _Target(name, given, rules)
+
+
+def _split_target(text: str) -> tuple[str, Iterable[str]]:
+    """Name or file (with its variant), and the settings after it."""
+    import re
+
+    name, _, own = text.partition(":") if not re.match(r"[A-Za-z]:[\\/]", text) else (text, "", "")
+    parts = re.split(r",(?![^\[]*\])", own) if own else []
+    if parts and "=" not in parts[0]:
+        name += f":{parts.pop(0)}"
+    return name, parts
+
+
+def _input_size(text: str) -> tuple[int, int]:
+    height, _, width = text.lower().replace("×", "x").partition("x")
+    return _positive(height, "--input"), _positive(width or height, "--input")
+
+
+def _positive(text: str, what: str) -> int:
+    if not text.strip().isdecimal() or len(text) > 18 or int(text) < 1:
+        example = "320x480 or 320" if what == "--input" else "32"
+        raise CostcalcError(f"{what} must be a whole number of at least 1, such as {example}, not {text!r}")
+    return int(text)
+
+
+def _yaml_value(key: str, text: str) -> Any:
+    import yaml
+
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise CostcalcError(f"{key}: {text!r} cannot be read as a YAML value") from None
+
+
+# -- printing -----------------------------------------------------------------------------------------------------
+
+
+def _print(document: Document, style: str, output: str | None) -> None:
+    from costcalc.report.render import render
+
+    _write(render(document, style), output)
+
+
+def _write(text: str, output: str | None) -> None:
+    if output is None:
+        sys.stdout.write(text)
+        return
+    try:
+        with open(output, "w", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise CostcalcError(f"{output}: cannot be written: {error.strerror}") from None
+
+
+def _fail(message: str) -> NoReturn:
+    sys.stdout.flush()
+    click.echo(f"costcalc: {message}", err=True)
+    sys.exit(1)
+
+
+def main() -> None:
+    """Run the command line; a reader that stops reading, such as `| head`, is no error."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a terminal without × or ≥ is no reason to fail
+    try:
+        cli.main(prog_name="costcalc")
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)

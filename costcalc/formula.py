@@ -1,0 +1,171 @@
+"""Why a layer costs what it costs: its formula in symbols, the numbers put in, and the result.
+
+The symbols come from the op's own formulas, run on SymPy symbols in place of sizes: there is no second copy of a
+formula that could disagree with the first.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, cast
+
+import sympy
+
+from costcalc.conventions import convention_named
+from costcalc.costs import DTYPE_BYTES
+from costcalc.dims import Shape, is_plain, prod
+from costcalc.errors import CostcalcError
+from costcalc.graph import Graph, Node
+from costcalc.ops.op import Argument, Op
+
+# Products are written in this order: the lecture's 2·H·W·C_out·C_in·k·k.
+_ORDER = ["N", "H", "W", "C_out", "C", "C_in", "F_out", "F_in", "k_h", "k_w", "n", "g", "P"]
+_MEANINGS = {
+    "N": "batch",
+    "H": "height out",
+    "W": "width out",
+    "H_in": "height in",
+    "W_in": "width in",
+    "C_out": "channels out",
+    "C_in": "channels in",
+    "C": "channels",
+    "F_out": "features out",
+    "F_in": "features in",
+    "k_h": "kernel height",
+    "k_w": "kernel width",
+    "n": "window",
+    "g": "groups",
+    "P": "parameters",
+}
+
+
+class Explanation(NamedTuple):
+    """One cost of one layer: `formula` in symbols, `numbers` in their place, and the `value` that results."""
+
+    path: str
+    quantity: str
+    formula: str
+    numbers: str
+    value: Any
+    meanings: Mapping[str, str]
+
+
+def explain(graph: Graph, layer: str, *, convention: str = "flops", dtype: str = "fp32") -> list[Explanation]:
+    """The costs of a layer, or of everything below a prefix, that are not zero.
+
+    Quantities are parameters, MACs, the convention's FLOPs and activation bytes. Raises CostcalcError for a layer that
+    is not there and for a graph whose sizes are no plain numbers.
+    """
+    if not all(is_plain(size) for shape in graph.shapes.values() for size in shape):
+        raise CostcalcError(f"{graph.name} has sizes that are no plain numbers: there is nothing to put into a formula")
+    return [line for node in graph.select(layer) for line in _explain(graph, node, convention, dtype)]
+
+
+def _explain(graph: Graph, node: Node, convention: str, dtype: str) -> list[Explanation]:
+    if not node.op.counted:
+        return []
+    rule = convention_named(convention)
+    symbols = _Symbols()
+    op = symbols.stand_in(node.op)
+    inputs = tuple(symbols.input(shape, i, len(node.inputs)) for i, shape in enumerate(graph.input_shapes(node), 1))
+    output = symbols.output(op.output(*inputs), graph.shapes[node.name], inputs[0])
+    work = op.work(inputs, output)
+    element = DTYPE_BYTES[dtype] * rule.activation_copies
+    stored = op.makes_tensor() and node.name not in rule.uncounted(graph)
+    costs = {
+        "parameters": 0 if node.shares else sum(prod(shape) for shape in op.parameters(*inputs).values()),
+        "MACs": work.macs,
+        rule.label: rule.flops(op, inputs, output, work),
+        "activation bytes": prod(output) * element if stored else 0,
+    }
+    lines = []
+    for quantity, formula in costs.items():
+        formula = sympy.sympify(formula)
+        value = int(formula.subs(symbols.values))
+        if value:
+            numbers = _written(formula, lambda s: str(symbols.values[s]))
+            meanings = {s.name: symbols.meaning(s.name) for s in sorted(formula.free_symbols, key=_rank)}
+            lines.append(Explanation(node.name, quantity, _written(formula, lambda s: s.name), numbers, value, meanings))
+    return lines
+
+
+class _Symbols:
+    """Symbols that stand for the sizes of one layer, and the numbers they stand for.
+
+    A batch and groups of 1 stay 1: a formula says what matters.
+    """
+
+    def __init__(self) -> None:
+        self.values: dict[sympy.Symbol, int] = {}
+
+    def symbol(self, name: str, value: Any) -> Any:
+        made = sympy.Symbol(name, integer=True, positive=True)
+        self.values[made] = value
+        return made
+
+    def meaning(self, name: str) -> str:
+        base, _, number = name.rpartition("_")
+        return _MEANINGS.get(name) or f"{_MEANINGS[base]} of input {number}"
+
+    def stand_in(self, op: Op) -> Op:
+        """The op with symbols for the fields that its formulas multiply."""
+        made = object.__new__(type(op))
+        for field in dataclasses.fields(op):
+            value = getattr(op, field.name)
+            symbol = cast(Argument, field.metadata["argument"]).symbol
+            if isinstance(symbol, tuple):
+                value = tuple(self.symbol(s, v) for s, v in zip(symbol, value, strict=True))
+            elif symbol is not None and value != 1:
+                value = self.symbol(symbol, value)
+            object.__setattr__(made, field.name, value)
+        return made
+
+    def input(self, shape: Shape, number: int, of: int) -> Shape:
+        names = ("C_in", "H_in", "W_in") if len(shape) == 4 else ("F_in",) if len(shape) == 2 else ()
+        suffix = f"_{number}" if of > 1 else ""
+        named = [self.symbol(name + suffix, n) for name, n in zip(names, shape[1:], strict=True)] if names else shape[1:]
+        return (self._batch(shape[0]), *named)
+
+    def output(self, formula: Shape, shape: Shape, taken: Shape) -> Shape:
+        """The output with symbols of its own for its plane; channels and features as the op makes them."""
+        if len(shape) == 4:
+            plane = (self.symbol(name, n) for name, n in zip(("H", "W"), shape[2:], strict=True))
+            return (self._batch(shape[0]), formula[1], *plane)
+        return formula
+
+    def _batch(self, batch: int) -> Any:
+        return 1 if batch == 1 else self.symbol("N", batch)
+
+
+def _rank(symbol: sympy.Symbol) -> tuple[int, str]:
+    return _ORDER.index(symbol.name) if symbol.name in _ORDER else len(_ORDER), symbol.name
+
+
+def _written(formula: Any, name: Callable[[Any], str]) -> str:
+    """A formula with `name` for each symbol, factors in the lecture's order and joined by ·, higher terms first."""
+    if isinstance(formula, sympy.Add):
+        terms = sorted(formula.args, key=lambda t: (-len(t.free_symbols), [_rank(s) for s in sorted(t.free_symbols, key=_rank)]))
+        text = " + ".join(_written(term, name) for term in terms)
+        return text.replace("+ -", "− ")
+    if isinstance(formula, sympy.Mul):
+        above = [f for f in formula.args if not _is_inverse(f)]
+        below = [1 / f for f in formula.args if _is_inverse(f)]
+        above.sort(key=lambda f: (not f.is_number, _rank(f) if f.is_Symbol else (len(_ORDER), str(f))))
+        text = "·".join(_factor(f, name) for f in above)
+        return text.replace("-1·", "-") + "".join(f"/{_factor(f, name)}" for f in below)
+    return _factor(formula, name)
+
+
+def _is_inverse(factor: Any) -> bool:
+    return isinstance(factor, sympy.Pow) and bool(factor.exp.is_negative) or isinstance(factor, sympy.Rational) and factor.p == 1 < factor.q
+
+
+def _factor(factor: Any, name: Callable[[Any], str]) -> str:
+    if factor.is_Symbol:
+        return name(factor)
+    if isinstance(factor, sympy.Add):
+        return f"({_written(factor, name)})"
+    if isinstance(factor, sympy.Pow) and factor.exp.is_Integer and factor.exp > 0:
+        return "·".join([_factor(factor.base, name)] * int(factor.exp))
+    return str(factor)

@@ -1,0 +1,1 @@
+"""From cost tables to what a person reads: views make tables of values, renderers make text of them."""

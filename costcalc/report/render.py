@@ -1,0 +1,211 @@
+"""Renderers: a document as text, Markdown, LaTeX, CSV or JSON. Nothing is text before it comes here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from numbers import Rational
+from typing import Any, NamedTuple
+
+from costcalc.report.table import AtLeast, Column, Document, Table
+
+WIDTH = 100
+THOUSANDS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15, "E": 10**18}
+BINARY = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40, "PiB": 2**50}
+
+
+class _Printed(NamedTuple):
+    """A column as text: lines of its title, unit, alignment, cells of the rows and then of the footer."""
+
+    title: list[str]
+    unit: str
+    right: bool
+    cells: list[str]
+
+
+def render(document: Document, style: str) -> str:
+    """The document in one of the STYLES, ending in a line feed."""
+    return STYLES[style](document)
+
+
+def _text(document: Document) -> str:
+    return "\n".join(_text_table(table) for table in document.tables)
+
+
+def _text_table(table: Table) -> str:
+    columns = _printed(table)
+    widths = [max(map(len, (*c.title, c.unit, *c.cells))) for c in columns]
+    heads = max(len(c.title) for c in columns)
+    gap = "  " if sum(widths) + 2 * (len(widths) - 1) <= WIDTH else " "
+
+    def line(cells: Iterable[str]) -> str:
+        aligned = (
+            cell.rjust(width) if column.right else cell.ljust(width)
+            for cell, width, column in zip(cells, widths, columns, strict=True)
+        )
+        return gap.join(aligned).rstrip()
+
+    rule = gap.join("-" * width for width in widths)
+    body = [line(c.cells[i] for c in columns) for i in range(len(table.rows) + len(table.footer))]
+    footer = body[len(table.rows) :]
+    lines = [*_wrapped(table.title), ""]
+    lines += [line([*c.title, *[""] * heads][i] for c in columns) for i in range(heads)]
+    if any(c.unit for c in columns):
+        lines.append(line(c.unit for c in columns))
+    lines += [rule, *body[: len(table.rows)], *([rule, *footer] if footer else [])]
+    if table.notes:
+        lines.append("")
+        lines += [part for note in table.notes for part in _wrapped(note)]
+    return "\n".join(lines) + "\n"
+
+
+def _wrapped(text: str) -> list[str]:
+    import textwrap
+
+    return [
+        part
+        for paragraph in text.split("\n")
+        for part in textwrap.wrap(paragraph, WIDTH, subsequent_indent="  ", break_on_hyphens=False) or [""]
+    ]
+
+
+def _markdown(document: Document) -> str:
+    parts = []
+    for table in document.tables:
+        head, *rest = table.title.split("\n")
+        paragraphs = [f"### {head}", *rest, _tabulated(table, "pipe", total="**{}**").replace("<", "&lt;")]
+        paragraphs += ["\n".join(f"- {note}" for note in table.notes)] if table.notes else []
+        parts.append("\n\n".join(paragraphs))
+    return "\n\n".join(parts) + "\n"
+
+
+def _latex(document: Document) -> str:
+    parts = []
+    for table in document.tables:
+        comments = [f"% {line}" for text in (table.title, *table.notes) for line in text.split("\n")]
+        grid = _tabulated(table, "latex_booktabs", total="{}")
+        for symbol, command in (("×", r"$\times$"), ("·", r"$\cdot$"), ("≥", r"$\geq$"), ("÷", r"$\div$")):
+            grid = grid.replace(symbol, command)
+        parts.append("\n".join([*comments, grid]))
+    return "\n\n".join(parts) + "\n"
+
+
+def _tabulated(table: Table, style: str, total: str) -> str:
+    """The grid in one of tabulate's formats; `total` marks the cells of the footer."""
+    import tabulate
+
+    columns = _printed(table)
+    headers = [" ".join([*c.title, *([f"({c.unit})"] if c.unit else [])]) for c in columns]
+    rows = [[c.cells[i] for c in columns] for i in range(len(table.rows))]
+    for i in range(len(table.rows), len(table.rows) + len(table.footer)):
+        rows.append([total.format(c.cells[i]) if c.cells[i] else "" for c in columns])
+    align = ["right" if c.right else "left" for c in columns]
+    return tabulate.tabulate(rows, headers, tablefmt=style, colalign=align, disable_numparse=True)
+
+
+def _csv(document: Document) -> str:
+    """Exact values, rows only: a total would be added twice by whoever adds the column."""
+    import csv
+    import io
+
+    parts = []
+    for table in document.tables:
+        out = io.StringIO()
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow([column.key for column in table.columns])
+        for row in table.rows:
+            writer.writerow([_plain(cell, column) for cell, column in zip(row, table.columns, strict=True)])
+        parts.append(out.getvalue())
+    return "\n".join(parts)
+
+
+def _plain(cell: Any, column: Column) -> str:
+    value = cell.value if isinstance(cell, AtLeast) else cell
+    if value is None:
+        return ""
+    return "x".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def _json(document: Document) -> str:
+    import json
+
+    return json.dumps(document.data, indent=2, ensure_ascii=False, default=_jsonable) + "\n"
+
+
+def _jsonable(value: Any) -> Any:
+    if isinstance(value, Rational):
+        return float(value)
+    return value.tolist() if hasattr(value, "tolist") else str(value)
+
+
+STYLES: dict[str, Callable[[Document], str]] = {
+    "text": _text,
+    "markdown": _markdown,
+    "csv": _csv,
+    "json": _json,
+    "latex": _latex,
+}
+
+
+# -- one cell -----------------------------------------------------------------------------------------------------
+
+
+def _printed(table: Table) -> list[_Printed]:
+    """All columns as text, the cells of a column (and of a group of columns) in one unit with equally many decimals."""
+    values = [[row[place] for row in (*table.rows, *table.footer)] for place in range(len(table.columns))]
+    groups: dict[Any, list[Any]] = {}
+    for place, column in enumerate(table.columns):
+        groups.setdefault(column.group or place, []).extend(values[place])
+    printed = []
+    for place, column in enumerate(table.columns):
+        scale, unit, decimals = _unit(column, groups[column.group or place])
+        cells = [_cell(value, column, scale, decimals) for value in values[place]]
+        printed.append(_Printed(column.title.split("\n"), unit, column.kind not in ("text", "shape"), cells))
+    return printed
+
+
+def _unit(column: Column, values: list[Any]) -> tuple[int, str, int]:
+    """Scale, name and decimals of the unit in which the largest value has at most four digits before the point."""
+    if column.kind not in ("count", "bytes"):
+        return 1, "", 0
+    units = THOUSANDS if column.kind == "count" else BINARY
+    bare = (v.value if isinstance(v, AtLeast) else v for v in values)
+    largest = max((abs(v) for v in bare if isinstance(v, Rational)), default=0)
+    unit = column.unit
+    if unit is None:
+        unit = next((u for u, scale in units.items() if largest < 10_000 * scale), list(units)[-1])
+    shown = largest / units[unit]
+    decimals = 0 if units[unit] == 1 else 1 if shown >= 1000 else 2 if shown >= 100 else 3
+    return units[unit], unit, decimals if column.decimals is None else column.decimals
+
+
+def _cell(value: Any, column: Column, scale: int, decimals: int) -> str:
+    if isinstance(value, AtLeast):
+        return "≥ " + _cell(value.value, column, scale, decimals)
+    if value is None:
+        return "?" if column.kind in ("count", "exact", "bytes") else ""
+    if isinstance(value, tuple):
+        alike = column.kind == "side" and len(set(value)) == 1
+        return str(value[0]) if alike else "×".join(map(str, value))
+    if isinstance(value, str):
+        return value
+    if column.kind == "exact":
+        return f"{value:,}" if isinstance(value, int) else str(value)
+    if column.kind == "ratio":
+        return f"{value:.2f}×" if value < 1000 else f"{value:,.0f}×"
+    if column.kind == "share":
+        return f"{100 * value:.1f}%"
+    if column.kind == "text" or not isinstance(value, Rational):
+        return str(value)
+    return _rounded(value, scale, decimals)
+
+
+def _rounded(value: Any, scale: int, decimals: int) -> str:
+    """The number rounded half up, as people do; one that would round to nothing is shown as less than the last place."""
+    if value == 0:
+        return "0"
+    step = 10**decimals
+    whole = (value * step * 2 + scale) // (2 * scale)
+    if whole == 0:
+        return f"<{1 / step:.{decimals}f}" if decimals else "<1"
+    text = f"{whole // step:,}"
+    return text + f".{whole % step:0{decimals}d}" if decimals else text

@@ -1,0 +1,49 @@
+"""A table of values that are not text yet.
+
+A view fills it; a renderer alone decides how a number looks. Every column has one unit.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NamedTuple
+
+Kind = Literal["text", "count", "exact", "bytes", "ratio", "share", "shape", "side"]
+
+
+class Column(NamedTuple):
+    """A column: a title for people (of one or more lines), a key for programs, and what its cells are.
+
+    A count is shown in one unit of 1000s (k, M, G), bytes in one of 1024s; columns of one `group` share their unit, and
+    `unit` and `decimals` fix it. An exact count is shown in full. A side is the length of a square, or a (height,
+    width) where it is none.
+    """
+
+    title: str
+    key: str
+    kind: Kind = "text"
+    group: str | None = None
+    unit: str | None = None
+    decimals: int | None = None
+
+
+class AtLeast(NamedTuple):
+    """A sum over what could be counted, with something left that could not."""
+
+    value: Any
+
+
+class Table(NamedTuple):
+    """Rows of values under columns; `footer` are rows of totals, `notes` sentences below. `None` is "not known"."""
+
+    title: str
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Any, ...], ...]
+    footer: tuple[tuple[Any, ...], ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+class Document(NamedTuple):
+    """What a command answers: tables for people, and the same as JSON-ready data."""
+
+    tables: tuple[Table, ...]
+    data: dict[str, Any]
