@@ -5,13 +5,14 @@ This is the one module of the core that needs NumPy; `dims.as_size` imports it w
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 _LARGEST = 2**63 - 1
 # How large a result can be, from the largest magnitudes of its operands (-2**63 alone has no positive twin).
-_BOUND = {
+_BOUND: dict[Any, Callable[..., int]] = {
     np.add: lambda a, b: a + b,
     np.subtract: lambda a, b: a + b,
     np.multiply: lambda a, b: a * b,

@@ -35,14 +35,16 @@ def _options(*options: Callable[[_Command], _Command]) -> Callable[[_Command], _
 
 
 _output = _options(
-    click.option("--format", "style", type=click.Choice(FORMATS), default="text", show_default=True, help="How to print."),
+    click.option(
+        "--format", "style", type=click.Choice(FORMATS), default="text", show_default=True, help="How to print."
+    ),
     click.option("-o", "--output", type=click.Path(), metavar="FILE", help="Write to FILE."),
 )
 _sizes = _options(
     click.option("--batch", metavar="N", help="Images at once.  [default: the spec's, 1]"),
     click.option("--input", "size", metavar="HxW", help="Input height and width, such as 320x480 or 320."),
-    click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a setting of the spec; repeatable."),
-    click.option("--dtype", default="fp32", show_default=True, help="What tensors are stored in: fp32, fp16, bf16, int8, …"),
+    click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a setting; repeatable."),
+    click.option("--dtype", default="fp32", show_default=True, help="What tensors are stored in: fp16, int8, …"),
     click.option(
         "--convention", default="flops", show_default=True,
         help="How FLOPs and activation memory are counted: flops, macs, full, bologna, eecs498, cs231n.",
@@ -98,7 +100,13 @@ def list_(style: str, output: str | None) -> None:
 @cli.command()
 @click.argument("target")
 @click.option("--by", type=click.Choice(["layer", "stage", "op", "resolution"]), default="layer", show_default=True)
-@click.option("--depth", type=click.IntRange(1), default=1, metavar="N", help="With --by stage: parts of a path that name a stage.")
+@click.option(
+    "--depth",
+    type=click.IntRange(1),
+    default=1,
+    metavar="N",
+    help="With --by stage: parts of a path that name a stage.",
+)
 @click.option("--naive-vs-reduced", is_flag=True, help="Inception modules with and without their 1×1 reductions.")
 @click.option("--strict", is_flag=True, help="Exit 1 when a layer could not be counted.")
 @_sizes
@@ -132,8 +140,16 @@ def report(
 
 @cli.command()
 @click.argument("targets", nargs=-1, required=True, metavar="TARGET…")
-@click.option("--by", type=click.Choice(["stage", "op"]), default="stage", show_default=True, help="Stages are aligned by resolution.")
-@click.option("--metric", type=click.Choice(METRICS), default="memory", show_default=True, help="What to lay side by side.")
+@click.option(
+    "--by",
+    type=click.Choice(["stage", "op"]),
+    default="stage",
+    show_default=True,
+    help="Stages are aligned by resolution.",
+)
+@click.option(
+    "--metric", type=click.Choice(METRICS), default="memory", show_default=True, help="What to lay side by side."
+)
 @_sizes
 @_output
 def compare(targets: tuple[str, ...], by: str, metric: str, style: str, output: str | None, **sizes: Any) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from costcalc.dims import Count, Shape, Size, is_array
 
@@ -158,7 +158,7 @@ class CostTable:
 def _plane_name(plane: Shape | None) -> str:
     if plane is None:
         return "head"
-    return "×".join(str(s.tolist() if is_array(s) else s) for s in plane)
+    return "×".join(str(cast(Any, s).tolist() if is_array(s) else s) for s in plane)
 
 
 def _add_up(path: str, rows: Iterable[Row]) -> Row:

@@ -106,10 +106,10 @@ def window(n: Size, kernel: int, stride: int = 1, padding: int = 0, dilation: in
 
 
 class Verdict(NamedTuple):
-    """What is known of a relation between sizes: true, false (for an array: where first), or undecided."""
+    """What is known of a relation between sizes: true, false (for an array, `where` first), or undecided."""
 
     answer: bool | None
-    index: tuple[int, ...] | None = None
+    where: tuple[int, ...] | None = None
 
 
 _TRUE, _FALSE, _OPEN = Verdict(True), Verdict(False), Verdict(None)

@@ -86,7 +86,9 @@ def _explain(graph: Graph, node: Node, convention: str, dtype: str) -> list[Expl
         if value:
             numbers = _written(formula, lambda s: str(symbols.values[s]))
             meanings = {s.name: symbols.meaning(s.name) for s in sorted(formula.free_symbols, key=_rank)}
-            lines.append(Explanation(node.name, quantity, _written(formula, lambda s: s.name), numbers, value, meanings))
+            lines.append(
+                Explanation(node.name, quantity, _written(formula, lambda s: s.name), numbers, value, meanings)
+            )
     return lines
 
 
@@ -124,7 +126,9 @@ class _Symbols:
     def input(self, shape: Shape, number: int, of: int) -> Shape:
         names = ("C_in", "H_in", "W_in") if len(shape) == 4 else ("F_in",) if len(shape) == 2 else ()
         suffix = f"_{number}" if of > 1 else ""
-        named = [self.symbol(name + suffix, n) for name, n in zip(names, shape[1:], strict=True)] if names else shape[1:]
+        named = (
+            [self.symbol(name + suffix, n) for name, n in zip(names, shape[1:], strict=True)] if names else shape[1:]
+        )
         return (self._batch(shape[0]), *named)
 
     def output(self, formula: Shape, shape: Shape, taken: Shape) -> Shape:
@@ -145,7 +149,9 @@ def _rank(symbol: sympy.Symbol) -> tuple[int, str]:
 def _written(formula: Any, name: Callable[[Any], str]) -> str:
     """A formula with `name` for each symbol, factors in the lecture's order and joined by ·, higher terms first."""
     if isinstance(formula, sympy.Add):
-        terms = sorted(formula.args, key=lambda t: (-len(t.free_symbols), [_rank(s) for s in sorted(t.free_symbols, key=_rank)]))
+        terms = sorted(
+            formula.args, key=lambda t: (-len(t.free_symbols), [_rank(s) for s in sorted(t.free_symbols, key=_rank)])
+        )
         text = " + ".join(_written(term, name) for term in terms)
         return text.replace("+ -", "− ")
     if isinstance(formula, sympy.Mul):
@@ -158,7 +164,9 @@ def _written(formula: Any, name: Callable[[Any], str]) -> str:
 
 
 def _is_inverse(factor: Any) -> bool:
-    return isinstance(factor, sympy.Pow) and bool(factor.exp.is_negative) or isinstance(factor, sympy.Rational) and factor.p == 1 < factor.q
+    return (isinstance(factor, sympy.Pow) and bool(factor.exp.is_negative)) or (
+        isinstance(factor, sympy.Rational) and factor.p == 1 < factor.q
+    )
 
 
 def _factor(factor: Any, name: Callable[[Any], str]) -> str:

@@ -112,7 +112,12 @@ class Graph:
         layer = layer.strip("/")
         found = tuple(n for n in self.nodes if is_below(n.name, layer))
         if not found:
-            paths = {"/".join(parts[:i]) for n in self.nodes for parts in [n.name.split("/")] for i in range(1, len(parts) + 1)}
+            paths = {
+                "/".join(parts[:i])
+                for n in self.nodes
+                for parts in [n.name.split("/")]
+                for i in range(1, len(parts) + 1)
+            }
             raise CostcalcError(f"{self.name} has no layer {layer!r}{did_you_mean(layer, paths)}")
         return found
 
@@ -142,7 +147,7 @@ def infer_shapes(inputs: Iterable[Input], nodes: Collection[Node]) -> Inference:
 
     A layer that fails is reported once: what depends on it is passed over in silence.
     """
-    shapes: dict[str, Shape | None] = {name: shape for name, shape in inputs}
+    shapes: dict[str, Shape | None] = dict(inputs)
     assumptions: list[Assumption] = []
     problems: list[Problem] = []
     parameters: dict[str, dict[str, Shape]] = {}
@@ -185,10 +190,10 @@ def _cannot_share(owner: str, parameters: Mapping[str, dict[str, Shape]], name: 
 class Builder:
     """Makes a graph layer by layer, in Python.
 
-        b = Builder("small", channels=3, height=32, width=32)
-        b.add("conv", Conv2d(16, 3))
-        b.add("relu", Relu())
-        graph = b.build()
+    b = Builder("small", channels=3, height=32, width=32)
+    b.add("conv", Conv2d(16, 3))
+    b.add("relu", Relu())
+    graph = b.build()
     """
 
     def __init__(self, name: str, *, batch: Size = 1, channels: Size, height: Size, width: Size) -> None:

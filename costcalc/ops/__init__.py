@@ -17,7 +17,8 @@ _FAMILY_OF = {
         "convolution": "conv2d",
         "linear": "linear",
         "pooling": "max_pool2d avg_pool2d adaptive_avg_pool2d global_avg_pool2d",
-        "activation": "relu relu6 leaky_relu prelu elu gelu silu mish sigmoid tanh softplus hardswish hardsigmoid softmax",
+        "activation": "relu relu6 leaky_relu prelu elu gelu silu mish sigmoid tanh softplus hardswish hardsigmoid "
+        "softmax",
         "normalization": "batch_norm2d local_response_norm dropout",
         "joining": "concat add",
         "reshaping": "flatten pad zero_pad_shortcut unknown",

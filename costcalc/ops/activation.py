@@ -30,7 +30,7 @@ class Activation(Op):
 class _InPlace(Activation):
     """An activation that overwrites its input unless told otherwise."""
 
-    inplace: bool = flag(True)
+    inplace: bool = flag(default=True)
 
 
 class Relu(_InPlace):
@@ -49,8 +49,8 @@ class Relu6(_InPlace):
 class LeakyRelu(Activation):
     """x if x > 0 else negative_slope·x, torch.nn.LeakyReLU, in place by default. Work: 1 compare, 1 mul per element."""
 
-    negative_slope: float = number(0.01)
-    inplace: bool = flag(True)
+    negative_slope: float = number(default=0.01)
+    inplace: bool = flag(default=True)
 
     per_element = Work(compares=1, muls=1)
 
@@ -62,7 +62,7 @@ class Prelu(Activation):
     Parameters: weight (num_parameters): 1, or one a channel. Work: 1 compare, 1 mul per element.
     """
 
-    num_parameters: Size = size("P", 1)
+    num_parameters: Size = size("P", default=1)
 
     per_element = Work(compares=1, muls=1)
 
@@ -82,8 +82,8 @@ class Elu(Activation):
     Work: 1 compare, 1 exp, 1 add, 1 mul per element.
     """
 
-    alpha: float = number(1.0)
-    inplace: bool = flag(True)
+    alpha: float = number(default=1.0)
+    inplace: bool = flag(default=True)
 
     per_element = Work(compares=1, exps=1, adds=1, muls=1)
 
@@ -128,8 +128,8 @@ class Softplus(Activation):
     Work: 1 mul, 2 exps (the log counts as one), 1 add, 1 div per element.
     """
 
-    beta: float = number(1.0)
-    threshold: float = number(20.0)
+    beta: float = number(default=1.0)
+    threshold: float = number(default=20.0)
 
     per_element = Work(muls=1, exps=2, adds=1, divs=1)
 
@@ -168,7 +168,7 @@ class Softmax(Activation):
     Work per element: 1 compare (for the largest, taken off first), 1 exp, 1 add, 1 div.
     """
 
-    dim: int = whole(1)
+    dim: int = whole(default=1)
 
     per_element = Work(compares=1, exps=1, adds=1, divs=1)
 

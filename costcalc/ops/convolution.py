@@ -21,11 +21,11 @@ class Conv2d(Op):
 
     out_channels: Size = size("C_out")
     kernel_size: tuple[int, int] = per_axis(least=1, symbol="k")
-    stride: tuple[int, int] = per_axis(1, least=1)
-    padding: tuple[int, int] = per_axis(0)
-    dilation: tuple[int, int] = per_axis(1, least=1)
-    groups: Size = size("g", 1)
-    bias: bool = flag(True)
+    stride: tuple[int, int] = per_axis(default=1, least=1)
+    padding: tuple[int, int] = per_axis(default=0)
+    dilation: tuple[int, int] = per_axis(default=1, least=1)
+    groups: Size = size("g", default=1)
+    bias: bool = flag(default=True)
 
     rank = 4
     weight_layer = True

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from costcalc.costs import Work
-from costcalc.dims import Shape, prod
+from costcalc.dims import Shape, prod, show_shape
 from costcalc.errors import OpError
 from costcalc.ops.op import Op, Requirement, op, whole
-from costcalc.ops.op import show
 
 
 @op
@@ -18,7 +17,7 @@ class Concat(Op):
     Output: the inputs' sizes along `dim` added; all other sizes must agree. Work: none.
     """
 
-    dim: int = whole(1)
+    dim: int = whole(default=1)
 
     arity = (1, None)
 
@@ -55,10 +54,12 @@ def _agree(name: str, inputs: tuple[Shape, ...], along: int | None) -> Iterator[
     """All inputs have the sizes of the first, except along one dimension."""
     first = inputs[0]
     for number, other in enumerate(inputs[1:], start=2):
-        shapes = f"input 1 is {show(first)}, input {number} is {show(other)}"
+        shapes = f"input 1 is {show_shape(first)}, input {number} is {show_shape(other)}"
         if len(other) != len(first):
             raise OpError(f"{name} takes inputs with equally many sizes: {shapes}")
         for place, (a, b) in enumerate(zip(first, other, strict=True)):
             if place != along:
                 what = ("batch", "channels", "height", "width")[place] if len(first) == 4 else f"size {place + 1}"
-                yield Requirement(b, "==", a, f"{name} takes inputs that agree in {what}, not {{right}} and {{left}}: {shapes}")
+                yield Requirement(
+                    b, "==", a, f"{name} takes inputs that agree in {what}, not {{right}} and {{left}}: {shapes}"
+                )

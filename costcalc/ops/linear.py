@@ -16,7 +16,7 @@ class Linear(Op):
     """
 
     out_features: Size = size("F_out")
-    bias: bool = flag(True)
+    bias: bool = flag(default=True)
 
     weight_layer = True
 

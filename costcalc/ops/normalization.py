@@ -16,10 +16,10 @@ class BatchNorm2d(Op):
     Source: Ioffe and Szegedy, Batch Normalization, 2015.
     """
 
-    eps: float = number(1e-5, least=0)
-    momentum: float = number(0.1, least=0, most=1)
-    affine: bool = flag(True)
-    track_running_stats: bool = flag(True)
+    eps: float = number(default=1e-5, least=0)
+    momentum: float = number(default=0.1, least=0, most=1)
+    affine: bool = flag(default=True)
+    track_running_stats: bool = flag(default=True)
 
     rank = 4
 
@@ -45,9 +45,9 @@ class LocalResponseNorm(Op):
     """
 
     size: int = whole(least=1, symbol="n")
-    alpha: float = number(1e-4)
-    beta: float = number(0.75)
-    k: float = number(1.0)
+    alpha: float = number(default=1e-4)
+    beta: float = number(default=0.75)
+    k: float = number(default=1.0)
 
     def work(self, inputs: tuple[Shape, ...], output: Shape) -> Work:
         return Work(muls=self.size + 2, adds=self.size, exps=1, divs=1) * prod(output)
@@ -60,8 +60,8 @@ class Dropout(Op):
     Work: none, by convention. At inference it passes its input on and makes no tensor.
     """
 
-    p: float = number(0.5, least=0, most=1)
-    inplace: bool = flag(False)
+    p: float = number(default=0.5, least=0, most=1)
+    inplace: bool = flag(default=False)
 
     def makes_tensor(self) -> bool:
         return False

@@ -7,7 +7,7 @@ Whatever is not the op's own business (a convention, torch, a receptive field ov
     @op
     class Linear(Op):
         out_features: Size = size("F_out")
-        bias: bool = flag(True)
+        bias: bool = flag(default=True)
         ...
 """
 
@@ -20,8 +20,7 @@ from collections.abc import Iterator
 from typing import Any, ClassVar, NamedTuple, TypeVar, dataclass_transform
 
 from costcalc.costs import NO_WORK, Work
-from costcalc.dims import Relation, Shape, Size, as_size, at, is_plain, known, same
-from costcalc.dims import show_shape as show
+from costcalc.dims import Relation, Shape, Size, as_size, at, is_plain, known, same, show_shape
 from costcalc.errors import OpError
 
 
@@ -71,7 +70,7 @@ class Argument(NamedTuple):
         if value is None and self.optional:
             return None
         try:
-            return getattr(self, f"_{self.kind}")(value)
+            return getattr(self, "_" + self.kind.replace("sides", "per_axis"))(value)
         except TypeError as error:
             raise OpError(f"{name} {error}", name) from None
 
@@ -95,7 +94,7 @@ class Argument(NamedTuple):
         result = as_size(value)
         verdict = known(result, ">=", int(self.least or 0))
         if verdict.answer is False:
-            raise TypeError(f"must be at least {self.least:g}, not {at(result, verdict.index, result)}")
+            raise TypeError(f"must be at least {self.least:g}, not {at(result, verdict.where, result)}")
         return result
 
     def _whole(self, value: Any) -> int:
@@ -116,8 +115,6 @@ class Argument(NamedTuple):
             raise TypeError(f"must be one integer or {self.length}, not {len(value)}")
         return tuple(self._whole(v) for v in value)
 
-    _sides = _per_axis
-
     def _flag(self, value: Any) -> bool:
         if not isinstance(value, bool):
             raise TypeError(f"must be true or false, not {value!r}")
@@ -126,7 +123,7 @@ class Argument(NamedTuple):
     def _number(self, value: Any) -> float:
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
             raise TypeError(f"must be a number, not {value!r}")
-        if self.least is not None and value < self.least or self.most is not None and value > self.most:
+        if (self.least is not None and value < self.least) or (self.most is not None and value > self.most):
             raise TypeError(f"must be a {self.describe()}, not {value:g}")
         return float(value)
 
@@ -153,33 +150,33 @@ def _declare(argument: Argument, default: Any) -> Any:
 
 
 # The declarations an op's fields are made with. `symbol` is what the field is called in a formula.
-def size(symbol: str, default: Any = dataclasses.MISSING, *, least: int = 1) -> Any:
+def size(symbol: str, *, default: Any = dataclasses.MISSING, least: int = 1) -> Any:
     """A number of channels or features: a size of any carrier."""
     return _declare(Argument("size", least=least, symbol=symbol), default)
 
 
-def whole(default: Any = dataclasses.MISSING, *, least: int | None = None, symbol: str | None = None) -> Any:
+def whole(*, default: Any = dataclasses.MISSING, least: int | None = None, symbol: str | None = None) -> Any:
     """A plain integer."""
     return _declare(Argument("whole", least=least, symbol=symbol), default)
 
 
-def per_axis(default: Any = dataclasses.MISSING, *, least: int = 0, symbol: str | None = None) -> Any:
+def per_axis(*, default: Any = dataclasses.MISSING, least: int = 0, symbol: str | None = None) -> Any:
     """One plain integer for both axes of a plane, or (height, width)."""
     symbols = None if symbol is None else (f"{symbol}_h", f"{symbol}_w")
     return _declare(Argument("per_axis", least=least, symbol=symbols), default)
 
 
-def sides(default: Any = dataclasses.MISSING) -> Any:
+def sides(*, default: Any = dataclasses.MISSING) -> Any:
     """One plain integer for all sides of a plane, or (left, right, top, bottom)."""
     return _declare(Argument("sides", least=0, length=4), default)
 
 
-def flag(default: Any = dataclasses.MISSING) -> Any:
+def flag(*, default: Any = dataclasses.MISSING) -> Any:
     """True or false."""
     return _declare(Argument("flag"), default)
 
 
-def number(default: Any = dataclasses.MISSING, *, least: float | None = None, most: float | None = None) -> Any:
+def number(*, default: Any = dataclasses.MISSING, least: float | None = None, most: float | None = None) -> Any:
     """A real number that no count depends on."""
     return _declare(Argument("number", least=least, most=most), default)
 
@@ -189,25 +186,27 @@ def choice(*choices: str, default: Any = dataclasses.MISSING) -> Any:
     return _declare(Argument("choice", choices=choices), default)
 
 
-def text(default: Any = dataclasses.MISSING) -> Any:
+def text(*, default: Any = dataclasses.MISSING) -> Any:
     """Any text."""
     return _declare(Argument("text"), default)
 
 
-def shape(default: Any = dataclasses.MISSING) -> Any:
+def shape(*, default: Any = dataclasses.MISSING) -> Any:
     """A list of sizes without the batch, or null."""
     return _declare(Argument("shape"), default)
 
 
-_T = TypeVar("_T", bound=type)
+_OpType = TypeVar("_OpType", bound="Op")
 
 
-@dataclass_transform(frozen_default=True, field_specifiers=(size, whole, per_axis, sides, flag, number, choice, text, shape))
-def op(cls: _T) -> _T:
+@dataclass_transform(
+    frozen_default=True, field_specifiers=(size, whole, per_axis, sides, flag, number, choice, text, shape)
+)
+def op(cls: type[_OpType]) -> type[_OpType]:
     """Make a subclass of `Op` with fields of its own a frozen dataclass whose values are read by their declarations."""
-    made = dataclasses.dataclass(frozen=True, eq=False, repr=False)(cls)
-    made.arguments = {f.name: f.metadata["argument"] for f in dataclasses.fields(made)}
-    return made
+    dataclasses.dataclass(frozen=True, eq=False, repr=False)(cls)
+    cls.arguments = {f.name: f.metadata["argument"] for f in dataclasses.fields(cls)}
+    return cls
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -264,7 +263,10 @@ class Op:
         return True
 
     def windows(self, *inputs: Shape) -> tuple[Window, ...] | None:
-        """The window each output looks through, per axis; () when it looks at its own place alone, None when the plane is gone."""
+        """The window each output looks through, per axis.
+
+        () when it looks at its own place alone, None when the plane is gone or windows differ in size.
+        """
         return ()
 
     def __str__(self) -> str:
@@ -288,20 +290,25 @@ def infer(op: Op, inputs: tuple[Shape, ...]) -> tuple[Shape, list[Assumption]]:
     Raises OpError when the op cannot take the inputs.
     """
     least, most = op.arity
-    if len(inputs) < least or most is not None and len(inputs) > most:
+    if len(inputs) < least or (most is not None and len(inputs) > most):
         wanted = str(least) if most == least else f"{least} or more" if most is None else f"{least} to {most}"
         raise OpError(f"{op.name} takes {wanted} input{'s' * (wanted != '1')}, not {len(inputs)}", "inputs")
     if op.rank is not None and any(len(s) != op.rank for s in inputs):
         names = {4: "batch, channels, height, width", 2: "batch, features"}[op.rank]
         got = next(s for s in inputs if len(s) != op.rank)
-        raise OpError(f"{op.name} takes an input of {op.rank} sizes ({names}), not of {len(got)}: {show(got)}")
+        raise OpError(f"{op.name} takes an input of {op.rank} sizes ({names}), not of {len(got)}: {show_shape(got)}")
     assumptions = []
     for requirement in op.requirements(*inputs):
         assumptions += require(requirement)
     output = op.output(*inputs)
     for place, extent in enumerate(output):
         assumptions += require(
-            Requirement(extent, ">=", 1, f"the output would be {show(output)}: size {place + 1} is {{left}}, and must be at least 1")
+            Requirement(
+                extent,
+                ">=",
+                1,
+                f"the output would be {show_shape(output)}: size {place + 1} is {{left}}, and must be at least 1",
+            )
         )
     return output, assumptions
 
@@ -316,4 +323,3 @@ def require(requirement: Requirement) -> list[Assumption]:
         return [Assumption(left, relation, right)]
     where = "" if index is None else f" (at index {index if len(index) > 1 else index[0]})"
     raise OpError(message.format(left=at(left, index, right), right=at(right, index, left)) + where)
-

@@ -66,10 +66,10 @@ class MaxPool2d(_SlidingPool):
     """
 
     kernel_size: tuple[int, int] = per_axis(least=1, symbol="k")
-    stride: tuple[int, int] | None = per_axis(None, least=1)
-    padding: tuple[int, int] = per_axis(0)
-    dilation: tuple[int, int] = per_axis(1, least=1)
-    ceil_mode: bool = flag(False)
+    stride: tuple[int, int] | None = per_axis(default=None, least=1)
+    padding: tuple[int, int] = per_axis(default=0)
+    dilation: tuple[int, int] = per_axis(default=1, least=1)
+    ceil_mode: bool = flag(default=False)
 
     def windows(self, *inputs: Shape) -> tuple[Window, ...]:
         return tuple(w._replace(dilation=d) for w, d in zip(super().windows(), self.dilation, strict=True))
@@ -87,10 +87,10 @@ class AvgPool2d(_SlidingPool):
     """
 
     kernel_size: tuple[int, int] = per_axis(least=1, symbol="k")
-    stride: tuple[int, int] | None = per_axis(None, least=1)
-    padding: tuple[int, int] = per_axis(0)
-    ceil_mode: bool = flag(False)
-    count_include_pad: bool = flag(True)
+    stride: tuple[int, int] | None = per_axis(default=None, least=1)
+    padding: tuple[int, int] = per_axis(default=0)
+    ceil_mode: bool = flag(default=False)
+    count_include_pad: bool = flag(default=True)
 
     def work(self, inputs: tuple[Shape, ...], output: Shape) -> Work:
         outputs = prod(output)

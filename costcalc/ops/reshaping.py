@@ -13,8 +13,8 @@ from costcalc.ops.op import Op, Requirement, Window, choice, number, op, per_axi
 class Flatten(Op):
     """Sizes start_dim to end_dim merged into one, torch.nn.Flatten: a view, without work or memory."""
 
-    start_dim: int = whole(1)
-    end_dim: int = whole(-1)
+    start_dim: int = whole(default=1)
+    end_dim: int = whole(default=-1)
 
     def _span(self, rank: int) -> tuple[int, int]:
         for name, dim in (("start_dim", self.start_dim), ("end_dim", self.end_dim)):
@@ -46,7 +46,7 @@ class Pad(Op):
 
     padding: tuple[int, int, int, int] = sides()
     mode: str = choice("constant", "reflect", "replicate", "circular", default="constant")
-    value: float = number(0.0)
+    value: float = number(default=0.0)
 
     rank = 4
 
@@ -55,7 +55,10 @@ class Pad(Op):
         margin = {"reflect": 1, "circular": 0}.get(self.mode)
         if margin is not None:
             left, right, top, bottom = self.padding
-            for axis, n, most in (("height", inputs[0][2], max(top, bottom)), ("width", inputs[0][3], max(left, right))):
+            for axis, n, most in (
+                ("height", inputs[0][2], max(top, bottom)),
+                ("width", inputs[0][3], max(left, right)),
+            ):
                 message = f"{self.mode} padding of {most} needs a {axis} of at least {{right}}, not {{left}}"
                 yield Requirement(n, ">=", most + margin, message)
 
@@ -78,7 +81,7 @@ class ZeroPadShortcut(Op):
     """
 
     out_channels: Size = size("C_out")
-    stride: tuple[int, int] = per_axis(1, least=1)
+    stride: tuple[int, int] = per_axis(default=1, least=1)
 
     rank = 4
 
@@ -102,7 +105,7 @@ class Unknown(Op):
     """
 
     kind: str = text()
-    shape: tuple[Size, ...] | None = shape(None)
+    shape: tuple[Size, ...] | None = shape(default=None)
 
     arity = (1, None)
     counted = False

@@ -8,8 +8,8 @@ from typing import Any
 from costcalc.report.table import Column, Document, Table
 
 _ALWAYS = (
-    "Every call also takes inputs='name' or inputs=['name', …], the layers it runs on in place of the one before it, and "
-    "an op takes shares='name', the layer whose parameters it uses too."
+    "Every call also takes inputs='name' or inputs=['name', …], the layers it runs on in place of the one before it, "
+    "and an op takes shares='name', the layer whose parameters it uses too."
 )
 
 
@@ -20,9 +20,9 @@ def ops_reference(ops: Sequence[Any]) -> Document:
         "ops": [{"name": op.name, "doc": op.doc, "arguments": [a._asdict() for a in op.arguments]} for op in ops],
     }
     if len(ops) != 1:
-        columns = (Column("op", "op"), Column("meaning", "meaning"))
-        rows = tuple((op.call, op.doc.split("\n")[0]) for op in ops)
-        return Document((Table(f"{len(ops)} ops", columns, rows, (), (_ALWAYS,)),), data)
+        calls = (Column("op", "op"), Column("meaning", "meaning"))
+        meanings = tuple((op.call, op.doc.split("\n")[0]) for op in ops)
+        return Document((Table(f"{len(ops)} ops", calls, meanings, (), (_ALWAYS,)),), data)
     (op,) = ops
     columns = (Column("argument", "argument"), Column("takes", "takes"), Column("default", "default"))
     rows = tuple((a.name, a.takes, "required" if a.default is None else a.default) for a in op.arguments)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from numbers import Rational
 from typing import Any, NamedTuple
 
-from costcalc.report.table import AtLeast, Column, Document, Table
+from costcalc.report.table import AtLeast, Column, Document, Table, is_number
 
 WIDTH = 100
 THOUSANDS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15, "E": 10**18}
@@ -113,12 +112,12 @@ def _csv(document: Document) -> str:
         writer = csv.writer(out, lineterminator="\n")
         writer.writerow([column.key for column in table.columns])
         for row in table.rows:
-            writer.writerow([_plain(cell, column) for cell, column in zip(row, table.columns, strict=True)])
+            writer.writerow([_plain(cell) for cell in row])
         parts.append(out.getvalue())
     return "\n".join(parts)
 
 
-def _plain(cell: Any, column: Column) -> str:
+def _plain(cell: Any) -> str:
     value = cell.value if isinstance(cell, AtLeast) else cell
     if value is None:
         return ""
@@ -132,7 +131,7 @@ def _json(document: Document) -> str:
 
 
 def _jsonable(value: Any) -> Any:
-    if isinstance(value, Rational):
+    if is_number(value):
         return float(value)
     return value.tolist() if hasattr(value, "tolist") else str(value)
 
@@ -169,7 +168,7 @@ def _unit(column: Column, values: list[Any]) -> tuple[int, str, int]:
         return 1, "", 0
     units = THOUSANDS if column.kind == "count" else BINARY
     bare = (v.value if isinstance(v, AtLeast) else v for v in values)
-    largest = max((abs(v) for v in bare if isinstance(v, Rational)), default=0)
+    largest: Any = max((abs(v) for v in bare if is_number(v)), default=0)
     unit = column.unit
     if unit is None:
         unit = next((u for u, scale in units.items() if largest < 10_000 * scale), list(units)[-1])
@@ -194,13 +193,13 @@ def _cell(value: Any, column: Column, scale: int, decimals: int) -> str:
         return f"{value:.2f}×" if value < 1000 else f"{value:,.0f}×"
     if column.kind == "share":
         return f"{100 * value:.1f}%"
-    if column.kind == "text" or not isinstance(value, Rational):
+    if column.kind == "text" or not is_number(value):
         return str(value)
     return _rounded(value, scale, decimals)
 
 
 def _rounded(value: Any, scale: int, decimals: int) -> str:
-    """The number rounded half up, as people do; one that would round to nothing is shown as less than the last place."""
+    """The number rounded half up, as people do; one that would round to nothing is less than the last place."""
     if value == 0:
         return "0"
     step = 10**decimals

@@ -5,6 +5,7 @@ A view fills it; a renderer alone decides how a number looks. Every column has o
 
 from __future__ import annotations
 
+from numbers import Rational
 from typing import Any, Literal, NamedTuple
 
 Kind = Literal["text", "count", "exact", "bytes", "ratio", "share", "shape", "side"]
@@ -47,3 +48,8 @@ class Document(NamedTuple):
 
     tables: tuple[Table, ...]
     data: dict[str, Any]
+
+
+def is_number(value: object) -> bool:
+    """Whether a cell is an exact number: an int, or the fraction that a tool's real division gives."""
+    return isinstance(value, Rational)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import log2
-from numbers import Rational
 from typing import Any, NamedTuple
 
 from costcalc.conventions import CONVENTIONS, Convention
 from costcalc.costs import CostTable, Row
 from costcalc.dims import prod, show_shape
-from costcalc.report.table import AtLeast, Column, Document, Kind, Table
+from costcalc.report.table import AtLeast, Column, Document, Kind, Table, is_number
 
 METRICS: Mapping[str, tuple[str, str, Kind]] = {
     "params": ("parameters", "params", "count"),
@@ -152,7 +151,7 @@ def _exact_div(value: Any, by: int, decimals: int) -> str:
 
 
 def _ratio(part: Any, whole: Any) -> Any:
-    if not isinstance(part, Rational) or not isinstance(whole, Rational) or not whole:
+    if not is_number(part) or not is_number(whole) or not whole:
         return None
     return float(part / whole)
 
@@ -223,9 +222,7 @@ def listing(networks: Iterable[CostTable]) -> Document:
     for costs in networks:
         total = costs.total()
         shape = next(iter(costs.inputs.values()))[1:]
-        rows.append(
-            (costs.name, costs.title, shape, total.weight_layers, total.params, total.macs, total.activations)
-        )
+        rows.append((costs.name, costs.title, shape, total.weight_layers, total.params, total.macs, total.activations))
         data.append({"name": costs.name, "title": costs.title, "input": list(shape), **totals_data(total)})
     notes = ("Batch 1, without auxiliary heads. `costcalc report NAME` shows one in full.",)
     table = Table(f"{len(rows)} architectures", columns, tuple(rows), (), notes)
@@ -274,8 +271,8 @@ def compare(networks: Sequence[CostTable], by: str = "stage", metric: str = "mem
     notes = []
     if by == "stage":
         notes.append(
-            "A stage is all layers at one spatial size: 1/4 is a plane of about a quarter of the input's height. A pool "
-            "closes the stage it reads; `head` follows after the plane is gone."
+            "A stage is all layers at one spatial size: 1/4 is a plane of about a quarter of the input's height. A "
+            "pool closes the stage it reads; `head` follows after the plane is gone."
         )
     unit = CONVENTIONS[networks[0].convention]
     alike = _settings_note(networks, labels)
@@ -398,7 +395,7 @@ def naive_versus_reduced(
         data.append(entry)
     notes = [
         "Naive and reduced (with 1×1 convolutions) modules have the same input; the ratio is naive ÷ reduced.",
-        *_branch_notes(*modules[0]),
+        *_branch_notes(*modules[0][1:]),
     ]
     single = Table(
         f"{name}: naive against reduced modules, each on the input it has in the network\n"
@@ -410,7 +407,7 @@ def naive_versus_reduced(
     )
     both = [costs.total() for costs in (naive, reduced)]
     widest = [max(_channels(costs)) for costs in (naive, reduced)]
-    totals = [("widest tensor, channels", *widest, _ratio(*widest))]
+    lines = [("widest tensor, channels", *widest, _ratio(*widest))]
     for title, key in (
         ("parameters", "params"),
         ("MACs", "macs"),
@@ -419,12 +416,12 @@ def naive_versus_reduced(
         ("activation bytes", "activation_bytes"),
     ):
         values = [getattr(total, key) for total in both]
-        totals.append((title, *values, _ratio(*values)))
+        lines.append((title, *values, _ratio(*values)))
     whole = Table(
         f"{name}: the whole network, naive modules stacked (their channels grow) against the real one",
         (Column("total", "metric"), Column("naive", "naive", "exact"), Column("reduced", "reduced", "exact"),
          Column("ratio", "ratio", "ratio")),
-        tuple(totals),
+        tuple(lines),
     )  # fmt: skip
     return Document(
         (single, whole),
@@ -449,7 +446,7 @@ def _channels(costs: CostTable) -> list[Any]:
     return [row.output[1] for row in costs.rows if row.output is not None]
 
 
-def _branch_notes(module: str, naive: CostTable, reduced: CostTable) -> list[str]:
+def _branch_notes(naive: CostTable, reduced: CostTable) -> list[str]:
     """For each branch with a reduction, its multiply-accumulates written out in both designs: 2·H·W·C_out·C_in·k·k."""
     notes = []
     branches = dict.fromkeys("/".join(row.path.split("/")[:2]) for row in reduced.rows)
@@ -477,7 +474,7 @@ def _product(row: Row) -> str:
 
 
 def explanation(costs: CostTable, layer: str, lines: Iterable[Any]) -> Document:
-    """Formula, substitution and number of each cost of each layer; `lines` have path, quantity, formula, numbers, value."""
+    """Formula, numbers and value of each cost of each layer; `lines` are `formula.Explanation`s."""
     lines = list(lines)
     columns = (
         Column("layer", "layer"),

@@ -15,8 +15,8 @@ def load(target: str, **sizes_and_settings: Any) -> Graph:
     """The graph of `target`: a shipped architecture (`vgg16`), a file (`net.yaml`), or one of its variants
     (`net.yaml:wide`).
 
-    Keywords are the input's sizes (`batch`, `channels`, `height`, `width`) and the spec's settings (`classes`, …); sizes
-    and integer settings may be ints, NumPy arrays or SymPy expressions. Raises CostcalcError, saying what is wrong and
+    Keywords are the input's sizes (`batch`, `channels`, `height`, `width`) and the spec's settings (`classes`, …);
+    sizes and integer settings may be ints, NumPy arrays or SymPy expressions. Raises CostcalcError, saying what is wrong and
     what may have been meant.
     """
     spec, variant = find(target)
@@ -35,7 +35,9 @@ def find(target: str) -> tuple[Spec, str | None]:
         raise CostcalcError(f"{target}: a spec is a .yaml file")
     names = list(architectures())
     near = did_you_mean(target, names)
-    raise CostcalcError(f"no architecture {target!r}{near}: `costcalc list` prints all {len(names)}; a file ends in .yaml")
+    raise CostcalcError(
+        f"no architecture {target!r}{near}: `costcalc list` prints all {len(names)}; a file ends in .yaml"
+    )
 
 
 def architectures() -> dict[str, Spec]:

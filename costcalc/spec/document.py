@@ -133,7 +133,9 @@ def parse(text: str, file: str) -> Value:
     finally:
         loader.dispose()
     if problems or document is None:
-        raise SpecError(file, text, problems or [Problem(None, "is empty: a spec needs at least a name, an input and layers")])
+        raise SpecError(
+            file, text, problems or [Problem(None, "is empty: a spec needs at least a name, an input and layers")]
+        )
     return document
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import ast
 import operator
 import warnings
-from copy import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from copy import copy
 from typing import Any, NamedTuple
 
 from costcalc.dims import is_plain
@@ -149,7 +149,9 @@ class Expression:
             message = f"{node.id!r} is no layer{did_you_mean(node.id, [*callees, 'skip'])}"
             yield Problem(self.place(node), message + ": write a call, or skip")
         else:
-            yield Problem(self.place(node), "is no layer: write a call, `call * n`, `call if condition else skip`, or skip")
+            yield Problem(
+                self.place(node), "is no layer: write a call, `call * n`, `call if condition else skip`, or skip"
+            )
 
     def _check_call(self, node: ast.Call, names: set[str], callees: Mapping[str, Signature]) -> Iterator[Problem]:
         for value in (*node.args, *(k.value for k in node.keywords)):
@@ -230,13 +232,16 @@ class Expression:
             calls = self._layers(node.left, scope, callees, most)
             times = self._value(node.right, scope)
             if not is_plain(times) or isinstance(times, bool) or times < 0:
-                raise Fault(self.place(node.right), f"repeats are structure: a plain integer of 0 or more, not {times!r}")
+                raise Fault(
+                    self.place(node.right), f"repeats are structure: a plain integer of 0 or more, not {times!r}"
+                )
             if len(calls) * times > most:
                 raise Fault(self.place(node.right), f"{times:,} repeats make more than {most:,} layers")
-            return calls * times
+            return calls * int(times)
         if isinstance(node, ast.Name):
             return []
-        assert isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+        assert isinstance(node, ast.Call)
+        assert isinstance(node.func, ast.Name)
         callee = node.func.id
         named = dict(zip(callees[callee].arguments, node.args, strict=False))
         named.update({k.arg: k.value for k in node.keywords if k.arg})
@@ -322,7 +327,9 @@ def block_header(source: Scalar) -> tuple[str, dict[str, Expression | None]]:
     header = Expression(source)
     node = header.tree
     if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
-        raise Fault(source.place, "a block starts with its name and arguments, such as conv(channels, kernel, stride=1)")
+        raise Fault(
+            source.place, "a block starts with its name and arguments, such as conv(channels, kernel, stride=1)"
+        )
     arguments: dict[str, Expression | None] = {}
     for place, name, default in (
         *((header.place(a), a.id if isinstance(a, ast.Name) else None, None) for a in node.args),

@@ -85,7 +85,9 @@ class Setting(NamedTuple):
             value = float(value)
         elif type(value) is not kind:
             words = {bool: "true or false", int: "an integer", float: "a number", str: "text", tuple: "a list"}
-            raise TypeError(f"must be {words.get(kind, kind.__name__)}, such as its default {_yaml(self.default)}, not {value!r}")
+            raise TypeError(
+                f"must be {words.get(kind, kind.__name__)}, such as its default {_yaml(self.default)}, not {value!r}"
+            )
         if self.choices and value not in self.choices:
             raise TypeError(f"must be {' or '.join(map(_yaml, self.choices))}, not {_yaml(value)}")
         return value
@@ -246,7 +248,9 @@ class Spec:
         elif value is not None or several is not None:
             self._wrong(value or several or document, "input must be {channels: 3, height: 224, width: 224} or alike")
         else:
-            self.problems.append(Problem(None, "has no input: every spec needs `input: {channels: 3, height: 224, width: 224}`"))
+            self.problems.append(
+                Problem(None, "has no input: every spec needs `input: {channels: 3, height: 224, width: 224}`")
+            )
         if not self.inputs:
             self.inputs["input"] = (1, 3, 224, 224)
 
@@ -277,14 +281,16 @@ class Spec:
             found = value.get("default")
             for extra, _ in value.items:
                 if extra.text not in ("default", "choices"):
-                    self._wrong(extra, f"a setting is a default, or {{default: …, choices: […]}}, without {extra.text!r}")
+                    self._wrong(
+                        extra, f"a setting is a default, or {{default: …, choices: […]}}, without {extra.text!r}"
+                    )
             if found is None:
                 self._wrong(value, f"the setting {key.text!r} needs a default")
                 return
             default = found
             choices = self._plain(value.get("choices"))
         plain = self._plain(default)
-        if plain is None or isinstance(plain, tuple) and any(p is None for p in plain):
+        if plain is None or (isinstance(plain, tuple) and any(p is None for p in plain)):
             self._wrong(default, f"the setting {key.text!r} must be a number, text, true or false, or a list of these")
             return
         setting = Setting(plain, choices if isinstance(choices, tuple) else ())
@@ -337,7 +343,10 @@ class Spec:
                 self.problems.append(fault.problem)
                 continue
             if name in OPS or name in JOINS or name in ("skip", "side"):
-                self._wrong(key, f"a block cannot be called {name!r}: that is {'an op' if name in OPS else 'a word of the language'}")
+                self._wrong(
+                    key,
+                    f"a block cannot be called {name!r}: that is {'an op' if name in OPS else 'a reserved word'}",
+                )
             elif name in self.blocks:
                 self._wrong(key, f"the block {name!r} is defined twice")
             else:
@@ -371,7 +380,9 @@ class Spec:
             else:
                 key, content = entry.items[0]
                 for extra, _ in entry.items[1:]:
-                    message = f"a second key, {extra.text!r}, in one item: does it need '- ' before it, or more indentation?"
+                    message = (
+                        f"a second key, {extra.text!r}, in one item: does it need '- ' before it, or more indentation?"
+                    )
                     self._wrong(extra, message)
                 yield self._item(key, content, names)
 
@@ -566,7 +577,9 @@ class _Unroller:
         try:
             if "inputs" in call.arguments:
                 given, place = call.arguments["inputs"], call.place("inputs")
-                inputs = [self._tensor(name, prefix, place) for name in (given if isinstance(given, tuple) else (given,))]
+                inputs = [
+                    self._tensor(name, prefix, place) for name in (given if isinstance(given, tuple) else (given,))
+                ]
             if "shares" in call.arguments:
                 shares = self._tensor(call.arguments["shares"], prefix, call.place("shares"))
             if call.callee not in self.spec.blocks:
