@@ -30,5 +30,5 @@ def did_you_mean(word: str, candidates: Iterable[str]) -> str:
         return ""
     # A clear winner stands alone; runners-up are offered only when they are about as near.
     scores = [difflib.SequenceMatcher(None, word.lower(), n).ratio() for n in near]
-    words = [repr(folded[n]) for n, s in zip(near, scores, strict=True) if s > scores[0] - 0.1]
+    words = [repr(folded[n]) for n, s in zip(near, scores, strict=True) if s > scores[0] - 0.05]
     return f" (did you mean {' or '.join(words)}?)"

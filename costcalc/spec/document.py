@@ -151,6 +151,9 @@ def _hint(error: yaml.MarkedYAMLError, text: str, place: Place) -> str:
     return ""
 
 
+_READ_AS = {bool: "true or false", type(None): "null", int: "a number", float: "a number"}
+
+
 class _Composer:
     """Builds located values from libyaml's events, without recursion deeper than MAX_DEPTH."""
 
@@ -197,7 +200,7 @@ class _Composer:
             if not isinstance(key, Scalar):
                 self.problems.append(Problem(key.place, "a key is text, not a list or a mapping"))
             elif not isinstance(key.value, str):
-                kind = {bool: "true or false", type(None): "null"}.get(type(key.value), "a number or a date")
+                kind = _READ_AS.get(type(key.value), "a date")
                 message = f"the key {key.text or 'null'} reads as {kind} in YAML: quote it, '{key.text}'"
                 self.problems.append(Problem(key.place, message))
             elif key.text in lines:

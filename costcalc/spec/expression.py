@@ -42,7 +42,7 @@ _COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
 class Fault(Exception):
     """A mistake met while an expression is evaluated."""
 
-    def __init__(self, place: Place, message: str) -> None:
+    def __init__(self, place: Place | None, message: str) -> None:
         super().__init__(message)
         self.problem = Problem(place, message)
 
@@ -154,7 +154,7 @@ class Expression:
             )
 
     def _check_call(self, node: ast.Call, names: set[str], callees: Mapping[str, Signature]) -> Iterator[Problem]:
-        for value in (*node.args, *(k.value for k in node.keywords)):
+        for value in (*node.args, *(k.value for k in node.keywords if k.arg)):
             yield from self._check_value(value, names)
         if not isinstance(node.func, ast.Name):
             yield Problem(self.place(node.func), "only an op or a block can be called, by its name")
@@ -166,24 +166,26 @@ class Expression:
             return
         takes = f"{callee} takes {_listed(signature.arguments)}"
         given = set(signature.arguments[: len(node.args)])
-        for extra in node.args[len(signature.arguments) :]:
+        misspelt = len(node.args) > len(signature.arguments) or any(isinstance(a, ast.Starred) for a in node.args)
+        for extra in node.args[len(signature.arguments) :][:1]:
             yield Problem(self.place(extra), f"one argument too many: {takes}")
-            break
         for keyword in node.keywords:
             # a keyword's own position starts at its name
             place = self.place(keyword)._replace(length=len(keyword.arg or "**"))
             if keyword.arg is None:
+                misspelt = True
                 yield Problem(place, "** is not part of the spec language")
             elif keyword.arg in given:
                 yield Problem(place, f"{keyword.arg!r} is given twice")
-            elif keyword.arg not in (*signature.arguments, "inputs", "shares"):
-                near = did_you_mean(keyword.arg, [*signature.arguments, "inputs", "shares"])
-                yield Problem(place, f"{callee} has no argument {keyword.arg!r}{near}: {takes}")
             elif keyword.arg == "shares" and signature.kind == "block":
                 yield Problem(place, f"shares= is for ops: {callee} is a block")
+            elif keyword.arg not in (*signature.arguments, "inputs", "shares"):
+                misspelt = True
+                near = did_you_mean(keyword.arg, [*signature.arguments, "inputs", "shares"])
+                yield Problem(place, f"{callee} has no argument {keyword.arg!r}{near}: {takes}")
             given.add(keyword.arg or "")
         missing = [a for a in signature.arguments if a not in given and a not in signature.optional]
-        if missing and not any(isinstance(a, ast.Starred) for a in node.args):
+        if missing and not misspelt:  # a misspelt argument may be the one that is missing
             yield Problem(self.place(node), f"{callee} needs {_listed(missing)}")
 
     def _check_value(self, node: ast.expr, names: set[str]) -> Iterator[Problem]:
@@ -204,8 +206,10 @@ class Expression:
             return
         if isinstance(node, ast.BinOp) and type(node.op) not in _ARITHMETIC:
             wrong = {ast.Div: "/ leaves the integers: use //", ast.Pow: "** is not part of the spec language: use *"}
-            yield Problem(self.place(node), wrong.get(type(node.op), "this operator is not part of the spec language"))
-        elif not isinstance(node, _VALUES) or not _UNSAID.isdisjoint(map(type, _operators(node))):
+            message = wrong.get(type(node.op), "this operator is not part of the spec language")
+            yield Problem(self.place(node), message)
+            return
+        if not isinstance(node, _VALUES) or not _UNSAID.isdisjoint(map(type, _operators(node))):
             yield Problem(self.place(node), "is not part of the spec language")
             return
         for child in ast.iter_child_nodes(node):

@@ -22,6 +22,7 @@ from costcalc.spec.document import MAX_DEPTH, Fields, Items, Place, Problem, Sca
 from costcalc.spec.expression import INPUT_SIZES, Call, Expression, Fault, Signature, block_header
 
 MAX_LAYERS = 20_000
+MAX_MISTAKES = 200
 MAX_STEPS = 40_000  # items unrolled, layers or not: blocks that call blocks can multiply without making a layer
 
 SECTIONS = ("name", "title", "source", "input", "inputs", "settings", "variants", "blocks", "layers", "outputs")
@@ -122,7 +123,8 @@ class Spec:
         if isinstance(document, Fields):
             self._read(document)
         else:
-            self._wrong(document, f"a spec is a mapping with the keys {', '.join(SECTIONS)}")
+            message = f"a spec is a mapping, with the keys {', '.join(SECTIONS)}"
+            raise SpecError(file, text, [Problem(document.place, message)])
 
     def build(self, variant: str | None = None, given: Mapping[str, Any] | None = None) -> Graph:
         """The graph of a variant (by default the one the family is named for), with settings and sizes as `given`.
@@ -390,15 +392,15 @@ class Spec:
         if key.text in (*JOINS, "side") and not isinstance(value, Scalar):
             if not isinstance(value, Fields) or not value.items:
                 self._wrong(value, f"{key.text} needs branches with names: a mapping, such as {{left: …, right: …}}")
-                branches: tuple[_Step | _Group, ...] = ()
-            else:
-                branches = tuple(self._named(name, branch, names) for name, branch in value.items)
+                return _Step(key.place, key.text, None)
+            branches = tuple(self._named(name, branch, names) for name, branch in value.items)
             return _Branches(key.place, None if key.text == "side" else key.text, branches)
         return self._named(key, value, names)
 
     def _named(self, key: Scalar, value: Value, names: set[str]) -> _Step | _Group:
         if not all(key.text.split("/")):
             self._wrong(key, f"{key.text!r} is no name: a part of it is empty")
+            return _Step(key.place, "?", None)
         if isinstance(value, Scalar):
             return self._step(key.text, value, names)
         if isinstance(value, Items):
@@ -417,6 +419,9 @@ class Spec:
             return _Step(source.place, name, None)
         found = list(expression.check_layer(names, self.callees()))
         self.problems.extend(found)
+        if len(self.problems) > MAX_MISTAKES:
+            message = f"more than {MAX_MISTAKES} mistakes: nothing below is read"
+            raise SpecError(self.file, self.text, [*self.problems, Problem(_below(source.place), message)])
         return _Step(source.place, name, None if found else expression)
 
 
@@ -521,9 +526,12 @@ class _Unroller:
     def outputs(self) -> tuple[str, ...]:
         """The main output, then those of the side branches; or those the spec names. Raises Fault."""
         if self.spec.outputs:
-            return tuple(o for name in self.spec.outputs if (o := self._tensor(name.value, "", name.place)) is not None)
-        if self.main in self.tensors and not self.nodes:
-            raise Fault(Place(0, 0), "makes no layer: every item is skipped")
+            for name in self.spec.outputs:
+                if name.text not in self.tensors:
+                    raise Fault(name.place, f"no layer {name.text!r}{did_you_mean(name.text, self.tensors)}")
+            return tuple(o for name in self.spec.outputs if (o := self.tensors[name.text]) is not None)
+        if not self.nodes and not self.problems and not self.spec.problems:
+            raise Fault(None, "makes no layer: every item is skipped")
         return tuple(dict.fromkeys(([self.main] if self.main else []) + self.sides))
 
     def _run(self, items: Iterable[_Item], prefix: str, start: str | None, scope: Mapping[str, Any]) -> str | None:
@@ -591,6 +599,7 @@ class _Unroller:
             raise
         except Fault as fault:
             self.problems.append(fault.problem)
+            self._step(fault.problem.place or call.place(), 0)
             self.tensors[path] = None
             return None
 
@@ -643,19 +652,27 @@ class _Unroller:
         path = name[1:] if name.startswith("/") else prefix + name
         if path in self.tensors:
             return self.tensors[path]
-        below = [t[len(prefix) :] for t in self.tensors if t.startswith(prefix)]
-        near = did_you_mean(name, [*below, *("/" + t for t in self.tensors)])
-        where = f"below {prefix[:-1]!r}" if prefix and not name.startswith("/") else "in the network"
-        raise Fault(place, f"no layer {name!r} before this one {where}{near}")
+        recent = [*self.tensors][-300:]
+        below = [t[len(prefix) :] for t in recent if t.startswith(prefix)]
+        near = did_you_mean(name, [*below, *("/" + t for t in recent)])
+        where = f" below {prefix[:-1]!r}" if prefix and not name.startswith("/") else ""
+        raise Fault(place, f"no layer {name!r} before this one{where}{near}")
 
     def _step(self, place: Place, times: int = 1) -> None:
         self.steps += times
+        if len(self.problems) > MAX_MISTAKES:
+            raise _TooLarge(_below(place), f"more than {MAX_MISTAKES} mistakes: nothing below is read")
         if self.steps > MAX_STEPS:
             raise _TooLarge(place, f"the spec unrolls to more than {MAX_STEPS:,} items")
 
 
 class _TooLarge(Fault):
     """Ends the unrolling: whatever else is wrong, this is too large."""
+
+
+def _below(place: Place) -> Place:
+    """The line after a place, so that what is said there comes after what is said of the place itself."""
+    return Place(place.line + 1, 0)
 
 
 def _size_names(shape: tuple[int, ...]) -> Iterable[str]:
