@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import costcalc
+from costcalc.ops.op import Op
 
 TRUTH = Path(__file__).parent / "truth"
 
@@ -87,7 +88,7 @@ def _table(name: str, convention: str, settings: str) -> costcalc.CostTable:
     return costcalc.analyze(_graph(name, settings), convention=convention)
 
 
-def chain(*ops: costcalc.ops.op.Op, channels: Any, height: Any = 28, width: Any = 28) -> costcalc.CostTable:
+def chain(*ops: Op, channels: Any, height: Any = 28, width: Any = 28) -> costcalc.CostTable:
     """The costs of layers in a row, for what no shipped network contains."""
     builder = costcalc.Builder("chain", channels=channels, height=height, width=width)
     for number, op in enumerate(ops):
@@ -99,6 +100,11 @@ def of_kind(costs: costcalc.CostTable, kinds: Iterable[str]) -> list[costcalc.Ro
     """The rows of some kinds, in running order."""
     kinds = set(kinds)
     return [row for row in costs.rows if row.kind in kinds]
+
+
+def is_identity(row: costcalc.Row) -> bool:
+    """Whether a layer is an adaptive pool of a plane that has its output's size already: the files have no row for it."""
+    return row.kind == "adaptive_avg_pool2d" and row.inputs[0] == row.output
 
 
 def row(costs: costcalc.CostTable, path: str) -> costcalc.Row:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import ClassVar
 
 from costcalc.costs import Work
-from costcalc.dims import Shape, Size, prod
+from costcalc.dims import Shape, Size, known, prod
 from costcalc.errors import OpError
 from costcalc.ops.op import Op, Requirement, choice, flag, number, op, size, whole
 
@@ -67,7 +67,7 @@ class Prelu(Activation):
     per_element = Work(compares=1, muls=1)
 
     def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
-        if self.num_parameters != 1:
+        if not known(self.num_parameters, "==", 1).answer:
             message = "prelu has {left} parameters, and its input {right} channels: they must agree, or be 1"
             yield Requirement(self.num_parameters, "==", inputs[0][1], message)
 
@@ -92,7 +92,7 @@ class Elu(Activation):
 class Gelu(Activation):
     """x·Φ(x), torch.nn.GELU.
 
-    Work per element: x/2·(1 + erf(x/√2)) is 3 muls, 1 add, and an erf counted as 1 exp; with approximate='tanh',
+    Work: per element, x/2·(1 + erf(x/√2)) is 3 muls, 1 add, and an erf counted as 1 exp; with approximate='tanh',
     x/2·(1 + tanh(√(2/π)·(x + 0.044715·x³))) is 6 muls, 2 adds, and a tanh (see there).
     """
 
@@ -137,7 +137,7 @@ class Softplus(Activation):
 class Mish(_InPlace):
     """x·tanh(softplus(x)), torch.nn.Mish, in place by default.
 
-    Work per element: log(1 + exp(x)) is 2 exps and 1 add, tanh as above, then 1 mul.
+    Work: per element, log(1 + exp(x)) is 2 exps and 1 add, tanh as above, then 1 mul.
     """
 
     per_element = Work(exps=2, adds=1) + Tanh.per_element + Work(muls=1)
@@ -165,7 +165,7 @@ class Hardswish(_InPlace):
 class Softmax(Activation):
     """exp(x) / sum of exp(x) along `dim`, torch.nn.Softmax.
 
-    Work per element: 1 compare (for the largest, taken off first), 1 exp, 1 add, 1 div.
+    Work: 1 compare (for the largest, taken off first), 1 exp, 1 add, 1 div per element.
     """
 
     dim: int = whole(default=1)

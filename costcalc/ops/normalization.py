@@ -40,7 +40,7 @@ class BatchNorm2d(Op):
 class LocalResponseNorm(Op):
     """Each element divided by (k + alpha/n·Σ x²)^beta over its n neighbouring channels, torch.nn.LocalResponseNorm.
 
-    Work per element: n muls and n adds for the window of n, then 2 muls, 1 exp (the power), 1 div; the window counts
+    Work: per element, n muls and n adds for the window of n, then 2 muls, 1 exp (the power), 1 div; the window counts
     in full at the first and last channels. Source: Krizhevsky et al., 2012, section 3.3.
     """
 

@@ -11,7 +11,7 @@ from costcalc.ops.op import Op, Requirement, Window, choice, number, op, per_axi
 
 @op
 class Flatten(Op):
-    """Sizes start_dim to end_dim merged into one, torch.nn.Flatten: a view, without work or memory."""
+    """Sizes start_dim to end_dim merged into one, torch.nn.Flatten: a view, without memory. Work: none."""
 
     start_dim: int = whole(default=1)
     end_dim: int = whole(default=-1)
@@ -76,7 +76,7 @@ class Pad(Op):
 class ZeroPadShortcut(Op):
     """ResNet's shortcut option A: every stride-th position, then zeros for the channels that are missing.
 
-    Output: channels = out_channels; height and width divided by the stride, rounded up. No parameters, no work.
+    Output: channels = out_channels; height and width divided by the stride, rounded up. Work: none, and no parameters.
     Source: He et al., Deep Residual Learning, 2015, section 3.3.
     """
 
@@ -101,7 +101,7 @@ class ZeroPadShortcut(Op):
 class Unknown(Op):
     """A layer whose cost nobody has told: parameters and work are unknown, never zero, and totals become lower bounds.
 
-    `kind` says what it is; `shape` is its output without the batch, that of its input unless given.
+    Work: unknown. `kind` says what it is; `shape` is its output without the batch, that of its input unless given.
     """
 
     kind: str = text()

@@ -1,0 +1,153 @@
+"""One case for every op of the registry: random fields, and inputs whose sizes are drawn from variables.
+
+A case takes `draw` and gives two functions of the variables n, m, k, g, h and w (of any carrier): the op, and the
+shapes it is given. A new op without a case fails `test_laws.py` by its name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from hypothesis import strategies as st
+
+from costcalc.ops import OPS
+
+Variables = Mapping[str, Any]
+Case = tuple[Callable[[Variables], Any], Callable[[Variables], tuple[Any, ...]]]
+
+CASES: dict[str, Callable[..., Case]] = {}
+
+
+def case(name: str) -> Callable[..., Any]:
+    def register(function: Callable[..., Case]) -> Callable[..., Case]:
+        assert name not in CASES
+        CASES[name] = function
+        return function
+
+    return register
+
+
+def image(v: Variables) -> tuple[Any, ...]:
+    return (v["n"], v["g"] * v["m"], v["h"], v["w"])
+
+
+def pair(draw: Any, least: int, most: int) -> Any:
+    one = st.integers(least, most)
+    return draw(one | st.tuples(one, one))
+
+
+@case("conv2d")
+def _(draw: Any) -> Case:
+    fields = {
+        "kernel_size": pair(draw, 1, 4),
+        "stride": pair(draw, 1, 3),
+        "padding": pair(draw, 0, 3),
+        "dilation": pair(draw, 1, 2),
+        "bias": draw(st.booleans()),
+    }
+    grouped = draw(st.booleans())
+    return (
+        lambda v: OPS["conv2d"](v["g"] * v["k"], groups=v["g"] if grouped else 1, **fields),
+        lambda v: (image(v),),
+    )
+
+
+@case("linear")
+def _(draw: Any) -> Case:
+    bias, deep = draw(st.booleans()), draw(st.booleans())
+    return (
+        lambda v: OPS["linear"](v["k"], bias=bias),
+        lambda v: ((v["n"], v["h"], v["m"]) if deep else (v["n"], v["m"]),),
+    )
+
+
+def _pool(draw: Any) -> dict[str, Any]:
+    kernel = draw(st.integers(1, 4))
+    fields = {
+        "kernel_size": kernel,
+        "padding": draw(st.integers(0, kernel // 2)),
+        "ceil_mode": draw(st.booleans()),
+    }
+    if draw(st.booleans()):
+        fields["stride"] = pair(draw, 1, 5)
+    return fields
+
+
+@case("max_pool2d")
+def _(draw: Any) -> Case:
+    fields = _pool(draw) | {"dilation": draw(st.integers(1, 2))}
+    return lambda v: OPS["max_pool2d"](**fields), lambda v: (image(v),)
+
+
+@case("avg_pool2d")
+def _(draw: Any) -> Case:
+    fields = _pool(draw) | {"count_include_pad": draw(st.booleans())}
+    return lambda v: OPS["avg_pool2d"](**fields), lambda v: (image(v),)
+
+
+@case("adaptive_avg_pool2d")
+def _(draw: Any) -> Case:
+    size = pair(draw, 1, 5)
+    return lambda v: OPS["adaptive_avg_pool2d"](size), lambda v: (image(v),)
+
+
+def _plain(name: str, **fields: st.SearchStrategy[Any]) -> None:
+    """An op that takes an image and has fields no size depends on."""
+
+    def make(draw: Any) -> Case:
+        drawn = {field: draw(strategy) for field, strategy in fields.items()}
+        return lambda v: OPS[name](**drawn), lambda v: (image(v),)
+
+    CASES[name] = make
+
+
+_plain("global_avg_pool2d")
+for _name in ("relu", "relu6", "silu", "mish", "hardswish", "hardsigmoid"):
+    _plain(_name, inplace=st.booleans())
+for _name in ("sigmoid", "tanh"):
+    _plain(_name)
+_plain("leaky_relu", negative_slope=st.floats(0, 1), inplace=st.booleans())
+_plain("elu", alpha=st.floats(0, 2), inplace=st.booleans())
+_plain("gelu", approximate=st.sampled_from(["none", "tanh"]))
+_plain("softplus", beta=st.floats(0.5, 2))
+_plain("softmax", dim=st.integers(-4, 3))
+_plain("batch_norm2d", affine=st.booleans(), track_running_stats=st.booleans())
+_plain("local_response_norm", size=st.integers(1, 7), k=st.floats(1, 2))
+_plain("dropout", p=st.floats(0, 1), inplace=st.booleans())
+_plain("flatten", start_dim=st.integers(0, 2), end_dim=st.sampled_from([2, 3, -1]))
+_plain("pad", padding=st.tuples(*[st.integers(0, 4)] * 4), mode=st.sampled_from(["constant", "reflect", "circular"]))
+
+
+@case("prelu")
+def _(draw: Any) -> Case:
+    each = draw(st.booleans())
+    return lambda v: OPS["prelu"](v["g"] * v["m"] if each else 1), lambda v: (image(v),)
+
+
+@case("concat")
+def _(draw: Any) -> Case:
+    def inputs(v: Variables) -> tuple[Any, ...]:
+        n, c, h, w = image(v)
+        return ((n, c, h, w), (n, v["k"], h, w), (n, c * 2, h, w))
+
+    dim = draw(st.sampled_from([1, -3]))
+    return lambda v: OPS["concat"](dim=dim), inputs
+
+
+@case("add")
+def _(draw: Any) -> Case:
+    count = draw(st.integers(2, 4))
+    return lambda v: OPS["add"](), lambda v: (image(v),) * count
+
+
+@case("zero_pad_shortcut")
+def _(draw: Any) -> Case:
+    stride = pair(draw, 1, 3)
+    return lambda v: OPS["zero_pad_shortcut"](v["g"] * v["m"] + v["k"], stride), lambda v: (image(v),)
+
+
+@case("unknown")
+def _(draw: Any) -> Case:
+    shaped = draw(st.booleans())
+    return lambda v: OPS["unknown"]("mystery", (v["k"], v["h"]) if shaped else None), lambda v: (image(v),)
