@@ -38,7 +38,7 @@ def analyze(graph: Graph, *, convention: str = "flops", dtype: str = "fp32") -> 
         rows.append(
             Row(
                 name,
-                op.name,
+                op.label(),
                 output,
                 params,
                 work,

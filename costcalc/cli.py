@@ -135,7 +135,7 @@ def report(
     costs = wanted.analyze()
     _print(report(costs, by, depth), style, output)
     if strict and costs.unknown:
-        _fail(f"{len(costs.unknown)} layers could not be counted (--strict)")
+        _fail(f"{len(costs.unknown)} layer{'s' * (len(costs.unknown) > 1)} could not be counted (--strict)")
 
 
 @cli.command()

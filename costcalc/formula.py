@@ -67,9 +67,10 @@ def _explain(graph: Graph, node: Node, convention: str, dtype: str) -> list[Expl
         return []
     rule = convention_named(convention)
     symbols = _Symbols()
-    op = symbols.stand_in(node.op)
+    op = symbols.stand_in(node.op, structure=True)
     inputs = tuple(symbols.input(shape, i, len(node.inputs)) for i, shape in enumerate(graph.input_shapes(node), 1))
-    output = symbols.output(op.output(*inputs), graph.shapes[node.name], inputs[0])
+    made = symbols.stand_in(node.op, structure=False).output(*inputs)
+    output = symbols.output(made, graph.shapes[node.name])
     work = op.work(inputs, output)
     element = DTYPE_BYTES[dtype] * rule.activation_copies
     stored = op.makes_tensor() and node.name not in rule.uncounted(graph)
@@ -110,15 +111,18 @@ class _Symbols:
         base, _, number = name.rpartition("_")
         return _MEANINGS.get(name) or f"{_MEANINGS[base]} of input {number}"
 
-    def stand_in(self, op: Op) -> Op:
-        """The op with symbols for the fields that its formulas multiply."""
+    def stand_in(self, op: Op, *, structure: bool) -> Op:
+        """The op with symbols for its channels and features and, where `structure` too, for its kernel.
+
+        An output's size depends on the kernel by cases, so it is worked out with the kernel as it is.
+        """
         made = object.__new__(type(op))
         for field in dataclasses.fields(op):
             value = getattr(op, field.name)
             symbol = cast(Argument, field.metadata["argument"]).symbol
-            if isinstance(symbol, tuple):
+            if isinstance(symbol, tuple) and structure:
                 value = tuple(self.symbol(s, v) for s, v in zip(symbol, value, strict=True))
-            elif symbol is not None and value != 1:
+            elif isinstance(symbol, str) and value != 1:
                 value = self.symbol(symbol, value)
             object.__setattr__(made, field.name, value)
         return made
@@ -131,7 +135,7 @@ class _Symbols:
         )
         return (self._batch(shape[0]), *named)
 
-    def output(self, formula: Shape, shape: Shape, taken: Shape) -> Shape:
+    def output(self, formula: Shape, shape: Shape) -> Shape:
         """The output with symbols of its own for its plane; channels and features as the op makes them."""
         if len(shape) == 4:
             plane = (self.symbol(name, n) for name, n in zip(("H", "W"), shape[2:], strict=True))

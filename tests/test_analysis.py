@@ -39,7 +39,9 @@ def test_everything_but_parameters_is_linear_in_the_batch(name):
         assert getattr(five, count) == 5 * getattr(one, count)
 
 
-@pytest.mark.parametrize("name", ["vgg16-torchvision", "googlenet", "resnet18", "inception_v3", "nin", "resnet20-cifar"])
+@pytest.mark.parametrize(
+    "name", ["vgg16-torchvision", "googlenet", "resnet18", "inception_v3", "nin", "resnet20-cifar"]
+)
 def test_networks_agree_on_ints_arrays_and_expressions(name):
     sizes = [(2, 299, 331, 7), (1, 320, 299, 1000)]
     keys = ("batch", "height", "width", "classes")

@@ -80,7 +80,9 @@ def as_the_file_writes(architecture):
     yield {
         **dict.fromkeys(("k", "stride", "pad", "groups", "rf", "ceil"), ""),
         **dict.fromkeys(("weights", "bias", "bn_params", "params", "macs", "pool_ops"), "0"),
-        **{"kind": "input", "cin": str(fed[1]), "act_elements": str(prod(fed))},
+        "kind": "input",
+        "cin": str(fed[1]),
+        "act_elements": str(prod(fed)),
         **dict(zip(("out_c", "out_h", "out_w"), map(str, fed[1:]), strict=True)),
     }
     for node, row in zip(net.nodes, costs.rows, strict=True):

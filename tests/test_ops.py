@@ -72,7 +72,9 @@ def test_parameters_and_buffers_by_torchs_names():
 
 
 def test_what_makes_a_tensor():
-    makes = {name: OPS[name]().makes_tensor() for name in ("relu", "sigmoid", "dropout", "flatten", "batch_norm2d", "add")}
+    makes = {
+        name: OPS[name]().makes_tensor() for name in ("relu", "sigmoid", "dropout", "flatten", "batch_norm2d", "add")
+    }
     assert makes == {
         "relu": False, "sigmoid": True, "dropout": False, "flatten": False, "batch_norm2d": True, "add": True,
     }  # fmt: skip
@@ -103,6 +105,7 @@ def test_windows_of_adaptive_pools():
         ("conv2d", (8, 5), {"dilation": 3}, (IMAGE,), "a kernel of 5 (dilated to 13) is larger than the input of 9 in height"),
         ("conv2d", (8, 3), {}, ((2, 6),), "conv2d takes an input of 4 sizes (batch, channels, height, width), not of 2: 2×6"),
         ("max_pool2d", (3,), {"padding": 2}, (IMAGE,), "padding must be at most half the kernel of 3, not 2"),
+        ("max_pool2d", (3,), {"padding": 2, "dilation": 2}, (IMAGE,), "padding must be at most half the kernel of 3, not 2"),
         ("max_pool2d", (10,), {}, (IMAGE,), "a kernel of 10 is larger than the input of 9 in height"),
         ("prelu", (5,), {}, (IMAGE,), "prelu has 5 parameters, and its input 6 channels: they must agree, or be 1"),
         ("dropout", (1.5,), {}, (IMAGE,), "p must be a number ≥ 0 and ≤ 1, not 1.5"),

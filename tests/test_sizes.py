@@ -14,9 +14,7 @@ from costcalc.dims import as_size, ceil_div, dim_min, exact_div, known, same, wi
 H = sympy.Symbol("H", integer=True, positive=True)
 
 
-@given(
-    st.integers(1, 40), st.integers(1, 6), st.integers(1, 6), st.integers(0, 3), st.integers(1, 3), st.booleans()
-)
+@given(st.integers(1, 40), st.integers(1, 6), st.integers(1, 6), st.integers(0, 3), st.integers(1, 3), st.booleans())
 def test_window_counts_the_places_a_window_can_stand(n, kernel, stride, padding, dilation, ceil_mode):
     reach = dilation * (kernel - 1) + 1
     padding = min(padding, reach // 2)

@@ -103,7 +103,7 @@ def of_kind(costs: costcalc.CostTable, kinds: Iterable[str]) -> list[costcalc.Ro
 
 
 def is_identity(row: costcalc.Row) -> bool:
-    """Whether a layer is an adaptive pool of a plane that has its output's size already: the files have no row for it."""
+    """Whether a layer is an adaptive pool that changes nothing; the files have no row for it."""
     return row.kind == "adaptive_avg_pool2d" and row.inputs[0] == row.output
 
 

@@ -258,6 +258,10 @@ class Op:
         """The arithmetic of one forward pass."""
         return NO_WORK
 
+    def label(self) -> str:
+        """What a report calls it."""
+        return self.name
+
     def makes_tensor(self) -> bool:
         """Whether the result is a new tensor: not a view, not the input changed in place."""
         return True

@@ -36,7 +36,7 @@ class _SlidingPool(Pool):
         if self.stride is None:
             object.__setattr__(self, "stride", self.kernel_size)
         for w in self.windows():
-            if w.padding > (w.dilation * (w.kernel - 1) + 1) // 2:
+            if w.padding > w.kernel // 2:  # of the kernel undilated: so does torch
                 raise OpError(f"padding must be at most half the kernel of {w.kernel}, not {w.padding}", "padding")
 
     def requirements(self, *inputs: Shape) -> Iterator[Requirement]:

@@ -110,6 +110,9 @@ class Unknown(Op):
     arity = (1, None)
     counted = False
 
+    def label(self) -> str:
+        return self.kind
+
     def output(self, *inputs: Shape) -> Shape:
         return inputs[0] if self.shape is None else (inputs[0][0], *self.shape)
 

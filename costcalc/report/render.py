@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from costcalc.report.table import AtLeast, Column, Document, Table, is_number
 
 WIDTH = 100
+NARROWEST = 24  # characters that the first column is left with, however wide the others are
 THOUSANDS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15, "E": 10**18}
 BINARY = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40, "PiB": 2**50}
 
@@ -35,6 +36,10 @@ def _text_table(table: Table) -> str:
     widths = [max(map(len, (*c.title, c.unit, *c.cells))) for c in columns]
     heads = max(len(c.title) for c in columns)
     gap = "  " if sum(widths) + 2 * (len(widths) - 1) <= WIDTH else " "
+    over = sum(widths) + len(gap) * (len(widths) - 1) - WIDTH
+    if over > 0 and widths[0] - over >= NARROWEST:  # long paths give way: JSON and CSV have them in full
+        widths[0] -= over
+        columns[0] = columns[0]._replace(cells=[_elided(cell, widths[0]) for cell in columns[0].cells])
 
     def line(cells: Iterable[str]) -> str:
         aligned = (
@@ -55,6 +60,14 @@ def _text_table(table: Table) -> str:
         lines.append("")
         lines += [part for note in table.notes for part in _wrapped(note)]
     return "\n".join(lines) + "\n"
+
+
+def _elided(path: str, width: int) -> str:
+    """A path cut in its middle to a width."""
+    if len(path) <= width:
+        return path
+    head = (width - 1) // 2
+    return f"{path[:head]}…{path[len(path) - (width - 1 - head) :]}"
 
 
 def _wrapped(text: str) -> list[str]:

@@ -289,32 +289,41 @@ def compare(networks: Sequence[CostTable], by: str = "stage", metric: str = "mem
         ],
         "stages": stages,
     }
-    return Document((detail, _all_metrics(labels, networks, totals)), data)
+    return Document((detail, *_all_metrics(labels, networks, totals)), data)
 
 
-def _all_metrics(labels: Sequence[str], networks: Sequence[CostTable], totals: Sequence[Row]) -> Table:
-    columns = [Column("total", "metric"), *(Column(label, label, "exact") for label in labels)]
-    columns += [Column(f"{labels[0]}\n÷ {label}", f"ratio_{label}", "ratio") for label in labels[1:]]
-    rows = []
+def _all_metrics(labels: Sequence[str], networks: Sequence[CostTable], totals: Sequence[Row]) -> list[Table]:
+    """All metrics in total, exactly; ratios beside them for two networks, in a table of their own for more."""
     label_of_flops = CONVENTIONS[networks[0].convention].label
-    for name, attribute in (
-        ("parameters", "params"),
-        ("parameter bytes", "param_bytes"),
-        ("MACs", "macs"),
-        (label_of_flops, "flops"),
-        ("activation elements", "activations"),
-        ("activation bytes", "activation_bytes"),
-        ("weight layers", "weight_layers"),
-    ):
-        if name == "MACs" == label_of_flops:
-            continue
-        values = [getattr(total, attribute) for total in totals]
-        unsure = [bool(costs.unknown) and attribute in _UNCERTAIN for costs in networks]
-        shown = [AtLeast(v) if u else v for v, u in zip(values, unsure, strict=True)]
-        rows.append((name, *shown, *(_ratio(values[0], value) for value in values[1:])))
+    metrics = {
+        "parameters": "params",
+        "parameter bytes": "param_bytes",
+        "MACs": "macs",
+        label_of_flops: "flops",
+        "activation elements": "activations",
+        "activation bytes": "activation_bytes",
+        "weight layers": "weight_layers",
+    }
+    values = {name: [getattr(total, attribute) for total in totals] for name, attribute in metrics.items()}
+    ratios = {name: [_ratio(row[0], value) for value in row[1:]] for name, row in values.items()}
+    shown = {
+        name: [
+            AtLeast(value) if costs.unknown and metrics[name] in _UNCERTAIN else value
+            for value, costs in zip(row, networks, strict=True)
+        ]
+        for name, row in values.items()
+    }
     unknown = [f"{row.path} ({row.kind}) of {costs.name}" for costs in networks for row in costs.unknown]
     notes = (f"Unknown, so that totals are lower bounds (≥): {', '.join(unknown)}.",) if unknown else ()
-    return Table("In total", tuple(columns), tuple(rows), (), notes)
+    counts = (Column("total", "metric"), *(Column(label, label, "exact") for label in labels))
+    by_how_much = tuple(Column(f"{labels[0]}\n÷ {label}", f"ratio_{label}", "ratio") for label in labels[1:])
+    if len(labels) <= 2:
+        rows = tuple((name, *shown[name], *ratios[name]) for name in metrics)
+        return [Table("In total", (*counts, *by_how_much), rows, (), notes)]
+    return [
+        Table("In total", counts, tuple((name, *shown[name]) for name in metrics), (), notes),
+        Table("Ratios", (counts[0], *by_how_much), tuple((name, *ratios[name]) for name in metrics)),
+    ]
 
 
 def _aligned(networks: Sequence[CostTable], by: str) -> tuple[list[str], list[dict[str, Row]]]:

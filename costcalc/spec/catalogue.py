@@ -16,8 +16,8 @@ def load(target: str, **sizes_and_settings: Any) -> Graph:
     (`net.yaml:wide`).
 
     Keywords are the input's sizes (`batch`, `channels`, `height`, `width`) and the spec's settings (`classes`, …);
-    sizes and integer settings may be ints, NumPy arrays or SymPy expressions. Raises CostcalcError, saying what is wrong and
-    what may have been meant.
+    sizes and integer settings may be ints, NumPy arrays or SymPy expressions. Raises CostcalcError, saying what is
+    wrong and what may have been meant.
     """
     spec, variant = find(target)
     return spec.build(variant, sizes_and_settings)
