@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from importlib import import_module
+from typing import Any
 
 from costcalc.ops.op import Op
 
@@ -49,4 +50,5 @@ class _Registry(Mapping[str, type[Op]]):
         return len(_FAMILY_OF)
 
 
-OPS: Mapping[str, type[Op]] = _Registry()
+# Any: what a class takes is known once its family is loaded.
+OPS: Mapping[str, type[Any]] = _Registry()

@@ -495,7 +495,7 @@ def explanation(costs: CostTable, layer: str, lines: Iterable[Any]) -> Document:
     prefix = layer + "/"
     rows, shown = [], ""
     for line in lines:
-        path = line.path.removeprefix(prefix)
+        path = line.path.removeprefix(prefix) if line.path != layer else layer.split("/")[-1]
         rows.append(("" if path == shown else path, line.quantity, line.formula, line.numbers, line.value))
         shown = path
     total = costs.total()
@@ -506,12 +506,18 @@ def explanation(costs: CostTable, layer: str, lines: Iterable[Any]) -> Document:
         ("together" if i == 0 else "", name, "", "", value)
         for i, (name, value) in enumerate(t for t in totals if t[0] != "MACs" or label != "MACs")
     ]
-    silent = [row.path.removeprefix(prefix) for row in costs.rows if row.path not in {line.path for line in lines}]
+    explained = {line.path for line in lines}
+    silent = [
+        row.path.removeprefix(prefix) for row in costs.rows if row.path not in explained and row not in costs.unknown
+    ]
     notes = [*_legend(lines)]
     if silent:
         notes.append(f"Costs nothing here: {', '.join(silent)}.")
     notes += _notes(costs)
-    table = Table(f"{layer} of {_headline(costs)}", columns, tuple(rows), tuple(footer), tuple(notes))
+    several = len(costs.rows) > 1
+    table = Table(
+        f"{layer} of {_headline(costs)}", columns, tuple(rows), tuple(footer) if several else (), tuple(notes)
+    )
     data = {
         "schema": "costcalc/explain/1",
         "architecture": costs.name,

@@ -1,0 +1,69 @@
+"""How fast costcalc is, as ratios to a bare Python and to `import torch`: `python benchmarks/run.py`.
+
+Ratios travel between machines, seconds do not. Every figure is the median of several runs.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib.util import find_spec
+from statistics import median
+from time import perf_counter
+
+import costcalc
+from costcalc import Builder
+from costcalc.ops import OPS
+
+
+def seconds(call: Callable[[], object], runs: int = 9) -> float:
+    """The median time of a call."""
+    times = []
+    for _ in range(runs):
+        start = perf_counter()
+        call()
+        times.append(perf_counter() - start)
+    return median(times)
+
+
+def process(*arguments: str) -> Callable[[], object]:
+    """A whole Python process, its output thrown away."""
+    return lambda: subprocess.run([sys.executable, *arguments], stdout=subprocess.DEVNULL, check=True)
+
+
+def chain(layers: int) -> costcalc.Graph:
+    """A graph of that many convolutions and ReLUs in a row."""
+    builder = Builder("chain", channels=8, height=8, width=8)
+    convolution, relu = OPS["conv2d"](8, 3, padding=1), OPS["relu"]()
+    for number in range(layers):
+        builder.add(f"layer{number}", relu if number % 2 else convolution)
+    return builder.build()
+
+
+def main() -> None:
+    """Print every figure beside its limit."""
+    bare = seconds(process("-c", "pass"), 25)
+    print(f"bare Python: {bare * 1e3:.1f} ms")
+    imports = [("import costcalc", "-c", "import costcalc"), ("import click, yaml", "-c", "import click, yaml")]
+    if find_spec("torch"):
+        imports.append(("import torch", "-c", "import torch"))
+    commands = [
+        ("costcalc --help", "-m", "costcalc", "--help"),
+        ("costcalc report googlenet (at most 12)", "-m", "costcalc", "report", "googlenet"),
+        ("costcalc report googlenet --naive-vs-reduced", "-m", "costcalc", "report", "googlenet", "--naive-vs-reduced"),
+        ("costcalc compare vgg16 alexnet", "-m", "costcalc", "compare", "vgg16", "alexnet"),
+        ("costcalc list", "-m", "costcalc", "list"),
+    ]
+    for label, *arguments in (*imports, *commands):
+        print(f"{label}: {seconds(process(*arguments)) / bare:.1f} × bare Python")
+    graph = costcalc.load("resnet152")
+    print(f"load resnet152: {seconds(lambda: costcalc.load('resnet152')) * 1e3:.1f} ms")
+    print(f"analyse resnet152 (under 10 ms): {seconds(lambda: costcalc.analyze(graph)) * 1e3:.1f} ms")
+    short, long = chain(1_000), chain(100_000)
+    each = [seconds(lambda g=g: costcalc.analyze(g), 5) / len(g.nodes) for g in (short, long)]  # type: ignore[misc]
+    print(f"a layer of 100,000 against one of 1,000 (at most 2.5): {each[1] / each[0]:.2f} ×")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,57 @@
+"""The committed reports, and the numbers in the README, are what the code makes now."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+def generator():
+    spec = importlib.util.spec_from_file_location("generate", ROOT / "reports" / "generate.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+PAGES = generator().pages()
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_committed_report_is_what_the_code_makes(name):
+    assert (ROOT / name).read_text(encoding="utf-8") == PAGES[name], "run: python reports/generate.py"
+
+
+def test_no_report_is_left_over():
+    committed = {f"reports/{path.name}" for path in (ROOT / "reports").glob("*.md")}
+    assert committed == {name for name in PAGES if name.startswith("reports/")}
+
+
+def test_every_console_block_of_the_docs_is_what_the_command_prints():
+    """A block that starts with `$ costcalc …` shows what that command prints, whole or up to a line `…`."""
+    checked = 0
+    for path in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+        for block in re.findall(r"```console\n(\$ costcalc .*?)```", path.read_text(encoding="utf-8"), re.DOTALL):
+            command, shown = block.split("\n", 1)
+            arguments = command.removeprefix("$ costcalc ").split()
+            done = subprocess.run(
+                [sys.executable, "-m", "costcalc", *arguments],
+                capture_output=True,
+                text=True,
+                cwd=ROOT / "docs" / "examples",
+            )
+            printed = done.stdout + done.stderr
+            if shown.rstrip().endswith("…"):
+                assert printed.startswith(shown.rstrip().removesuffix("…").rstrip("\n") + "\n"), (
+                    f"{path.name}: {command}"
+                )
+            else:
+                assert printed.rstrip() == shown.rstrip(), f"{path.name}: {command}"
+            checked += 1
+    assert checked >= 4
