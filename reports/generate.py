@@ -46,11 +46,14 @@ def pages() -> dict[str, str]:
         ),
     )
     links = "\n".join(f"- [{name}]({name}.md): {costs.title}" for name, costs in networks.items())
-    comparisons = "- [Naive against reduced Inception modules](naive-vs-reduced.md)\n- [VGG-16 against AlexNet](vgg-vs-alexnet.md)"
+    comparisons = [
+        "- [Naive against reduced Inception modules](naive-vs-reduced.md)",
+        "- [VGG-16 against AlexNet](vgg-vs-alexnet.md)",
+    ]
     files["reports/README.md"] = _page(
         "# Reports",
         _command("costcalc list", views.listing(networks.values())),
-        f"## Comparisons\n\n{comparisons}",
+        "\n".join(["## Comparisons", "", *comparisons]),
         f"## Networks\n\n{links}",
     )
     details = [f"## {op.name}\n\n```python\n{op.call}\n```\n\n{_arguments(op)}{op.doc}" for op in describe()]
