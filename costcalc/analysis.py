@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from costcalc.conventions import convention_named
-from costcalc.costs import DTYPE_BYTES, CostTable, Row
+from costcalc.costs import CostTable, Row, element_bytes
 from costcalc.dims import Shape, prod, same
-from costcalc.errors import CostcalcError, did_you_mean
 from costcalc.field import receptive_fields
 from costcalc.graph import Graph
 
@@ -18,9 +17,7 @@ def analyze(graph: Graph, *, convention: str = "flops", dtype: str = "fp32") -> 
     arrays or expressions. Raises CostcalcError for an unknown convention or dtype.
     """
     rule = convention_named(convention)
-    if dtype not in DTYPE_BYTES:
-        raise CostcalcError(f"no dtype {dtype!r}{did_you_mean(dtype, DTYPE_BYTES)}: there are {', '.join(DTYPE_BYTES)}")
-    element = DTYPE_BYTES[dtype]
+    element = element_bytes(dtype)
     stored = element * rule.activation_copies
     uncounted = rule.uncounted(graph)
     fields = receptive_fields(graph)

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple, cast
 
 import sympy
 
-from costcalc.conventions import convention_named
-from costcalc.costs import DTYPE_BYTES
+from costcalc.conventions import Convention, convention_named
+from costcalc.costs import element_bytes
 from costcalc.dims import Shape, is_plain, prod
 from costcalc.errors import CostcalcError
 from costcalc.graph import Graph, Node
@@ -59,26 +59,30 @@ def explain(graph: Graph, layer: str, *, convention: str = "flops", dtype: str =
     """
     if not all(is_plain(size) for shape in graph.shapes.values() for size in shape):
         raise CostcalcError(f"{graph.name} has sizes that are no plain numbers: there is nothing to put into a formula")
-    return [line for node in graph.select(layer) for line in _explain(graph, node, convention, dtype)]
-
-
-def _explain(graph: Graph, node: Node, convention: str, dtype: str) -> list[Explanation]:
-    if not node.op.counted:
-        return []
     rule = convention_named(convention)
+    uncounted = rule.uncounted(graph)
+    element = element_bytes(dtype) * rule.activation_copies
+    return [
+        line
+        for node in graph.select(layer)
+        if node.op.counted
+        for line in _explain(graph, node, rule, 0 if node.name in uncounted else element)
+    ]
+
+
+def _explain(graph: Graph, node: Node, rule: Convention, element: int) -> list[Explanation]:
+    """The costs of one layer, `element` being the bytes that an element of its output counts for."""
     symbols = _Symbols()
     op = symbols.stand_in(node.op, structure=True)
     inputs = tuple(symbols.input(shape, i, len(node.inputs)) for i, shape in enumerate(graph.input_shapes(node), 1))
     made = symbols.stand_in(node.op, structure=False).output(*inputs)
     output = symbols.output(made, graph.shapes[node.name])
     work = op.work(inputs, output)
-    element = DTYPE_BYTES[dtype] * rule.activation_copies
-    stored = op.makes_tensor() and node.name not in rule.uncounted(graph)
     costs = {
         "parameters": 0 if node.shares else sum(prod(shape) for shape in op.parameters(*inputs).values()),
         "MACs": work.macs,
         rule.label: rule.flops(op, inputs, output, work),
-        "activation bytes": prod(output) * element if stored else 0,
+        "activation bytes": prod(output) * element if op.makes_tensor() else 0,
     }
     lines = []
     for quantity, formula in costs.items():

@@ -212,6 +212,8 @@ def test_wide_tables_fit_too():
         (["report", "vgg16", "--batch", "0"], REFUSED, "batch must be a whole number of at least 1"),
         (["report", "vgg16", "--convention", "flps"], REFUSED, "no convention 'flps' (did you mean 'flops'?)"),
         (["report", "vgg16", "--dtype", "float"], REFUSED, "no dtype 'float'"),
+        (["explain", "vgg16", "head", "--dtype", "fp31"], REFUSED, "no dtype 'fp31' (did you mean 'fp32'"),
+        (["explain", "vgg16", "head", "--convention", "maccs"], REFUSED, "no convention 'maccs' (did you mean 'macs'"),
         (["report", "vgg16", "--input", "16"], REFUSED, "stage5/pool: a kernel of 2 is larger than the input of 1"),
         (["explain", "googlenet", "inception3a/55"], REFUSED, "did you mean 'inception3a/5x5'"),
         (["spec", "vgg"], REFUSED, "no architecture 'vgg'"),

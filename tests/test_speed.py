@@ -1,0 +1,37 @@
+"""Interactive means fast: measured as users run it, against a bare Python, so that the machine does not matter."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from time import perf_counter
+
+import costcalc
+
+# As users have it: compiled modules are kept.
+ENVIRONMENT = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+
+
+def fastest(call, runs=12):
+    best = float("inf")
+    for _ in range(runs):
+        start = perf_counter()
+        call()
+        best = min(best, perf_counter() - start)
+    return best
+
+
+def process(*arguments):
+    return lambda: subprocess.run([sys.executable, *arguments], stdout=subprocess.DEVNULL, env=ENVIRONMENT, check=True)
+
+
+def test_a_report_takes_at_most_12_bare_pythons():
+    report = process("-m", "costcalc", "report", "googlenet")
+    report()
+    assert fastest(report) <= 12 * fastest(process("-c", "pass"))
+
+
+def test_analysing_resnet152_takes_under_10_ms():
+    graph = costcalc.load("resnet152")
+    assert fastest(lambda: costcalc.analyze(graph)) < 0.010
