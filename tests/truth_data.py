@@ -58,6 +58,8 @@ def verdict(printed: str, unit: str, value: float | Fraction) -> str:
         return "rounds-to"
     if steps == floor(quotient / step):
         return "truncated"
+    if not quotient:
+        return "DISAGREES"
     error = (Fraction(number) - quotient) / quotient
     return f"{'approx' if abs(error) <= Fraction(5, 100) else 'DISAGREES'}({float(100 * error):+.1f}%)"
 
@@ -116,3 +118,8 @@ def row(costs: costcalc.CostTable, path: str) -> costcalc.Row:
 def elements(shape: tuple[int, ...]) -> int:
     """Elements per image."""
     return prod(shape[1:])
+
+
+def projections(costs: costcalc.CostTable) -> list[costcalc.Row]:
+    """The convolutions on the shortcuts of a ResNet."""
+    return [r for r in of_kind(costs, ["conv2d"]) if "shortcut" in r.path.split("/")]
