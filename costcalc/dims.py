@@ -97,6 +97,8 @@ def window(n: Size, kernel: int, stride: int = 1, padding: int = 0, dilation: in
     """
     reach = dilation * (kernel - 1) + 1
     slack = n + 2 * padding - reach
+    if stride == 1:  # the rule below, without a floor round an expression
+        return slack + 1
     if not ceil_mode:
         return slack // stride + 1
     places = ceil_div(slack, stride) + 1
