@@ -98,8 +98,9 @@ def test_compare_takes_settings_per_target():
         "compare", "vgg16:batch=2,dtype=fp16", "vgg16:convs=[1,1,2,2,2],input=64x32", "nin", "--metric", "macs"
     )
     first, second, _ = data["architectures"]
-    assert (first["name"], first["batch"], first["dtype"]) == ("vgg16 #1", 2, "fp16")
-    assert second["name"] == "vgg16 #2"
+    assert first["name"] == "vgg16 batch=2 input=224x224 dtype=fp16 convs=[2,2,3,3,3]"
+    assert (first["batch"], first["dtype"]) == (2, "fp16")
+    assert second["name"] == "vgg16 batch=1 input=64x32 dtype=fp32 convs=[1,1,2,2,2]"
     assert first["totals"]["macs"] == 2 * 15_470_264_320
     assert first["totals"]["param_bytes"] == 2 * 138_357_544
 
@@ -194,7 +195,7 @@ def test_reports_fit_a_terminal_of_100_columns(name):
 
 def test_wide_tables_fit_too():
     for command in (["report", "googlenet", "--naive-vs-reduced"], ["compare", "vgg16", "alexnet"], ["list"],
-                    ["compare", "vgg16", "alexnet", "resnet50", "googlenet"], ["explain", "resnet50", "layer1"]):  # fmt: skip
+                    ["compare", "vgg16", "alexnet", "resnet50", "googlenet"], ["explain", "resnet50", "layer1"], ["schema"]):  # fmt: skip
         assert max(map(len, run(*command).splitlines())) <= 100
 
 

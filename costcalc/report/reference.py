@@ -20,9 +20,9 @@ def ops_reference(ops: Sequence[Any]) -> Document:
         "ops": [{"name": op.name, "doc": op.doc, "arguments": [a._asdict() for a in op.arguments]} for op in ops],
     }
     if len(ops) != 1:
-        calls = (Column("op", "op"), Column("meaning", "meaning"))
-        meanings = tuple((op.call, op.doc.split("\n")[0]) for op in ops)
-        return Document((Table(f"{len(ops)} ops", calls, meanings, (), (_ALWAYS,)),), data)
+        summary = (Column("op", "op"), Column("arguments", "arguments"), Column("meaning", "meaning"))
+        meanings = tuple((op.name, op.call[len(op.name) + 1 : -1], op.doc.split("\n")[0]) for op in ops)
+        return Document((Table(f"{len(ops)} ops", summary, meanings, (), (_ALWAYS,)),), data)
     (op,) = ops
     columns = (Column("argument", "argument"), Column("takes", "takes"), Column("default", "default"))
     rows = tuple((a.name, a.takes, "required" if a.default is None else a.default) for a in op.arguments)

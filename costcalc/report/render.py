@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain, zip_longest
 from typing import Any, NamedTuple
 
 from costcalc.report.table import AtLeast, Column, Document, Table, is_number
 
 WIDTH = 100
-NARROWEST = 24  # characters that the first column is left with, however wide the others are
+NARROWEST = 24  # characters that a column of text is left with, however wide the others are
 THOUSANDS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15, "E": 10**18}
 BINARY = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40, "PiB": 2**50}
 
@@ -21,6 +22,11 @@ class _Printed(NamedTuple):
     right: bool
     cells: list[str]
 
+    @property
+    def width(self) -> int:
+        """Characters of its longest line."""
+        return max(map(len, (*self.title, self.unit, *(line for cell in self.cells for line in cell.split("\n")))))
+
 
 def render(document: Document, style: str) -> str:
     """The document in one of the STYLES, ending in a line feed."""
@@ -32,34 +38,58 @@ def _text(document: Document) -> str:
 
 
 def _text_table(table: Table) -> str:
-    columns = _printed(table)
-    widths = [max(map(len, (*c.title, c.unit, *c.cells))) for c in columns]
+    columns = _fitted(_printed(table))
+    widths = [column.width for column in columns]
+    gap = _gap(columns)
     heads = max(len(c.title) for c in columns)
-    gap = "  " if sum(widths) + 2 * (len(widths) - 1) <= WIDTH else " "
-    over = sum(widths) + len(gap) * (len(widths) - 1) - WIDTH
-    if over > 0 and widths[0] - over >= NARROWEST:  # long paths give way: JSON and CSV have them in full
-        widths[0] -= over
-        columns[0] = columns[0]._replace(cells=[_elided(cell, widths[0]) for cell in columns[0].cells])
 
-    def line(cells: Iterable[str]) -> str:
-        aligned = (
-            cell.rjust(width) if column.right else cell.ljust(width)
-            for cell, width, column in zip(cells, widths, columns, strict=True)
-        )
-        return gap.join(aligned).rstrip()
+    def lines(cells: Iterable[str]) -> Iterator[str]:
+        """One row of cells, which may have several lines each."""
+        for parts in zip_longest(*(cell.split("\n") for cell in cells), fillvalue=""):
+            aligned = (
+                part.rjust(width) if column.right else part.ljust(width)
+                for part, width, column in zip(parts, widths, columns, strict=True)
+            )
+            yield gap.join(aligned).rstrip()
 
     rule = gap.join("-" * width for width in widths)
-    body = [line(c.cells[i] for c in columns) for i in range(len(table.rows) + len(table.footer))]
-    footer = body[len(table.rows) :]
-    lines = [*_wrapped(table.title), ""]
-    lines += [line([*c.title, *[""] * heads][i] for c in columns) for i in range(heads)]
+    body = [[*lines(c.cells[i] for c in columns)] for i in range(len(table.rows) + len(table.footer))]
+    rows, footer = body[: len(table.rows)], body[len(table.rows) :]
+    printed = [*_wrapped(table.title), ""]
+    printed += [line for i in range(heads) for line in lines([*c.title, *[""] * heads][i] for c in columns)]
     if any(c.unit for c in columns):
-        lines.append(line(c.unit for c in columns))
-    lines += [rule, *body[: len(table.rows)], *([rule, *footer] if footer else [])]
+        printed += lines(c.unit for c in columns)
+    printed += [rule, *chain(*rows), *([rule, *chain(*footer)] if footer else [])]
     if table.notes:
-        lines.append("")
-        lines += [part for note in table.notes for part in _wrapped(note)]
-    return "\n".join(lines) + "\n"
+        printed.append("")
+        printed += [part for note in table.notes for part in _wrapped(note)]
+    return "\n".join(printed) + "\n"
+
+
+def _gap(columns: list[_Printed]) -> str:
+    return "  " if sum(c.width + 2 for c in columns) - 2 <= WIDTH else " "
+
+
+def _fitted(columns: list[_Printed]) -> list[_Printed]:
+    """Columns that fit WIDTH together, where text can give way: prose is wrapped, then long paths are cut.
+
+    JSON and CSV have all of it in full.
+    """
+    import textwrap
+
+    def over() -> int:
+        return sum(c.width + 1 for c in columns) - 1 - WIDTH
+
+    prose = [i for i, c in enumerate(columns) if i and not c.right and c.width > NARROWEST]
+    if over() > 0 and prose:
+        room = (sum(columns[i].width for i in prose) - over()) // len(prose)
+        for i in prose:
+            wrapped = ["\n".join(textwrap.wrap(cell, max(room, NARROWEST))) for cell in columns[i].cells]
+            columns[i] = columns[i]._replace(cells=wrapped)
+    if over() > 0 and columns[0].width - over() >= NARROWEST:
+        width = columns[0].width - over()
+        columns[0] = columns[0]._replace(cells=[_elided(cell, width) for cell in columns[0].cells])
+    return columns
 
 
 def _elided(path: str, width: int) -> str:

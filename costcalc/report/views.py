@@ -243,10 +243,12 @@ def compare(networks: Sequence[CostTable], by: str = "stage", metric: str = "mem
     for label in labels:
         if by == "stage" and not narrow:
             columns.append(Column("plane", f"{label}_plane"))
-        columns.append(Column(label, f"{label}_{attribute}", kind, "metric"))
+        columns.append(Column(_heading(label), f"{label}_{attribute}", kind, "metric"))
         if not narrow:
             columns.append(Column("share", f"{label}_share", "share"))
-    columns += [Column(f"{first}\n÷ {label}" if narrow else "ratio", f"ratio_{label}", "ratio") for label in labels[1:]]
+    columns += [
+        Column(_heading(first, label) if narrow else "ratio", f"ratio_{label}", "ratio") for label in labels[1:]
+    ]
     totals = [costs.total() for costs in networks]
     whole = [getattr(total, attribute) for total in totals]
     rows, stages = [], []
@@ -315,8 +317,8 @@ def _all_metrics(labels: Sequence[str], networks: Sequence[CostTable], totals: S
     }
     unknown = [f"{row.path} ({row.kind}) of {costs.name}" for costs in networks for row in costs.unknown]
     notes = (f"Unknown, so that totals are lower bounds (≥): {', '.join(unknown)}.",) if unknown else ()
-    counts = (Column("total", "metric"), *(Column(label, label, "exact") for label in labels))
-    by_how_much = tuple(Column(f"{labels[0]}\n÷ {label}", f"ratio_{label}", "ratio") for label in labels[1:])
+    counts = (Column("total", "metric"), *(Column(_heading(label), label, "exact") for label in labels))
+    by_how_much = tuple(Column(_heading(labels[0], label), f"ratio_{label}", "ratio") for label in labels[1:])
     if len(labels) <= 2:
         rows = tuple((name, *shown[name], *ratios[name]) for name in metrics)
         return [Table("In total", (*counts, *by_how_much), rows, (), notes)]
@@ -357,9 +359,31 @@ def _compared(labels: Sequence[str], rows: Sequence[Row | None], values: Sequenc
 
 
 def _labels(networks: Sequence[CostTable]) -> list[str]:
-    """Names of the networks; numbered where one is there twice."""
-    names = [costs.name for costs in networks]
-    return [f"{n} #{names[:i].count(n) + 1}" if names.count(n) > 1 else n for i, n in enumerate(names)]
+    """Names of the networks; one that is there twice also says in what it differs, or is numbered."""
+    labels = []
+    for place, costs in enumerate(networks):
+        twins = [_particulars(other) for other in networks if other.name == costs.name]
+        own = _particulars(costs)
+        differing = [key for key in own if any(twin[key] != own[key] for twin in twins)]
+        label = " ".join([costs.name, *(f"{key}={own[key]}" for key in differing)])
+        if len(twins) > 1 and not differing:
+            label += f" #{sum(other.name == costs.name for other in networks[: place + 1])}"
+        labels.append(label)
+    return labels
+
+
+def _particulars(costs: CostTable) -> dict[str, str]:
+    """What may differ between two networks of one name, as its user would ask for it."""
+    shapes = ",".join("x".join(map(str, shape[2:] or shape[1:])) for shape in costs.inputs.values())
+    settings = {key: list(value) if isinstance(value, tuple) else value for key, value in costs.settings.items()}
+    written = {key: str(value).replace(" ", "") for key, value in settings.items()}
+    return {"batch": str(costs.batch), "input": shapes, "dtype": costs.dtype, **written}
+
+
+def _heading(label: str, divided_by: str | None = None) -> str:
+    """A label as the title of a column, a line a part; with `divided_by`, that of a ratio."""
+    parts = label.split() if divided_by is None else [*label.split(), "÷", *divided_by.split()]
+    return "\n".join(parts).replace("÷\n", "÷ ")
 
 
 def _settings_note(networks: Sequence[CostTable], labels: Sequence[str]) -> str:
