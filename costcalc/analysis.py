@@ -51,6 +51,7 @@ def analyze(graph: Graph, *, convention: str = "flops", dtype: str = "fp32") -> 
                 parameters,
                 {} if node.shares else op.buffers(*inputs),
                 planes[name],
+                unknown=0 if op.counted else 1,
             )
         )
     return CostTable(

@@ -97,6 +97,7 @@ class Row(NamedTuple):
     buffers: Mapping[str, Shape] = MappingProxyType({})
     plane: Shape | None = None  # the spatial size the layer works at (see `CostTable.by_resolution`)
     layers: int = 1
+    unknown: int = 0  # how many of its layers could not be counted: while there are any, its counts are lower bounds
 
     @property
     def macs(self) -> Size | None:
@@ -200,4 +201,5 @@ def _add_up(path: str, rows: Iterable[Row]) -> Row:
         inputs=rows[0].inputs,
         plane=last.plane,
         layers=sum(r.layers for r in rows),
+        unknown=sum(r.unknown for r in rows),
     )

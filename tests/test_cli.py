@@ -240,6 +240,7 @@ def test_unknown_layers_make_totals_lower_bounds_and_strict_fails(tmp_path):
     data = run_json("report", path)
     assert data["unknown"] == [{"name": "odd", "op": "deform_conv2d"}]
     assert data["rows"][1]["params"] is None
+    assert "≥ 0" in next(line for line in run("report", path, "--by", "stage").splitlines() if line.startswith("odd"))
     assert "1 layer could not be counted" in run("report", path, "--strict", code=REFUSED)
     run("report", "vgg16", "--strict")
     assert "≥" in run("compare", path, "nin")

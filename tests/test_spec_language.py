@@ -132,6 +132,30 @@ layers:
     assert costcalc.analyze(graph).total().weight_layers == 1  # those of side branches do not count
 
 
+def test_a_side_branch_that_makes_nothing_is_no_output():
+    body = """
+blocks:
+  maybe(c):
+    - relu() if c > 3 else skip
+layers:
+  - conv2d(4, 1)
+  - side:
+      a: maybe(1)
+      b:
+        - dropout() if false else skip
+  - relu()
+"""
+    assert build(body).outputs == ("relu",)
+
+
+def test_a_file_without_variants_has_none(tmp_path):
+    path = tmp_path / "net.yaml"
+    path.write_text(HEAD + "layers:\n  - relu()\n")
+    assert load(f"{path}:net").name == "net"
+    with pytest.raises(CostcalcError, match="has no variant 'wide'"):
+        load(f"{path}:wide")
+
+
 def test_shares_uses_another_layers_parameters():
     graph = build("layers:\n  - a: conv2d(3, 1)\n  - b: conv2d(3, 1, shares='a')\n")
     assert graph.nodes[1].shares == "a"

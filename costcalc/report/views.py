@@ -51,9 +51,11 @@ def report(costs: CostTable, by: str = "layer", depth: int = 1) -> Document:
         if field.share:
             columns.append(Column("share", f"{field.column.key}_share", "share"))
             cells.append(lambda row, cell=field.cell: _ratio(cell(row), cell(total)))  # type: ignore[misc]
-    uncounted = {row.path for row in costs.unknown}
     rows = [tuple(cell(row) for cell in cells) for row in grouped.rows]
-    last = tuple(_total_cell(column, cell(total), bool(uncounted)) for column, cell in zip(columns, cells, strict=True))
+    last = tuple(
+        None if column.key in ("output", "receptive_field") or column.kind == "share" else cell(total)
+        for column, cell in zip(columns, cells, strict=True)
+    )
     notes = (*_totals_note(costs, total), *_notes(costs))
     table = Table(_headline(costs), tuple(columns), tuple(rows), (last,), notes)
     return Document((table,), _report_data(costs, grouped, total))
@@ -61,10 +63,12 @@ def report(costs: CostTable, by: str = "layer", depth: int = 1) -> Document:
 
 def _fields(by: str, convention: Convention) -> list[_Field]:
     name = {"layer": "layer", "stage": "stage", "op": "op", "resolution": "resolution"}[by]
-    params = _Field(Column("params", "params", "count"), lambda r: r.params, share=by != "layer")
-    macs = _Field(Column("MACs", "macs", "count", "work"), lambda r: r.macs)
-    flops = _Field(Column(convention.label, "flops", "count", "work"), lambda r: r.flops, share=True)
-    memory = _Field(Column("act. mem.", "activation_bytes", "bytes"), lambda r: r.activation_bytes, share=by != "layer")
+    params = _Field(Column("params", "params", "count"), lambda r: _known(r, "params"), share=by != "layer")
+    macs = _Field(Column("MACs", "macs", "count", "work"), lambda r: _known(r, "macs"))
+    flops = _Field(Column(convention.label, "flops", "count", "work"), lambda r: _known(r, "flops"), share=True)
+    memory = _Field(
+        Column("act. mem.", "activation_bytes", "bytes"), lambda r: _known(r, "activation_bytes"), share=by != "layer"
+    )
     paths = _Field(Column(name, "name"), lambda r: r.path)
     output = _Field(Column("output", "output", "shape"), lambda r: None if r.output is None else r.output[1:])
     field = _Field(Column("field", "receptive_field", "side"), lambda r: r.receptive_field)
@@ -92,19 +96,19 @@ def _own_column(key: str, unit: str, decimals: int, convention: Convention) -> _
 
     def cell(row: Row) -> Any:
         if key != "outputs":
-            return getattr(row, key)
+            return _known(row, key)
         return "" if row.layers != 1 or row.output is None else prod(row.output[1:])
 
     return _Field(Column(titles[key], key, kind, None, unit, decimals), cell)
 
 
-def _total_cell(column: Column, value: Any, lower_bound: bool) -> Any:
-    if column.key in ("output", "receptive_field") or column.key.endswith("_share"):
-        return None
-    return AtLeast(value) if lower_bound and column.key in _UNCERTAIN else value
-
-
 _UNCERTAIN = ("params", "macs", "flops", "weights", "param_bytes")
+
+
+def _known(row: Row, attribute: str) -> Any:
+    """A count of a row: a lower bound where a layer in it could not be counted, None where that is all there is."""
+    value = getattr(row, attribute)
+    return AtLeast(value) if row.unknown and value is not None and attribute in _UNCERTAIN else value
 
 
 def _headline(costs: CostTable) -> str:
@@ -122,7 +126,7 @@ def _totals_note(costs: CostTable, total: Row) -> tuple[str, ...]:
     return (
         f"In full: {least}{_exact(total.params)} parameters, {least}{_exact(total.macs)} MACs{work}, "
         f"{_exact(total.activations)} activation elements, {_exact(total.activation_bytes)} bytes of activations; "
-        f"{total.weight_layers} weight layers.",
+        f"{total.weight_layers} weight layer{'s' * (total.weight_layers != 1)}.",
     )
 
 
@@ -150,7 +154,12 @@ def _exact_div(value: Any, by: int, decimals: int) -> str:
     return f"{value / by:.{decimals}f}" if isinstance(value, int) else f"{value}/{by}"
 
 
+def _bare(cell: Any) -> Any:
+    return cell.value if isinstance(cell, AtLeast) else cell
+
+
 def _ratio(part: Any, whole: Any) -> Any:
+    """part / whole, where both are known in full."""
     if not is_number(part) or not is_number(whole) or not whole:
         return None
     return float(part / whole)
@@ -185,6 +194,7 @@ def _report_data(costs: CostTable, grouped: CostTable, total: Row) -> dict[str, 
             "activation_bytes": row.activation_bytes,
             "receptive_field": row.receptive_field,
             "receptive_stride": row.receptive_stride,
+            "unknown": row.unknown,
         }
         for row in grouped.rows
     ]
@@ -250,11 +260,11 @@ def compare(networks: Sequence[CostTable], by: str = "stage", metric: str = "mem
         Column(_heading(first, label) if narrow else "ratio", f"ratio_{label}", "ratio") for label in labels[1:]
     ]
     totals = [costs.total() for costs in networks]
-    whole = [getattr(total, attribute) for total in totals]
+    whole = [_known(total, attribute) for total in totals]
     rows, stages = [], []
     for group in groups:
         members = [table.get(group) for table in aligned]
-        values = [None if row is None else getattr(row, attribute) for row in members]
+        values = [None if row is None else _known(row, attribute) for row in members]
         cells: list[Any] = [group]
         for row, value, total in zip(members, values, whole, strict=True):
             if by == "stage" and not narrow:
@@ -265,9 +275,8 @@ def compare(networks: Sequence[CostTable], by: str = "stage", metric: str = "mem
         rows.append((*cells, *(_ratio(values[0], value) for value in values[1:])))
         stages.append({"stage": group, **_compared(labels, members, values, whole)})
     footer: list[Any] = ["total"]
-    for value, costs in zip(whole, networks, strict=True):
-        unsure = bool(costs.unknown) and attribute in _UNCERTAIN
-        footer += [*([""] if by == "stage" and not narrow else []), AtLeast(value) if unsure else value]
+    for value in whole:
+        footer += [*([""] if by == "stage" and not narrow else []), value]
         footer += [] if narrow else [None]
     footer += [_ratio(whole[0], value) for value in whole[1:]]
     notes = []
@@ -306,15 +315,8 @@ def _all_metrics(labels: Sequence[str], networks: Sequence[CostTable], totals: S
         "activation bytes": "activation_bytes",
         "weight layers": "weight_layers",
     }
-    values = {name: [getattr(total, attribute) for total in totals] for name, attribute in metrics.items()}
-    ratios = {name: [_ratio(row[0], value) for value in row[1:]] for name, row in values.items()}
-    shown = {
-        name: [
-            AtLeast(value) if costs.unknown and metrics[name] in _UNCERTAIN else value
-            for value, costs in zip(row, networks, strict=True)
-        ]
-        for name, row in values.items()
-    }
+    shown = {name: [_known(total, attribute) for total in totals] for name, attribute in metrics.items()}
+    ratios = {name: [_ratio(row[0], value) for value in row[1:]] for name, row in shown.items()}
     unknown = [f"{row.path} ({row.kind}) of {costs.name}" for costs in networks for row in costs.unknown]
     notes = (f"Unknown, so that totals are lower bounds (≥): {', '.join(unknown)}.",) if unknown else ()
     counts = (Column("total", "metric"), *(Column(_heading(label), label, "exact") for label in labels))
@@ -353,7 +355,9 @@ def _by_reduction(costs: CostTable) -> dict[str, Row]:
 def _compared(labels: Sequence[str], rows: Sequence[Row | None], values: Sequence[Any], whole: Sequence[Any]) -> Any:
     entries = {}
     for label, row, value, total in zip(labels, rows, values, whole, strict=True):
-        entries[label] = None if row is None else {"plane": row.plane, "value": value, "share": _ratio(value, total)}
+        entries[label] = (
+            None if row is None else {"plane": row.plane, "value": _bare(value), "share": _ratio(value, total)}
+        )
     ratios = {label: _ratio(values[0], value) for label, value in zip(labels[1:], values[1:], strict=True)}
     return {"architectures": entries, "ratios": ratios}
 

@@ -45,7 +45,7 @@ class Setting(NamedTuple):
             raise TypeError(
                 f"must be {words.get(kind, kind.__name__)}, such as its default {_yaml(self.default)}, not {value!r}"
             )
-        if self.choices and value not in self.choices:
+        if self.choices and (is_array(value) or is_symbolic(value) or value not in self.choices):
             raise TypeError(f"must be {' or '.join(map(_yaml, self.choices))}, not {_yaml(value)}")
         return value
 
@@ -88,7 +88,7 @@ class Spec:
         Raises CostcalcError for what is wrong in `given`, SpecError for all that is wrong in the file.
         """
         name = self.default_variant() if variant is None else variant
-        if self.variants and name not in self.variants:
+        if name not in (self.variants or {self.name}):
             raise CostcalcError(f"{self.file} has no variant {name!r}{did_you_mean(name, self.variants)}")
         chosen = self.variants.get(name, Variant({}, {}))
         settings, inputs = self._configure(chosen, dict(given or {}))

@@ -80,6 +80,7 @@ class Unroller:
         self.problems: list[Problem] = []
         self.calls: dict[str, Call] = {}  # that made each node
         self.tensors: dict[str, str | None] = {name: name for name in inputs}  # by path; a prefix's is its last
+        self.inputs = frozenset(self.tensors)
         self.sides: list[str] = []
         self.open_blocks: list[str] = []
         self.steps = 0
@@ -98,6 +99,8 @@ class Unroller:
             return tuple(o for name in self.spec.outputs if (o := self.tensors[name.text]) is not None)
         if not self.nodes and not self.problems and not self.spec.problems:
             raise Fault(None, "makes no layer: every item is skipped")
+        if self.main in self.inputs and not self.problems and not self.spec.problems:
+            raise Fault(None, "makes no layer on the main line: all are in side branches")
         return tuple(dict.fromkeys(([self.main] if self.main else []) + self.sides))
 
     def _run(self, items: Iterable[Item], prefix: str, start: str | None, scope: Mapping[str, Any]) -> str | None:
@@ -130,23 +133,21 @@ class Unroller:
             if isinstance(part, _Fork):
                 ends = [self._emit(branch, names, prefix, current) for branch in part.branches]
                 if part.op is None:
-                    self.sides += [end for end, branch in zip(ends, part.branches, strict=True) if branch and end]
+                    self.sides += [end for end in ends if end is not None and end != current]
                 else:
-                    call = Call(part.op, {}, part.place)
-                    current = self._make_node(call, prefix + next(names), ends)
+                    current = self._make(Call(part.op, {}, part.place), prefix + next(names), prefix, ends)
             elif isinstance(part, _Nested):
                 path = prefix + next(names)
                 current = self._run(part.items, path + "/", current, part.scope)
             else:
-                current = self._make(part.call, prefix + next(names), prefix, current)
+                current = self._make(part.call, prefix + next(names), prefix, [current])
         return current
 
-    def _make(self, call: Call | None, path: str, prefix: str, current: str | None) -> str | None:
-        """The layer or the block's layers that a call stands for."""
+    def _make(self, call: Call | None, path: str, prefix: str, inputs: list[str | None]) -> str | None:
+        """The layer or the block's layers that a call stands for, on `inputs` unless it names others."""
         if call is None:
             self.tensors[path] = None
             return None
-        inputs = [current]
         shares = None
         try:
             if "inputs" in call.arguments:
