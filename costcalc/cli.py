@@ -42,7 +42,7 @@ _output = _options(
 )
 _sizes = _options(
     click.option("--batch", metavar="N", help="Images at once.  [default: the spec's, 1]"),
-    click.option("--input", "size", metavar="HxW", help="Input height and width, such as 320x480 or 320."),
+    click.option("--input", "size", metavar="HxW", help="Input size: 320x480, 320, or CxHxW."),
     click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a setting; repeatable."),
     click.option("--dtype", default="fp32", show_default=True, help="What tensors are stored in: fp16, int8, …"),
     click.option(
@@ -99,20 +99,26 @@ def list_(style: str, output: str | None) -> None:
 
 @cli.command()
 @click.argument("target")
-@click.option("--by", type=click.Choice(["layer", "stage", "op", "resolution"]), default="layer", show_default=True)
+@click.option("--by", type=click.Choice(["layer", "stage", "op", "resolution"]), help="Rows.  [default: layer]")
 @click.option(
     "--depth",
     type=click.IntRange(1),
-    default=1,
     metavar="N",
-    help="With --by stage: parts of a path that name a stage.",
+    help="With --by stage: parts of a path that name a stage.  [default: 1]",
 )
 @click.option("--naive-vs-reduced", is_flag=True, help="Inception modules with and without their 1×1 reductions.")
 @click.option("--strict", is_flag=True, help="Exit 1 when a layer could not be counted.")
 @_sizes
 @_output
 def report(
-    target: str, by: str, depth: int, naive_vs_reduced: bool, strict: bool, style: str, output: str | None, **sizes: Any
+    target: str,
+    by: str | None,
+    depth: int | None,
+    naive_vs_reduced: bool,
+    strict: bool,
+    style: str,
+    output: str | None,
+    **sizes: Any,
 ) -> None:
     """Print what a network costs, layer by layer or in groups.
 
@@ -122,6 +128,10 @@ def report(
       costcalc report googlenet --naive-vs-reduced
       costcalc report net.yaml --batch 8 --input 320x480 --set classes=10
     """
+    if depth is not None and by != "stage":
+        raise click.UsageError("--depth goes with --by stage")
+    if naive_vs_reduced and (by is not None or strict):
+        raise click.UsageError("--naive-vs-reduced is a report of its own: without --by and --strict")
     wanted = _target(target, **sizes)
     if naive_vs_reduced:
         from costcalc.modules import naive_versus_reduced
@@ -133,7 +143,7 @@ def report(
     from costcalc.report.views import report
 
     costs = wanted.analyze()
-    _print(report(costs, by, depth), style, output)
+    _print(report(costs, by or "layer", depth or 1), style, output)
     if strict and costs.unknown:
         _fail(f"{len(costs.unknown)} layer{'s' * (len(costs.unknown) > 1)} could not be counted (--strict)")
 
@@ -257,12 +267,12 @@ def _target(
         if key in ("batch", "input", "dtype") and assignment in settings:
             raise CostcalcError(f"{key} is no setting of a spec: use --{key} {value}")
         if key in ("height", "width", "channels"):
-            raise CostcalcError(f"{key} is the input's, and no setting: use --input HxW")
+            raise CostcalcError(f"{key} is the input's, and no setting: use --input HxW or CxHxW")
         chosen[key.strip()] = value
     rules = {"dtype": chosen.pop("dtype"), "convention": convention}
     given: dict[str, Any] = {}
     if "input" in chosen:
-        given["height"], given["width"] = _input_size(chosen.pop("input"))
+        given |= _input_size(chosen.pop("input"))
     for key, value in chosen.items():
         given[key] = _positive(value, "batch") if key == "batch" else _yaml_value(key, value)
     return _Target(name, given, rules)
@@ -274,20 +284,26 @@ def _split_target(text: str) -> tuple[str, Iterable[str]]:
 
     name, _, own = text.partition(":") if not re.match(r"[A-Za-z]:[\\/]", text) else (text, "", "")
     parts = re.split(r",(?![^\[]*\])", own) if own else []
-    if parts and "=" not in parts[0]:
+    if parts and "=" not in parts[0] and name.endswith((".yaml", ".yml")):
         name += f":{parts.pop(0)}"
     return name, parts
 
 
-def _input_size(text: str) -> tuple[int, int]:
-    height, _, width = text.lower().replace("×", "x").partition("x")
-    return _positive(height, "--input"), _positive(width or height, "--input")
+def _input_size(text: str) -> dict[str, int]:
+    """The sizes that --input gives: a square's side, HxW, or CxHxW."""
+    sizes = [_positive(part, "--input") for part in text.lower().replace("×", "x").split("x")]
+    if len(sizes) == 1:
+        sizes *= 2
+    if len(sizes) > 3:
+        raise CostcalcError(f"--input is HxW or CxHxW, such as 320x480 or 3x320x480, not {text!r}")
+    return dict(zip(("channels", "height", "width")[-len(sizes) :], sizes, strict=True))
 
 
 def _positive(text: str, what: str) -> int:
-    if not text.strip().isdecimal() or len(text) > 18 or int(text) < 1:
+    if not (text.isascii() and text.strip().isdecimal()) or len(text) > 18 or int(text) < 1:
         example = "320x480 or 320" if what == "--input" else "32"
-        raise CostcalcError(f"{what} must be a whole number of at least 1, such as {example}, not {text!r}")
+        message = f"{what} must be a whole number of at least 1 and at most 18 digits, such as {example}, not {text!r}"
+        raise CostcalcError(message)
     return int(text)
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, cast
 
 if TYPE_CHECKING:
@@ -183,6 +184,20 @@ def same(a: object, b: object) -> bool:
 
         return numpy.array_equal(cast(Any, a), cast(Any, b))
     return bool(a == b)
+
+
+def broadcast(values: Iterable[object]) -> bool:
+    """Whether all arrays among the values fit each other."""
+    arrays = [cast(Any, value) for value in values if is_array(value)]
+    if len(arrays) < 2:
+        return True
+    import numpy
+
+    try:
+        numpy.broadcast_shapes(*(array.shape for array in arrays))
+    except ValueError:
+        return False
+    return True
 
 
 def show_shape(shape: Shape) -> str:

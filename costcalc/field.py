@@ -33,7 +33,7 @@ def receptive_fields(graph: Graph) -> Mapping[str, tuple[Axis, ...] | None]:
     A graph's inputs see themselves. Where paths of different strides meet, no one field describes the result: None.
     """
     fields: dict[str, tuple[Axis, ...] | None] = {
-        name: (Axis(),) * (len(shape) - 2) if len(shape) > 2 else None for name, shape in graph.inputs
+        name: (Axis(),) * 2 if len(shape) == 4 else None for name, shape in graph.inputs
     }
     for node in graph.nodes:
         windows = node.op.windows(*graph.input_shapes(node))

@@ -20,7 +20,7 @@ from costcalc.graph import Graph, Node
 from costcalc.ops.op import Argument, Op
 
 # Products are written in this order: the lecture's 2·H·W·C_out·C_in·k·k.
-_ORDER = ["N", "H", "W", "C_out", "C", "C_in", "F_out", "F_in", "k_h", "k_w", "n", "g", "P"]
+_ORDER = ["N", "H", "W", "C_out", "C", "C_in", "S", "F_out", "F_in", "k_h", "k_w", "n", "g", "P"]
 _MEANINGS = {
     "N": "batch",
     "H": "height out",
@@ -32,6 +32,7 @@ _MEANINGS = {
     "C": "channels",
     "F_out": "features out",
     "F_in": "features in",
+    "S": "sequence length",
     "k_h": "kernel height",
     "k_w": "kernel width",
     "n": "window",
@@ -132,7 +133,7 @@ class _Symbols:
         return made
 
     def input(self, shape: Shape, number: int, of: int) -> Shape:
-        names = ("C_in", "H_in", "W_in") if len(shape) == 4 else ("F_in",) if len(shape) == 2 else ()
+        names = {4: ("C_in", "H_in", "W_in"), 3: ("S", "F_in"), 2: ("F_in",)}.get(len(shape), ())
         suffix = f"_{number}" if of > 1 else ""
         named = (
             [self.symbol(name + suffix, n) for name, n in zip(names, shape[1:], strict=True)] if names else shape[1:]

@@ -184,7 +184,7 @@ def infer_shapes(inputs: Iterable[Input], nodes: Collection[Node]) -> Inference:
 def _cannot_share(owner: str, parameters: Mapping[str, dict[str, Shape]], name: str) -> str:
     if owner not in parameters:
         return f"shares the parameters of {owner!r}, which is no earlier layer"
-    return f"cannot share the parameters of {owner!r}: its are {parameters[name]}, those {parameters[owner]}"
+    return f"cannot share the parameters of {owner!r}: it needs {parameters[name]}, and they are {parameters[owner]}"
 
 
 class Builder:

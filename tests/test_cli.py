@@ -219,6 +219,11 @@ def test_wide_tables_fit_too():
         (["explain", "googlenet", "inception3a/55"], REFUSED, "did you mean 'inception3a/5x5'"),
         (["spec", "vgg"], REFUSED, "no architecture 'vgg'"),
         (["report", "vgg16", "-o", "no/such/folder/out.txt"], REFUSED, "cannot be written: No such file or directory"),
+        (["report", "vgg16:batch"], REFUSED, "a setting is KEY=VALUE, not 'batch'"),
+        (["report", "vgg16", "--input", "64x"], REFUSED, "--input must be a whole number"),
+        (["report", "vgg16", "--input", "1x2x3x4"], REFUSED, "--input is HxW or CxHxW"),
+        (["report", "vgg16", "--depth", "2"], MISUSED, "--depth goes with --by stage"),
+        (["report", "googlenet", "--naive-vs-reduced", "--by", "stage"], MISUSED, "is a report of its own"),
         (["report"], MISUSED, "Missing argument 'TARGET'"),
         (["report", "vgg16", "--by", "colour"], MISUSED, "'colour' is not one of"),
         (["repot"], MISUSED, "No such command 'repot'"),
@@ -244,6 +249,36 @@ def test_unknown_layers_make_totals_lower_bounds_and_strict_fails(tmp_path):
     assert "1 layer could not be counted" in run("report", path, "--strict", code=REFUSED)
     run("report", "vgg16", "--strict")
     assert "≥" in run("compare", path, "nin")
+
+
+def test_input_takes_a_side_a_plane_or_an_image():
+    for size, expected in (("64", [3, 64, 64]), ("64x32", [3, 64, 32]), ("1x64x32", [1, 64, 32])):
+        assert run_json("report", "resnet18", "--input", size)["inputs"] == {"input": [1, *expected]}
+
+
+def test_networks_without_a_plane_are_compared_by_their_head(tmp_path):
+    path = tmp_path / "mlp.yaml"
+    path.write_text("name: mlp\ninputs: {x: [4, 784]}\nlayers:\n  - linear(10)\n")
+    stages = {s["stage"]: s["architectures"] for s in run_json("compare", path, "vgg16", "--metric", "macs")["stages"]}
+    assert stages["head"]["mlp"]["value"] == 4 * 784 * 10
+    assert stages["1/1"]["mlp"] is None
+    sequence = tmp_path / "tokens.yaml"
+    sequence.write_text("name: tokens\ninputs: {x: [2, 16, 64]}\nlayers:\n  - linear(32)\n")
+    assert [row["name"] for row in run_json("report", sequence, "--by", "resolution")["rows"]] == ["head"]
+    line = next(e for e in run_json("explain", sequence, "linear")["lines"] if e["quantity"] == "MACs")
+    assert (line["formula"], line["numbers"]) == ("N·S·F_out·F_in", "2·16·32·64")
+
+
+def test_names_of_other_scripts_keep_columns_lined_up(tmp_path):
+    path = tmp_path / "net.yaml"
+    path.write_text(
+        "name: net\ninput: {channels: 3, height: 8, width: 8}\nlayers:\n  - 网络: relu()\n  - a|b: relu()\n",
+        encoding="utf-8",
+    )
+    lines = run("report", path).splitlines()
+    header, first, second = (next(line for line in lines if line.startswith(s)) for s in ("layer", "网络", "a|b"))
+    assert first.index("3×8×8") + 2 == second.index("3×8×8") == header.index("output")
+    assert "a\\|b" in run("report", path, "--format", "markdown")
 
 
 def test_version_and_help_have_examples():

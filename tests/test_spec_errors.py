@@ -6,6 +6,7 @@ import random
 from pathlib import Path
 from time import perf_counter
 
+import numpy
 import pytest
 
 from costcalc import CostcalcError, load
@@ -118,6 +119,11 @@ def test_files_that_are_not_there(tmp_path):
         ({"classes": "ten"}, "classes must be an integer, such as its default 1000, not 'ten'"),
         ({"batch_norm": 1}, "batch_norm must be true or false, such as its default false, not 1"),
         ({"batch": 0}, "batch must be at least 1, not 0"),
+        ({"channels": numpy.array([3, 0])}, r"channels must be at least 1, not 0 \(at index 1\)"),
+        (
+            {"batch": numpy.array([1, 2]), "height": numpy.array([64, 128, 256])},
+            "arrays of these shapes do not broadcast",
+        ),
         ({"height": 2.5}, "height must be an integer, not 2.5"),
         ({"convs": 3}, r"convs must be a list, such as its default \[2, 2, 3, 3, 3\], not 3"),
         ({"convs": [1]}, "there is no item 1: the list has 1, from 0"),
@@ -126,6 +132,14 @@ def test_files_that_are_not_there(tmp_path):
 def test_wrong_keywords(keywords, message):
     with pytest.raises(CostcalcError, match=message):
         load("vgg16", **keywords)
+
+
+def test_arrays_are_no_choice(tmp_path):
+    path = tmp_path / "net.yaml"
+    path.write_text(HEAD + "settings: {c: {default: 8, choices: [8, 16]}}\nlayers:\n  - conv2d(c, 1)\n")
+    with pytest.raises(CostcalcError, match="c must be 8 or 16"):
+        load(path, c=numpy.array([8, 16]))
+    assert load(path, c=16).shapes["conv2d"][1] == 16
 
 
 def test_wrong_choice_and_wrong_name():

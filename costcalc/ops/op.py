@@ -94,7 +94,8 @@ class Argument(NamedTuple):
         result = as_size(value)
         verdict = known(result, ">=", int(self.least or 0))
         if verdict.answer is False:
-            raise TypeError(f"must be at least {self.least:g}, not {at(result, verdict.where, result)}")
+            where = "" if verdict.where is None else f" (at index {', '.join(map(str, verdict.where))})"
+            raise TypeError(f"must be at least {self.least:g}, not {at(result, verdict.where, result)}{where}")
         return result
 
     def _whole(self, value: Any) -> int:
@@ -325,5 +326,5 @@ def require(requirement: Requirement) -> list[Assumption]:
         return []
     if answer is None:
         return [Assumption(left, relation, right)]
-    where = "" if index is None else f" (at index {index if len(index) > 1 else index[0]})"
+    where = "" if index is None else f" (at index {', '.join(map(str, index))})"
     raise OpError(message.format(left=at(left, index, right), right=at(right, index, left)) + where)

@@ -25,7 +25,7 @@ class _Printed(NamedTuple):
     @property
     def width(self) -> int:
         """Characters of its longest line."""
-        return max(map(len, (*self.title, self.unit, *(line for cell in self.cells for line in cell.split("\n")))))
+        return max(map(_width, (*self.title, self.unit, *(line for cell in self.cells for line in cell.split("\n")))))
 
 
 def render(document: Document, style: str) -> str:
@@ -47,7 +47,7 @@ def _text_table(table: Table) -> str:
         """One row of cells, which may have several lines each."""
         for parts in zip_longest(*(cell.split("\n") for cell in cells), fillvalue=""):
             aligned = (
-                part.rjust(width) if column.right else part.ljust(width)
+                " " * (width - _width(part)) + part if column.right else part + " " * (width - _width(part))
                 for part, width, column in zip(parts, widths, columns, strict=True)
             )
             yield gap.join(aligned).rstrip()
@@ -64,6 +64,15 @@ def _text_table(table: Table) -> str:
         printed.append("")
         printed += [part for note in table.notes for part in _wrapped(note)]
     return "\n".join(printed) + "\n"
+
+
+def _width(text: str) -> int:
+    """How many columns of a terminal a text takes: East Asian characters take two."""
+    if max(text, default="") < "\u1100":
+        return len(text)
+    from unicodedata import combining, east_asian_width
+
+    return sum(0 if combining(c) else 2 if east_asian_width(c) in "WF" else 1 for c in text)
 
 
 def _gap(columns: list[_Printed]) -> str:
@@ -114,7 +123,7 @@ def _markdown(document: Document) -> str:
     parts = []
     for table in document.tables:
         head, *rest = table.title.split("\n")
-        paragraphs = [f"### {head}", *rest, _tabulated(table, "pipe", total="**{}**").replace("<", "&lt;")]
+        paragraphs = [f"### {head}", *rest, _tabulated(table, "pipe", total="**{}**", escape=_markdown_escape)]
         paragraphs += ["\n".join(f"- {note}" for note in table.notes)] if table.notes else []
         parts.append("\n\n".join(paragraphs))
     return "\n\n".join(parts) + "\n"
@@ -124,22 +133,26 @@ def _latex(document: Document) -> str:
     parts = []
     for table in document.tables:
         comments = [f"% {line}" for text in (table.title, *table.notes) for line in text.split("\n")]
-        grid = _tabulated(table, "latex_booktabs", total="{}")
+        grid = _tabulated(table, "latex_booktabs", total="{}", escape=str)
         for symbol, command in (("×", r"$\times$"), ("·", r"$\cdot$"), ("≥", r"$\geq$"), ("÷", r"$\div$")):
             grid = grid.replace(symbol, command)
         parts.append("\n".join([*comments, grid]))
     return "\n\n".join(parts) + "\n"
 
 
-def _tabulated(table: Table, style: str, total: str) -> str:
+def _markdown_escape(text: str) -> str:
+    return text.replace("<", "&lt;").replace("|", "\\|")
+
+
+def _tabulated(table: Table, style: str, total: str, escape: Callable[[str], str]) -> str:
     """The grid in one of tabulate's formats; `total` marks the cells of the footer."""
     import tabulate
 
     columns = _printed(table)
     headers = [" ".join([*c.title, *([f"({c.unit})"] if c.unit else [])]) for c in columns]
-    rows = [[c.cells[i] for c in columns] for i in range(len(table.rows))]
+    rows = [[escape(c.cells[i]) for c in columns] for i in range(len(table.rows))]
     for i in range(len(table.rows), len(table.rows) + len(table.footer)):
-        rows.append([total.format(c.cells[i]) if c.cells[i] else "" for c in columns])
+        rows.append([total.format(escape(c.cells[i])) if c.cells[i] else "" for c in columns])
     align = ["right" if c.right else "left" for c in columns]
     return tabulate.tabulate(rows, headers, tablefmt=style, colalign=align, disable_numparse=True)
 

@@ -115,7 +115,7 @@ def _headline(costs: CostTable) -> str:
     inputs = ", ".join(f"{name} {show_shape(shape[1:])}" for name, shape in costs.inputs.items())
     title = f"{costs.name}" + (f": {costs.title}" if costs.title not in ("", costs.name) else "")
     convention = CONVENTIONS[costs.convention]
-    return f"{title}\n{inputs}, batch {costs.batch}, {costs.dtype}, convention {convention.name}"
+    return f"{title}\n{inputs}, batch {_exact(costs.batch)}, {costs.dtype}, convention {convention.name}"
 
 
 def _totals_note(costs: CostTable, total: Row) -> tuple[str, ...]:
@@ -209,9 +209,13 @@ def _report_data(costs: CostTable, grouped: CostTable, total: Row) -> dict[str, 
         "input_bytes": costs.input_bytes,
         "rows": rows,
         "totals": totals_data(total),
-        "unknown": [{"name": row.path, "op": row.kind} for row in costs.unknown],
+        "unknown": _unknown_data(costs),
         "assumptions": list(costs.assumptions),
     }
+
+
+def _unknown_data(costs: CostTable) -> list[dict[str, str]]:
+    return [{"name": row.path, "op": row.kind} for row in costs.unknown]
 
 
 # -- all networks -------------------------------------------------------------------------------------------------
@@ -286,6 +290,8 @@ def compare(networks: Sequence[CostTable], by: str = "stage", metric: str = "mem
             "pool closes the stage it reads; `head` follows after the plane is gone."
         )
     unit = CONVENTIONS[networks[0].convention]
+    if unit.name != "flops":
+        notes.append(f"Convention {unit.name}: {unit.definition}")
     alike = _settings_note(networks, labels)
     head = f"{' against '.join(labels)}: {title} by {by}\n{alike}, convention {unit.name}"
     detail = Table(head, tuple(columns), tuple(rows), (tuple(footer),), tuple(notes))
@@ -342,10 +348,10 @@ def _aligned(networks: Sequence[CostTable], by: str) -> tuple[list[str], list[di
 
 def _by_reduction(costs: CostTable) -> dict[str, Row]:
     """Stages by how far the plane has shrunk, to the nearest power of two: 227 → 55 and 224 → 56 are both 1/4."""
-    height = next(iter(costs.inputs.values()))[2]
+    first = next(iter(costs.inputs.values()))
 
     def reduction(row: Row) -> str:
-        return "head" if row.plane is None else f"1/{2 ** max(0, round(log2(height / row.plane[0])))}"
+        return "head" if row.plane is None else f"1/{2 ** max(0, round(log2(first[2] / row.plane[0])))}"
 
     named = costs.grouped(reduction)
     planes = {reduction(row): "×".join(map(str, row.plane)) for row in reversed(costs.rows) if row.plane is not None}
@@ -386,7 +392,9 @@ def _particulars(costs: CostTable) -> dict[str, str]:
 
 def _heading(label: str, divided_by: str | None = None) -> str:
     """A label as the title of a column, a line a part; with `divided_by`, that of a ratio."""
-    parts = label.split() if divided_by is None else [*label.split(), "÷", *divided_by.split()]
+    parts = label.replace("-", "- ").split()
+    if divided_by is not None:
+        parts += ["÷", *divided_by.replace("-", "- ").split()]
     return "\n".join(parts).replace("÷\n", "÷ ")
 
 
@@ -556,6 +564,7 @@ def explanation(costs: CostTable, layer: str, lines: Iterable[Any]) -> Document:
             for e in lines
         ],
         "totals": totals_data(total),
+        "unknown": _unknown_data(costs),
     }
     return Document((table,), data)
 

@@ -11,7 +11,7 @@ from costcalc.spec.document import read_text
 from costcalc.spec.language import Spec
 
 
-def load(target: str, **sizes_and_settings: Any) -> Graph:
+def load(target: str | os.PathLike[str], **sizes_and_settings: Any) -> Graph:
     """The graph of `target`: a shipped architecture (`vgg16`), a file (`net.yaml`), or one of its variants
     (`net.yaml:wide`).
 
@@ -19,7 +19,7 @@ def load(target: str, **sizes_and_settings: Any) -> Graph:
     sizes and integer settings may be ints, NumPy arrays or SymPy expressions. Raises CostcalcError, saying what is
     wrong and what may have been meant.
     """
-    spec, variant = find(target)
+    spec, variant = find(os.fspath(target))
     return spec.build(variant, sizes_and_settings)
 
 

@@ -179,7 +179,9 @@ class _Composer:
         if isinstance(event, yaml.AliasEvent):
             self.problems.append(Problem(place, f"*{event.anchor}: a spec has no aliases: write a block, and call it"))
             return Scalar(place, None, "", exact=False)
-        if getattr(event, "tag", None) is not None and not isinstance(event, yaml.AliasEvent):
+        if event.anchor is not None:
+            self.problems.append(Problem(place, f"&{event.anchor}: a spec has no anchors: write a block, and call it"))
+        if getattr(event, "tag", None) is not None:
             self.problems.append(Problem(place, f"{event.tag}: a spec has no tags"))
         flow = flow or bool(getattr(event, "flow_style", False))
         if isinstance(event, yaml.SequenceStartEvent):
@@ -223,7 +225,7 @@ class _Composer:
                 value = self.loader.construct_object(node)
             except (ValueError, yaml.YAMLError):
                 self.problems.append(Problem(place, f"{text!r} cannot be read as a value: quote it"))
-        if flow and plain and text.count("(") != text.count(")"):
+        if flow and plain and text.count("(") > text.count(")"):
             message = "a call inside {…} or […] must be quoted, such as {a: 'conv2d(8, 3)'}"
             self.problems.append(Problem(place, message))
         quote = 0 if plain else 1

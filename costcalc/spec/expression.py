@@ -50,7 +50,7 @@ class Fault(Exception):
 class Signature(NamedTuple):
     """What a callee takes: its arguments in order, and which of them may be left out."""
 
-    kind: str  # "op" or "block"
+    kind: str  # "op", "block", or "broken": a block whose header has a mistake
     arguments: tuple[str, ...]
     optional: frozenset[str]
 
@@ -163,6 +163,8 @@ class Expression:
         signature = callees.get(callee)
         if signature is None:
             yield Problem(self.place(node.func), f"no op or block {callee!r}{did_you_mean(callee, callees)}")
+            return
+        if signature.kind == "broken":
             return
         takes = f"{callee} takes {_listed(signature.arguments)}"
         given = set(signature.arguments[: len(node.args)])

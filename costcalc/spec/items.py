@@ -59,7 +59,8 @@ class Callees(Mapping[str, Signature]):
     def __getitem__(self, name: str) -> Signature:
         if name in self.blocks:
             arguments = self.blocks[name].arguments
-            return Signature("block", tuple(arguments), frozenset(a for a, d in arguments.items() if d is not None))
+            kind = "block" if self.blocks[name].sound else "broken"
+            return Signature(kind, tuple(arguments), frozenset(a for a, d in arguments.items() if d is not None))
         return _op_signature(name)
 
     def __iter__(self) -> Iterator[str]:

@@ -11,11 +11,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from costcalc.dims import as_size, is_array, is_symbolic
-from costcalc.errors import CostcalcError, did_you_mean
+from costcalc.dims import as_size, broadcast, is_array, is_symbolic
+from costcalc.errors import CostcalcError, OpError, did_you_mean
 from costcalc.graph import Graph, GraphError, Input, infer_shapes
 from costcalc.graph import Problem as LateProblem
 from costcalc.ops import OPS
+from costcalc.ops.op import Argument
 from costcalc.spec.document import Fields, Items, Problem, Scalar, SpecError, Value, parse
 from costcalc.spec.expression import INPUT_SIZES, Expression, Fault, Signature, block_header
 from costcalc.spec.items import MAX_MISTAKES, Block, Branches, Callees, Group, Item, Step, below
@@ -23,6 +24,7 @@ from costcalc.spec.unroll import Unroller
 
 SECTIONS = ("name", "title", "source", "input", "inputs", "settings", "variants", "blocks", "layers", "outputs")
 JOINS = ("concat", "add")
+_SIZE = Argument("size", least=1)
 
 
 class Setting(NamedTuple):
@@ -121,27 +123,29 @@ class Spec:
         for name, value in given.items():
             try:
                 if name in INPUT_SIZES:
-                    sizes[name] = as_size(value)
+                    sizes[name] = _SIZE.read(name, value)
                 elif name in self.settings:
                     settings[name] = self.settings[name].read(value)
                 else:
                     near = did_you_mean(name, [*self.settings, *INPUT_SIZES])
                     known = ", ".join(self.settings) or "none"
                     raise CostcalcError(f"{self.name} has no setting {name!r}{near}: there are {known}")
+            except OpError as error:
+                raise CostcalcError(str(error)) from None
             except TypeError as error:
                 raise CostcalcError(f"{name} {error}") from None
         values = [*sizes.values(), *settings.values()]
         if any(map(is_array, values)) and any(map(is_symbolic, values)):
             raise CostcalcError("arrays and expressions cannot be mixed: give sizes and settings of one kind")
+        if not broadcast(values):
+            shapes = ", ".join(f"{k} {v.shape}" for k, v in {**sizes, **settings}.items() if is_array(v))
+            raise CostcalcError(f"arrays of these shapes do not broadcast together: {shapes}")
         inputs = []
         for name, shape in self.inputs.items():
             if sizes.keys() - {"batch"} and (len(self.inputs) > 1 or len(shape) != 4):
                 wrong = ", ".join(sorted(sizes.keys() - {"batch"}))
                 raise CostcalcError(f"{self.name} has no single image as input: {wrong} cannot be set")
             inputs.append(Input(name, tuple(sizes.get(s, n) for s, n in zip(_size_names(shape), shape, strict=True))))
-        for size, value in sizes.items():
-            if not is_array(value) and not is_symbolic(value) and value < 1:
-                raise CostcalcError(f"{size} must be at least 1, not {value}")
         return settings, tuple(inputs)
 
     # -- reading the sections -------------------------------------------------------------------------------------
@@ -182,10 +186,14 @@ class Spec:
             self.outputs = [o for o in outputs.items if isinstance(o, Scalar)]
         elif outputs is not None:
             self._wrong(outputs, "outputs must be a list of layers, the main one first")
-        if not self.name and document.get("name") is None:
-            self.problems.append(Problem(None, "has no name: every spec needs `name: …`"))
-        if document.get("layers") is None:
-            self.problems.append(Problem(None, "has no layers: every spec needs `layers:` and a list"))
+        if all(key.text in SECTIONS for key, _ in document.items):  # a misspelt section may be the one that is missing
+            for section, wanted in (
+                ("name", "`name: …`"),
+                ("input", "`input: {channels: 3, height: 224, width: 224}`"),
+                ("layers", "`layers:` and a list"),
+            ):
+                if document.get(section) is None and (section != "input" or document.get("inputs") is None):
+                    self.problems.append(Problem(None, f"has no {section}: every spec needs {wanted}"))
 
     def _read_input(self, document: Fields) -> None:
         value, several = document.get("input"), document.get("inputs")
@@ -193,22 +201,20 @@ class Spec:
             self._wrong(several, "a spec has input: or inputs:, not both")
         elif isinstance(value, Fields):
             sizes = {"batch": 1} | self._sizes(value)
+            misspelt = any(key.text not in INPUT_SIZES for key, _ in value.items)
             for size in INPUT_SIZES:
-                if size not in sizes and value.get(size) is None:
+                if size not in sizes and value.get(size) is None and not misspelt:
                     self._wrong(value, f"input needs {size}: it is {{channels: 3, height: 224, width: 224}} or alike")
             self.inputs["input"] = tuple(sizes.get(size, 1) for size in INPUT_SIZES)
-        elif isinstance(several, Fields):
+        elif isinstance(several, Fields) and several.items:
             for key, entry in several.items:
                 shape = [self._size(e, key.text) for e in entry.items] if isinstance(entry, Items) else []
                 if not shape:
                     self._wrong(entry, f"{key.text} must be a list of sizes, the batch first, such as [1, 3, 224, 224]")
                 self.inputs[key.text] = tuple(shape) or (1,)
         elif value is not None or several is not None:
-            self._wrong(value or several or document, "input must be {channels: 3, height: 224, width: 224} or alike")
-        else:
-            self.problems.append(
-                Problem(None, "has no input: every spec needs `input: {channels: 3, height: 224, width: 224}`")
-            )
+            message = "input must be {channels: 3, height: 224, width: 224} or alike, inputs {name: [1, 128]} or alike"
+            self._wrong(value or several or document, message)
         if not self.inputs:
             self.inputs["input"] = (1, 3, 224, 224)
 
@@ -299,6 +305,9 @@ class Spec:
                 name, arguments = block_header(key)
             except Fault as fault:
                 self.problems.append(fault.problem)
+                name = key.text.split("(")[0].strip()
+                if name.isidentifier() and name not in OPS:  # so that its calls are not blamed, too
+                    self.blocks.setdefault(name, Block(key.place, name, {}, sound=False, items=[]))
                 continue
             if name in OPS or name in JOINS or name in ("skip", "side"):
                 self._wrong(

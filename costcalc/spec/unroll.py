@@ -191,9 +191,16 @@ class Unroller:
             self.open_blocks.pop()
 
     def _make_node(self, call: Call, path: str, inputs: list[str | None], shares: str | None = None) -> str | None:
+        fields = {name: value for name, value in call.arguments.items() if name not in ("inputs", "shares")}
         try:
-            op = OPS[call.callee](**{k: v for k, v in call.arguments.items() if k not in ("inputs", "shares")})
+            op = OPS[call.callee](**fields)
         except OpError as error:
+            for name, value in fields.items():  # an op stops at its first bad field: here are the others
+                try:
+                    OPS[call.callee].arguments[name].read(name, value)
+                except OpError as other:
+                    if other.field != error.field:
+                        self.problems.append(Problem(call.place(name), str(other)))
             raise Fault(call.place(error.field), str(error)) from None
         taken = [name for name in inputs if name is not None]
         if len(self.nodes) >= MAX_LAYERS:
