@@ -193,10 +193,17 @@ def test_reports_fit_a_terminal_of_100_columns(name):
         assert max(map(len, output.splitlines())) <= 100
 
 
-def test_wide_tables_fit_too():
-    for command in (["report", "googlenet", "--naive-vs-reduced"], ["compare", "vgg16", "alexnet"], ["list"],
-                    ["compare", "vgg16", "alexnet", "resnet50", "googlenet"], ["explain", "resnet50", "layer1"], ["schema"]):  # fmt: skip
-        assert max(map(len, run(*command).splitlines())) <= 100
+@pytest.mark.parametrize(
+    "command",
+    [
+        "report googlenet --naive-vs-reduced", "list", "schema", "compare vgg16 alexnet",
+        "compare vgg16 alexnet resnet50 googlenet", "compare vgg16 vgg16:base_channels=32,batch=4",
+        "compare resnet50-torchvision alexnet-torchvision vgg19-torchvision", "explain googlenet inception4e",
+        "explain inception_v3 mixed6e", "explain resnet101 layer3",
+    ],
+)  # fmt: skip
+def test_wide_tables_fit_too(command):
+    assert max(map(len, run(*command.split()).splitlines())) <= 100
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from costcalc.report.table import AtLeast, Column, Document, Table, is_number
 
 WIDTH = 100
-NARROWEST = 24  # characters that a column of text is left with, however wide the others are
+NARROWEST = 20  # characters that a column of text is left with, however wide the others are
 THOUSANDS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15, "E": 10**18}
 BINARY = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40, "PiB": 2**50}
 
