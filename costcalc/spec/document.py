@@ -111,15 +111,19 @@ def read_text(path: str) -> str:
         raise CostcalcError(f"{path}: not UTF-8 text: byte {error.start} cannot be read") from None
 
 
-def parse(text: str, file: str) -> Value:
-    """The one document in `text`. Raises SpecError, naming `file`, for all its mistakes."""
+def parse(text: str, file: str) -> tuple[Value, list[Problem]]:
+    """The one document in `text`, and the mistakes in spite of which it can be read on: keys that are no text or double.
+
+    Raises SpecError, naming `file`, for all mistakes when it cannot.
+    """
     if len(text) > MAX_CHARACTERS:
         raise CostcalcError(f"{file}: too large for a spec: more than {MAX_CHARACTERS:,} characters")
     problems: list[Problem] = []
+    keys: list[Problem] = []
     loader = _Loader(text)
     try:
         events = iter(loader.get_event, None)
-        document = _Composer(loader, events, problems, text.splitlines()).document()
+        document = _Composer(loader, events, problems, keys, text.splitlines()).document()
     except yaml.reader.ReaderError:
         found = yaml.reader.Reader.NON_PRINTABLE.search(text)
         position = found.start() if found else 0
@@ -133,10 +137,9 @@ def parse(text: str, file: str) -> Value:
     finally:
         loader.dispose()
     if problems or document is None:
-        raise SpecError(
-            file, text, problems or [Problem(None, "is empty: a spec needs at least a name, an input and layers")]
-        )
-    return document
+        empty = Problem(None, "is empty: a spec needs at least a name, an input and layers")
+        raise SpecError(file, text, [*keys, *problems] or [empty])
+    return document, keys
 
 
 def _hint(error: yaml.MarkedYAMLError, text: str, place: Place) -> str:
@@ -157,8 +160,10 @@ _READ_AS = {bool: "true or false", type(None): "null", int: "a number", float: "
 class _Composer:
     """Builds located values from libyaml's events, without recursion deeper than MAX_DEPTH."""
 
-    def __init__(self, loader: Any, events: Any, problems: list[Problem], lines: list[str]) -> None:
-        self.loader, self.events, self.problems, self.lines = loader, events, problems, lines
+    def __init__(
+        self, loader: Any, events: Any, problems: list[Problem], keys: list[Problem], lines: list[str]
+    ) -> None:
+        self.loader, self.events, self.problems, self.keys, self.lines = loader, events, problems, keys, lines
 
     def document(self) -> Value | None:
         result = None
@@ -204,10 +209,11 @@ class _Composer:
             elif not isinstance(key.value, str):
                 kind = _READ_AS.get(type(key.value), "a date")
                 message = f"the key {key.text or 'null'} reads as {kind} in YAML: quote it, '{key.text}'"
-                self.problems.append(Problem(key.place, message))
+                self.keys.append(Problem(key.place, message))
+                fields.append((key, value))
             elif key.text in lines:
                 first = lines[key.text]
-                self.problems.append(Problem(key.place, f"the key {key.text!r} is given twice (first in line {first})"))
+                self.keys.append(Problem(key.place, f"the key {key.text!r} is given twice (first in line {first})"))
             else:
                 lines[key.text] = key.place.line + 1
                 fields.append((key, value))

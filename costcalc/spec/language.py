@@ -77,7 +77,8 @@ class Spec:
         self.blocks: dict[str, Block] = {}
         self.layers: list[Item] = []
         self.outputs: list[Scalar] = []
-        document = parse(text, file)
+        document, keys = parse(text, file)
+        self.problems += keys
         if isinstance(document, Fields):
             self._read(document)
         else:
