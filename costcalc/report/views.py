@@ -50,7 +50,7 @@ def report(costs: CostTable, by: str = "layer", depth: int = 1) -> Document:
         cells.append(field.cell)
         if field.share:
             columns.append(Column("share", f"{field.column.key}_share", "share"))
-            cells.append(lambda row, cell=field.cell: _ratio(cell(row), cell(total)))  # type: ignore[misc]
+            cells.append(_share_of(field.cell, total))
     rows = [tuple(cell(row) for cell in cells) for row in grouped.rows]
     last = tuple(
         None if column.key in ("output", "receptive_field") or column.kind == "share" else cell(total)
@@ -61,15 +61,19 @@ def report(costs: CostTable, by: str = "layer", depth: int = 1) -> Document:
     return Document((table,), _report_data(costs, grouped, total))
 
 
+def _share_of(cell: Callable[[Row], Any], total: Row) -> Callable[[Row], Any]:
+    return lambda row: _ratio(cell(row), cell(total))
+
+
 def _fields(by: str, convention: Convention) -> list[_Field]:
-    name = {"layer": "layer", "stage": "stage", "op": "op", "resolution": "resolution"}[by]
+    """The columns of a report: a convention with tables of its own prints theirs."""
     params = _Field(Column("params", "params", "count"), lambda r: _known(r, "params"), share=by != "layer")
     macs = _Field(Column("MACs", "macs", "count", "work"), lambda r: _known(r, "macs"))
     flops = _Field(Column(convention.label, "flops", "count", "work"), lambda r: _known(r, "flops"), share=True)
     memory = _Field(
         Column("act. mem.", "activation_bytes", "bytes"), lambda r: _known(r, "activation_bytes"), share=by != "layer"
     )
-    paths = _Field(Column(name, "name"), lambda r: r.path)
+    paths = _Field(Column(by, "name"), lambda r: r.path)
     output = _Field(Column("output", "output", "shape"), lambda r: None if r.output is None else r.output[1:])
     field = _Field(Column("field", "receptive_field", "side"), lambda r: r.receptive_field)
     layers = _Field(Column("layers", "layers", "exact"), lambda r: r.layers)
@@ -131,7 +135,7 @@ def _totals_note(costs: CostTable, total: Row) -> tuple[str, ...]:
 
 
 def _notes(costs: CostTable) -> tuple[str, ...]:
-    notes = [CONVENTIONS[costs.convention].definition.join((f"Convention {costs.convention}: ", ""))]
+    notes = [f"Convention {costs.convention}: {CONVENTIONS[costs.convention].definition}"]
     if CONVENTIONS[costs.convention].columns:
         elements = sum(prod(shape) for shape in costs.inputs.values())
         notes.append(
