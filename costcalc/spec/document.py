@@ -112,7 +112,7 @@ def read_text(path: str) -> str:
 
 
 def parse(text: str, file: str) -> tuple[Value, list[Problem]]:
-    """The one document in `text`, and the mistakes in spite of which it can be read on: keys that are no text or double.
+    """The one document in `text`, and mistakes that do not keep it from being read: keys that are no text, or double.
 
     Raises SpecError, naming `file`, for all mistakes when it cannot.
     """
