@@ -159,9 +159,14 @@ class CostTable:
 
     def below(self, prefix: str) -> CostTable:
         """The rows of a node or of everything below a path prefix; empty when there is none."""
-        inside = tuple(r for r in self.rows if r.path == prefix or r.path.startswith(prefix + "/"))
-        unknown = tuple(r for r in self.unknown if r in inside)
+        inside = tuple(row for row in self.rows if is_below(row.path, prefix))
+        unknown = tuple(row for row in self.unknown if is_below(row.path, prefix))
         return replace(self, rows=inside, unknown=unknown)
+
+
+def is_below(path: str, prefix: str) -> bool:
+    """Whether a path is a prefix's own, or lies below it."""
+    return path == prefix or path.startswith(prefix + "/")
 
 
 def _plane_name(plane: Shape | None) -> str:

@@ -11,7 +11,8 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from costcalc.dims import Shape, Size
+from costcalc.costs import is_below
+from costcalc.dims import Shape, Size, same
 from costcalc.errors import CostcalcError, OpError, did_you_mean
 from costcalc.ops.op import Assumption, Op, infer
 
@@ -137,11 +138,6 @@ class Graph:
         return Graph(f"{self.name}:{prefix}", tuple(inputs), nodes, ends, self.title, self.settings)
 
 
-def is_below(name: str, prefix: str) -> bool:
-    """Whether a path is a prefix's own, or lies below it."""
-    return name == prefix or name.startswith(prefix + "/")
-
-
 def infer_shapes(inputs: Iterable[Input], nodes: Collection[Node]) -> Inference:
     """Shapes of all tensors in running order.
 
@@ -176,15 +172,22 @@ def infer_shapes(inputs: Iterable[Input], nodes: Collection[Node]) -> Inference:
         assumptions += assumed
         if name in sharing or node.shares is not None:
             parameters[name] = op.parameters(*known)
-        if node.shares is not None and parameters.get(node.shares) != parameters[name]:
-            problems.append(Problem(node, _cannot_share(node.shares, parameters, name), "shares"))
+        if node.shares is not None and shapes.get(node.shares, ()) is not None:
+            owned, needed = parameters.get(node.shares), parameters[name]
+            if owned is None:
+                message = f"shares the parameters of {node.shares!r}, which is no earlier layer"
+                problems.append(Problem(node, message, "shares"))
+            elif not _alike(owned, needed):
+                message = f"cannot share the parameters of {node.shares!r}: it needs {needed}, and they are {owned}"
+                problems.append(Problem(node, message, "shares"))
     return Inference({n: s for n, s in shapes.items() if s is not None}, assumptions, problems)
 
 
-def _cannot_share(owner: str, parameters: Mapping[str, dict[str, Shape]], name: str) -> str:
-    if owner not in parameters:
-        return f"shares the parameters of {owner!r}, which is no earlier layer"
-    return f"cannot share the parameters of {owner!r}: it needs {parameters[name]}, and they are {parameters[owner]}"
+def _alike(some: Mapping[str, Shape], others: Mapping[str, Shape]) -> bool:
+    """Whether parameters have the same names and shapes, whatever carrier their sizes are."""
+    return some.keys() == others.keys() and all(
+        len(shape) == len(others[name]) and all(map(same, shape, others[name])) for name, shape in some.items()
+    )
 
 
 class Builder:

@@ -68,6 +68,19 @@ def test_shared_parameters_count_once_and_work_every_time():
         builder.build()
 
 
+def test_sharing_works_for_arrays_and_does_not_blame_what_follows_a_bad_layer():
+    widths = as_size(np.array([3, 5]))
+    builder = Builder("net", channels=widths, height=8, width=8)
+    builder.add("a", OPS["conv2d"](widths, 1))
+    builder.add("b", OPS["conv2d"](widths, 1), shares="a")
+    assert costcalc.analyze(builder.build()).total().params.tolist() == [3 * 3 + 3, 5 * 5 + 5]
+    broken = chain(OPS["conv2d"](3, 99))
+    broken.add("b", OPS["conv2d"](3, 99, padding=50), "input", shares="layer1")
+    with pytest.raises(GraphError) as error:
+        broken.build()
+    assert [p.node.name for p in error.value.problems] == ["layer1"]
+
+
 def test_select_by_layer_and_by_prefix():
     graph = costcalc.load("googlenet")
     assert [n.name for n in graph.select("head/fc")] == ["head/fc"]
