@@ -40,8 +40,10 @@ def naive_versus_reduced(target: str, given: Mapping[str, Any], **rules: str) ->
     modules = []
     for stage in dict.fromkeys(node.name.split("/")[0] for node in reduced.nodes):
         real = reduced.extract(stage)
+        if not _joins(real):
+            continue
         plain = naive.extract(stage, *(i.shape for i in real.inputs))
-        if _joins(real) and real.nodes != plain.nodes:
+        if real.nodes != plain.nodes:
             modules.append(Pair(stage, analyze(plain, **rules), analyze(real, **rules)))
     return NaiveVersusReduced(tuple(modules), Pair(reduced.name, analyze(naive, **rules), analyze(reduced, **rules)))
 

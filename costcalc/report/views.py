@@ -255,18 +255,17 @@ def compare(networks: Sequence[CostTable], by: str = "stage", metric: str = "mem
     labels = _labels(networks)
     title, attribute, kind = METRICS[metric]
     groups, aligned = _aligned(networks, by)
-    narrow = len(networks) > 2
+    wide = len(networks) <= 2  # room for shares, and for the planes of stages
+    planes = wide and by == "stage"
     first = labels[0]
     columns = [Column("stage" if by == "stage" else "op", by)]
     for label in labels:
-        if by == "stage" and not narrow:
+        if planes:
             columns.append(Column("plane", f"{label}_plane"))
         columns.append(Column(_heading(label), f"{label}_{attribute}", kind, "metric"))
-        if not narrow:
+        if wide:
             columns.append(Column("share", f"{label}_share", "share"))
-    columns += [
-        Column(_heading(first, label) if narrow else "ratio", f"ratio_{label}", "ratio") for label in labels[1:]
-    ]
+    columns += [Column("ratio" if wide else _heading(first, label), f"ratio_{label}", "ratio") for label in labels[1:]]
     totals = [costs.total() for costs in networks]
     whole = [_known(total, attribute) for total in totals]
     rows, stages = [], []
@@ -275,17 +274,16 @@ def compare(networks: Sequence[CostTable], by: str = "stage", metric: str = "mem
         values = [None if row is None else _known(row, attribute) for row in members]
         cells: list[Any] = [group]
         for row, value, total in zip(members, values, whole, strict=True):
-            if by == "stage" and not narrow:
+            if planes:
                 cells.append("" if row is None or row.path == "head" else row.path)
             cells.append("" if row is None else value)
-            if not narrow:
+            if wide:
                 cells.append(None if row is None else _ratio(value, total))
         rows.append((*cells, *(_ratio(values[0], value) for value in values[1:])))
         stages.append({"stage": group, **_compared(labels, members, values, whole)})
     footer: list[Any] = ["total"]
     for value in whole:
-        footer += [*([""] if by == "stage" and not narrow else []), value]
-        footer += [] if narrow else [None]
+        footer += [*([""] if planes else []), value, *([None] if wide else [])]
     footer += [_ratio(whole[0], value) for value in whole[1:]]
     notes = []
     if by == "stage":

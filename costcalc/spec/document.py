@@ -13,10 +13,8 @@ import yaml
 
 from costcalc.errors import CostcalcError
 
-try:
-    from yaml import CSafeLoader as _Loader
-except ImportError:  # PyYAML built without libyaml: the same result, several times slower
-    from yaml import SafeLoader as _Loader  # type: ignore[assignment]
+# A PyYAML built without libyaml gives the same result, several times slower.
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 MAX_CHARACTERS = 500_000
 MAX_DEPTH = 60
