@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
-from time import perf_counter
+from time import process_time
 
 import numpy
 import pytest
@@ -84,10 +84,10 @@ HOSTILE = {
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_spec(name):
     text, expected = HOSTILE[name]
-    start = perf_counter()
+    start = process_time()  # the machine's other work is not counted
     message = message_of(text, "hostile.yaml")
     assert expected in message
-    assert perf_counter() - start < 1.0
+    assert process_time() - start < 1.0
 
 
 @pytest.mark.parametrize(

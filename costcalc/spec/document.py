@@ -18,6 +18,7 @@ _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 MAX_CHARACTERS = 500_000
 MAX_DEPTH = 60
+_TOO_DEEP = f"nested more than {MAX_DEPTH} deep"
 
 
 class Place(NamedTuple):
@@ -130,7 +131,10 @@ def parse(text: str, file: str) -> tuple[Value, list[Problem]]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = Place(mark.line, mark.column) if mark else Place(0, 0)
-        problems.append(Problem(place, f"not YAML: {error.problem or error.context}{_hint(error, text, place)}"))
+        problem = error.problem or error.context
+        if problem == "exceeded maximum nesting depth":  # libyaml's own limit, far beyond ours
+            problem = _TOO_DEEP
+        problems.append(Problem(place, f"not YAML: {problem}{_hint(error, text, place)}"))
         document = None
     finally:
         loader.dispose()
@@ -177,8 +181,8 @@ class _Composer:
     def value(self, event: Any, depth: int, flow: bool) -> Value:
         place = _place(event)
         if depth > MAX_DEPTH:
-            # Nothing deeper is read: libyaml itself follows nesting without end.
-            raise yaml.MarkedYAMLError(problem=f"nested more than {MAX_DEPTH} deep", problem_mark=event.start_mark)
+            # Nothing deeper is read: libyaml itself follows nesting without end, or nearly so.
+            raise yaml.MarkedYAMLError(problem=_TOO_DEEP, problem_mark=event.start_mark)
         if isinstance(event, yaml.AliasEvent):
             self.problems.append(Problem(place, f"*{event.anchor}: a spec has no aliases: write a block, and call it"))
             return Scalar(place, None, "", exact=False)
