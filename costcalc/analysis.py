@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypedDict
+
 from costcalc.conventions import convention_named
 from costcalc.costs import CostTable, Row, element_bytes
 from costcalc.dims import Shape, prod, same
@@ -9,12 +11,19 @@ from costcalc.field import receptive_fields
 from costcalc.graph import Graph
 
 
-def analyze(graph: Graph, *, convention: str = "flops", dtype: str = "fp32") -> CostTable:
+class Rules(TypedDict, total=False):
+    """How to count: what `analyze` and everything above it takes by these names."""
+
+    convention: str
+    dtype: str
+
+
+def analyze(graph: Graph, *, convention: str = "flops", dtype: str = "fp32", training: bool = False) -> CostTable:
     """The cost of every layer of `graph`, in running order, for its whole batch.
 
     `flops` and the bytes of activations and parameters follow `convention`; parameters, MACs and activation elements
-    never do. `dtype` is what every tensor is stored in. Counts are of whatever carrier the graph's sizes are: ints,
-    arrays or expressions. Raises CostcalcError for an unknown convention or dtype.
+    never do. `dtype` is what every tensor is stored in; in `training`, dropout makes a tensor. Counts are of whatever
+    carrier the graph's sizes are: ints, arrays or expressions. Raises CostcalcError for an unknown convention or dtype.
     """
     rule = convention_named(convention)
     element = element_bytes(dtype)
@@ -23,14 +32,21 @@ def analyze(graph: Graph, *, convention: str = "flops", dtype: str = "fp32") -> 
     fields = receptive_fields(graph)
     planes = _planes(graph)
     weighing = _weight_layers(graph)
+    reached = _reached(graph)
+    learns = {name: False for name, _ in graph.inputs}  # whether training needs a tensor's gradient
     rows = []
     for node in graph.nodes:
         op, name = node.op, node.name
         inputs, output = graph.input_shapes(node), graph.shapes[name]
-        parameters: dict[str, Shape] = {} if node.shares else op.parameters(*inputs)
+        used = op.parameters(*inputs)
+        parameters = {} if node.shares else used
+        learns[name] = bool(used) or any(learns[i] for i in node.inputs)
         work = op.work(inputs, output) if op.counted else None
         params = sum([prod(shape) for shape in parameters.values()]) if op.counted or node.shares else None
-        activations = prod(output) if op.makes_tensor() else 0
+        activations = prod(output) if graph.running_op(node).makes_tensor(training) else 0
+        # A product that is linear in each operand takes as many multiply-accumulates for the gradient of one operand as
+        # it takes itself; its operands are the weight, and inputs that depend on weights (the data does not).
+        operands = bool(used) + sum([learns[i] for i in node.inputs])
         field = fields[name]
         rows.append(
             Row(
@@ -51,6 +67,7 @@ def analyze(graph: Graph, *, convention: str = "flops", dtype: str = "fp32") -> 
                 parameters,
                 {} if node.shares else op.buffers(*inputs),
                 planes[name],
+                backward_macs=None if work is None else work.macs * operands if name in reached else 0,
                 unknown=0 if op.counted else 1,
             )
         )
@@ -62,10 +79,20 @@ def analyze(graph: Graph, *, convention: str = "flops", dtype: str = "fp32") -> 
         settings=graph.settings,
         dtype=dtype,
         convention=convention,
+        training=training,
         input_bytes=sum(prod(shape) for _, shape in graph.inputs) * element,
         assumptions=tuple(map(str, graph.assumptions)),
         unknown=tuple(row for row in rows if row.work is None),
     )
+
+
+def _reached(graph: Graph) -> set[str]:
+    """The tensors that an output depends on, outputs included: what nothing depends on has no gradient."""
+    reached = set(graph.outputs)
+    for node in reversed(graph.nodes):
+        if node.name in reached:
+            reached.update(node.inputs)
+    return reached
 
 
 def _weight_layers(graph: Graph) -> set[str]:

@@ -97,6 +97,7 @@ class Row(NamedTuple):
     buffers: Mapping[str, Shape] = MappingProxyType({})
     plane: Shape | None = None  # the spatial size the layer works at (see `CostTable.by_resolution`)
     layers: int = 1
+    backward_macs: Size | None = 0  # multiply-accumulates of the gradients of its parameters and inputs
     unknown: int = 0  # how many of its layers could not be counted: while there are any, its counts are lower bounds
 
     @property
@@ -119,6 +120,7 @@ class CostTable:
     settings: Mapping[str, Any] = field(default_factory=dict)
     dtype: str = "fp32"
     convention: str = "flops"
+    training: bool = False
     input_bytes: Size = 0
     assumptions: tuple[str, ...] = ()
     unknown: tuple[Row, ...] = ()
@@ -206,5 +208,6 @@ def _add_up(path: str, rows: Iterable[Row]) -> Row:
         inputs=rows[0].inputs,
         plane=last.plane,
         layers=sum(r.layers for r in rows),
+        backward_macs=known_sum(r.backward_macs for r in rows),
         unknown=sum(r.unknown for r in rows),
     )

@@ -83,7 +83,7 @@ def _explain(graph: Graph, node: Node, rule: Convention, element: int) -> list[E
         "parameters": 0 if node.shares else sum(prod(shape) for shape in op.parameters(*inputs).values()),
         "MACs": work.macs,
         rule.label: rule.flops(op, inputs, output, work),
-        "activation bytes": prod(output) * element if op.makes_tensor() else 0,
+        "activation bytes": prod(output) * element if graph.running_op(node).makes_tensor() else 0,
     }
     lines = []
     for quantity, formula in costs.items():

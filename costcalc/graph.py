@@ -8,7 +8,8 @@ are worked out when the graph is made, so a graph whose layers do not fit togeth
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from costcalc.costs import is_below
@@ -104,6 +105,33 @@ class Graph:
     def input_shapes(self, node: Node) -> tuple[Shape, ...]:
         """The shapes a node takes."""
         return tuple([self.shapes[name] for name in node.inputs])
+
+    def running_op(self, node: Node) -> Op:
+        """The op as it can run: not in place where a later layer, or an output, still reads what it would overwrite."""
+        if node.name not in self._unsafe_in_place:
+            return node.op
+        changes: dict[str, Any] = {"inplace": False}
+        return replace(node.op, **changes)
+
+    @cached_property
+    def _unsafe_in_place(self) -> frozenset[str]:
+        """Layers in place whose input, or a view of it, is read by a later layer or is an output of the graph."""
+        last_read = {name: place for place, node in enumerate(self.nodes) for name in node.inputs}
+        last_read |= dict.fromkeys(self.outputs, len(self.nodes))
+        memory_of = {name: name for name, _ in self.inputs}  # by tensor: the first tensor that lay where it lies
+        needed_until = {name: last_read.get(name, -1) for name, _ in self.inputs}  # by such a place
+        unsafe = set()
+        for place, node in enumerate(self.nodes):
+            memory = memory_of[node.inputs[0]]
+            in_place = getattr(node.op, "inplace", False)
+            if in_place and needed_until[memory] > place:
+                unsafe.add(node.name)
+                memory = node.name
+            elif node.op.makes_tensor():
+                memory = node.name
+            memory_of[node.name] = memory
+            needed_until[memory] = max(needed_until.get(memory, -1), last_read.get(node.name, -1))
+        return frozenset(unsafe)
 
     def select(self, layer: str) -> tuple[Node, ...]:
         """The node of that name, or everything below that prefix.

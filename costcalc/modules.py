@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Unpack
 
-from costcalc.analysis import analyze
+from costcalc.analysis import Rules, analyze
 from costcalc.costs import CostTable
 from costcalc.errors import CostcalcError
 from costcalc.graph import Graph
@@ -27,7 +27,7 @@ class NaiveVersusReduced(NamedTuple):
     stacked: Pair
 
 
-def naive_versus_reduced(target: str, given: Mapping[str, Any], **rules: str) -> NaiveVersusReduced:
+def naive_versus_reduced(target: str, given: Mapping[str, Any], **rules: Unpack[Rules]) -> NaiveVersusReduced:
     """What the 1×1 reductions of a network save; `rules` are analyze's convention and dtype.
 
     Each module is analysed on the input it has in the real network; stacked, the naive modules pass on all their

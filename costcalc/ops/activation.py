@@ -19,7 +19,7 @@ class Activation(Op):
 
     per_element: ClassVar[Work]
 
-    def makes_tensor(self) -> bool:
+    def makes_tensor(self, training: bool = False) -> bool:
         return not getattr(self, "inplace", False)
 
     def work(self, inputs: tuple[Shape, ...], output: Shape) -> Work:

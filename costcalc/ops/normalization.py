@@ -57,11 +57,11 @@ class LocalResponseNorm(Op):
 class Dropout(Op):
     """Elements set to zero with probability p in training, torch.nn.Dropout.
 
-    Work: none, by convention. At inference it passes its input on and makes no tensor.
+    Work: none, by convention. At inference, or with p = 0, it passes its input on and makes no tensor.
     """
 
     p: float = number(default=0.5, least=0, most=1)
     inplace: bool = flag(default=False)
 
-    def makes_tensor(self) -> bool:
-        return False
+    def makes_tensor(self, training: bool = False) -> bool:
+        return training and self.p > 0 and not self.inplace

@@ -263,7 +263,7 @@ class Op:
         """What a report calls it."""
         return self.name
 
-    def makes_tensor(self) -> bool:
+    def makes_tensor(self, training: bool = False) -> bool:
         """Whether the result is a new tensor: not a view, not the input changed in place."""
         return True
 

@@ -29,7 +29,7 @@ class Flatten(Op):
         start, end = self._span(len(inputs[0]))
         return (*inputs[0][:start], prod(inputs[0][start : end + 1]), *inputs[0][end + 1 :])
 
-    def makes_tensor(self) -> bool:
+    def makes_tensor(self, training: bool = False) -> bool:
         return False
 
     def windows(self, *inputs: Shape) -> tuple[Window, ...] | None:
