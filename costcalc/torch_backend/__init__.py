@@ -1,0 +1,29 @@
+"""The torch backend: the same graph as a torch module, run and measured.
+
+    from costcalc.torch_backend import build, copy_weights
+
+    network = build(costcalc.load("resnet50", classes=10))  # train it, export it
+
+The one part of costcalc that imports torch; whoever does not ask for it never loads it.
+"""
+
+from costcalc.torch_backend.device import Environment, environment
+from costcalc.torch_backend.known_differences import KNOWN_DIFFERENCES
+from costcalc.torch_backend.lowering import lower
+from costcalc.torch_backend.measure import Measurement, measure
+from costcalc.torch_backend.network import build
+from costcalc.torch_backend.timing import Timing, time_layers
+from costcalc.torch_backend.weights import copy_weights
+
+__all__ = [
+    "KNOWN_DIFFERENCES",
+    "Environment",
+    "Measurement",
+    "Timing",
+    "build",
+    "copy_weights",
+    "environment",
+    "lower",
+    "measure",
+    "time_layers",
+]

@@ -1,0 +1,65 @@
+"""Where a network runs, by the names that users give, and what to print of it."""
+
+from __future__ import annotations
+
+import platform
+from typing import NamedTuple
+
+import torch
+
+from costcalc.errors import CostcalcError
+
+_DTYPES = {"fp64": torch.float64, "fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+class Environment(NamedTuple):
+    """What a number was measured with."""
+
+    device: str  # cuda, mps, cpu or meta
+    name: str  # of the hardware
+    dtype: str
+    torch: str  # its version
+
+    def __str__(self) -> str:
+        return f"{self.device} ({self.name}), {self.dtype}, torch {self.torch}"
+
+
+def environment(device: str = "auto", dtype: str = "fp32") -> Environment:
+    """The device of that name, ready to run: `auto` is a GPU where there is one, else the CPU.
+
+    On `meta` nothing is computed or stored: shapes, FLOPs and sizes are exact, times do not exist. Raises CostcalcError
+    for a device this machine has not got, and for a dtype that networks do not run in.
+    """
+    if dtype not in _DTYPES:
+        raise CostcalcError(f"torch runs networks in {', '.join(_DTYPES)}, not in {dtype}")
+    has = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True, "meta": True}
+    if device == "auto":
+        device = next(name for name, there in has.items() if there)
+    if not has[device]:
+        there = ", ".join(name for name, is_there in has.items() if is_there)
+        raise CostcalcError(f"torch {torch.__version__} finds no {device} device here, but {there}")
+    return Environment(device, _hardware(device), dtype, torch.__version__)
+
+
+def torch_dtype(dtype: str) -> torch.dtype:
+    """torch's dtype of that name."""
+    return _DTYPES[dtype]
+
+
+def _hardware(device: str) -> str:
+    match device:
+        case "cuda":
+            return torch.cuda.get_device_name()
+        case "meta":
+            return "nothing is computed"
+        case _:
+            return f"{_processor()}, {torch.get_num_threads()} threads" if device == "cpu" else platform.machine()
+
+
+def _processor() -> str:
+    """The processor's name; on Linux `platform` knows at most its architecture."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            return next(line.partition(":")[2].strip() for line in file if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()

@@ -1,0 +1,147 @@
+"""Each op as the torch module that computes it.
+
+A lowering is a function of the op and the shapes of its inputs, registered for the op's class. What torch.nn has is
+used as it is; what it lacks is a small module here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from functools import reduce, singledispatch
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from costcalc.dims import Shape
+from costcalc.errors import CostcalcError
+from costcalc.ops import activation, convolution, joining, linear, normalization, pooling, reshaping
+from costcalc.ops.op import Op
+
+
+@singledispatch
+def lower(op: Op, *inputs: Shape) -> nn.Module:
+    """The module that computes `op`, freshly initialised as torch.nn does, for inputs of these shapes.
+
+    Input shapes fix what parameters depend on (channels, features); batch and plane stay free. Raises CostcalcError for
+    an op without a lowering.
+    """
+    raise CostcalcError(f"{op.name} has no torch lowering")
+
+
+# An op is spelt as torch.nn spells the same module: its fields are the module's arguments …
+_SAME = {
+    pooling.MaxPool2d: nn.MaxPool2d,
+    pooling.AvgPool2d: nn.AvgPool2d,
+    pooling.AdaptiveAvgPool2d: nn.AdaptiveAvgPool2d,
+    activation.Relu: nn.ReLU,
+    activation.Relu6: nn.ReLU6,
+    activation.LeakyRelu: nn.LeakyReLU,
+    activation.Prelu: nn.PReLU,
+    activation.Elu: nn.ELU,
+    activation.Gelu: nn.GELU,
+    activation.Silu: nn.SiLU,
+    activation.Mish: nn.Mish,
+    activation.Sigmoid: nn.Sigmoid,
+    activation.Tanh: nn.Tanh,
+    activation.Softplus: nn.Softplus,
+    activation.Hardswish: nn.Hardswish,
+    activation.Hardsigmoid: nn.Hardsigmoid,
+    activation.Softmax: nn.Softmax,
+    normalization.LocalResponseNorm: nn.LocalResponseNorm,
+    normalization.Dropout: nn.Dropout,
+    reshaping.Flatten: nn.Flatten,
+}
+# … after the input's channels or features, where the module is told them.
+_SAME_AFTER_INPUT = {
+    convolution.Conv2d: (nn.Conv2d, 1),
+    linear.Linear: (nn.Linear, -1),
+    normalization.BatchNorm2d: (nn.BatchNorm2d, 1),
+}
+for _op, _module in _SAME.items():
+    lower.register(_op, lambda op, *inputs, module=_module: module(**_arguments(op)))
+for _op, (_module, _dim) in _SAME_AFTER_INPUT.items():
+    lower.register(_op, lambda op, x, *, module=_module, dim=_dim: module(x[dim], **_arguments(op)))
+
+
+def _arguments(op: Op) -> dict[str, Any]:
+    return {field.name: getattr(op, field.name) for field in fields(op)}
+
+
+@lower.register
+def _(op: pooling.GlobalAvgPool2d, *inputs: Shape) -> nn.Module:
+    return nn.AdaptiveAvgPool2d(op.output_size)
+
+
+class Concat(nn.Module):
+    """Tensors one after another along `dim`."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.dim = dim
+
+    def forward(self, *tensors: Tensor) -> Tensor:
+        """One tensor as long as all of them."""
+        return torch.cat(tensors, self.dim)
+
+
+@lower.register
+def _(op: joining.Concat, *inputs: Shape) -> nn.Module:
+    return Concat(op.dim)
+
+
+class Add(nn.Module):
+    """The sum of tensors of one shape."""
+
+    def forward(self, *tensors: Tensor) -> Tensor:
+        """A new tensor of that shape."""
+        return reduce(torch.add, tensors)
+
+
+@lower.register
+def _(op: joining.Add, *inputs: Shape) -> nn.Module:
+    return Add()
+
+
+@lower.register
+def _(op: reshaping.Pad, *inputs: Shape) -> nn.Module:
+    if op.mode == "constant":
+        return nn.ConstantPad2d(op.padding, op.value)
+    modes = {"reflect": nn.ReflectionPad2d, "replicate": nn.ReplicationPad2d, "circular": nn.CircularPad2d}
+    return modes[op.mode](op.padding)
+
+
+class ZeroPadShortcut(nn.Module):
+    """Every stride-th position, then zeros for the channels that are missing."""
+
+    def __init__(self, out_channels: int, stride: tuple[int, int]) -> None:
+        super().__init__()
+        self.out_channels, self.stride = out_channels, stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        """A tensor of out_channels channels."""
+        seen = x[:, :, :: self.stride[0], :: self.stride[1]]
+        return nn.functional.pad(seen, (0, 0, 0, 0, 0, self.out_channels - x.shape[1]))
+
+
+@lower.register
+def _(op: reshaping.ZeroPadShortcut, *inputs: Shape) -> nn.Module:
+    return ZeroPadShortcut(op.out_channels, op.stride)
+
+
+class StandIn(nn.Module):
+    """In place of a layer nobody knows: a tensor of the right shape that depends on the inputs, and means nothing."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.shape = shape  # without the batch
+
+    def forward(self, *tensors: Tensor) -> Tensor:
+        """The mean of the inputs, everywhere."""
+        mean = reduce(torch.add, [tensor.mean() for tensor in tensors])
+        return mean.expand(tensors[0].shape[0], *self.shape).clone()
+
+
+@lower.register
+def _(op: reshaping.Unknown, *inputs: Shape) -> nn.Module:
+    return StandIn(op.output(*inputs)[1:])

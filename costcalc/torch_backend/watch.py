@@ -1,0 +1,145 @@
+"""Running a network layer by layer while reading a meter: what each layer adds to it, forward and backward.
+
+Any meter will do: a FLOP counter, a clock. Forward, it is read as a layer is entered and left. Backward, autograd's
+nodes run in an order of its own; each is marked with its layer as the layer makes it, and the meter is read as a node
+of another layer's takes over. What accumulates gradients into parameters runs right after the node that made them, and
+so counts for its layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Generic, Literal, NamedTuple, TypeVar
+
+import torch
+from torch import Tensor, fx, nn
+
+from costcalc.errors import CostcalcError
+from costcalc.graph import Graph
+from costcalc.torch_backend.device import Environment, torch_dtype
+from costcalc.torch_backend.network import LAYER, build
+
+Reading = TypeVar("Reading")
+
+
+class Span(NamedTuple, Generic[Reading]):
+    """The meter on entering a layer and on leaving it; a layer may be entered more than once."""
+
+    layer: str
+    direction: Literal["forward", "backward"]
+    start: Reading
+    end: Reading
+
+
+class Subject(NamedTuple):
+    """A network on a device, and something to feed it."""
+
+    graph: Graph
+    network: fx.GraphModule
+    inputs: tuple[Tensor, ...]
+
+    def step(self, run: Callable[..., Any], train: bool) -> None:
+        """One forward pass by `run`, and with `train` one backward pass from the sum of all outputs."""
+        self.network.zero_grad(set_to_none=True)
+        with torch.set_grad_enabled(train):
+            outputs = run(*self.inputs)
+        if train:
+            outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+            learnt = [output.sum() for output in outputs if output.requires_grad]
+            if learnt:
+                del outputs
+                torch.autograd.backward(torch.stack(learnt).sum())
+
+
+@contextmanager
+def subject(graph: Graph, where: Environment, train: bool) -> Iterator[Subject]:
+    """The graph's network where it is to run, in training or in inference, with random weights and inputs.
+
+    They are the same each time, and torch's random numbers go on afterwards as if nothing had been.
+    """
+    dtype = torch_dtype(where.dtype)
+    devices = [torch.cuda.current_device()] if where.device == "cuda" else []
+    with torch.random.fork_rng(devices):
+        torch.manual_seed(0)
+        network = build(graph, device=where.device, dtype=dtype, stand_ins=True).train(train)
+        inputs = tuple(torch.randn(shape, device=where.device, dtype=dtype) for _, shape in graph.inputs)
+        yield Subject(graph, network, inputs)
+
+
+class Watch(fx.Interpreter, Generic[Reading]):
+    """Runs a network and keeps the spans of its layers; `seen` is told of each layer its module, inputs and result.
+
+    Raises CostcalcError, naming the layer, for what torch refuses.
+    """
+
+    def __init__(
+        self,
+        subject: Subject,
+        read: Callable[[], Reading],
+        seen: Callable[[str, nn.Module, tuple[Tensor, ...], Tensor], None] | None = None,
+    ) -> None:
+        super().__init__(subject.network)
+        self.extra_traceback = False
+        self.subject, self.read, self.seen = subject, read, seen
+        self.spans: list[Span[Reading]] = []
+        self._layer = ""  # that runs forward
+        self._backward: tuple[str, Reading] | None = None  # the layer that runs backward, and the meter as it began
+        self._marked: set[Any] = set()  # autograd's nodes
+
+    def watch(self, train: bool) -> None:
+        """One forward pass and, with `train`, one backward pass."""
+        try:
+            self.subject.step(self.run, train)
+        except RuntimeError as error:  # of autograd: a layer's own errors are CostcalcErrors by now
+            where = f" at {self._backward[0]}" if self._backward else ""
+            hint = "; a layer after it has to be told inplace=False" if "modified by an inplace" in str(error) else ""
+            message = f"{self.subject.graph.name}: torch cannot train it{where}: {_first_line(error)}{hint}"
+            raise CostcalcError(message) from error
+        finally:
+            self._marked.clear()
+        self._take_over(None)
+
+    def run_node(self, n: fx.Node) -> Any:
+        """One step of the module."""
+        self._layer = n.meta.get(LAYER, "")
+        return super().run_node(n)
+
+    def call_module(self, target: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        """One layer, between two readings."""
+        module, layer = self.fetch_attr(target), self._layer
+        start = self.read()
+        try:
+            result = module(*args, **kwargs)
+        except (RuntimeError, ValueError, TypeError, IndexError) as error:
+            message = f"{self.subject.graph.name}: torch cannot run {layer}: {_first_line(error)}"
+            raise CostcalcError(message) from error
+        self.spans.append(Span(layer, "forward", start, self.read()))
+        if torch.is_grad_enabled():
+            self._mark(result, layer)
+        if self.seen is not None:
+            self.seen(layer, module, args, result)
+        return result
+
+    def _mark(self, result: Tensor, layer: str) -> None:
+        """Have the autograd nodes that the layer made say so when they run."""
+        waiting = [result.grad_fn]
+        while waiting:
+            node = waiting.pop()
+            if node is None or node in self._marked or hasattr(node, "variable"):  # the last accumulates a gradient
+                continue
+            self._marked.add(node)
+            node.register_prehook(lambda gradients: self._take_over(layer))
+            waiting += [before for before, _ in node.next_functions]
+
+    def _take_over(self, layer: str | None) -> None:
+        if self._backward is not None and self._backward[0] == layer:
+            return
+        now = self.read()
+        if self._backward is not None:
+            self.spans.append(Span(self._backward[0], "backward", self._backward[1], now))
+        self._backward = None if layer is None else (layer, now)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]
