@@ -5,6 +5,7 @@
     graph = costcalc.load("vgg16", height=448, width=320, batch=3, classes=10)
     costs = costcalc.analyze(graph)
     costs.total().params, costs.total().work.macs, costs.by_stage().rows
+    costcalc.check(graph, device="meta").differences  # against torch; needs the extra `torch`
 
 Sizes may be ints, NumPy arrays (a design space) or SymPy expressions (a closed form): see `dims`.
 """
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from costcalc.analysis import analyze
     from costcalc.conventions import CONVENTIONS
     from costcalc.costs import CostTable, Row, Work
+    from costcalc.crosscheck import CrossCheck, check
     from costcalc.errors import CostcalcError
     from costcalc.formula import explain
     from costcalc.graph import Builder, Graph, GraphError, Input, Node
@@ -30,6 +32,7 @@ _HOMES = {
     "analysis": ["analyze"],
     "conventions": ["CONVENTIONS"],
     "costs": ["CostTable", "Row", "Work"],
+    "crosscheck": ["CrossCheck", "check"],
     "errors": ["CostcalcError"],
     "formula": ["explain"],
     "graph": ["Builder", "Graph", "GraphError", "Input", "Node"],
@@ -44,6 +47,7 @@ __all__ = [
     "Builder",
     "CostTable",
     "CostcalcError",
+    "CrossCheck",
     "Graph",
     "GraphError",
     "Input",
@@ -53,6 +57,7 @@ __all__ = [
     "Work",
     "analyze",
     "architectures",
+    "check",
     "explain",
     "load",
     "to_yaml",

@@ -13,6 +13,7 @@ from costcalc import __version__
 from costcalc.errors import CostcalcError
 
 if TYPE_CHECKING:
+    from costcalc.analysis import Rules
     from costcalc.costs import CostTable
     from costcalc.graph import Graph
     from costcalc.report.table import Document
@@ -21,6 +22,8 @@ FORMATS = ("text", "markdown", "csv", "json", "latex")
 METRICS = ("params", "param-memory", "macs", "flops", "activations", "memory")
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
+_Item = TypeVar("_Item")
+_Answer = TypeVar("_Answer")
 
 
 def _options(*options: Callable[[_Command], _Command]) -> Callable[[_Command], _Command]:
@@ -40,11 +43,14 @@ _output = _options(
     ),
     click.option("-o", "--output", type=click.Path(), metavar="FILE", help="Write to FILE."),
 )
-_sizes = _options(
+_given = _options(
     click.option("--batch", metavar="N", help="Images at once.  [default: the spec's, 1]"),
     click.option("--input", "size", metavar="HxW", help="Input size: 320x480, 320, or CxHxW."),
     click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a setting; repeatable."),
     click.option("--dtype", default="fp32", show_default=True, help="What tensors are stored in: fp16, int8, …"),
+)
+_sizes = _options(
+    _given,
     click.option(
         "--convention", default="flops", show_default=True,
         help="How FLOPs and activation memory are counted: flops, macs, full, bologna, eecs498, cs231n.",
@@ -145,7 +151,7 @@ def report(
     costs = wanted.analyze()
     _print(report(costs, by or "layer", depth or 1), style, output)
     if strict and costs.unknown:
-        _fail(f"{len(costs.unknown)} layer{'s' * (len(costs.unknown) > 1)} could not be counted (--strict)")
+        _fail(_uncounted(len(costs.unknown)))
 
 
 @cli.command()
@@ -201,6 +207,80 @@ def explain(target: str, layer: str, style: str, output: str | None, **sizes: An
 
 
 @cli.command()
+@click.argument("targets", nargs=-1, metavar="TARGET…")
+@click.option("--all", "every", is_flag=True, help="Every architecture of `costcalc list`.")
+@click.option(
+    "--device",
+    type=click.Choice(["auto", "cuda", "mps", "cpu", "meta"]),
+    default="auto",
+    show_default=True,
+    help="Where to run: auto is a GPU where there is one, else the CPU; on meta nothing is computed.",
+)
+@click.option("--train", is_flag=True, help="In training mode, and backward: the FLOPs of the gradients, too.")
+@click.option("--time", "timed", is_flag=True, help="Also time each layer and the whole.")
+@click.option(
+    "--runs", type=click.IntRange(1), metavar="N", help="With --time: of how many runs to take medians.  [default: 15]"
+)
+@click.option("--strict", is_flag=True, help="Exit 1 when a layer could not be counted.")
+@_given
+@_output
+def check(
+    targets: tuple[str, ...],
+    every: bool,
+    device: str,
+    train: bool,
+    timed: bool,
+    runs: int | None,
+    strict: bool,
+    style: str,
+    output: str | None,
+    **given: Any,
+) -> None:
+    """Print what was calculated beside what torch measures when the network runs; exit 1 where they differ.
+
+    Every layer's shapes, parameters, FLOPs and memory are compared with ==. Needs torch: pip install 'costcalc[torch]'.
+
+    \b
+    Examples:
+      costcalc check resnet50 --device meta --train
+      costcalc check vgg16 --device cpu --time
+      costcalc check --all --device meta
+    """
+    if every == bool(targets):
+        raise click.UsageError("check takes one or more TARGETs, or --all")
+    if timed and device == "meta":
+        raise click.UsageError("--time needs a device that computes: nothing runs on meta")
+    if runs is not None and not timed:
+        raise click.UsageError("--runs goes with --time")
+    from costcalc.crosscheck import check, torch_backend
+    from costcalc.report.cross_check import cross_check
+    from costcalc.spec import architectures
+
+    backend = torch_backend()
+    wanted = [_target(target, convention="flops", **given) for target in (architectures() if every else targets)]
+    graphs, mistakes = _each(wanted, lambda target: (target.graph(), target.rules["dtype"]))
+    if mistakes:
+        raise CostcalcError("\n".join(mistakes))
+
+    def run(graph: Graph, dtype: str) -> tuple[Any, Any]:
+        checked = check(graph, device=device, dtype=dtype, train=train)
+        if not timed:
+            return checked, None
+        return checked, backend.time_layers(graph, device=device, dtype=dtype, train=train, runs=runs or 15)
+
+    done, mistakes = _each(graphs, lambda graph_and_dtype: run(*graph_and_dtype))
+    checks = [checked for checked, _ in done]
+    if checks:
+        _print(cross_check(checks, [timing for _, timing in done if timing is not None]), style, output)
+    differing = sum(len(checked.differences) for checked in checks)
+    mistakes += [f"{differing} figure{'s differ' if differing > 1 else ' differs'}"] if differing else []
+    unknown = sum(len(checked.calculated.unknown) for checked in checks)
+    mistakes += [_uncounted(unknown)] if strict and unknown else []
+    if mistakes:
+        _fail("\n".join(mistakes))
+
+
+@cli.command()
 @click.argument("op", required=False)
 @_output
 def schema(op: str | None, style: str, output: str | None) -> None:
@@ -239,7 +319,7 @@ class _Target(NamedTuple):
 
     name: str
     given: dict[str, Any]
-    rules: dict[str, str]
+    rules: Rules
 
     def graph(self) -> Graph:
         from costcalc.spec import load
@@ -269,7 +349,7 @@ def _target(
         if key in ("height", "width", "channels"):
             raise CostcalcError(f"{key} is the input's, and no setting: use --input HxW or CxHxW")
         chosen[key.strip()] = value
-    rules = {"dtype": chosen.pop("dtype"), "convention": convention}
+    rules: Rules = {"dtype": chosen.pop("dtype"), "convention": convention}
     given: dict[str, Any] = {}
     if "input" in chosen:
         given |= _input_size(chosen.pop("input"))
@@ -314,6 +394,21 @@ def _yaml_value(key: str, text: str) -> Any:
         return yaml.safe_load(text)
     except yaml.YAMLError:
         raise CostcalcError(f"{key}: {text!r} cannot be read as a YAML value") from None
+
+
+def _each(items: Iterable[_Item], call: Callable[[_Item], _Answer]) -> tuple[list[_Answer], list[str]]:
+    """What a call gives for each item, and the messages of those it fails for, each once."""
+    answers, mistakes = [], []
+    for item in items:
+        try:
+            answers.append(call(item))
+        except CostcalcError as error:
+            mistakes.append(str(error))
+    return answers, list(dict.fromkeys(mistakes))
+
+
+def _uncounted(layers: int) -> str:
+    return f"{layers} layer{'s' * (layers > 1)} could not be counted (--strict)"
 
 
 # -- printing -----------------------------------------------------------------------------------------------------

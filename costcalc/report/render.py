@@ -11,6 +11,7 @@ from costcalc.report.table import AtLeast, Column, Document, Table, is_number
 WIDTH = 100
 NARROWEST = 20  # characters that a column of text is left with, however wide the others are
 THOUSANDS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15, "E": 10**18}
+SECONDS = {"ns": 1, "µs": 10**3, "ms": 10**6, "s": 10**9}
 BINARY = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40, "PiB": 2**50}
 
 
@@ -220,9 +221,9 @@ def _printed(table: Table) -> list[_Printed]:
 
 def _unit(column: Column, values: list[Any]) -> tuple[int, str, int]:
     """Scale, name and decimals of the unit in which the largest value has at most four digits before the point."""
-    if column.kind not in ("count", "bytes"):
+    units = {"count": THOUSANDS, "bytes": BINARY, "time": SECONDS}.get(column.kind)
+    if units is None:
         return 1, "", 0
-    units = THOUSANDS if column.kind == "count" else BINARY
     bare = (v.value if isinstance(v, AtLeast) else v for v in values)
     largest: Any = max((abs(v) for v in bare if is_number(v)), default=0)
     unit = column.unit
@@ -237,7 +238,7 @@ def _cell(value: Any, column: Column, scale: int, decimals: int) -> str:
     if isinstance(value, AtLeast):
         return "≥ " + _cell(value.value, column, scale, decimals)
     if value is None:
-        return "?" if column.kind in ("count", "exact", "bytes") else ""
+        return "?" if column.kind in ("count", "exact", "bytes", "time") else ""
     if isinstance(value, tuple):
         alike = column.kind == "side" and len(set(value)) == 1
         return str(value[0]) if alike else "×".join(map(str, value))
