@@ -58,6 +58,14 @@ def main() -> None:
     ]
     for label, *arguments in (*imports, *commands):
         print(f"{label}: {seconds(process(*arguments)) / bare:.1f} × bare Python")
+    if find_spec("torch"):
+        check = seconds(process("-m", "costcalc", "check", "resnet152", "--device", "meta"), 3)
+        torch = seconds(process("-c", "import torch"), 3)
+        print(
+            f"costcalc check resnet152 --device meta: {check:.1f} s (at most 3 × import torch + 5 s: {3 * torch + 5:.1f})"
+        )
+        every = seconds(process("-m", "costcalc", "check", "--all", "--device", "meta"), 1)
+        print(f"costcalc check --all on meta: {every:.1f} s (under 120 s)")
     graph = costcalc.load("resnet152")
     print(f"load resnet152: {seconds(lambda: costcalc.load('resnet152')) * 1e3:.1f} ms")
     print(f"analyse resnet152 (under 10 ms): {seconds(lambda: costcalc.analyze(graph)) * 1e3:.1f} ms")

@@ -290,7 +290,7 @@ def test_names_of_other_scripts_keep_columns_lined_up(tmp_path):
 
 def test_version_and_help_have_examples():
     assert run("--version") == f"costcalc {__version__}\n"
-    for command in ("list", "report", "compare", "explain", "schema", "spec"):
+    for command in ("list", "report", "compare", "explain", "check", "schema", "spec"):
         assert "Example" in run(command, "--help")
 
 

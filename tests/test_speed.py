@@ -35,3 +35,12 @@ def test_a_report_takes_at_most_12_bare_pythons():
 def test_analysing_resnet152_takes_under_10_ms():
     graph = costcalc.load("resnet152")
     assert fastest(lambda: costcalc.analyze(graph)) < 0.010
+
+
+def test_checking_resnet152_takes_3_imports_of_torch_and_5_seconds():
+    check = process("-m", "costcalc", "check", "resnet152", "--device", "meta")
+    assert fastest(check, runs=1) <= 3 * fastest(process("-c", "import torch"), runs=1) + 5
+
+
+def test_checking_all_networks_takes_under_2_minutes():
+    assert fastest(process("-m", "costcalc", "check", "--all", "--device", "meta"), runs=1) < 120
