@@ -61,8 +61,8 @@ def _layers(check: CrossCheck) -> Table:
     def cells(name: str, row: Row, seen: Row, verdict: str) -> tuple[Any, ...]:
         shown: list[Any] = [name, *([] if train else [None if row.output is None else row.output[1:]])]
         for _, _, count in counts:
-            shown += [count(row), None if row.unknown and row.layers == 1 else count(seen)]
-        shown += [row.activation_bytes, None if row.unknown and row.layers == 1 else seen.activation_bytes]
+            shown += [_bound(row, count(row)), _bound(seen, count(seen))]
+        shown += [row.activation_bytes, seen.activation_bytes]
         return (*shown, verdict)
 
     measured = {row.path: row for row in check.measured.costs.rows}
@@ -72,6 +72,11 @@ def _layers(check: CrossCheck) -> Table:
     footer = cells("whole", total, check.measured.whole, verdict)
     title = f"{costs.name}: calculated beside measured\n{_fed(costs)}; {check.measured.environment}"
     return Table(title, tuple(columns), rows, (footer,), _notes([check]))
+
+
+def _bound(row: Row, count: Any) -> Any:
+    """A count, as the lower bound that it is while a layer could not be counted."""
+    return AtLeast(count) if row.unknown and count is not None else count
 
 
 def _backward(row: Row) -> Any:
@@ -131,8 +136,9 @@ def _networks(checks: Sequence[CrossCheck]) -> Table:
         costs, total = check.calculated, check.calculated.total()
         counts = [total.params, total.flops, *([_backward(total)] if train else [])]
         outcome = (check.compared, len(check.differences), len(check.known), len(costs.unknown))
-        bounds = [AtLeast(count) if costs.unknown else count for count in counts]
-        rows.append((costs.name, len(costs.rows), *outcome, *bounds, total.activation_bytes))
+        rows.append(
+            (costs.name, len(costs.rows), *outcome, *(_bound(total, count) for count in counts), total.activation_bytes)
+        )
     sums = (sum(row[i] for row in rows) for i in range(1, 6))
     footer = (f"{len(rows)} networks", *sums, *("" for _ in columns[6:]))
     batches = ", ".join(map(str, sorted({check.calculated.batch for check in checks})))
@@ -247,9 +253,10 @@ def _times(costs: CostTable, timing: Timing) -> Table:
     whole = timing.whole
     total = costs.total()
     empty = ("", "") if train else ()
+    work = 0 if costs.unknown else _flops(total, train)
     footer = (
-        ("all layers", together, "", *empty, "", _rate(_flops(total, train), together), ""),
-        ("whole", whole.median, whole.spread, *empty, "", _rate(_flops(total, train), whole.median), ""),
+        ("all layers", together, "", *empty, "", _rate(work, together), ""),
+        ("whole", whole.median, whole.spread, *empty, "", _rate(work, whole.median), ""),
     )
     mode = "a training step, forward and backward" if train else "inference"
     slowest = sorted(known, key=lambda pair: -_median(pair[1]))[:5]

@@ -35,6 +35,6 @@ KNOWN_DIFFERENCES = (
         _weight_gradient_without_groups,
         "torch.utils.flop_counter ignores the groups of a convolution in the gradient of its weight, and counts it "
         "groups times too high",
-        "torch 2.14.1",
+        "torch 2.6.0 and 2.14.1",
     ),
 )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from math import prod
-from typing import Any, NamedTuple
+from collections import Counter
+from collections.abc import Iterable
+from typing import NamedTuple
 
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -12,6 +13,7 @@ from costcalc.costs import CostTable, Row, Work
 from costcalc.dims import Shape
 from costcalc.graph import Graph
 from costcalc.torch_backend.device import Environment, environment
+from costcalc.torch_backend.lowering import StandIn
 from costcalc.torch_backend.watch import Watch, subject
 
 
@@ -36,39 +38,36 @@ def measure(graph: Graph, *, device: str = "auto", dtype: str = "fp32", train: b
     for. Raises CostcalcError for a device that is not there and for a layer that torch refuses, with its reason.
     """
     where = environment(device, dtype)
+    seen: dict[str, _Seen] = {}
     with subject(graph, where, train) as running, FlopCounterMode(display=False) as counter:
-        rows: dict[str, Row] = {}
-        told: set[int] = set()  # parameters and buffers of earlier layers, which a layer that shares them does not own
-
-        def see(layer: str, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            rows[layer] = _row(layer, module, inputs, output, told)
-
-        watch = Watch(running, counter.get_total_flops, see)
+        watch = Watch(running, counter.get_total_flops, lambda layer, *what: seen.update({layer: _look(*what)}))
         watch.watch(train)
-        flops = {(row, direction): 0 for row in rows for direction in ("forward", "backward")}
-        for span in watch.spans:
-            flops[span.layer, span.direction] += span.end - span.start
-        forward = sum(count for (_, direction), count in flops.items() if direction == "forward")
-        parameters = list(running.network.parameters())
-        counted = tuple(
-            _with_flops(row, flops[row.path, "forward"], flops[row.path, "backward"]) for row in rows.values()
-        )
-        bytes_made = sum(row.activation_bytes or 0 for row in counted)
-        whole = Row(
-            "whole",
-            "",
-            counted[-1].output,
-            sum(p.numel() for p in parameters),
-            None,
-            None,
-            sum(row.activations or 0 for row in counted),
-            sum(p.nbytes for p in parameters),
-            bytes_made,
-        )
-        whole = _with_flops(whole, forward, counter.get_total_flops() - forward)
+        all_flops = counter.get_total_flops()
+    flops: Counter[tuple[str, str]] = Counter()
+    for layer, direction, start, end in watch.spans:
+        flops[layer, direction] += end - start
+    told: set[int] = set()
+    rows = tuple(
+        _row(layer, what, flops[layer, "forward"], flops[layer, "backward"], told) for layer, what in seen.items()
+    )
+    forward = sum(flops[layer, "forward"] for layer in seen) if train else all_flops
+    parameters = list(running.network.parameters())
+    whole = Row(
+        "whole",
+        "",
+        rows[-1].output,
+        sum(p.numel() for p in parameters),
+        Work(macs=forward // 2),
+        forward,
+        sum(row.activations or 0 for row in rows),
+        sum(p.nbytes for p in parameters),
+        sum(row.activation_bytes or 0 for row in rows),
+        backward_macs=(all_flops - forward) // 2,
+        unknown=sum(row.unknown for row in rows),
+    )
     table = CostTable(
         graph.name,
-        counted,
+        rows,
         title=graph.title,
         inputs=dict(graph.inputs),
         settings=graph.settings,
@@ -78,32 +77,48 @@ def measure(graph: Graph, *, device: str = "auto", dtype: str = "fp32", train: b
     return Measurement(table, whole, where)
 
 
-def _row(layer: str, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor, told: set[int]) -> Row:
-    own: list[dict[str, Shape]] = []
-    size = 0
-    for tensors in (module.named_parameters(), module.named_buffers()):
-        new = {name: tensor for name, tensor in tensors if id(tensor) not in told}
-        told.update(map(id, new.values()))
-        own.append({name: tuple(tensor.shape) for name, tensor in new.items()})
-        size = size or sum(tensor.nbytes for tensor in new.values())
-    parameters, buffers = own
-    storage: Any = output.untyped_storage()
-    made = 0 if any(storage._cdata == taken.untyped_storage()._cdata for taken in inputs) else storage.nbytes()
-    return Row(
+class _Seen(NamedTuple):
+    """A layer's module, and what was seen of the tensors it took and made while they were there."""
+
+    module: nn.Module
+    inputs: tuple[Shape, ...]
+    output: Shape
+    element_size: int
+    made: int  # bytes of the output's storage; 0 if an input lies in the same
+
+
+def _look(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> _Seen:
+    storage = output.untyped_storage()
+    shared = any(storage._cdata == taken.untyped_storage()._cdata for taken in inputs)
+    shapes = tuple(tuple(taken.shape) for taken in inputs)
+    return _Seen(module, shapes, tuple(output.shape), output.element_size(), 0 if shared else storage.nbytes())
+
+
+def _row(layer: str, seen: _Seen, forward: int, backward: int, told: set[int]) -> Row:
+    """What was seen of a layer as a row; parameters and buffers that are `told` of belong to an earlier layer."""
+    parameters = _not_told(seen.module.named_parameters(), told)
+    buffers = _not_told(seen.module.named_buffers(), told)
+    row = Row(
         layer,
-        type(module).__name__,
-        tuple(output.shape),
-        sum(map(prod, parameters.values())),
-        None,
-        None,
-        made // output.element_size(),
-        size if parameters else 0,
-        made,
-        inputs=tuple(tuple(taken.shape) for taken in inputs),
-        parameters=parameters,
-        buffers=buffers,
+        type(seen.module).__name__,
+        seen.output,
+        sum(tensor.numel() for tensor in parameters.values()),
+        Work(macs=forward // 2),
+        forward,
+        seen.made // seen.element_size,
+        sum(tensor.nbytes for tensor in parameters.values()),
+        seen.made,
+        inputs=seen.inputs,
+        parameters={name: tuple(tensor.shape) for name, tensor in parameters.items()},
+        buffers={name: tuple(tensor.shape) for name, tensor in buffers.items()},
+        backward_macs=backward // 2,
     )
+    if isinstance(seen.module, StandIn):  # what it costs says nothing of the layer that it stands for
+        return row._replace(params=None, work=None, flops=None, param_bytes=None, backward_macs=None, unknown=1)
+    return row
 
 
-def _with_flops(row: Row, forward: int, backward: int) -> Row:
-    return row._replace(work=Work(macs=forward // 2), flops=forward, backward_macs=backward // 2)
+def _not_told(tensors: Iterable[tuple[str, Tensor]], told: set[int]) -> dict[str, Tensor]:
+    new = {name: tensor for name, tensor in tensors if id(tensor) not in told}
+    told.update(map(id, new.values()))
+    return new
