@@ -56,12 +56,15 @@ class Subject(NamedTuple):
 def subject(graph: Graph, where: Environment, train: bool) -> Iterator[Subject]:
     """The graph's network where it is to run, in training or in inference, with random weights and inputs.
 
-    They are the same each time, and torch's random numbers go on afterwards as if nothing had been.
+    They are the same each time, and torch's random numbers go on afterwards as if nothing had been (on the CPU and
+    CUDA; torch forks no others).
     """
     dtype = torch_dtype(where.dtype)
     devices = [torch.cuda.current_device()] if where.device == "cuda" else []
     with torch.random.fork_rng(devices):
-        torch.manual_seed(0)
+        torch.default_generator.manual_seed(0)  # torch.manual_seed would seed devices that are not forked, too
+        if devices:
+            torch.cuda.manual_seed(0)
         network = build(graph, device=where.device, dtype=dtype, stand_ins=True).train(train)
         inputs = tuple(torch.randn(shape, device=where.device, dtype=dtype) for _, shape in graph.inputs)
         yield Subject(graph, network, inputs)
