@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from costcalc.report.table import Document
 
 FORMATS = ("text", "markdown", "csv", "json", "latex")
+VERDICTS = ("exact", "rounds", "truncated", "approximate", "wrong", "conditional", "not-a-cost")
 METRICS = ("params", "param-memory", "macs", "flops", "activations", "memory")
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -198,6 +199,40 @@ def explain(target: str, layer: str, style: str, output: str | None, **sizes: An
     layer = layer.strip("/")
     lines = explain(graph, layer, **wanted.rules)
     _print(explanation(analyze(graph, **wanted.rules).below(layer), layer, lines), style, output)
+
+
+@cli.command()
+@click.argument("what", nargs=-1, metavar="[FILE|SOURCE|CLAIM]…")
+@click.option(
+    "--only",
+    multiple=True,
+    type=click.Choice([*VERDICTS, "unexpected"]),
+    help="Print claims of this verdict alone; repeatable. Unexpected: not the verdict that the file expects.",
+)
+@_output
+def claims(what: tuple[str, ...], only: tuple[str, ...], style: str, output: str | None) -> None:
+    """Print published numbers beside the exact ones: right, off by a rule, or wrong, and why.
+
+    Without an argument, those of every source that ships. A claim that comes out otherwise than its file expects exits
+    with 1. How to write a FILE of claims: docs/claims.md.
+
+    \b
+    Examples:
+      costcalc claims --only wrong
+      costcalc claims cs231n
+      costcalc claims slides.yaml
+    """
+    from costcalc.claims import choose, sources, verify
+    from costcalc.report import claims as views
+
+    choices = choose(what or sources())
+    verified = [claim for choice in choices for claim in verify(choice.file, choice.ids)]
+    titles = {choice.file.name: choice.file.source for choice in choices if choice.ids is None}
+    _print(views.claims(verified, only, titles), style, output)
+    surprises = [each.claim.id for each in verified if each.unexpected]
+    if surprises:
+        several = "claims are" if len(surprises) > 1 else "claim is"
+        _fail(f"{len(surprises)} {several} not as their file says: {', '.join(surprises)}")
 
 
 @cli.command()
