@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from costcalc.conventions import convention_named
+from costcalc.conventions import PARAMETERS, TENSORS, Layer, convention_named, total
 from costcalc.costs import CostTable, Row, element_bytes
 from costcalc.dims import Shape, prod, same
 from costcalc.field import receptive_fields
@@ -31,6 +31,8 @@ def analyze(graph: Graph, *, convention: str = "flops", dtype: str = "fp32") -> 
         work = op.work(inputs, output) if op.counted else None
         params = sum([prod(shape) for shape in parameters.values()]) if op.counted or node.shares else None
         activations = prod(output) if op.makes_tensor() else 0
+        layer = None if work is None else Layer(op, inputs, output, work, node.functional, not node.shares)
+        counted = activations if rule.activations is TENSORS or layer is None else total(rule.activations, layer)
         field = fields[name]
         rows.append(
             Row(
@@ -39,10 +41,10 @@ def analyze(graph: Graph, *, convention: str = "flops", dtype: str = "fp32") -> 
                 output,
                 params,
                 work,
-                None if work is None else rule.flops(op, inputs, output, work),
+                None if layer is None else total(rule.work, layer),
                 activations,
                 None if params is None else params * element * rule.param_copies,
-                0 if name in uncounted else activations * stored,
+                0 if name in uncounted else counted * stored,
                 None if params is None else sum([prod(s) for s in parameters.values() if len(s) > 1]),
                 1 if name in weighing else 0,
                 None if field is None else tuple([axis.size for axis in field]),
@@ -52,6 +54,8 @@ def analyze(graph: Graph, *, convention: str = "flops", dtype: str = "fp32") -> 
                 {} if node.shares else op.buffers(*inputs),
                 planes[name],
                 unknown=0 if op.counted else 1,
+                counted_params=params if rule.parameters is PARAMETERS or layer is None else total(rule.parameters, layer),
+                counted_activations=counted,
             )
         )
     return CostTable(

@@ -98,6 +98,8 @@ class Row(NamedTuple):
     plane: Shape | None = None  # the spatial size the layer works at (see `CostTable.by_resolution`)
     layers: int = 1
     unknown: int = 0  # how many of its layers could not be counted: while there are any, its counts are lower bounds
+    counted_params: Count | None = 0  # parameters as the convention counts them: without bias, with statistics, …
+    counted_activations: Count = 0  # activation elements as the convention counts them
 
     @property
     def macs(self) -> Size | None:
@@ -207,4 +209,6 @@ def _add_up(path: str, rows: Iterable[Row]) -> Row:
         plane=last.plane,
         layers=sum(r.layers for r in rows),
         unknown=sum(r.unknown for r in rows),
+        counted_params=known_sum(r.counted_params for r in rows),
+        counted_activations=sum(r.counted_activations for r in rows),
     )

@@ -18,7 +18,7 @@ from costcalc.graph import Problem as LateProblem
 from costcalc.ops import OPS
 from costcalc.ops.op import Argument
 from costcalc.spec.document import Fields, Items, Problem, Scalar, SpecError, Value, parse
-from costcalc.spec.expression import INPUT_SIZES, Expression, Fault, Signature, block_header
+from costcalc.spec.expression import INPUT_SIZES, OF_CALLS, Expression, Fault, Signature, block_header
 from costcalc.spec.items import MAX_MISTAKES, Block, Branches, Callees, Group, Item, Step, below
 from costcalc.spec.unroll import Unroller
 
@@ -241,7 +241,7 @@ class Spec:
         return size
 
     def _read_setting(self, key: Scalar, value: Value) -> None:
-        if key.text in (*INPUT_SIZES, "inputs", "shares", "skip") or not key.text.isidentifier():
+        if key.text in (*INPUT_SIZES, *OF_CALLS, "skip") or not key.text.isidentifier():
             what = "is the input's" if key.text in INPUT_SIZES else "cannot name a setting"
             self._wrong(key, f"{key.text!r} {what}" + ("" if key.text.isidentifier() else ": it is no plain word"))
             return
