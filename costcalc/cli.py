@@ -226,7 +226,7 @@ def claims(what: tuple[str, ...], only: tuple[str, ...], style: str, output: str
     from costcalc.report import claims as views
 
     choices = choose(what or sources())
-    verified = [claim for choice in choices for claim in verify(choice.file, choice.ids)]
+    verified = verify(choices)
     titles = {choice.file.name: choice.file.source for choice in choices if choice.ids is None}
     _print(views.claims(verified, only, titles), style, output)
     surprises = [each.claim.id for each in verified if each.unexpected]

@@ -97,16 +97,23 @@ QUANTITIES: Mapping[str, Quantity] = MappingProxyType(
 )  # fmt: skip
 
 
-class Bench:
-    """Measures claims, analysing each network once for each way in which it is asked for.
+class Analyses(NamedTuple):
+    """Networks built and analysed, each once for each way in which it is asked for."""
 
-    `networks` are specs by name that win over those that ship; a network's own file is looked for in `folder`.
+    graphs: dict[Any, Graph]
+    tables: dict[Any, CostTable]
+
+
+class Bench:
+    """Measures the claims of one file.
+
+    `networks` are the file's own specs by name, which win over those that ship; a network's file is looked for in
+    `folder`. Analyses of networks that ship are put into `shared`, for other files.
     """
 
-    def __init__(self, networks: Mapping[str, tuple[Spec, str]], folder: str) -> None:
-        self.networks, self.folder = networks, folder
-        self._graphs: dict[Any, Graph] = {}
-        self._tables: dict[Any, CostTable] = {}
+    def __init__(self, networks: Mapping[str, tuple[Spec, str]], folder: str, shared: Analyses) -> None:
+        self.networks, self.folder, self.shared = networks, folder, shared
+        self.own = Analyses({}, {})
 
     def value(self, given: Given) -> Exact:
         """The exact value of what the fields cover, in base units. Raises Fault, and SpecError for a network's own."""
@@ -145,24 +152,26 @@ class Bench:
         if "batch" in given:
             sizes["batch"] = getattr(given["batch"], "value", None)
         sizes |= extra or {}
-        key_of_graph = (network, repr(sorted(sizes.items())))
-        if key_of_graph not in self._graphs:
-            self._graphs[key_of_graph] = self._build(given, network, sizes)
+        done = self.own if network in self.networks or self._is_file(network) else self.shared
+        built = (network, repr(sorted(sizes.items())))
+        if built not in done.graphs:
+            done.graphs[built] = self._build(given, network, sizes)
         convention, dtype = _text(given, "convention") or "flops", _text(given, "dtype") or "fp32"
-        key_of_table = (*key_of_graph, convention, dtype)
-        if key_of_table not in self._tables:
+        counted = (*built, convention, dtype)
+        if counted not in done.tables:
             try:
-                table = analyze(self._graphs[key_of_graph], convention=convention, dtype=dtype)
+                done.tables[counted] = analyze(done.graphs[built], convention=convention, dtype=dtype)
             except CostcalcError as error:
                 wrong = "dtype" if str(error).startswith("no dtype") else "convention"
                 raise Fault(given[wrong].place, str(error)) from None
-            self._tables[key_of_table] = table
-        return self._tables[key_of_table]
+        return done.tables[counted]
 
     def _build(self, given: Given, network: str, sizes: Mapping[str, Any]) -> Graph:
         place = given["network"].place
         try:
-            spec, variant = self.networks.get(network) or find(self._path(network))
+            spec, variant = self.networks.get(network) or find(
+                os.path.join(self.folder, network) if self._is_file(network) else network
+            )
             return spec.build(variant, sizes)
         except SpecError as error:
             if network in self.networks:
@@ -179,9 +188,8 @@ class Bench:
             )
             raise Fault(fault, message) from None
 
-    def _path(self, network: str) -> str:
-        is_file = network.partition(":")[0].endswith((".yaml", ".yml"))
-        return os.path.join(self.folder, network) if is_file else network
+    def _is_file(self, network: str) -> bool:
+        return network.partition(":")[0].endswith((".yaml", ".yml"))
 
     # -- arithmetic -----------------------------------------------------------------------------------------------
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Container, Iterator
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from typing import NamedTuple
 
-from costcalc.claims.language import CASES, COVERAGE, RATIOS, READINGS, SUMS, Claim, ClaimsFile, Given, inherited
-from costcalc.claims.measure import Bench, quantity_of
+from costcalc.claims.language import CASES, COVERAGE, RATIOS, READINGS, SUMS, Claim, Given, inherited
+from costcalc.claims.measure import Analyses, Bench, quantity_of
+from costcalc.claims.sources import Choice
 from costcalc.claims.verdict import (
     RIGHT,
     UNITS,
@@ -73,9 +74,15 @@ class _Outcome(NamedTuple):
         return self.finding.verdict in RIGHT
 
 
-def verify(file: ClaimsFile, ids: Container[str] | None = None) -> list[Verified]:
-    """The claims of a file, or those of these ids, in its order. Raises SpecError for all that is wrong with them."""
-    bench = Bench(file.networks, os.path.dirname(file.file))
+def verify(choices: Iterable[Choice]) -> list[Verified]:
+    """The chosen claims, in the order of their files. Raises SpecError for all that is wrong with those of a file."""
+    shared = Analyses({}, {})
+    return [each for choice in choices for each in _verify(choice, shared)]
+
+
+def _verify(choice: Choice, shared: Analyses) -> list[Verified]:
+    file, ids = choice
+    bench = Bench(file.networks, os.path.dirname(file.file), shared)
     verified, problems = [], list[Problem]()
     for claim in file.claims:
         if ids is not None and claim.id not in ids:
