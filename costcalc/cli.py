@@ -231,8 +231,8 @@ def claims(what: tuple[str, ...], only: tuple[str, ...], style: str, output: str
     _print(views.claims(verified, only, titles), style, output)
     surprises = [each.claim.id for each in verified if each.unexpected]
     if surprises:
-        several = "claims are" if len(surprises) > 1 else "claim is"
-        _fail(f"{len(surprises)} {several} not as their file says: {', '.join(surprises)}")
+        said = "claims are not as their file says" if len(surprises) > 1 else "claim is not as its file says"
+        _fail(f"{len(surprises)} {said}: {', '.join(surprises)}")
 
 
 @cli.command()

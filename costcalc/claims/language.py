@@ -6,7 +6,7 @@ What is said deeper wins. Values are not looked at here: `verify` does, and blam
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -45,9 +45,10 @@ class Claim(NamedTuple):
 
 
 class ClaimsFile:
-    """The claims of one source. Raises SpecError for all mistakes that can be seen without verifying anything.
+    """The claims of one source.
 
-    `networks` are the specs written in the file itself, by name.
+    `networks` are the specs written in the file itself, by name; `problems` are the mistakes found without verifying
+    anything: `verify` raises SpecError with them and all that it finds.
     """
 
     def __init__(self, text: str, file: str) -> None:
@@ -62,9 +63,8 @@ class ClaimsFile:
         if isinstance(document, Fields):
             self._read(document)
         else:
-            self._wrong(document, "a file of claims is a mapping, with source, claims, and what the claims share")
-        if self.problems:
-            raise SpecError(file, text, self.problems)
+            message = "a file of claims is a mapping, with source, claims, and what the claims share"
+            raise SpecError(file, text, [Problem(document.place, message)])
 
     def _wrong(self, value: Value, message: str) -> None:
         self.problems.append(Problem(value.place, message))
@@ -106,11 +106,11 @@ class ClaimsFile:
     def _known(self, fields: Fields, known: tuple[str, ...]) -> None:
         for key, _ in fields.items:
             if key.text not in known:
-                self._wrong(key, f"no field {key.text!r}{did_you_mean(key.text, known)}: there are {', '.join(known)}")
+                self._wrong(key, unknown_field(key.text, known))
 
     def _group(self, group: Fields, around: Given, section: tuple[str, ...]) -> Iterator[Claim]:
         shared = inherited(around, group)
-        section = _section(section, group)
+        section = self._section(section, group)
         claims = group.get("claims")
         if not isinstance(claims, Items) or not claims.items:
             message = "claims must be a list, each item starting with '- '"
@@ -143,7 +143,7 @@ class ClaimsFile:
                 self._wrong(value or table, f"a table needs {part}, such as {example}")
         if not isinstance(columns, Fields) or not isinstance(rows, Fields):
             return
-        shared, section = inherited(around, table), _section(section, table)
+        shared, section = inherited(around, table), self._section(section, table)
         for key, column in columns.items:
             if key.text in CLAIM:
                 self._wrong(key, f"a column cannot be called {key.text!r}: that is a field of claims")
@@ -179,7 +179,7 @@ class ClaimsFile:
                     message = "a claim needs published: the number as printed, with its unit, such as 13.6 G"
                     self._wrong(cell, message)
                 return
-            published, fields, section = found, inherited(around, cell), _section(section, cell)
+            published, fields, section = found, inherited(around, cell), self._section(section, cell)
             name = self._text(cell, "id") or name
         if not isinstance(published, Scalar) or published.value is None:
             self._wrong(published, "published is one number or phrase, as it is printed")
@@ -191,6 +191,10 @@ class ClaimsFile:
             published, MappingProxyType(dict(fields)), ", ".join(outside), ", ".join(section),
         )  # fmt: skip
 
+    def _section(self, around: tuple[str, ...], fields: Fields) -> tuple[str, ...]:
+        where = self._text(fields, "where")
+        return (*around, where) if where else around
+
     def _text(self, fields: Fields, name: str) -> str:
         value = fields.get(name)
         if value is None:
@@ -201,6 +205,12 @@ class ClaimsFile:
         return value.text
 
 
+def unknown_field(name: str, known: Iterable[str]) -> str:
+    """What to say of a field that is none of those known in its place."""
+    near = did_you_mean(name, known)
+    return f"no field {name!r}{near}" + ("" if near else f": there are {', '.join(known)}")
+
+
 def inherited(around: Given, given: Fields) -> dict[str, Value]:
     """The fields of something: those around it, its own winning.
 
@@ -209,8 +219,3 @@ def inherited(around: Given, given: Fields) -> dict[str, Value]:
     own = {key.text: value for key, value in given.items if key.text not in ("claims", "columns", "rows")}
     base = {name: value for name, value in around.items() if "network" not in own or name not in ("set", "input")}
     return base | own
-
-
-def _section(around: tuple[str, ...], fields: Fields) -> tuple[str, ...]:
-    where = fields.get("where")
-    return (*around, where.text) if isinstance(where, Scalar) else around

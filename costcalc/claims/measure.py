@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from costcalc.analysis import analyze
-from costcalc.claims.language import COVERAGE, RATIOS, SUMS, Given, inherited
+from costcalc.claims.language import COVERAGE, RATIOS, SUMS, Given, inherited, unknown_field
 from costcalc.claims.verdict import Exact
 from costcalc.conventions import convention_named
 from costcalc.costs import NO_WORK, CostTable, Row, element_bytes, is_below
@@ -120,9 +120,13 @@ class Bench:
         name = _text(given, "limit") if "limit" in given else None
         if name is None:
             return self._value(given, {})
-        ratio = given.get("over")
+        place, ratio = given["limit"].place, given.get("over")
         if not isinstance(ratio, Fields):
-            raise Fault(given["limit"].place, "limit goes with over: it is what a ratio of two counts tends to")
+            raise Fault(place, "limit goes with over: it is what a ratio of two counts tends to")
+        settings = self.costs(given).settings
+        if type(settings.get(name)) is not int:
+            near = did_you_mean(name, [key for key, value in settings.items() if type(value) is int])
+            raise Fault(place, f"{_text(given, 'network')} has no setting {name!r} that is a whole number{near}")
         # Counts are polynomials in a width: their leading terms decide, which differences of values give exactly.
         sizes = range(1, 10)
         above, below = (
@@ -130,7 +134,7 @@ class Bench:
             for side in (given, self._operand_fields(given, ratio))
         )
         if above is None or below is None or above[0] > below[0] or not below[1]:
-            raise Fault(given["limit"].place, f"the ratio has no limit as {name} grows")
+            raise Fault(place, f"the ratio has no limit as {name} grows")
         return Fraction(0) if above[0] < below[0] else Fraction(above[1]) / below[1]
 
     def costs(self, given: Given, extra: Mapping[str, int] | None = None) -> CostTable:
@@ -176,6 +180,7 @@ class Bench:
         except SpecError as error:
             if network in self.networks:
                 raise
+            place = given["input"].place if "input" in given else place
             raise Fault(place, f"{network} cannot be built so: {error.problems[0].message}") from None
         except CostcalcError as error:
             message = str(error)
@@ -236,9 +241,7 @@ class Bench:
         """The fields of a part: it covers what the claim does, but for what it says; relations are its own."""
         for key, _ in part.items:
             if key.text not in (*COVERAGE, *SUMS):
-                known = (*COVERAGE, *SUMS)
-                near = did_you_mean(key.text, known)
-                raise Fault(key.place, f"no field {key.text!r} here{near}: there are {', '.join(known)}")
+                raise Fault(key.place, unknown_field(key.text, (*COVERAGE, *SUMS)))
         return inherited({name: value for name, value in given.items() if name in COVERAGE}, part)
 
     def _quantity(self, given: Given, extra: Mapping[str, int]) -> Exact:

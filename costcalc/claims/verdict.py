@@ -57,8 +57,12 @@ class Several(NamedTuple):
     values: tuple[Exact, ...]
 
 
-_NUMBER = re.compile(r"\s*[~≈]?\s*(<=|>=|[<>≤≥])?\s*(-?\d[\d,]*(?:\.\d+)?(?:/\d+)?)\s*(\D.*?)?\s*", re.DOTALL)
-_SHAPE = re.compile(r"\s*\d+(\s*[x×]\s*\d+)+\s*")
+_NUMBER = re.compile(
+    r"\s*[~≈]?\s*(?P<bound><=|>=|[<>≤≥])?\s*"
+    r"(?P<digits>-?\d[\d,]{0,30}(?:\.\d{1,30})?(?:/[1-9]\d{0,30})?)\s*(?P<unit>[^\d\s].*?)?\s*",
+    re.DOTALL,
+)
+_SHAPE = re.compile(r"\s*\d{1,18}(\s*[x×]\s*\d{1,18})+\s*")
 _BOUNDS = {"<=": "≤", ">=": "≥"}
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 from typing import NamedTuple
 
-from costcalc.claims.language import CASES, COVERAGE, RATIOS, READINGS, SUMS, Claim, Given, inherited
+from costcalc.claims.language import CASES, COVERAGE, RATIOS, READINGS, SUMS, Claim, Given, inherited, unknown_field
 from costcalc.claims.measure import Analyses, Bench, quantity_of
 from costcalc.claims.sources import Choice
 from costcalc.claims.verdict import (
@@ -31,8 +31,10 @@ from costcalc.errors import did_you_mean
 from costcalc.spec import SpecError
 from costcalc.spec.document import Fields, Items, Problem, Scalar, Value
 from costcalc.spec.expression import Fault
+from costcalc.spec.items import MAX_MISTAKES, below
 
-_IN_A_CASE = (*COVERAGE, *SUMS, *RATIOS, *READINGS, "each")
+_MEASURE = (*COVERAGE, *SUMS, *RATIOS)
+_CASE = (*_MEASURE, *READINGS, "each")
 
 
 class Verified(NamedTuple):
@@ -83,7 +85,7 @@ def verify(choices: Iterable[Choice]) -> list[Verified]:
 def _verify(choice: Choice, shared: Analyses) -> list[Verified]:
     file, ids = choice
     bench = Bench(file.networks, os.path.dirname(file.file), shared)
-    verified, problems = [], list[Problem]()
+    verified, problems = [], list(file.problems)
     for claim in file.claims:
         if ids is not None and claim.id not in ids:
             continue
@@ -91,9 +93,13 @@ def _verify(choice: Choice, shared: Analyses) -> list[Verified]:
             verified.append(_Verifier(bench, claim).verified(file.name))
         except Fault as fault:
             place, message = fault.problem
-            problems.append(Problem(place or claim.place, message))
+            if place or not file.problems:  # what a claim lacks may be the field that is misspelt
+                problems.append(Problem(place or claim.place, message))
         except SpecError as error:
             problems += error.problems
+        if len(problems) > MAX_MISTAKES:
+            problems.append(Problem(below(claim.place), f"more than {MAX_MISTAKES} mistakes: nothing below is read"))
+            break
     if problems:
         raise SpecError(file.file, file.text, problems)
     return verified
@@ -118,6 +124,9 @@ class _Verifier:
         if "rule" in fields:
             explanation = ": ".join(filter(None, (self._sentence("rule"), explanation)))
             verdict, error = ("conditional", None) if self._conditional(outcome) else (verdict, error)
+        elif "holds_for" in fields or "fails_for" in fields:
+            place = (fields.get("holds_for") or fields["fails_for"]).place
+            raise Fault(place, "holds_for and fails_for go with a rule: say when the claim is right")
         again = [self._outcome(case) for case in self._cases("reproduced_by")]
         costs = self.bench.costs(next(self._each(fields)))
         result = Verified(
@@ -157,17 +166,15 @@ class _Verifier:
         return all(right) and not any(wrong) and len(outcomes) == 2
 
     def _cases(self, name: str) -> Iterator[Given]:
-        value = self.fields.get(name)
-        for case in value.items if isinstance(value, Items) else [] if value is None else [value]:
+        for case in _listed(self.fields.get(name)):
             if not isinstance(case, Fields):
                 raise Fault(case.place, f"{name} must be a mapping of what is otherwise, or a list of such mappings")
             yield self._changed(self.fields, case)
 
-    def _changed(self, fields: Given, case: Fields) -> dict[str, Value]:
+    def _changed(self, fields: Given, case: Fields, known: tuple[str, ...] = _CASE) -> dict[str, Value]:
         for key, _ in case.items:
-            if key.text not in _IN_A_CASE:
-                near = did_you_mean(key.text, _IN_A_CASE)
-                raise Fault(key.place, f"no field {key.text!r} here{near}: there are {', '.join(_IN_A_CASE)}")
+            if key.text not in known:
+                raise Fault(key.place, unknown_field(key.text, known))
         base = {name: value for name, value in fields.items() if name not in CASES and name != "rule"}
         return inherited(base, case)
 
@@ -177,10 +184,12 @@ class _Verifier:
         readings = [name for name in READINGS if name in fields]
         findings: list[Finding] = []
         for name in readings:
-            readings_ = fields[name]
-            for reading in readings_.items if isinstance(readings_, Items) else [readings_]:
+            place = fields[name].place
+            if name != "equals" and any(isinstance(value, tuple) for value in values):
+                raise Fault(place, f"a shape lies neither above nor below another: {name} is for numbers")
+            for reading in _listed(fields[name]):
                 if isinstance(reading, Fields):
-                    others = [self.bench.value(self._changed(case, reading)) for case in cases]
+                    others = [self.bench.value(self._changed(case, reading, _MEASURE)) for case in cases]
                     findings += [_compare(name, *pair) for pair in zip(values, others, strict=True)]
                 else:
                     findings += self._against(name, reading, values, fields)
@@ -199,7 +208,7 @@ class _Verifier:
             raise Fault(value.place, "each must be a list of layers, or of mappings of what is otherwise")
         base = {name: field for name, field in fields.items() if name != "each"}
         for item in value.items:
-            yield self._changed(base, item) if isinstance(item, Fields) else {**base, "layers": item}
+            yield self._changed(base, item, _MEASURE) if isinstance(item, Fields) else {**base, "layers": item}
 
     def _against(self, name: str, reading: Value, values: list[Exact], fields: Given) -> list[Finding]:
         """Findings on printed numbers or shapes: one for all values, or one for each, between slashes."""
@@ -207,7 +216,9 @@ class _Verifier:
             raise Fault(reading.place, f"{name} must be what is printed, or a mapping of what it covers otherwise")
         parts = reading.text.split(" / ")
         if len(parts) not in (1, len(values)):
-            raise Fault(reading.place, f"{len(parts)} numbers are printed for {len(values)} values")
+            raise Fault(
+                reading.place, f"{len(parts)} numbers are printed of {len(values)} thing{'s' * (len(values) > 1)}"
+            )
         findings = []
         for part, value in zip(parts * (len(values) // len(parts)), values, strict=True):
             if isinstance(value, tuple):
@@ -278,13 +289,17 @@ class _Verifier:
         return " ".join(value.text.split())
 
     def _words(self, name: str) -> Iterator[str]:
-        value = self.fields.get(name)
-        for word in value.items if isinstance(value, Items) else [] if value is None else [value]:
+        for word in _listed(self.fields.get(name)):
             text = getattr(word, "text", "")
             if text not in VERDICTS:
                 near = did_you_mean(text, VERDICTS)
                 raise Fault(word.place, f"no verdict {text!r}{near}: there are {', '.join(VERDICTS)}")
             yield text
+
+
+def _listed(value: Value | None) -> Sequence[Value]:
+    """The items of a list, or the one thing that stands in place of a list of one."""
+    return value.items if isinstance(value, Items) else () if value is None else (value,)
 
 
 def _compare(name: str, value: Exact, other: Exact) -> Finding:
