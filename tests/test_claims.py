@@ -143,6 +143,11 @@ def test_explanations_that_name_another_count_give_the_printed_number():
     assert reproduced["bo-gln-incep1-mflops"] == module
 
 
+def test_the_readme_counts_them():
+    readme = (DOCS.parent / "README.md").read_text(encoding="utf-8")
+    assert f"{len(shipped())} claims of {len(sources())} sources" in readme
+
+
 def test_sources_are_read_by_name():
     assert {"bologna", "cs231n", "eecs498", "lecture-notes", "torchvision"} <= set(sources())
     assert read("cs231n").source.startswith("CS231n")
