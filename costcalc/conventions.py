@@ -230,11 +230,8 @@ def _dominators(graph: Graph) -> dict[str, str | None]:
     return above
 
 
-_FVCORE = (
-    MACS,
-    _NORM_TWICE,
-    Term("one per element into an adaptive pool", _elements(*_ADAPTIVE)),
-)
+_ADAPTIVE_INPUTS = Term("one per element into an adaptive pool", _elements(*_ADAPTIVE))
+_FVCORE = (MACS, _NORM_TWICE, _ADAPTIVE_INPUTS)
 
 CONVENTIONS = MappingProxyType(
     {
@@ -283,6 +280,13 @@ CONVENTIONS = MappingProxyType(
                 "and linear layers, 2 per element of a BatchNorm, and 1 per element that enters an adaptive average "
                 "pool, also one that changes nothing. Bias, activations and other pools are 0.",
                 _FVCORE,
+            ),
+            Convention(
+                "fvcore-training",
+                '"flops"',
+                "fvcore's FlopCountAnalysis of a model in training mode: as `fvcore`, but 5 per BatchNorm element, "
+                "whose mean and variance it then counts, too. A model that nobody called eval() on is counted so.",
+                (MACS, Term("five per BatchNorm element", _elements("batch_norm2d", per=5)), _ADAPTIVE_INPUTS),
             ),
             Convention(
                 "timm",

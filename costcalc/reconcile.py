@@ -8,10 +8,12 @@ It ends where so many numbers could be explained that an explanation would mean 
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from dataclasses import replace
 from decimal import Decimal
 from fractions import Fraction
+from operator import add, sub
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, cast
 
@@ -45,7 +47,7 @@ QUANTITIES: tuple[Quantity, ...] = ("flops", "params", "activations", "memory")
 CONVENTION_COST: Mapping[str, int] = MappingProxyType(
     {"macs": 0, "flops": 0, "torch": 0}
     | dict.fromkeys(("fvcore", "timm", "thop", "ptflops", "keras", "cs231n", "googlenet-paper"), 1)
-    | dict.fromkeys(("full", "ptflops-aten", "torchinfo", "calflops", "bologna", "eecs498"), 2)
+    | dict.fromkeys(("full", "fvcore-training", "ptflops-aten", "torchinfo", "calflops", "bologna", "eecs498"), 2)
     | dict.fromkeys(("xla", "convnet-burden"), 3)
 )
 MISLABELLED = 1  # the number is called MACs, and the convention counts two per multiply-accumulate
@@ -436,22 +438,22 @@ class _Search:
         """Go outwards from the most ordinary until too many numbers could be explained, or all is tried."""
         window = self.number.window
         pending: dict[int, list[tuple[_Candidate, int, _Reading]]] = {}
-        families = sorted(self._families(), key=lambda family: family.least, reverse=True)
+        families = deque(sorted(self._families(), key=lambda family: family.least))
         explained: set[int] = set()
         seen: set[Any] = set()
         found: list[Explanation] = []
         level = 0
         exhausted = True
         while families or pending:
-            while families and families[-1].least <= level:
-                for candidate in self._candidates(families.pop()):
+            while families and families[0].least <= level:
+                for candidate in self._candidates(families.popleft()):
                     for reading in self.readings[candidate.measure.quantity, candidate.measure.kilo]:
                         for digits, cost in self._digits(candidate, reading):
                             pending.setdefault(cost, []).append((candidate, digits, reading))
             hits = []
             for candidate, digits, reading in pending.pop(level, []):
                 change = candidate.change
-                key = (candidate.measure.label, candidate.value, change and change.words, digits, reading)
+                key = (candidate.measure.label, candidate.value, change and change.words, digits, reading.words)
                 if key in seen:  # the same number with the same change, of a more ordinary network or convention
                     continue
                 seen.add(key)
@@ -664,9 +666,10 @@ class _Search:
                     return None
             shapes[name] = counted.output
             if self.at is None or is_below(name, self.at):
-                group = groups.get((key, uncounted))
+                kind = id(counted), uncounted
+                group = groups.get(kind)
                 if group is None:
-                    group = groups[key, uncounted] = _Group(counted, uncounted, [])
+                    group = groups[kind] = _Group(counted, uncounted, [])
                 group.layers.append(name)
         elements = sum(prod(shape) for _, shape in inputs or graph.inputs)
         found = tuple(groups.values())
@@ -697,15 +700,15 @@ class _Search:
 
     def _totals(self, groups: Iterable[_Group]) -> tuple[tuple[Count, ...], ...]:
         """The total of each term, by each rule of activation memory."""
-        totals = []
-        for rule in range(len(self.rules)):
-            sums: list[Count] = [0] * len(self.place)
-            for counted, uncounted, layers in groups:
-                if not uncounted[rule]:
-                    times = len(layers)
-                    sums = [total + times * amount for total, amount in zip(sums, counted.amounts, strict=True)]
-            totals.append(tuple(sums))
-        return tuple(totals)
+        whole: list[Count] = [0] * len(self.place)
+        left_out: list[list[Count]] = [[0] * len(whole) for _ in self.rules]
+        for counted, uncounted, layers in groups:
+            amounts = [len(layers) * amount for amount in counted.amounts]
+            whole = list(map(add, whole, amounts))
+            for rule, is_left_out in enumerate(uncounted):
+                if is_left_out:
+                    left_out[rule] = list(map(add, left_out[rule], amounts))
+        return tuple([tuple(map(sub, whole, amounts)) for amounts in left_out])
 
     def _amount(self, group: _Group, measure: Measure, amounts: tuple[Count, ...]) -> Count:
         """One layer of a group by one measure."""

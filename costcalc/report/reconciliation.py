@@ -62,7 +62,7 @@ def _explained(found: Any, top: int) -> tuple[Table, ...]:
     notes = [_sentence(best, found.printed)]
     if len(best.layers) > 1:
         layers = ", ".join(best.layers[:12]) + (", …" if len(best.layers) > 12 else "")
-        notes.append(f"The layer of the first is any one of {len(best.layers)}: {layers}.")
+        notes.append(f"The layer is any one of {len(best.layers)}: {layers}.")
     rule = CONVENTIONS[best.conventions[0]]
     if best.quantity == "flops" or rule.name != "flops":
         notes.append(f"Convention {rule.name}: {rule.definition}")
@@ -87,10 +87,7 @@ def _explained(found: Any, top: int) -> tuple[Table, ...]:
 
 
 def _change(each: Any) -> str:
-    if not each.layers:
-        return str(each.change)
-    others = len(each.layers) - 1
-    return f"{each.change}: {each.layers[0]}" + (f" or {others} alike" if others else "")
+    return str(each.change) + (f" (any of {len(each.layers)})" if len(each.layers) > 1 else "")
 
 
 def _sentence(best: Any, number: Any) -> str:
