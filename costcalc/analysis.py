@@ -54,7 +54,9 @@ def analyze(graph: Graph, *, convention: str = "flops", dtype: str = "fp32") -> 
                 {} if node.shares else op.buffers(*inputs),
                 planes[name],
                 unknown=0 if op.counted else 1,
-                counted_params=params if rule.parameters is PARAMETERS or layer is None else total(rule.parameters, layer),
+                counted_params=params
+                if rule.parameters is PARAMETERS or layer is None
+                else total(rule.parameters, layer),
                 counted_activations=counted,
             )
         )

@@ -41,14 +41,17 @@ _output = _options(
     ),
     click.option("-o", "--output", type=click.Path(), metavar="FILE", help="Write to FILE."),
 )
-_sizes = _options(
+_network = _options(
     click.option("--batch", metavar="N", help="Images at once.  [default: the spec's, 1]"),
     click.option("--input", "size", metavar="HxW", help="Input size: 320x480, 320, or CxHxW."),
     click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a setting; repeatable."),
     click.option("--dtype", default="fp32", show_default=True, help="What tensors are stored in: fp16, int8, …"),
+)
+_sizes = _options(
+    _network,
     click.option(
-        "--convention", default="flops", show_default=True,
-        help="How FLOPs and activation memory are counted: flops, macs, full, bologna, eecs498, cs231n.",
+        "--convention", default="flops", show_default=True, metavar="NAME",
+        help="How FLOPs and activation memory are counted: flops, macs, fvcore, … (`costcalc conventions`).",
     ),
 )  # fmt: skip
 
@@ -233,6 +236,71 @@ def claims(what: tuple[str, ...], only: tuple[str, ...], style: str, output: str
     if surprises:
         said = "claims are not as their file says" if len(surprises) > 1 else "claim is not as its file says"
         _fail(f"{len(surprises)} {said}: {', '.join(surprises)}")
+
+
+@cli.command()
+@click.argument("target")
+@click.argument("value", nargs=-1, required=True, metavar="VALUE")
+@click.option(
+    "--of",
+    multiple=True,
+    type=click.Choice(["flops", "params", "activations", "memory"]),
+    help="What the number is of; repeatable.  [default: all that its unit allows]",
+)
+@click.option("--at", "layer", metavar="LAYER", help="The layer, or prefix of layers, that the number is of.")
+@click.option(
+    "--top", type=click.IntRange(1), default=10, show_default=True, metavar="N", help="Explanations to print."
+)
+@_network
+@_output
+def reconcile(
+    target: str,
+    value: tuple[str, ...],
+    of: tuple[Any, ...],
+    layer: str | None,
+    top: int,
+    style: str,
+    output: str | None,
+    **sizes: Any,
+) -> None:
+    """Print which ways of counting give a published number, the most ordinary first; exit 1 when none does.
+
+    VALUE is the number as it is printed: 3.8G, 138M params, 4.09 GMACs, 96MB. Its digits say how precise it is.
+
+    \b
+    Examples:
+      costcalc reconcile resnet50 4.11G
+      costcalc reconcile vgg16 24M activations
+      costcalc reconcile googlenet 112K --of params --at stem/conv3
+    """
+    from costcalc.reconcile import reconcile
+    from costcalc.report.reconciliation import reconciliation
+
+    wanted = _target(target, **sizes, convention="flops")
+    number = " ".join(value)
+    found = reconcile(wanted.name, number, wanted.given, of=of, at=layer, dtype=wanted.rules["dtype"])
+    _print(reconciliation(found, top), style, output)
+    if not found.explanations:
+        truth = ", ".join(f"{each.value:,} {each.label}" for each in found.ours if "macs" in each.conventions)
+        what = wanted.name if layer is None else f"{layer} of {wanted.name}"
+        _fail(f"no explanation of {number} for {what}, which has {truth}")
+
+
+@cli.command()
+@click.argument("name", required=False)
+@_output
+def conventions(name: str | None, style: str, output: str | None) -> None:
+    """Print what lectures, papers and tools count; with NAME, one convention and the terms of its sums.
+
+    \b
+    Example:
+      costcalc conventions ptflops
+    """
+    from costcalc.conventions import CONVENTIONS, convention_named
+    from costcalc.report.reference import conventions_reference
+
+    chosen = [convention_named(name)] if name else list(CONVENTIONS.values())
+    _print(conventions_reference(chosen), style, output)
 
 
 @cli.command()

@@ -1,7 +1,7 @@
 """Conventions: what a lecture, a paper or a tool means by "FLOPs", by parameters and by activation memory.
 
-A convention is a value. Its numbers are sums of named terms, each counted exactly from a layer's op, shapes and work, so
-that one source's number can be told from another's term by term. "MACs" and "FLOPs" are never synonyms here.
+A convention is a value. Its numbers are sums of named terms, each counted exactly from a layer's op, shapes and work,
+so that one source's number can be told from another's term by term. "MACs" and "FLOPs" are never synonyms here.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Term(NamedTuple):
     """A part of a source's number: what it is in words, and what it comes to for one layer, exactly."""
 
     words: str
-    count: Callable[[Layer], Count]
+    amount: Callable[[Layer], Count]
 
 
 # -- terms --------------------------------------------------------------------------------------------------------
@@ -120,6 +120,17 @@ def _is_bias(layer: Layer, name: str, shape: Shape) -> bool:
     return name == "bias" and layer.op.weight_layer
 
 
+@singledispatch
+def pool_taps(op: Op, inputs: tuple[Shape, ...], output: Shape) -> Size:
+    """The operations of a pool as lectures count them: output elements × window size; 0 for what is no pool."""
+    return 0
+
+
+@pool_taps.register
+def _(op: Pool, inputs: tuple[Shape, ...], output: Shape) -> Size:
+    return op.taps(inputs, output)
+
+
 _POOLS = ("max_pool2d", "avg_pool2d")
 _ADAPTIVE = ("adaptive_avg_pool2d", "global_avg_pool2d")
 
@@ -137,17 +148,6 @@ SCALES = Term(
 
 PARAMETERS = (_WEIGHTS, _BIASES, SCALES)
 TENSORS = (Term("every new tensor", _new_tensor),)
-
-
-@singledispatch
-def pool_taps(op: Op, inputs: tuple[Shape, ...], output: Shape) -> Size:
-    """The operations of a pool as lectures count them: output elements × window size; 0 for what is no pool."""
-    return 0
-
-
-@pool_taps.register
-def _(op: Pool, inputs: tuple[Shape, ...], output: Shape) -> Size:
-    return op.taps(inputs, output)
 
 
 # -- conventions --------------------------------------------------------------------------------------------------
@@ -186,7 +186,7 @@ class Convention(NamedTuple):
 
 def total(terms: Iterable[Term], layer: Layer) -> Count:
     """What terms come to for one layer."""
-    return sum([term.count(layer) for term in terms])
+    return sum([term.amount(layer) for term in terms])
 
 
 def _inside_modules_and_normalizations(graph: Graph) -> Set[str]:
@@ -230,11 +230,8 @@ def _dominators(graph: Graph) -> dict[str, str | None]:
     return above
 
 
-_FVCORE = (
-    MACS,
-    _NORM_TWICE,
-    Term("one per element into an adaptive pool", _elements(*_ADAPTIVE)),
-)
+_ADAPTIVE_INPUTS = Term("one per element into an adaptive pool", _elements(*_ADAPTIVE))
+_FVCORE = (MACS, _NORM_TWICE, _ADAPTIVE_INPUTS)
 
 CONVENTIONS = MappingProxyType(
     {
@@ -283,6 +280,13 @@ CONVENTIONS = MappingProxyType(
                 "and linear layers, 2 per element of a BatchNorm, and 1 per element that enters an adaptive average "
                 "pool, also one that changes nothing. Bias, activations and other pools are 0.",
                 _FVCORE,
+            ),
+            Convention(
+                "fvcore-training",
+                '"flops"',
+                "fvcore's FlopCountAnalysis of a model in training mode: as `fvcore`, but 5 per BatchNorm element, "
+                "whose mean and variance it then counts, too. A model that nobody called eval() on is counted so.",
+                (MACS, Term("five per BatchNorm element", _elements("batch_norm2d", per=5)), _ADAPTIVE_INPUTS),
             ),
             Convention(
                 "timm",
@@ -405,7 +409,7 @@ CONVENTIONS = MappingProxyType(
             Convention(
                 "googlenet-paper",
                 '"ops"',
-                "Table 1 of Going Deeper with Convolutions: \"ops\" are 1 per multiply-accumulate, M = 10^6. Parameters "
+                'Table 1 of Going Deeper with Convolutions: "ops" are 1 per multiply-accumulate, M = 10^6. Parameters '
                 "are weights without bias, and K is 1024 in their column: 112K is 114,688, and 1000K is 1,024,000.",
                 (MACS,),
                 parameters=(_WEIGHTS,),

@@ -87,7 +87,7 @@ class Row(NamedTuple):
     flops: Count | None
     activations: Size | None  # elements of the new tensor the layer makes; 0 for a view or an op in place
     param_bytes: Size | None
-    activation_bytes: Size | None
+    activation_bytes: Count | None
     weights: Size | None = 0  # parameters of kernels and matrices alone: no bias, no normalisation
     weight_layers: Size = 0  # convolutions and linear layers on the longest path to the main output
     receptive_field: tuple[Size, ...] | None = None  # in input pixels, per axis; None once the plane is gone

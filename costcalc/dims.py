@@ -108,9 +108,7 @@ def window(n: Size, kernel: int, stride: int = 1, padding: int = 0, dilation: in
     return dim_min(places, (n + padding - 1) // stride + 1)
 
 
-def taps_inside(
-    n: Size, places: Size, kernel: int, stride: int = 1, padding: int = 0, dilation: int = 1
-) -> Size:
+def taps_inside(n: Size, places: Size, kernel: int, stride: int = 1, padding: int = 0, dilation: int = 1) -> Size:
     """How many taps of a window fall on n positions, and not on the padding at their ends, over all its places.
 
     The window's tap t at place i looks at position i·stride + t·dilation − padding, so it is inside at the places from

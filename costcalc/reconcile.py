@@ -1,18 +1,19 @@
 """Which way of counting gives a published number: a convention, a variant, a size, a slip, or nothing that we know.
 
 Every explanation is the TARGET or another variant of its family, one convention, and at most one further change. Each
-of these has a cost, the sum says how ordinary the explanation is, and the search goes from the most ordinary outwards. It
-ends where so many numbers could be explained that an explanation would mean nothing (see `TOO_LIKELY`).
+of these has a cost, the sum says how ordinary the explanation is, and the search goes from the most ordinary outwards.
+It ends where so many numbers could be explained that an explanation would mean nothing (see `TOO_LIKELY`).
 """
 
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from dataclasses import replace
 from decimal import Decimal
 from fractions import Fraction
-from math import floor
+from operator import add, sub
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, cast
 
@@ -32,7 +33,7 @@ from costcalc.costs import element_bytes, is_below
 from costcalc.dims import Count, Shape, is_plain, prod
 from costcalc.errors import CostcalcError, OpError
 from costcalc.graph import Graph, Input, Node
-from costcalc.ops.op import infer
+from costcalc.ops.op import Op, infer
 from costcalc.spec.catalogue import find
 
 Quantity = Literal["flops", "params", "activations", "memory"]
@@ -46,7 +47,7 @@ QUANTITIES: tuple[Quantity, ...] = ("flops", "params", "activations", "memory")
 CONVENTION_COST: Mapping[str, int] = MappingProxyType(
     {"macs": 0, "flops": 0, "torch": 0}
     | dict.fromkeys(("fvcore", "timm", "thop", "ptflops", "keras", "cs231n", "googlenet-paper"), 1)
-    | dict.fromkeys(("full", "ptflops-aten", "torchinfo", "calflops", "bologna", "eecs498"), 2)
+    | dict.fromkeys(("full", "fvcore-training", "ptflops-aten", "torchinfo", "calflops", "bologna", "eecs498"), 2)
     | dict.fromkeys(("xla", "convnet-burden"), 3)
 )
 MISLABELLED = 1  # the number is called MACs, and the convention counts two per multiply-accumulate
@@ -78,12 +79,16 @@ TOO_LIKELY = Fraction(1, 3)
 
 # -- the number as printed ----------------------------------------------------------------------------------------
 
+_UNITS: Mapping[Quantity, str] = MappingProxyType(
+    {
+        "flops": "flop flops op ops mac macs madd madds mult-adds multiply-adds multiply-accumulates",
+        "params": "param params parameter parameters weights",
+        "activations": "activation activations act acts element elements neurons",
+        "memory": "b byte bytes",
+    }
+)
 _WORDS: Mapping[str, Quantity] = MappingProxyType(
-    dict.fromkeys(("b", "byte", "bytes"), "memory")
-    | dict.fromkeys(("param", "params", "parameter", "parameters", "weights"), "params")
-    | dict.fromkeys(("activation", "activations", "act", "acts", "element", "elements", "neurons"), "activations")
-    | dict.fromkeys(("flop", "flops", "op", "ops"), "flops")
-    | dict.fromkeys(("mac", "macs", "madd", "madds", "mult-adds", "multiply-adds", "multiply-accumulates"), "flops")
+    {w: quantity for quantity, words in _UNITS.items() for w in words.split()}
 )
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5, "thousand": 1, "million": 2, "billion": 3, "trillion": 4}
 _EXAMPLES = "such as 3.8G, 25.6M params, 4.09 GMACs or 96MB"
@@ -105,7 +110,9 @@ class Printed(NamedTuple):
 
     def step(self, kilo: int) -> Fraction:
         """What one step of the last digit is worth, the prefix being a power of `kilo`."""
-        return Fraction(10) ** self.exponent * kilo**self.power
+        return Fraction(kilo**self.power) * (
+            Fraction(10**self.exponent) if self.exponent >= 0 else Fraction(1, 10**-self.exponent)
+        )
 
     @property
     def window(self) -> range:
@@ -119,7 +126,7 @@ def printed(text: str) -> Printed:
     if match is None:
         raise CostcalcError(f"a published number is one as it is printed, {_EXAMPLES}, not {text!r}")
     number, unit = Decimal(match[1].replace(",", "")), " ".join(match[2].split())
-    if re.search(r"(?:/|\bper )\s*s", unit) or re.fullmatch(r"\w*flop/?ps|\w*bps", unit, re.IGNORECASE):
+    if re.search(r"(/|\bper)\s*s", unit, re.IGNORECASE):
         raise CostcalcError(f"{text!r} is a rate: what a network costs is a count, {_EXAMPLES}")
     read = _unit(unit)
     if read is None:
@@ -176,6 +183,17 @@ class Ours(NamedTuple):
     conventions: tuple[str, ...]
     value: Count
 
+    @property
+    def counted_as(self) -> str:
+        """How it counts, in words."""
+        return _counted_as(self.quantity, self.label, self.conventions)
+
+
+def _counted_as(quantity: Quantity, label: str, conventions: tuple[str, ...]) -> str:
+    if quantity == "flops":
+        return ", ".join(conventions)
+    return label if "flops" in conventions else f"{label} of {', '.join(conventions)}"
+
 
 class Step(NamedTuple):
     """A step of the bridge from our number to theirs."""
@@ -207,9 +225,9 @@ class Explanation(NamedTuple):
     explained: int = 0
 
     @property
-    def what(self) -> str:
-        """How it counts, in words."""
-        return ", ".join(self.conventions)
+    def counted_as(self) -> str:
+        """How it counts, in words: its conventions, and of what where that is not operations."""
+        return _counted_as(self.quantity, self.label, self.conventions)
 
 
 class Reconciliation(NamedTuple):
@@ -227,6 +245,7 @@ class Reconciliation(NamedTuple):
     explanations: tuple[Explanation, ...]
     ours: tuple[Ours, ...]
     numbers: int
+    exhausted: bool  # all is tried; else the search ended where an explanation would mean nothing
     unknown: tuple[str, ...]
 
 
@@ -242,8 +261,8 @@ def reconcile(
     """The explanations of a published `value` of `target`, the most ordinary first.
 
     `given` are sizes and settings as `load` takes them, all plain; `of` restricts the quantities (by default, all that
-    the unit allows); `at` is a layer, or a prefix of layers, that the number is of. Raises CostcalcError for a value that
-    cannot be read, and for what `load` refuses.
+    the unit allows); `at` is a layer, or a prefix of layers, that the number is of. Raises CostcalcError for a value
+    that cannot be read, and for what `load` refuses.
     """
     number = printed(value)
     search = _Search(target, dict(given or {}), number, _quantities(number, tuple(of)), at, element_bytes(dtype))
@@ -304,22 +323,40 @@ def _measures_of(rule: Convention, quantity: Quantity, element: int) -> Iterator
 # -- the search ---------------------------------------------------------------------------------------------------
 
 
-class _Group(NamedTuple):
-    """Layers that every term counts alike: the amount of each term for one of them, and the layers."""
+class _Counted(NamedTuple):
+    """A layer counted: its output, and the amount of each term."""
 
+    output: Shape
     amounts: tuple[Count, ...]
+    layer: Layer | None  # None where nobody knows what it costs
+
+
+class _Group(NamedTuple):
+    """Layers that every term counts alike."""
+
+    counted: _Counted
     uncounted: tuple[bool, ...]  # by which of the rules of activation memory they are left out
     layers: list[str]
-    sample: Layer | None  # one of them; None where nobody knows what it costs
 
 
 class _Network(NamedTuple):
-    """One network, its layers counted by every term for one image."""
+    """One network, its layers counted by every term for one image; `totals` are those of each term, by each rule."""
 
     name: str
     graph: Graph
     groups: tuple[_Group, ...]
+    totals: tuple[tuple[Count, ...], ...]
     inputs: int  # elements of its inputs
+
+
+class _Plan(NamedTuple):
+    """A layer before any size is known: a number that it shares with layers of an equal op, and its wiring."""
+
+    name: str
+    alike: int
+    inputs: tuple[str, ...]
+    node: Node
+    uncounted: tuple[bool, ...]
 
 
 class _Change(NamedTuple):
@@ -343,7 +380,7 @@ class _Candidate(NamedTuple):
 
 
 class _Family(NamedTuple):
-    """The candidates of one variant with one kind of change; none costs less than `least`, nor its variant than `cost`."""
+    """The candidates of one variant with one kind of change: none costs less than `least`; the variant costs `cost`."""
 
     least: int
     name: str
@@ -359,7 +396,7 @@ class _Reading(NamedTuple):
 
 
 class _Search:
-    """Candidates in the order of their cost; networks are made when their turn comes, layers that are alike counted once."""
+    """Candidates in the order of their cost: networks are made in their turn, layers that are alike counted once."""
 
     def __init__(
         self,
@@ -386,37 +423,46 @@ class _Search:
         terms = dict.fromkeys(
             term for terms in (*(m.terms for m in self.measures), PARAMETERS, TENSORS) for term in terms
         )
+        self.readings = {(measure.quantity, measure.kilo): self._readings(measure) for measure in self.measures}
         self.place = {term: place for place, term in enumerate(terms)}
         self.rules = list(dict.fromkeys(measure.uncounted for measure in self.measures))
-        self.alike: dict[Any, tuple[Shape, tuple[Count, ...], Layer | None]] = {}
+        self.numbers: dict[Any, int] = {}
+        self.plans: dict[int, tuple[Graph, list[_Plan]]] = {}
+        self.counts: dict[Any, _Counted] = {}
+        self.flat: dict[int, tuple[Count, ...]] = {}
+        self.own: dict[str, tuple[Input, ...]] = {}
+        self.biased: dict[Any, Op] = {}
         self.plain: dict[str, _Network | None] = {}
 
     def result(self) -> Reconciliation:
         """Go outwards from the most ordinary until too many numbers could be explained, or all is tried."""
         window = self.number.window
         pending: dict[int, list[tuple[_Candidate, int, _Reading]]] = {}
-        families = sorted(self._families(), key=lambda family: family.least, reverse=True)
+        families = deque(sorted(self._families(), key=lambda family: family.least))
         explained: set[int] = set()
         seen: set[Any] = set()
         found: list[Explanation] = []
         level = 0
+        exhausted = True
         while families or pending:
-            while families and families[-1].least <= level:
-                for candidate in self._candidates(families.pop()):
-                    for reading in self._readings(candidate.measure):
+            while families and families[0].least <= level:
+                for candidate in self._candidates(families.popleft()):
+                    for reading in self.readings[candidate.measure.quantity, candidate.measure.kilo]:
                         for digits, cost in self._digits(candidate, reading):
                             pending.setdefault(cost, []).append((candidate, digits, reading))
             hits = []
             for candidate, digits, reading in pending.pop(level, []):
-                key = (candidate.measure.label, candidate.value, digits, reading)
-                if key in seen:  # the same number by a more ordinary road
+                change = candidate.change
+                key = (candidate.measure.label, candidate.value, change and change.words, digits, reading.words)
+                if key in seen:  # the same number with the same change, of a more ordinary network or convention
                     continue
                 seen.add(key)
                 if digits in window:
                     explained.add(digits)
-                if digits == self.number.digits:
+                if digits == self.number.digits and not self._needless(candidate, reading, level):
                     hits.append((candidate, reading))
             if len(explained) > TOO_LIKELY * len(window):
+                exhausted = False
                 break
             for candidate, reading in hits:
                 explanation = self._explanation(candidate, reading, level)
@@ -432,6 +478,7 @@ class _Search:
             tuple(found),
             tuple(self._ours()),
             len(window),
+            exhausted,
             tuple(node.name for node in self._below(self.asked.nodes) if not node.op.counted),
         )
 
@@ -446,7 +493,8 @@ class _Search:
     def _families(self) -> Iterator[_Family]:
         """What there is to try: each variant as it is, and with each kind of change."""
         for name in self.spec.variants or (self.target,):
-            cost = 0 if name == self.target else SAME_NETWORK if _same_network(name, self.target) else OTHER_NETWORK
+            same = self._version_of(name) == self._version_of(self.target)
+            cost = 0 if name == self.target else SAME_NETWORK if same else OTHER_NETWORK
             for kinds, road in (
                 (("as it is",), self._as_it_is),
                 (("own size",), self._own_size),
@@ -460,6 +508,10 @@ class _Search:
             ):
                 yield _Family(cost + min(map(CHANGE_COST.__getitem__, kinds)), name, cost, road)
 
+    def _version_of(self, name: str) -> str:
+        """The network that a variant is a version of: vgg16 for vgg16_bn and vgg16-torchvision; else itself."""
+        return min((v for v in self.spec.variants if re.match(re.escape(v) + "[-_]", name)), key=len, default=name)
+
     def _as_it_is(self, network: _Network, cost: int) -> Iterator[_Candidate]:
         for measure, batch in self._ways():
             value = batch * self._value(network, measure)
@@ -470,8 +522,9 @@ class _Search:
             given = {key: value for key, value in self.given.items() if key not in ("height", "width")}
             graph = self._build(network.name, given)
             if graph is not None and graph.inputs != network.graph.inputs:
-                other = self._network(graph)
-                yield from self._changed(network, other, "own size", f"at its own {_plane(other)}", cost)
+                self.own[network.name] = graph.inputs
+                plane = "×".join(map(str, graph.inputs[0].shape[2:]))
+                yield from self._changed(network, self._network(graph), "own size", f"at its own {plane}", cost)
 
     def _heads(self, network: _Network, cost: int) -> Iterator[_Candidate]:
         """With the auxiliary heads that are left out, or without those that are there."""
@@ -484,33 +537,39 @@ class _Search:
     def _bias(self, network: _Network, cost: int) -> Iterator[_Candidate]:
         """Convolutions and linear layers all with a bias, or all without."""
         for there in (False, True):
-            nodes = tuple(
-                replace(node, op=replace(node.op, bias=there)) if getattr(node.op, "bias", there) != there else node
-                for node in network.graph.nodes
-            )
-            other = self._network(network.graph, nodes=nodes)
-            yield from self._changed(network, other, "bias", f"with{'out' * (not there)} biases", cost)
+            nodes = [self._with_bias(node, there) for node in network.graph.nodes]
+            if any(node is not own for node, own in zip(nodes, network.graph.nodes, strict=True)):
+                other = self._network(network.graph, plan=self._plan(network.graph, nodes))
+                yield from self._changed(network, other, "bias", f"with{'out' * (not there)} biases", cost)
+
+    def _with_bias(self, node: Node, there: bool) -> Node:
+        if getattr(node.op, "bias", there) == there:
+            return node
+        key = (node.op, there)
+        if key not in self.biased:
+            self.biased[key] = replace(node.op, bias=there)  # type: ignore[call-arg]
+        return replace(node, op=self.biased[key])
 
     def _sizes(self, network: _Network, cost: int) -> Iterator[_Candidate]:
         (name, shape), *others = network.graph.inputs
-        for size in SIZES:
-            if len(shape) == 4 and not others and shape[2:] != (size, size):
-                other = self._network(network.graph, inputs=(Input(name, (*shape[:2], size, size)),))
-                if other is not None:
-                    yield from self._changed(network, other, "size", f"at {size}×{size}", cost)
+        for size in SIZES if len(shape) == 4 and not others else ():
+            image = Input(name, (*shape[:2], size, size))
+            if (image,) not in (network.graph.inputs, self.own.get(network.name)):
+                other = self._network(network.graph, image)
+                yield from self._changed(network, other, "size", f"at {size}×{size}", cost)
 
     def _fully_connected(self, network: _Network, cost: int) -> Iterator[_Candidate]:
-        groups = tuple(g for g in network.groups if g.sample is None or g.sample.op.name != "linear")
-        other = network._replace(groups=groups)
+        groups = tuple(g for g in network.groups if g.counted.layer is None or g.counted.layer.op.name != "linear")
+        other = network._replace(groups=groups, totals=self._totals(groups))
         yield from self._changed(network, other, "fully connected", "without fully connected layers", cost)
 
     def _scales(self, network: _Network, cost: int) -> Iterator[_Candidate]:
         """BatchNorm without its scale, as TF-slim and Keras make it where a ReLU follows."""
         words = "without the scales of BatchNorm"
         scales = sum(
-            len(group.layers) * prod(group.sample.parameters().get("weight", (0,)))
+            len(group.layers) * prod(layer.parameters().get("weight", (0,)))
             for group in network.groups
-            if group.sample is not None and group.sample.op.name == "batch_norm2d"
+            if (layer := group.counted.layer) is not None and layer.op.name == "batch_norm2d"
         )
         for measure, batch in self._ways():
             if SCALES in measure.terms and scales:
@@ -532,8 +591,8 @@ class _Search:
             whole = self._value(network, measure)
             found: dict[tuple[str, Count], list[str]] = {}
             for group in network.groups:
-                amount = self._amount(group, measure)
-                flat = self._separable(group, measure)
+                amount = self._amount(group, measure, group.counted.amounts)
+                flat = self._amount(group, measure, self._flattened(group.counted))
                 for kind, change in (("left out", -amount), ("twice", amount), ("separable", flat - amount)):
                     if change and whole + change > 0:
                         found.setdefault((kind, change), []).extend(group.layers)
@@ -542,24 +601,31 @@ class _Search:
                 price = self._cost(measure, cost, told)
                 yield _Candidate(network, measure, batch, told, batch * whole, batch * (whole + change), price)
 
-    def _separable(self, group: _Group, measure: Measure) -> Count:
-        """A layer by one measure, a k×k kernel of it taken for a k×1 and a 1×k: k + k taps."""
-        layer = group.sample
-        if layer is None or layer.op.name != "conv2d" or prod(layer.op.kernel_size) <= sum(layer.op.kernel_size):
-            return self._amount(group, measure)
-        op = replace(layer.op, kernel_size=(sum(layer.op.kernel_size), 1))
-        flat = replace(layer, op=op, work=op.work(layer.inputs, layer.output))
-        return measure.copies * sum([term.count(flat) for term in measure.terms])
+    def _flattened(self, counted: _Counted) -> tuple[Count, ...]:
+        """The amounts of a convolution, a k×k kernel of it taken for a k×1 and a 1×k: k + k taps."""
+        layer = counted.layer
+        if layer is None or layer.op.name != "conv2d":
+            return counted.amounts
+        if id(counted) not in self.flat:
+            kernel = layer.op.kernel_size  # type: ignore[attr-defined]
+            flat = layer
+            if prod(kernel) > sum(kernel):
+                op = replace(layer.op, kernel_size=(sum(kernel), 1))  # type: ignore[call-arg]
+                flat = replace(layer, op=op, work=op.work(layer.inputs, layer.output))
+            self.flat[id(counted)] = tuple([term.amount(flat) for term in self.place])
+        return self.flat[id(counted)]
 
     def _changed(
         self, network: _Network, other: _Network | None, kind: str, words: str, cost: int
     ) -> Iterator[_Candidate]:
-        """A change that makes another network."""
+        """A change that makes another network, if it can be made."""
+        if other is None:
+            return
         change = _Change(kind, words)
-        for measure, batch in self._ways() if other is not None else ():
-            values = [batch * self._value(each, measure) for each in (network, other)]
-            if values[0] != values[1]:
-                yield _Candidate(network, measure, batch, change, *values, self._cost(measure, cost, change))
+        for measure, batch in self._ways():
+            unchanged, value = batch * self._value(network, measure), batch * self._value(other, measure)
+            if value != unchanged:
+                yield _Candidate(network, measure, batch, change, unchanged, value, self._cost(measure, cost, change))
 
     def _ways(self) -> Iterator[tuple[Measure, int]]:
         """Every measure at the batch asked for, and at the batch of its source's tables."""
@@ -580,51 +646,80 @@ class _Search:
         except CostcalcError:
             return None
 
-    def _network(
-        self, graph: Graph | None, *, nodes: tuple[Node, ...] = (), inputs: tuple[Input, ...] = ()
-    ) -> _Network | None:
-        """A graph's layers counted, with other nodes of the same names or other inputs where they are given.
+    def _network(self, graph: Graph | None, *inputs: Input, plan: list[_Plan] | None = None) -> _Network | None:
+        """A graph's layers counted, on other inputs and by another plan where they are given.
 
         None where it cannot take them, or has no layer of those asked for.
         """
         if graph is None:
             return None
-        inputs = inputs or graph.inputs
-        shapes: dict[str, Shape] = dict(inputs)
-        left_out = [rule(graph) for rule in self.rules]
+        shapes: dict[str, Shape] = dict(inputs or graph.inputs)
         groups: dict[Any, _Group] = {}
-        for node in nodes or graph.nodes:
-            taken = tuple([shapes[name] for name in node.inputs])
-            key = (node.op, taken, node.functional, node.shares is None)
-            if key not in self.alike:
+        for name, alike, sources, node, uncounted in plan or self._plan_of(graph):
+            taken = tuple([shapes[source] for source in sources])
+            key = (alike, taken)
+            counted = self.counts.get(key)
+            if counted is None:
                 try:
-                    self.alike[key] = self._count(node, taken)
+                    counted = self.counts[key] = self._count(node, taken)
                 except OpError:
                     return None
-            shapes[node.name], amounts, sample = self.alike[key]
-            if self.at is None or is_below(node.name, self.at):
-                uncounted = tuple([node.name in names for names in left_out])
-                groups.setdefault((key, uncounted), _Group(amounts, uncounted, [], sample)).layers.append(node.name)
-        elements = sum(prod(shape) for _, shape in inputs)
-        return _Network(graph.name, graph, tuple(groups.values()), elements) if groups else None
+            shapes[name] = counted.output
+            if self.at is None or is_below(name, self.at):
+                kind = id(counted), uncounted
+                group = groups.get(kind)
+                if group is None:
+                    group = groups[kind] = _Group(counted, uncounted, [])
+                group.layers.append(name)
+        elements = sum(prod(shape) for _, shape in inputs or graph.inputs)
+        found = tuple(groups.values())
+        return _Network(graph.name, graph, found, self._totals(found), elements) if found else None
 
-    def _count(self, node: Node, inputs: tuple[Shape, ...]) -> tuple[Shape, tuple[Count, ...], Layer | None]:
+    def _plan_of(self, graph: Graph) -> list[_Plan]:
+        if id(graph) not in self.plans:
+            self.plans[id(graph)] = graph, self._plan(graph, graph.nodes)
+        return self.plans[id(graph)][1]
+
+    def _plan(self, graph: Graph, nodes: Iterable[Node]) -> list[_Plan]:
+        left_out = [rule(graph) for rule in self.rules]
+        plan = []
+        for node in nodes:
+            alike = (node.op, node.functional, node.shares is None)
+            number = self.numbers.setdefault(alike, len(self.numbers))
+            uncounted = tuple([node.name in names for names in left_out])
+            plan.append(_Plan(node.name, number, node.inputs, node, uncounted))
+        return plan
+
+    def _count(self, node: Node, inputs: tuple[Shape, ...]) -> _Counted:
         output, _ = infer(node.op, inputs)
         if not node.op.counted:
-            return output, (0,) * len(self.place), None
+            return _Counted(output, (0,) * len(self.place), None)
         work = node.op.work(inputs, output)
         layer = Layer(node.op, inputs, output, work, node.functional, node.shares is None)
-        return output, tuple([term.count(layer) for term in self.place]), layer
+        return _Counted(output, tuple([term.amount(layer) for term in self.place]), layer)
 
-    def _amount(self, group: _Group, measure: Measure) -> Count:
+    def _totals(self, groups: Iterable[_Group]) -> tuple[tuple[Count, ...], ...]:
+        """The total of each term, by each rule of activation memory."""
+        whole: list[Count] = [0] * len(self.place)
+        left_out: list[list[Count]] = [[0] * len(whole) for _ in self.rules]
+        for counted, uncounted, layers in groups:
+            amounts = [len(layers) * amount for amount in counted.amounts]
+            whole = list(map(add, whole, amounts))
+            for rule, is_left_out in enumerate(uncounted):
+                if is_left_out:
+                    left_out[rule] = list(map(add, left_out[rule], amounts))
+        return tuple([tuple(map(sub, whole, amounts)) for amounts in left_out])
+
+    def _amount(self, group: _Group, measure: Measure, amounts: tuple[Count, ...]) -> Count:
         """One layer of a group by one measure."""
         if group.uncounted[self.rules.index(measure.uncounted)]:
             return 0
-        return measure.copies * sum([group.amounts[self.place[term]] for term in measure.terms])
+        return measure.copies * sum([amounts[self.place[term]] for term in measure.terms])
 
     def _value(self, network: _Network, measure: Measure) -> Count:
         """A network by one measure, for one image."""
-        value = sum([len(group.layers) * self._amount(group, measure) for group in network.groups])
+        totals = network.totals[self.rules.index(measure.uncounted)]
+        value = measure.copies * sum([totals[self.place[term]] for term in measure.terms])
         return value + measure.copies * network.inputs if measure.with_input and self.at is None else value
 
     def _below(self, nodes: Iterable[Node]) -> Iterator[Node]:
@@ -649,10 +744,17 @@ class _Search:
 
     def _digits(self, candidate: _Candidate, reading: _Reading) -> list[tuple[int, int]]:
         """The digits that a value is printed as, and what each costs: rounded half up, and truncated."""
-        steps = candidate.value / reading.step
-        rounded, truncated = floor(steps + Fraction(1, 2)), floor(steps)
+        parts, step = candidate.value * reading.step.denominator, reading.step.numerator
+        rounded, truncated = (2 * parts + step) // (2 * step), parts // step
         found = [(rounded, candidate.cost)]
         return found if truncated in (rounded, 0) else [*found, (truncated, candidate.cost + TRUNCATED)]
+
+    def _needless(self, candidate: _Candidate, reading: _Reading, cost: int) -> bool:
+        """Whether the number is printed so without the change, too: then the change explains nothing."""
+        if candidate.change is None:
+            return False
+        without = candidate._replace(value=candidate.unchanged)
+        return any(d == self.number.digits and c <= cost for d, c in self._digits(without, reading))
 
     def _explanation(self, candidate: _Candidate, reading: _Reading, cost: int) -> Explanation:
         network, measure, batch, change, _, value, _ = candidate
@@ -737,12 +839,3 @@ _LAYER_WORDS = {
 
 def _told(change: _Change) -> str:
     return f"{change.words}: {change.layers[0]}" if change.layers else change.words
-
-
-def _plane(network: _Network) -> str:
-    return "×".join(map(str, network.graph.inputs[0].shape[2:]))
-
-
-def _same_network(one: str, other: str) -> bool:
-    """Whether two variants are one network in two versions: resnet50 and resnet50-torchvision, vgg16 and vgg16_bn."""
-    return re.split("[-_]", one)[0] == re.split("[-_]", other)[0]

@@ -12,7 +12,7 @@ import costcalc
 from costcalc.claims import Choice, Verified, read, sources, verify
 from costcalc.modules import naive_versus_reduced
 from costcalc.report import claims, views
-from costcalc.report.reference import ops_reference
+from costcalc.report.reference import conventions_reference, ops_reference
 from costcalc.report.render import render
 from costcalc.report.table import Document
 from costcalc.spec.reference import describe
@@ -63,6 +63,11 @@ def pages() -> dict[str, str]:
     files["docs/ops.md"] = _page(
         "# The ops that a spec may call", _command("costcalc schema", ops_reference(describe())), *details
     )
+    rules = list(costcalc.CONVENTIONS.values())
+    terms = [f"## {rule.name}\n\n{_below_title(conventions_reference([rule]))}" for rule in rules]
+    files["docs/conventions.md"] = _page(
+        "# Conventions", _command("costcalc conventions", conventions_reference(rules)), *terms
+    )
     return files
 
 
@@ -95,6 +100,11 @@ def _page(title: str, *parts: str) -> str:
 
 def _command(command: str, document: Document) -> str:
     return f"## `{command}`\n\n{render(document, 'markdown')}"
+
+
+def _below_title(document: Document) -> str:
+    """A document of one table, without the table's title."""
+    return render(document, "markdown").split("\n", 2)[2]
 
 
 def _arguments(op: object) -> str:

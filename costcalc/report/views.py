@@ -131,7 +131,19 @@ def _totals_note(costs: CostTable, total: Row) -> tuple[str, ...]:
         f"In full: {least}{_exact(total.params)} parameters, {least}{_exact(total.macs)} MACs{work}, "
         f"{_exact(total.activations)} activation elements, {_exact(total.activation_bytes)} bytes of activations; "
         f"{total.weight_layers} weight layer{'s' * (total.weight_layers != 1)}.",
+        *_counted_note(costs, total),
     )
+
+
+def _counted_note(costs: CostTable, total: Row) -> tuple[str, ...]:
+    """Parameters and activation elements as the convention counts them, where that is its own way."""
+    least = "≥ " if costs.unknown else ""
+    counted = []
+    if total.counted_params != total.params:
+        counted.append(f"{least}{_exact(total.counted_params)} parameters")
+    if total.counted_activations != total.activations:
+        counted.append(f"{_exact(total.counted_activations)} activation elements")
+    return (f"As {costs.convention} counts: {', '.join(counted)}.",) if counted else ()
 
 
 def _notes(costs: CostTable) -> tuple[str, ...]:
@@ -179,6 +191,8 @@ def totals_data(total: Row) -> dict[str, Any]:
         "activations": total.activations,
         "activation_bytes": total.activation_bytes,
         "weight_layers": total.weight_layers,
+        "counted_params": total.counted_params,
+        "counted_activations": total.counted_activations,
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, fields
+from functools import cache
 from typing import NamedTuple
 
 from costcalc.ops import OPS
@@ -71,6 +72,7 @@ class Callees(Mapping[str, Signature]):
         return len(self.blocks) + len(OPS)
 
 
+@cache
 def _op_signature(name: str) -> Signature:
     op = OPS[name]
     optional = frozenset(f.name for f in fields(op) if f.default is not MISSING)
