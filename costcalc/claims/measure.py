@@ -82,6 +82,10 @@ QUANTITIES: Mapping[str, Quantity] = MappingProxyType(
             "count", "elements of all outputs, of views and of layers in place too",
             lambda rows, _: sum(map(_outputs, rows)),
         ),
+        "counted_params": Quantity("count", "parameters as the convention counts them", _sum("counted_params")),
+        "counted_activations": Quantity(
+            "count", "activation elements as the convention counts them", _sum("counted_activations")
+        ),
         "param_bytes": Quantity("bytes", "bytes of parameters, by the convention", _sum("param_bytes")),
         "weight_bytes": Quantity("bytes", "bytes of weights, by the convention", _weight_bytes),
         "activation_bytes": Quantity("bytes", "bytes of activations, by the convention", _sum("activation_bytes")),
@@ -104,6 +108,13 @@ class Analyses(NamedTuple):
     tables: dict[Any, CostTable]
 
 
+class Asked(NamedTuple):
+    """A network as `load` takes it (None: it is written in the file of claims), with its settings and sizes."""
+
+    target: str | None
+    sizes: dict[str, Any]
+
+
 class Bench:
     """Measures the claims of one file.
 
@@ -121,7 +132,7 @@ class Bench:
         if name is None:
             return self._value(given, {})
         place, ratio = given["limit"].place, given.get("over")
-        if not isinstance(ratio, Fields):
+        if not isinstance(ratio, Fields) or "more_than" in given or "less_than" in given:
             raise Fault(place, "limit goes with over: it is what a ratio of two counts tends to")
         settings = self.costs(given).settings
         if type(settings.get(name)) is not int:
@@ -139,24 +150,9 @@ class Bench:
 
     def costs(self, given: Given, extra: Mapping[str, int] | None = None) -> CostTable:
         """The analysis of the network that the fields name, with `extra` settings. Raises Fault and SpecError."""
-        network = _text(given, "network")
-        if not network:
-            raise Fault(None, "names no network")
-        sizes: dict[str, Any] = {}
-        for field in ("set", "input"):
-            value = given.get(field)
-            if value is not None and not isinstance(value, Fields):
-                example = "{convs: [2, 2, 2, 3, 3]}" if field == "set" else "{height: 227, width: 227}"
-                raise Fault(value.place, f"{field} must be a mapping, such as {example}")
-            for key, entry in value.items if isinstance(value, Fields) else ():
-                if (key.text in INPUT_SIZES) is not (field == "input"):
-                    known = f"an input has {', '.join(INPUT_SIZES)}"
-                    raise Fault(key.place, f"{key.text} is the input's: give it there" if field == "set" else known)
-                sizes[key.text] = _plain(entry)
-        if "batch" in given:
-            sizes["batch"] = getattr(given["batch"], "value", None)
-        sizes |= extra or {}
-        done = self.own if network in self.networks or self._is_file(network) else self.shared
+        network = self._network(given)
+        sizes = {**self._sizes(given), **(extra or {})}
+        done = self.own if network in self.networks or _is_file(network) else self.shared
         built = (network, repr(sorted(sizes.items())))
         if built not in done.graphs:
             done.graphs[built] = self._build(given, network, sizes)
@@ -170,11 +166,38 @@ class Bench:
                 raise Fault(given[wrong].place, str(error)) from None
         return done.tables[counted]
 
+    def asked(self, given: Given) -> Asked:
+        """What network the fields ask for, and the settings and sizes they give it."""
+        network = self._network(given)
+        return Asked(None if network in self.networks else self._target(network), self._sizes(given))
+
+    def _network(self, given: Given) -> str:
+        network = _text(given, "network")
+        if not network:
+            raise Fault(None, "names no network")
+        return network
+
+    def _sizes(self, given: Given) -> dict[str, Any]:
+        sizes: dict[str, Any] = {}
+        for field in ("set", "input"):
+            value = given.get(field)
+            if value is not None and not isinstance(value, Fields):
+                example = "{convs: [2, 2, 2, 3, 3]}" if field == "set" else "{height: 227, width: 227}"
+                raise Fault(value.place, f"{field} must be a mapping, such as {example}")
+            for key, entry in value.items if isinstance(value, Fields) else ():
+                if (key.text in INPUT_SIZES) is not (field == "input"):
+                    known = f"an input has {', '.join(INPUT_SIZES)}"
+                    raise Fault(key.place, f"{key.text} is the input's: give it there" if field == "set" else known)
+                sizes[key.text] = _plain(entry)
+        if "batch" in given:
+            sizes["batch"] = getattr(given["batch"], "value", None)
+        return sizes
+
     def _build(self, given: Given, network: str, sizes: Mapping[str, Any]) -> Graph:
         place = given["network"].place
         try:
             spec, variant = self.networks.get(network) or find(
-                os.path.join(self.folder, network) if self._is_file(network) else network
+                os.path.join(self.folder, network) if _is_file(network) else network
             )
             return spec.build(variant, sizes)
         except SpecError as error:
@@ -193,8 +216,8 @@ class Bench:
             )
             raise Fault(fault, message) from None
 
-    def _is_file(self, network: str) -> bool:
-        return network.partition(":")[0].endswith((".yaml", ".yml"))
+    def _target(self, network: str) -> str:
+        return os.path.join(self.folder, network) if _is_file(network) else network
 
     # -- arithmetic -----------------------------------------------------------------------------------------------
 
@@ -306,7 +329,7 @@ def _rows_of(name: str, costs: CostTable) -> list[Row]:
         shape = costs.inputs[name]
         elements = prod(shape)
         stored = elements * element_bytes(costs.dtype)
-        return [Row(name, "input", shape, 0, NO_WORK, 0, elements, 0, stored, layers=0)]
+        return [Row(name, "input", shape, 0, NO_WORK, 0, elements, 0, stored, layers=0, counted_activations=elements)]
     if "*" not in name:
         return [row for row in costs.rows if is_below(row.path, name)]
     pattern = re.compile(re.escape(name).replace(r"\*", "[^/]*") + "(/.*)?")
@@ -351,6 +374,10 @@ def _texts(given: Given, name: str, what: str) -> list[tuple[str, Place]]:
     if not found or len(found) != len(list(items)):
         raise Fault(value.place, f"{name} must be {what}")
     return found
+
+
+def _is_file(network: str) -> bool:
+    return network.partition(":")[0].endswith((".yaml", ".yml"))
 
 
 def _plain(value: Value) -> Any:

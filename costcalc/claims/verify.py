@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 from typing import NamedTuple
 
+from costcalc.claims.explain import explain
 from costcalc.claims.language import CASES, COVERAGE, RATIOS, READINGS, SUMS, Claim, Given, inherited, unknown_field
 from costcalc.claims.measure import Analyses, Bench, quantity_of
 from costcalc.claims.sources import Choice
@@ -29,7 +30,7 @@ from costcalc.claims.verdict import (
 )
 from costcalc.errors import did_you_mean
 from costcalc.spec import SpecError
-from costcalc.spec.document import Fields, Items, Problem, Scalar, Value
+from costcalc.spec.document import Fields, Items, Place, Problem, Scalar, Value
 from costcalc.spec.expression import Fault
 from costcalc.spec.items import MAX_MISTAKES, below
 
@@ -127,6 +128,10 @@ class _Verifier:
         elif "holds_for" in fields or "fails_for" in fields:
             place = (fields.get("holds_for") or fields["fails_for"]).place
             raise Fault(place, "holds_for and fails_for go with a rule: say when the claim is right")
+        if verdict == "wrong" and not explanation and self.printed is not None and "reproduced_by" not in fields:
+            explanation = explain(
+                self.bench, fields, self.printed, self._unit_meant(self.printed, self.claim.published)[0]
+            )
         again = [self._outcome(case) for case in self._cases("reproduced_by")]
         costs = self.bench.costs(next(self._each(fields)))
         result = Verified(
@@ -257,20 +262,11 @@ class _Verifier:
         return exact * 100 if self.unit == "%" and not isinstance(exact, tuple) else exact
 
     def _unit_of(self, number: Number, fields: Given, printed: Scalar) -> Unit:
-        """The unit of a number: its own, or that of the field `unit`, as `units` says the source means it."""
-        name, place = number.unit, printed.place
-        if not name and printed is self.claim.published:
-            name = self._sentence("unit")
-            place = fields["unit"].place if name else place
+        """The unit of a number, which must be one of what is counted."""
+        name, place = self._unit_meant(number, printed)
         kind = "ratio" if any(relation in fields for relation in RATIOS) else quantity_of(fields).kind
         if not name:
             return Unit(kind, Fraction(1))
-        meant = fields.get("units")
-        if meant is not None and not isinstance(meant, Fields):
-            raise Fault(meant.place, "units must be a mapping of printed units to what they are, such as {MB: MiB}")
-        own = meant.get(name) if meant else None
-        if own is not None:
-            name, place = getattr(own, "text", ""), own.place
         if name not in UNITS:
             raise Fault(place, unknown_unit(name))
         unit = UNITS[name]
@@ -279,6 +275,18 @@ class _Verifier:
             quantity = "over, more_than or less_than" if kind == "ratio" else f"quantity {self._sentence('quantity')}"
             raise Fault(place, f"{name} is a unit of {nouns[unit.kind]}, and {quantity} makes {nouns[kind]}")
         return unit
+
+    def _unit_meant(self, number: Number, printed: Scalar) -> tuple[str, Place]:
+        """What the source means by the unit of a number, and where that is said."""
+        name, place = number.unit, printed.place
+        if not name and printed is self.claim.published:
+            name = self._sentence("unit")
+            place = self.fields["unit"].place if name else place
+        meant = self.fields.get("units")
+        if meant is not None and not isinstance(meant, Fields):
+            raise Fault(meant.place, "units must be a mapping of printed units to what they are, such as {MB: MiB}")
+        own = meant.get(name) if meant else None
+        return (name, place) if own is None else (getattr(own, "text", ""), own.place)
 
     def _sentence(self, name: str) -> str:
         value = self.fields.get(name)
