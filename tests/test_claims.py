@@ -286,6 +286,18 @@ def test_every_quantity_has_a_meaning_in_the_docs():
         assert f"`{unit}`" in described
 
 
+def test_bounds_are_part_of_what_is_printed():
+    (found,) = claims("network: vgg16\nquantity: params\nclaims:\n  - {published: <139 M}\n")
+    assert (found.published, found.unit, found.verdict) == ("<139", "M", "exact")
+
+
+def test_percent_of_several():
+    found = claim("less_than: {network: vgg19}, unit: '%', each: [{network: vgg16}, {network: vgg13}]")
+    assert found.exact == Several(
+        tuple(100 * (1 - Fraction(params, 143_667_240)) for params in (138_357_544, 133_047_848))
+    )
+
+
 def test_percent():
     found = claim("less_than: {network: vgg19}, unit: '%'")
     assert found.exact == 100 * (1 - Fraction(138_357_544, 143_667_240))

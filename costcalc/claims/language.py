@@ -129,8 +129,7 @@ class ClaimsFile:
                 self._known(item, TABLE)
                 yield from self._table(item, shared, section)
             else:
-                self._known(item, CLAIM)
-                yield from self._claim(item, item, shared, section, "")
+                yield from self._claim(item, shared, section)
 
     def _table(self, table: Fields, around: Given, section: tuple[str, ...]) -> Iterator[Claim]:
         """One claim a cell: its column's fields win over its row's, and its own over both."""
@@ -164,32 +163,29 @@ class ClaimsFile:
                 shares = columns.get(name.text)
                 if isinstance(shares, Fields):
                     own = "-".join(filter(None, (prefix, key.text, name.text)))
-                    yield from self._claim(cell, row, inherited(fields, shares), (*section, key.text), own)
+                    yield from self._claim(cell, inherited(fields, shares), section, key.text, own)
 
-    def _claim(self, cell: Value, item: Fields, around: Given, section: tuple[str, ...], name: str) -> Iterator[Claim]:
-        """The claim of an item of a list or, with a `name`, of a cell of a table."""
-        published: Value = cell
-        fields, outer = around, section
+    def _claim(
+        self, cell: Value, around: Given, section: tuple[str, ...], row: str = "", name: str = ""
+    ) -> Iterator[Claim]:
+        """The claim of an item of a list or, with a `row` and a `name`, of a cell of a table."""
+        published, fields, place = cell, around, section
         if isinstance(cell, Fields):
-            if name:
-                self._known(cell, CLAIM)
+            self._known(cell, CLAIM)
             found = cell.get("published")
             if found is None:
                 if all(key.text in CLAIM for key, _ in cell.items):
                     message = "a claim needs published: the number as printed, with its unit, such as 13.6 G"
                     self._wrong(cell, message)
                 return
-            published, fields, section = found, inherited(around, cell), self._section(section, cell)
+            published, fields, place = found, inherited(around, cell), self._section(section, cell)
             name = self._text(cell, "id") or name
         if not isinstance(published, Scalar) or published.value is None:
             self._wrong(published, "published is one number or phrase, as it is printed")
             return
-        number = published.place.line + 1
-        outside = outer[:-1] if cell is not item else outer
-        yield Claim(
-            name or f"{self.name}-{number}", item.place if cell is item else published.place,
-            published, MappingProxyType(dict(fields)), ", ".join(outside), ", ".join(section),
-        )  # fmt: skip
+        where = ", ".join(filter(None, (*section, row, *place[len(section) :])))
+        name = name or f"{self.name}-{published.place.line + 1}"
+        yield Claim(name, cell.place, published, MappingProxyType(dict(fields)), ", ".join(section), where)
 
     def _section(self, around: tuple[str, ...], fields: Fields) -> tuple[str, ...]:
         where = self._text(fields, "where")

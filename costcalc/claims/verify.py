@@ -191,10 +191,12 @@ class _Verifier:
         for name in readings:
             place = fields[name].place
             if name != "equals" and any(isinstance(value, tuple) for value in values):
-                raise Fault(place, f"a shape lies neither above nor below another: {name} is for numbers")
+                raise Fault(place, f"a shape lies neither above nor below anything: {name} is for numbers")
             for reading in _listed(fields[name]):
                 if isinstance(reading, Fields):
                     others = [self.bench.value(self._changed(case, reading, _MEASURE)) for case in cases]
+                    if name != "equals" and any(isinstance(other, tuple) for other in others):
+                        raise Fault(reading.place, f"a shape is nothing to lie {name}")
                     findings += [_compare(name, *pair) for pair in zip(values, others, strict=True)]
                 else:
                     findings += self._against(name, reading, values, fields)
@@ -253,12 +255,15 @@ class _Verifier:
         return number, (number.unit if number and number.unit else self._sentence("unit"))
 
     def _as_printed(self) -> tuple[str, str]:
-        if self.printed is None or self.printed.bound:
-            return self.claim.published.text, ""
         text = self.claim.published.text
-        return text.removesuffix(self.printed.unit).strip() if self.printed.unit else text, self.unit
+        return (text, "") if self.printed is None else (text.removesuffix(self.printed.unit).strip(), self.unit)
 
     def _shown(self, exact: Exact | Several) -> Exact | Several:
+        if isinstance(exact, Several):
+            return Several(tuple([self._in_percent(value) for value in exact.values]))
+        return self._in_percent(exact)
+
+    def _in_percent(self, exact: Exact) -> Exact:
         return exact * 100 if self.unit == "%" and not isinstance(exact, tuple) else exact
 
     def _unit_of(self, number: Number, fields: Given, printed: Scalar) -> Unit:
