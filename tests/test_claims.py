@@ -428,6 +428,7 @@ OWN = "networks: {own: {input: {channels: 3, height: 8, width: 8}, layers: ['con
         "network: googlenet, quantity: params, layers: [stem/conv1, stem/conv2]",
         "network: googlenet, quantity: params, layers: 'inception*'",
         "network: googlenet, quantity: params, op: conv2d",
+        "network: googlenet, quantity: activations, layers: input",
         "network: googlenet, quantity: channels",
         "network: googlenet, quantity: params, equals: 7777",
     ],

@@ -33,8 +33,10 @@ def explain(bench: Bench, given: Given, number: Number, unit: str) -> str:
     layers = given.get("layers")
     at = layers.text if isinstance(layers, Scalar) else None
     asked = bench.asked(given)
-    plain = not any(name in given for name in _ALONE) and (layers is None or at is not None) and not number.bound
-    if quantity is None or asked.target is None or not plain or "*" in (at or "") or number.value <= 0:
+    one = layers is None or (at is not None and "*" not in at and at not in bench.costs(given).inputs)
+    if quantity is None or asked.target is None or not one or any(name in given for name in _ALONE):
+        return ""
+    if number.bound or number.value <= 0:
         return ""
     dtype = getattr(given.get("dtype"), "value", "fp32")
     found = reconcile(asked.target, f"{number.text}{unit}", asked.sizes, of=[quantity], at=at, dtype=dtype)
