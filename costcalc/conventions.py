@@ -7,7 +7,6 @@ so that one source's number can be told from another's term by term. "MACs" and 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Set
-from dataclasses import dataclass
 from functools import singledispatch
 from types import MappingProxyType
 from typing import Literal, NamedTuple
@@ -22,8 +21,7 @@ from costcalc.ops.pooling import Pool
 Cell = Literal["outputs", "weights", "params", "macs", "flops", "activations", "param_bytes", "activation_bytes"]
 
 
-@dataclass(frozen=True, slots=True)
-class Layer:
+class Layer(NamedTuple):
     """One layer as a term counts it: its op, the shapes it takes and makes, and its work.
 
     `functional`: the reference implementation calls it as a function, not as a module (some tools see only one of the
@@ -285,7 +283,7 @@ CONVENTIONS = MappingProxyType(
                 "fvcore-training",
                 '"flops"',
                 "fvcore's FlopCountAnalysis of a model in training mode: as `fvcore`, but 5 per BatchNorm element, "
-                "whose mean and variance it then counts, too. A model that nobody called eval() on is counted so.",
+                "whose mean and variance it then counts, too. It is what a model gives on which eval() was not called.",
                 (MACS, Term("five per BatchNorm element", _elements("batch_norm2d", per=5)), _ADAPTIVE_INPUTS),
             ),
             Convention(

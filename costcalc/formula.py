@@ -82,7 +82,8 @@ def _explain(graph: Graph, node: Node, rule: Convention, element: int) -> list[E
     output = symbols.output(made, graph.shapes[node.name])
     work = op.work(inputs, output)
     real = Layer(node.op, graph.input_shapes(node), graph.shapes[node.name], work)
-    layer = _SymbolicLayer(op, inputs, output, work, node.functional, not node.shares, symbols=symbols, real=real)
+    layer = _SymbolicLayer(op, inputs, output, work, node.functional, not node.shares)
+    layer.symbols, layer.real = symbols, real
     costs = {
         "parameters": sum(prod(shape) for shape in layer.parameters().values()),
         "MACs": work.macs,
@@ -102,12 +103,14 @@ def _explain(graph: Graph, node: Node, rule: Convention, element: int) -> list[E
     return lines
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
 class _SymbolicLayer(Layer):
-    """A layer of symbols. The taps inside the input depend on the kernel by cases: they are symbols of their own."""
+    """A layer of symbols, and the `real` one that they stand for.
 
-    symbols: _Symbols = dataclasses.field(kw_only=True)
-    real: Layer = dataclasses.field(kw_only=True)
+    The taps inside the input depend on the kernel by cases: they are symbols of their own.
+    """
+
+    symbols: _Symbols
+    real: Layer
 
     def taps_inside(self) -> Shape:
         taps = zip(("T_h", "T_w"), self.real.taps_inside(), strict=True)

@@ -173,7 +173,7 @@ def infer_shapes(inputs: Iterable[Input], nodes: Collection[Node]) -> Inference:
             continue
         assumptions += assumed
         if node.functional and (op.parameters(*known) or op.buffers(*known)):
-            message = f"{op.name} has parameters here, and is always called as a module, never as a function"
+            message = f"{op.name} keeps parameters or statistics here: it is a module, and never called as a function"
             problems.append(Problem(node, message, "functional"))
         if name in sharing or node.shares is not None:
             parameters[name] = op.parameters(*known)

@@ -36,6 +36,8 @@ from costcalc.graph import Graph, Input, Node
 from costcalc.ops.op import Op, infer
 from costcalc.spec.catalogue import find
 
+Match = Literal["exact", "rounds", "truncated"]
+MATCHES: tuple[Match, ...] = ("exact", "rounds", "truncated")
 Quantity = Literal["flops", "params", "activations", "memory"]
 QUANTITIES: tuple[Quantity, ...] = ("flops", "params", "activations", "memory")
 
@@ -217,7 +219,7 @@ class Explanation(NamedTuple):
     change: str
     layers: tuple[str, ...]
     value: Count
-    match: Literal["exact", "rounds", "truncated"]
+    match: Match
     unit: str  # what MB or K is taken for, where that is open
     cost: int
     bridge: tuple[Step, ...]
@@ -464,9 +466,9 @@ class _Search:
             if len(explained) > TOO_LIKELY * len(window):
                 exhausted = False
                 break
-            for candidate, reading in hits:
-                explanation = self._explanation(candidate, reading, level)
-                found.append(explanation._replace(alike=len(hits) - 1, explained=len(explained)))
+            explanations = [self._explanation(candidate, reading, level) for candidate, reading in hits]
+            for each in sorted(explanations, key=lambda each: MATCHES.index(each.match)):
+                found.append(each._replace(alike=len(hits) - 1, explained=len(explained)))
             level += 1
         return Reconciliation(
             self.target,
@@ -611,7 +613,7 @@ class _Search:
             flat = layer
             if prod(kernel) > sum(kernel):
                 op = replace(layer.op, kernel_size=(sum(kernel), 1))  # type: ignore[call-arg]
-                flat = replace(layer, op=op, work=op.work(layer.inputs, layer.output))
+                flat = layer._replace(op=op, work=op.work(layer.inputs, layer.output))
             self.flat[id(counted)] = tuple([term.amount(flat) for term in self.place])
         return self.flat[id(counted)]
 

@@ -41,7 +41,7 @@ def explain(bench: Bench, given: Given, number: Number, unit: str) -> str:
     dtype = getattr(given.get("dtype"), "value", "fp32")
     found = reconcile(asked.target, f"{number.text}{unit}", asked.sizes, of=[quantity], at=at, dtype=dtype)
     if not found.explanations:
-        return "no other way of counting that costcalc knows gives it"
+        return "no ordinary way of counting that costcalc knows gives it"
     best = found.explanations[0]
     of = f"{best.architecture}, " if best.architecture != found.architecture else ""
     change = f"{best.change}, " if best.change else ""

@@ -10,7 +10,8 @@ from costcalc.report.table import Column, Document, Table
 
 _ALWAYS = (
     "Every call also takes inputs='name' or inputs=['name', …], the layers it runs on in place of the one before it, "
-    "and an op takes shares='name', the layer whose parameters it uses too."
+    "and an op takes shares='name', the layer whose parameters it uses too, and functional=True where the reference "
+    "implementation calls it as a function."
 )
 
 

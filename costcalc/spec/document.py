@@ -141,7 +141,10 @@ def parse(text: str, file: str, language: Language = SPEC) -> tuple[Value, list[
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = Place(mark.line, mark.column) if mark else Place(0, 0)
-        problems.append(Problem(place, f"not YAML: {error.problem or error.context}{_hint(error, text, place)}"))
+        if "nesting depth" in (error.problem or ""):  # libyaml from 0.2.6 on has a limit of its own, and reads ahead
+            problems.append(Problem(place, f"nested more than {MAX_DEPTH} deep"))
+        else:
+            problems.append(Problem(place, f"not YAML: {error.problem or error.context}{_hint(error, text, place)}"))
         document = None
     finally:
         loader.dispose()
