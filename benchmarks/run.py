@@ -55,6 +55,7 @@ def main() -> None:
         ("costcalc report googlenet --naive-vs-reduced", "-m", "costcalc", "report", "googlenet", "--naive-vs-reduced"),
         ("costcalc compare vgg16 alexnet", "-m", "costcalc", "compare", "vgg16", "alexnet"),
         ("costcalc list", "-m", "costcalc", "list"),
+        ("costcalc claims (at most 130)", "-m", "costcalc", "claims"),
     ]
     for label, *arguments in (*imports, *commands):
         print(f"{label}: {seconds(process(*arguments)) / bare:.1f} × bare Python")
