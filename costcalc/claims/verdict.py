@@ -59,8 +59,7 @@ class Several(NamedTuple):
 
 _NUMBER = re.compile(
     r"\s*[~≈]?\s*(?P<bound><=|>=|[<>≤≥])?\s*"
-    r"(?P<digits>-?\d[\d,]{0,30}(?:\.\d{1,30})?(?:/[1-9]\d{0,30})?)\s*(?P<unit>[^\d\s].*?)?\s*",
-    re.DOTALL,
+    r"(?P<digits>-?\d[\d,]{0,30}(?:\.\d{1,30})?(?:/[1-9]\d{0,30})?)\s*(?P<unit>[^\W\d_]+|[%×])?\s*"
 )
 _SHAPE = re.compile(r"\s*\d{1,18}(\s*[x×]\s*\d{1,18})+\s*")
 _BOUNDS = {"<=": "≤", ">=": "≥"}
