@@ -139,7 +139,9 @@ def printed(text: str) -> Printed:
         raise CostcalcError(f"{text!r} is more than any network costs")
     power, binary, word = read
     exponent = cast(int, number.as_tuple().exponent)
-    digits = int(number.scaleb(-exponent))
+    digits = int("".join(map(str, number.as_tuple().digits)))
+    if digits >= 10**18:
+        raise CostcalcError(f"{text!r} has more digits than any count of a network")
     return Printed(text.strip(), digits, exponent, power, binary, _WORDS.get(word), word.startswith("m"))
 
 
@@ -209,7 +211,7 @@ class Explanation(NamedTuple):
 
     `match` is `exact`, `rounds` or `truncated`. `alike` other explanations are as ordinary; `explained` of all
     numbers printed alike, between half and twice this one, have an explanation at least as ordinary. `layers` are those
-    that one change or the other is about: any one of them.
+    that the change may be about, any one of them.
     """
 
     architecture: str
@@ -761,7 +763,7 @@ class _Search:
     def _explanation(self, candidate: _Candidate, reading: _Reading, cost: int) -> Explanation:
         network, measure, batch, change, _, value, _ = candidate
         exact = self.number.digits * reading.step == value
-        own = "" if batch in (1, self.batch) else f"at batch {batch}"
+        own = "" if batch == self.batch or not measure.per_image else f"at batch {batch}"
         return Explanation(
             network.name,
             measure.quantity,

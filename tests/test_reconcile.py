@@ -259,6 +259,8 @@ def test_batch_size_and_settings_are_those_asked_for():
     assert best("vgg16", "14733.5MB", given=given).change == ""
     found = best("resnet50", f"{16 * 3_857_973_248} MACs", given={"batch": 3})
     assert (found.change, found.bridge[0].amount) == ("at batch 16", 3 * 3_857_973_248)
+    one = best("resnet50", "3857973248", given={"batch": 8})
+    assert (one.change, one.cost, one.bridge[-1].words) == ("at batch 1", 0, "batch 1")
     ours = reconcile("resnet50", "1G", given={"classes": 10, "batch": 3}, of=("flops",)).ours
     assert 3 * (3_857_973_248 - 2048 * 990) in {each.value for each in ours}
 
@@ -344,6 +346,7 @@ def test_a_number_is_read_as_printed(text, digits, exponent, power, binary, quan
         ("15 GFLOPs per second", "is a rate"),
         ("1e40", "more than any network costs"),
         ("9" * 40, "more than any network costs"),
+        ("3.1415926535897932384G", "has more digits than any count"),
     ],
 )
 def test_what_is_no_number_is_answered(text, message):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import log2
 from typing import Any, NamedTuple
 
-from costcalc.conventions import CONVENTIONS, Convention
+from costcalc.conventions import CONVENTIONS, PARAMETERS, TENSORS, Convention
 from costcalc.costs import CostTable, Row
 from costcalc.dims import prod, show_shape
 from costcalc.report.table import AtLeast, Column, Document, Kind, Table, is_number
@@ -137,13 +137,14 @@ def _totals_note(costs: CostTable, total: Row) -> tuple[str, ...]:
 
 def _counted_note(costs: CostTable, total: Row) -> tuple[str, ...]:
     """Parameters and activation elements as the convention counts them, where that is its own way."""
+    convention = CONVENTIONS[costs.convention]
     least = "≥ " if costs.unknown else ""
     counted = []
-    if total.counted_params != total.params:
+    if convention.parameters is not PARAMETERS:
         counted.append(f"{least}{_exact(total.counted_params)} parameters")
-    if total.counted_activations != total.activations:
+    if convention.activations is not TENSORS:
         counted.append(f"{_exact(total.counted_activations)} activation elements")
-    return (f"As {costs.convention} counts: {', '.join(counted)}.",) if counted else ()
+    return (f"As {convention.name} counts: {', '.join(counted)}.",) if counted else ()
 
 
 def _notes(costs: CostTable) -> tuple[str, ...]:
