@@ -163,7 +163,7 @@ class Measure(NamedTuple):
     """One way of counting a quantity: a sum of terms, and the conventions that count so.
 
     `label` is what our own number is called. Bytes are `copies` × the terms; `with_input` adds the input's elements;
-    `kilo` is what K is worth; `batch` that of the source's tables.
+    `kilo` is what K is worth; `batch` that of the source's tables, 1 where they have none of their own.
     """
 
     quantity: Quantity
@@ -584,7 +584,7 @@ class _Search:
     def _batches(self, network: _Network, cost: int) -> Iterator[_Candidate]:
         for measure in self.measures:
             for batch in BATCHES:
-                if measure.per_image and batch not in (self.batch, measure.batch):
+                if measure.per_image and batch not in self._own_batches(measure):
                     value, change = self._value(network, measure), _Change("batch", f"at batch {batch}")
                     whole, price = self.batch * value, self._cost(measure, cost, change)
                     yield _Candidate(network, measure, self.batch, change, whole, batch * value, price)
@@ -634,8 +634,13 @@ class _Search:
     def _ways(self) -> Iterator[tuple[Measure, int]]:
         """Every measure at the batch asked for, and at the batch of its source's tables."""
         for measure in self.measures:
-            for batch in dict.fromkeys((self.batch, measure.batch)) if measure.per_image else (1,):
+            for batch in self._own_batches(measure):
                 yield measure, batch
+
+    def _own_batches(self, measure: Measure) -> tuple[int, ...]:
+        if not measure.per_image:
+            return (1,)
+        return (self.batch,) if measure.batch in (1, self.batch) else (self.batch, measure.batch)
 
     def _cost(self, measure: Measure, cost: int, change: _Change | None = None) -> int:
         mislabelled = MISLABELLED if self.number.macs and DOUBLED in measure.terms else 0

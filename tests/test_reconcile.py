@@ -260,7 +260,7 @@ def test_batch_size_and_settings_are_those_asked_for():
     found = best("resnet50", f"{16 * 3_857_973_248} MACs", given={"batch": 3})
     assert (found.change, found.bridge[0].amount) == ("at batch 16", 3 * 3_857_973_248)
     one = best("resnet50", "3857973248", given={"batch": 8})
-    assert (one.change, one.cost, one.bridge[-1].words) == ("at batch 1", 0, "batch 1")
+    assert (one.change, one.cost, one.bridge[-1].words) == ("at batch 1", CHANGE_COST["batch"], "at batch 1")
     ours = reconcile("resnet50", "1G", given={"classes": 10, "batch": 3}, of=("flops",)).ours
     assert 3 * (3_857_973_248 - 2048 * 990) in {each.value for each in ours}
 
