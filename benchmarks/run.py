@@ -54,7 +54,10 @@ def main() -> None:
         ("costcalc report googlenet (at most 12)", "-m", "costcalc", "report", "googlenet"),
         ("costcalc report googlenet --naive-vs-reduced", "-m", "costcalc", "report", "googlenet", "--naive-vs-reduced"),
         ("costcalc compare vgg16 alexnet", "-m", "costcalc", "compare", "vgg16", "alexnet"),
+        ("costcalc reconcile resnet50 4.11G (at most 45)", "-m", "costcalc", "reconcile", "resnet50", "4.11G"),
+        ("costcalc reconcile resnet50 25636712 (at most 70)", "-m", "costcalc", "reconcile", "resnet50", "25636712"),
         ("costcalc list", "-m", "costcalc", "list"),
+        ("costcalc claims (at most 130)", "-m", "costcalc", "claims"),
     ]
     for label, *arguments in (*imports, *commands):
         print(f"{label}: {seconds(process(*arguments)) / bare:.1f} × bare Python")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TypedDict
 
-from costcalc.conventions import convention_named
+from costcalc.conventions import PARAMETERS, TENSORS, Layer, convention_named, total
 from costcalc.costs import CostTable, Row, element_bytes
 from costcalc.dims import Shape, prod, same
 from costcalc.field import receptive_fields
@@ -43,10 +43,13 @@ def analyze(graph: Graph, *, convention: str = "flops", dtype: str = "fp32", tra
         learns[name] = bool(used) or any(learns[i] for i in node.inputs)
         work = op.work(inputs, output) if op.counted else None
         params = sum([prod(shape) for shape in parameters.values()]) if op.counted or node.shares else None
-        activations = prod(output) if graph.running_op(node).makes_tensor(training) else 0
+        runs = graph.running_op(node)
+        activations = prod(output) if runs.makes_tensor(training) else 0
         # A product that is linear in each operand takes as many multiply-accumulates for the gradient of one operand as
         # it takes itself; its operands are the weight, and inputs that depend on weights (the data does not).
         operands = bool(used) + sum([learns[i] for i in node.inputs])
+        layer = None if work is None else Layer(runs, inputs, output, work, node.functional, not node.shares)
+        counted = activations if rule.activations is TENSORS or layer is None else total(rule.activations, layer)
         field = fields[name]
         rows.append(
             Row(
@@ -55,10 +58,10 @@ def analyze(graph: Graph, *, convention: str = "flops", dtype: str = "fp32", tra
                 output,
                 params,
                 work,
-                None if work is None else rule.flops(op, inputs, output, work),
+                None if layer is None else total(rule.work, layer),
                 activations,
                 None if params is None else params * element * rule.param_copies,
-                0 if name in uncounted else activations * stored,
+                0 if name in uncounted else counted * stored,
                 None if params is None else sum([prod(s) for s in parameters.values() if len(s) > 1]),
                 1 if name in weighing else 0,
                 None if field is None else tuple([axis.size for axis in field]),
@@ -69,6 +72,10 @@ def analyze(graph: Graph, *, convention: str = "flops", dtype: str = "fp32", tra
                 planes[name],
                 backward_macs=None if work is None else work.macs * operands if name in reached else 0,
                 unknown=0 if op.counted else 1,
+                counted_params=params
+                if rule.parameters is PARAMETERS or layer is None
+                else total(rule.parameters, layer),
+                counted_activations=counted,
             )
         )
     return CostTable(

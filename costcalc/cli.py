@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from costcalc.report.table import Document
 
 FORMATS = ("text", "markdown", "csv", "json", "latex")
+VERDICTS = ("exact", "rounds", "truncated", "approximate", "wrong", "conditional", "not-a-cost")
 METRICS = ("params", "param-memory", "macs", "flops", "activations", "memory")
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -43,17 +44,17 @@ _output = _options(
     ),
     click.option("-o", "--output", type=click.Path(), metavar="FILE", help="Write to FILE."),
 )
-_given = _options(
+_network = _options(
     click.option("--batch", metavar="N", help="Images at once.  [default: the spec's, 1]"),
     click.option("--input", "size", metavar="HxW", help="Input size: 320x480, 320, or CxHxW."),
     click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a setting; repeatable."),
     click.option("--dtype", default="fp32", show_default=True, help="What tensors are stored in: fp16, int8, …"),
 )
 _sizes = _options(
-    _given,
+    _network,
     click.option(
-        "--convention", default="flops", show_default=True,
-        help="How FLOPs and activation memory are counted: flops, macs, full, bologna, eecs498, cs231n.",
+        "--convention", default="flops", show_default=True, metavar="NAME",
+        help="How FLOPs and activation memory are counted: flops, macs, fvcore, … (`costcalc conventions`).",
     ),
 )  # fmt: skip
 
@@ -222,7 +223,7 @@ def explain(target: str, layer: str, style: str, output: str | None, **sizes: An
     "--runs", type=click.IntRange(1), metavar="N", help="With --time: of how many runs to take medians.  [default: 15]"
 )
 @click.option("--strict", is_flag=True, help="Exit 1 when a layer could not be counted.")
-@_given
+@_network
 @_output
 def check(
     targets: tuple[str, ...],
@@ -278,6 +279,105 @@ def check(
     mistakes += [_uncounted(unknown)] if strict and unknown else []
     if mistakes:
         _fail("\n".join(mistakes))
+
+
+@cli.command()
+@click.argument("what", nargs=-1, metavar="[FILE|SOURCE|CLAIM]…")
+@click.option(
+    "--only",
+    multiple=True,
+    type=click.Choice([*VERDICTS, "unexpected"]),
+    help="Print claims of this verdict alone; repeatable. Unexpected: not the verdict that the file expects.",
+)
+@_output
+def claims(what: tuple[str, ...], only: tuple[str, ...], style: str, output: str | None) -> None:
+    """Print published numbers beside the exact ones: right, off by a rule, or wrong, and why.
+
+    Without an argument, those of every source that ships. A claim that comes out otherwise than its file expects exits
+    with 1. How to write a FILE of claims: docs/claims.md.
+
+    \b
+    Examples:
+      costcalc claims --only wrong
+      costcalc claims cs231n
+      costcalc claims slides.yaml
+    """
+    from costcalc.claims import choose, sources, verify
+    from costcalc.report import claims as views
+
+    choices = choose(what or sources())
+    verified = verify(choices)
+    titles = {choice.file.name: choice.file.source for choice in choices if choice.ids is None}
+    _print(views.claims(verified, only, titles), style, output)
+    surprises = [each.claim.id for each in verified if each.unexpected]
+    if surprises:
+        said = "claims are not as their file says" if len(surprises) > 1 else "claim is not as its file says"
+        _fail(f"{len(surprises)} {said}: {', '.join(surprises)}")
+
+
+@cli.command()
+@click.argument("target")
+@click.argument("value", nargs=-1, required=True, metavar="VALUE")
+@click.option(
+    "--of",
+    multiple=True,
+    type=click.Choice(["flops", "params", "activations", "memory"]),
+    help="What the number is of; repeatable.  [default: all that its unit allows]",
+)
+@click.option("--at", "layer", metavar="LAYER", help="The layer, or prefix of layers, that the number is of.")
+@click.option(
+    "--top", type=click.IntRange(1), default=10, show_default=True, metavar="N", help="Explanations to print."
+)
+@_network
+@_output
+def reconcile(
+    target: str,
+    value: tuple[str, ...],
+    of: tuple[Any, ...],
+    layer: str | None,
+    top: int,
+    style: str,
+    output: str | None,
+    **sizes: Any,
+) -> None:
+    """Print which ways of counting give a published number, the most ordinary first; exit 1 when none does.
+
+    VALUE is the number as it is printed: 3.8G, 138M params, 4.09 GMACs, 96MB. Its digits say how precise it is.
+
+    \b
+    Examples:
+      costcalc reconcile resnet50 4.11G
+      costcalc reconcile vgg16 24M activations
+      costcalc reconcile googlenet 112K --of params --at stem/conv3
+    """
+    from costcalc.reconcile import reconcile
+    from costcalc.report.reconciliation import reconciliation
+
+    wanted = _target(target, **sizes, convention="flops")
+    number = " ".join(value)
+    found = reconcile(wanted.name, number, wanted.given, of=of, at=layer, dtype=wanted.rules["dtype"])
+    _print(reconciliation(found, top), style, output)
+    if not found.explanations:
+        truth = ", ".join(f"{each.value:,} {each.label}" for each in found.ours if "macs" in each.conventions)
+        what = wanted.name if layer is None else f"{layer} of {wanted.name}"
+        _fail(f"no explanation of {number} for {what}, which has {truth}")
+
+
+@cli.command()
+@click.argument("name", required=False)
+@_output
+def conventions(name: str | None, style: str, output: str | None) -> None:
+    """Print what lectures, papers and tools count; with NAME, one convention and the terms of its sums.
+
+    \b
+    Example:
+      costcalc conventions ptflops
+    """
+    from costcalc.conventions import CONVENTIONS, convention_named
+    from costcalc.report.reference import conventions_reference
+
+    chosen = [convention_named(name)] if name else list(CONVENTIONS.values())
+    _print(conventions_reference(chosen), style, output)
 
 
 @cli.command()

@@ -87,7 +87,7 @@ class Row(NamedTuple):
     flops: Count | None
     activations: Size | None  # elements of the new tensor the layer makes; 0 for a view or an op in place
     param_bytes: Size | None
-    activation_bytes: Size | None
+    activation_bytes: Count | None
     weights: Size | None = 0  # parameters of kernels and matrices alone: no bias, no normalisation
     weight_layers: Size = 0  # convolutions and linear layers on the longest path to the main output
     receptive_field: tuple[Size, ...] | None = None  # in input pixels, per axis; None once the plane is gone
@@ -99,6 +99,8 @@ class Row(NamedTuple):
     layers: int = 1
     backward_macs: Size | None = 0  # multiply-accumulates of the gradients of its parameters and inputs
     unknown: int = 0  # how many of its layers could not be counted: while there are any, its counts are lower bounds
+    counted_params: Count | None = 0  # parameters as the convention counts them: without bias, with statistics, …
+    counted_activations: Count = 0  # activation elements as the convention counts them
 
     @property
     def macs(self) -> Size | None:
@@ -210,4 +212,6 @@ def _add_up(path: str, rows: Iterable[Row]) -> Row:
         layers=sum(r.layers for r in rows),
         backward_macs=known_sum(r.backward_macs for r in rows),
         unknown=sum(r.unknown for r in rows),
+        counted_params=known_sum(r.counted_params for r in rows),
+        counted_activations=sum(r.counted_activations for r in rows),
     )

@@ -108,6 +108,21 @@ def window(n: Size, kernel: int, stride: int = 1, padding: int = 0, dilation: in
     return dim_min(places, (n + padding - 1) // stride + 1)
 
 
+def taps_inside(n: Size, places: Size, kernel: int, stride: int = 1, padding: int = 0, dilation: int = 1) -> Size:
+    """How many taps of a window fall on n positions, and not on the padding at their ends, over all its places.
+
+    The window's tap t at place i looks at position i·stride + t·dilation − padding, so it is inside at the places from
+    ceil((padding − t·dilation) / stride) to floor((n − 1 + padding − t·dilation) / stride), of those there are.
+    """
+    inside: Size = 0
+    for tap in range(kernel):
+        offset = padding - tap * dilation
+        first = max(0, ceil_div(offset, stride))  # of structure alone, which is plain
+        last = n - 1 + offset if stride == 1 else (n - 1 + offset) // stride
+        inside += -dim_min(0, first - dim_min(places, last + 1))
+    return inside
+
+
 class Verdict(NamedTuple):
     """What is known of a relation between sizes: true, false (for an array, `where` first), or undecided."""
 

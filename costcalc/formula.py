@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, cast
 
 import sympy
 
-from costcalc.conventions import Convention, convention_named
+from costcalc.conventions import Convention, Layer, convention_named, total
 from costcalc.costs import element_bytes
 from costcalc.dims import Shape, is_plain, prod
 from costcalc.errors import CostcalcError
@@ -20,7 +20,7 @@ from costcalc.graph import Graph, Node
 from costcalc.ops.op import Argument, Op
 
 # Products are written in this order: the lecture's 2·H·W·C_out·C_in·k·k.
-_ORDER = ["N", "H", "W", "C_out", "C", "C_in", "S", "F_out", "F_in", "k_h", "k_w", "n", "g", "P"]
+_ORDER = ["N", "H", "W", "T_h", "T_w", "C_out", "C", "C_in", "S", "F_out", "F_in", "k_h", "k_w", "n", "g", "P"]
 _MEANINGS = {
     "N": "batch",
     "H": "height out",
@@ -38,6 +38,8 @@ _MEANINGS = {
     "n": "window",
     "g": "groups",
     "P": "parameters",
+    "T_h": "taps inside the input along its height, all places together",
+    "T_w": "taps inside the input along its width",
 }
 
 
@@ -74,16 +76,20 @@ def explain(graph: Graph, layer: str, *, convention: str = "flops", dtype: str =
 def _explain(graph: Graph, node: Node, rule: Convention, element: int) -> list[Explanation]:
     """The costs of one layer, `element` being the bytes that an element of its output counts for."""
     symbols = _Symbols()
-    op = symbols.stand_in(node.op, structure=True)
+    runs = graph.running_op(node)
+    op = symbols.stand_in(runs, structure=True)
     inputs = tuple(symbols.input(shape, i, len(node.inputs)) for i, shape in enumerate(graph.input_shapes(node), 1))
-    made = symbols.stand_in(node.op, structure=False).output(*inputs)
+    made = symbols.stand_in(runs, structure=False).output(*inputs)
     output = symbols.output(made, graph.shapes[node.name])
     work = op.work(inputs, output)
+    real = Layer(runs, graph.input_shapes(node), graph.shapes[node.name], work)
+    layer = _SymbolicLayer(op, inputs, output, work, node.functional, not node.shares)
+    layer.symbols, layer.real = symbols, real
     costs = {
-        "parameters": 0 if node.shares else sum(prod(shape) for shape in op.parameters(*inputs).values()),
+        "parameters": sum(prod(shape) for shape in layer.parameters().values()),
         "MACs": work.macs,
-        rule.label: rule.flops(op, inputs, output, work),
-        "activation bytes": prod(output) * element if graph.running_op(node).makes_tensor() else 0,
+        rule.label: total(rule.work, layer),
+        "activation bytes": total(rule.activations, layer) * element,
     }
     lines = []
     for quantity, formula in costs.items():
@@ -96,6 +102,20 @@ def _explain(graph: Graph, node: Node, rule: Convention, element: int) -> list[E
                 Explanation(node.name, quantity, _written(formula, lambda s: s.name), numbers, value, meanings)
             )
     return lines
+
+
+class _SymbolicLayer(Layer):
+    """A layer of symbols, and the `real` one that they stand for.
+
+    The taps inside the input depend on the kernel by cases: they are symbols of their own.
+    """
+
+    symbols: _Symbols
+    real: Layer
+
+    def taps_inside(self) -> Shape:
+        taps = zip(("T_h", "T_w"), self.real.taps_inside(), strict=True)
+        return tuple(self.symbols.symbol(name, count) for name, count in taps)
 
 
 class _Symbols:

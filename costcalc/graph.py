@@ -23,7 +23,8 @@ class Node:
     """One layer: a name (a path), an op, and the names of what it takes.
 
     `shares` names an earlier node whose parameters this one uses too; they are counted there. `origin` says where the
-    node was written (`specs/googlenet.yaml:31`) and takes no part in comparison.
+    node was written (`specs/googlenet.yaml:31`). `functional`: the reference implementation calls it as a function
+    (`F.relu(x)`), not as a module, which some tools count otherwise. Neither takes part in comparison.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Node:
     inputs: tuple[str, ...]
     shares: str | None = None
     origin: str | None = field(default=None, compare=False)
+    functional: bool = field(default=False, compare=False)
 
 
 class Input(NamedTuple):
@@ -198,6 +200,9 @@ def infer_shapes(inputs: Iterable[Input], nodes: Collection[Node]) -> Inference:
             problems.append(Problem(node, str(error), error.field))
             continue
         assumptions += assumed
+        if node.functional and (op.parameters(*known) or op.buffers(*known)):
+            message = f"{op.name} keeps parameters or statistics here: it is a module, and never called as a function"
+            problems.append(Problem(node, message, "functional"))
         if name in sharing or node.shares is not None:
             parameters[name] = op.parameters(*known)
         if node.shares is not None and shapes.get(node.shares, ()) is not None:
@@ -232,10 +237,10 @@ class Builder:
         self.inputs = [Input("input", (batch, channels, height, width))]
         self.nodes: list[Node] = []
 
-    def add(self, name: str, op: Op, *inputs: str, shares: str | None = None) -> str:
+    def add(self, name: str, op: Op, *inputs: str, shares: str | None = None, functional: bool = False) -> str:
         """Append a layer that takes `inputs` (the layer before it unless given), and return its name."""
         before = self.nodes[-1].name if self.nodes else self.inputs[0].name
-        self.nodes.append(Node(name, op, inputs or (before,), shares))
+        self.nodes.append(Node(name, op, inputs or (before,), shares, functional=functional))
         return name
 
     def build(self, *outputs: str) -> Graph:

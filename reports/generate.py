@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import costcalc
+from costcalc.claims import Choice, Verified, read, sources, verify
 from costcalc.crosscheck import CrossCheck
 from costcalc.modules import naive_versus_reduced
-from costcalc.report import views
+from costcalc.report import claims, views
 from costcalc.report.cross_check import cross_check
-from costcalc.report.reference import ops_reference
+from costcalc.report.reference import conventions_reference, ops_reference
 from costcalc.report.render import render
 from costcalc.report.table import Document
 from costcalc.spec.reference import describe
@@ -54,6 +55,7 @@ def pages() -> dict[str, str]:
         "- [The calculator against torch](cross-check.md)",
         "- [Naive against reduced Inception modules](naive-vs-reduced.md)",
         "- [VGG-16 against AlexNet](vgg-vs-alexnet.md)",
+        "- [Published numbers, verified](claims.md)",
     ]
     files["reports/README.md"] = _page(
         "# Reports",
@@ -61,9 +63,38 @@ def pages() -> dict[str, str]:
         "\n".join(["## Comparisons", "", *comparisons]),
         f"## Networks\n\n{links}",
     )
+    files |= _claims_pages()
     details = [f"## {op.name}\n\n```python\n{op.call}\n```\n\n{_arguments(op)}{op.doc}" for op in describe()]
     files["docs/ops.md"] = _page(
         "# The ops that a spec may call", _command("costcalc schema", ops_reference(describe())), *details
+    )
+    rules = list(costcalc.CONVENTIONS.values())
+    terms = [f"## {rule.name}\n\n{_below_title(conventions_reference([rule]))}" for rule in rules]
+    files["docs/conventions.md"] = _page(
+        "# Conventions", _command("costcalc conventions", conventions_reference(rules)), *terms
+    )
+    return files
+
+
+def _claims_pages() -> dict[str, str]:
+    """A page for each source of claims, and one for all of them."""
+    choices = [Choice(read(name)) for name in sources()]
+    verified = {choice.file.name: verify([choice]) for choice in choices}
+    titles = {choice.file.name: choice.file.source for choice in choices}
+    files = {
+        f"reports/claims-{name}.md": _page(
+            f"# Claims: {name}",
+            f"{titles[name]}. Verified from `specs/claims/{name}.yaml`; [all sources](claims.md).",
+            _command(f"costcalc claims {name}", claims.claims(rows, (), {name: titles[name]})),
+        )
+        for name, rows in verified.items()
+    }
+    everything: list[Verified] = [row for rows in verified.values() for row in rows]
+    files["reports/claims.md"] = _page(
+        "# Published numbers, verified",
+        "What each source prints, beside the exact number. [docs/claims.md](../docs/claims.md) says how to add one.",
+        "\n".join(f"- [{name}](claims-{name}.md): {title}" for name, title in titles.items()),
+        _command("costcalc claims --only wrong", claims.claims(everything, ("wrong",), titles)),
     )
     return files
 
@@ -83,6 +114,11 @@ def _page(title: str, *parts: str) -> str:
 
 def _command(command: str, document: Document) -> str:
     return f"## `{command}`\n\n{render(document, 'markdown')}"
+
+
+def _below_title(document: Document) -> str:
+    """A document of one table, without the table's title."""
+    return render(document, "markdown").split("\n", 2)[2]
 
 
 def _arguments(op: object) -> str:

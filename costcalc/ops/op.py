@@ -307,6 +307,8 @@ def infer(op: Op, inputs: tuple[Shape, ...]) -> tuple[Shape, list[Assumption]]:
         assumptions += require(requirement)
     output = op.output(*inputs)
     for place, extent in enumerate(output):
+        if is_plain(extent) and extent >= 1:
+            continue
         assumptions += require(
             Requirement(
                 extent,

@@ -1,15 +1,17 @@
-"""The reference of ops as a document."""
+"""The references of ops and of conventions as documents."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
+from costcalc.conventions import Convention
 from costcalc.report.table import Column, Document, Table
 
 _ALWAYS = (
     "Every call also takes inputs='name' or inputs=['name', …], the layers it runs on in place of the one before it, "
-    "and an op takes shares='name', the layer whose parameters it uses too."
+    "and an op takes shares='name', the layer whose parameters it uses too, and functional=True where the reference "
+    "implementation calls it as a function."
 )
 
 
@@ -28,3 +30,48 @@ def ops_reference(ops: Sequence[Any]) -> Document:
     rows = tuple((a.name, a.takes, "required" if a.default is None else a.default) for a in op.arguments)
     table = Table(op.call, columns, rows, (), (*op.doc.split("\n"), "", _ALWAYS))
     return Document((table,), data)
+
+
+def conventions_reference(conventions: Sequence[Convention]) -> Document:
+    """All conventions with their definitions, or a single one in full: the terms that its numbers are sums of."""
+    data = {"schema": "costcalc/conventions/1", "conventions": [_convention_data(each) for each in conventions]}
+    table = _all_conventions(conventions) if len(conventions) != 1 else _one_convention(*conventions)
+    return Document((table,), data)
+
+
+def _all_conventions(conventions: Sequence[Convention]) -> Table:
+    columns = (Column("convention", "name"), Column("its number", "label"), Column("definition", "definition"))
+    rows = tuple((each.name, each.label, each.definition) for each in conventions)
+    notes = (
+        "A number in quotation marks is the source's own word, where it means something else than here.",
+        "`costcalc conventions NAME` prints the terms that its numbers are sums of.",
+    )
+    return Table(f"{len(conventions)} conventions", columns, rows, (), notes)
+
+
+def _one_convention(each: Convention) -> Table:
+    sums = {
+        each.label: [term.words for term in each.work],
+        "parameters": [term.words for term in each.parameters],
+        "activations": [term.words for term in each.activations] + ["the input"] * each.with_input,
+    }
+    rows = tuple((name if i == 0 else "", term) for name, terms in sums.items() for i, term in enumerate(terms))
+    kept = f"Memory keeps activations × {each.activation_copies} and parameters × {each.param_copies}."
+    notes = (each.definition, *([kept] if each.activation_copies > 1 or each.param_copies > 1 else []))
+    return Table(each.name, (Column("number", "number"), Column("sum of", "term")), rows, (), notes)
+
+
+def _convention_data(each: Convention) -> dict[str, Any]:
+    return {
+        "name": each.name,
+        "label": each.label,
+        "definition": each.definition,
+        "flops": [term.words for term in each.work],
+        "params": [term.words for term in each.parameters],
+        "activations": [term.words for term in each.activations],
+        "with_input": each.with_input,
+        "activation_copies": each.activation_copies,
+        "param_copies": each.param_copies,
+        "batch": each.batch,
+        "kilo": each.kilo,
+    }

@@ -15,8 +15,8 @@ class Column(NamedTuple):
     """A column: a title for people (of one or more lines), a key for programs, and what its cells are.
 
     A count is shown in one unit of 1000s (k, M, G), bytes in one of 1024s, a time (nanoseconds) in one of ns to s;
-    columns of one `group` share their unit, and `unit` and `decimals` fix it. An exact count is shown in full. A side
-    is the length of a square, or a (height, width) where it is none.
+    columns of one `group` share their unit, and `unit` and `decimals` fix it. An exact count is shown in full, a
+    quotient among such to four digits. A side is the length of a square, or a (height, width) where it is none.
     """
 
     title: str

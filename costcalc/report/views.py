@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import log2
 from typing import Any, NamedTuple
 
-from costcalc.conventions import CONVENTIONS, Convention
+from costcalc.conventions import CONVENTIONS, PARAMETERS, TENSORS, Convention
 from costcalc.costs import CostTable, Row
 from costcalc.dims import prod, show_shape
 from costcalc.report.table import AtLeast, Column, Document, Kind, Table, is_number
@@ -131,7 +131,20 @@ def _totals_note(costs: CostTable, total: Row) -> tuple[str, ...]:
         f"In full: {least}{_exact(total.params)} parameters, {least}{_exact(total.macs)} MACs{work}, "
         f"{_exact(total.activations)} activation elements, {_exact(total.activation_bytes)} bytes of activations; "
         f"{total.weight_layers} weight layer{'s' * (total.weight_layers != 1)}.",
+        *_counted_note(costs, total),
     )
+
+
+def _counted_note(costs: CostTable, total: Row) -> tuple[str, ...]:
+    """Parameters and activation elements as the convention counts them, where that is its own way."""
+    convention = CONVENTIONS[costs.convention]
+    least = "≥ " if costs.unknown else ""
+    counted = []
+    if convention.parameters is not PARAMETERS:
+        counted.append(f"{least}{_exact(total.counted_params)} parameters")
+    if convention.activations is not TENSORS:
+        counted.append(f"{_exact(total.counted_activations)} activation elements")
+    return (f"As {convention.name} counts: {', '.join(counted)}.",) if counted else ()
 
 
 def _notes(costs: CostTable) -> tuple[str, ...]:
@@ -179,6 +192,8 @@ def totals_data(total: Row) -> dict[str, Any]:
         "activations": total.activations,
         "activation_bytes": total.activation_bytes,
         "weight_layers": total.weight_layers,
+        "counted_params": total.counted_params,
+        "counted_activations": total.counted_activations,
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import cache
 from typing import Any
 
 from costcalc.errors import CostcalcError, did_you_mean
@@ -59,15 +60,17 @@ def _shipped_file(name: str) -> Spec | None:
     return None
 
 
+@cache
 def _read(file: str) -> Spec:
-    return Spec(read_text(os.path.join(_folder(), file)), f"specs/{file}")
+    return Spec(read_text(os.path.join(shipped_folder(), file)), f"specs/{file}")
 
 
 def _files() -> list[str]:
-    return sorted(file for file in os.listdir(_folder()) if file.endswith(".yaml"))
+    return sorted(file for file in os.listdir(shipped_folder()) if file.endswith(".yaml"))
 
 
-def _folder() -> str:
+def shipped_folder() -> str:
+    """Where the specs that ship lie."""
     # In the wheel the specs lie inside the package; in a checkout, beside it.
     package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     inside = os.path.join(package, "specs")

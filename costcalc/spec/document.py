@@ -1,7 +1,7 @@
-"""A spec's YAML as located values: text, lists and mappings that know the line and column they stand at.
+"""A file's YAML as located values: text, lists and mappings that know the line and column they stand at.
 
-YAML proper is libyaml's business. Here are the rules a spec adds: keys are text and given once, there are no aliases,
-and size and depth are bounded, so that a file from a stranger is safe to read.
+YAML proper is libyaml's business. Here are the rules that specs and files of claims add: keys are text and given once,
+there are no aliases, and size and depth are bounded, so that a file from a stranger is safe to read.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 MAX_CHARACTERS = 500_000
 MAX_DEPTH = 60
-_TOO_DEEP = f"nested more than {MAX_DEPTH} deep"
 
 
 class Place(NamedTuple):
@@ -59,6 +58,17 @@ class Fields(NamedTuple):
 Value = Scalar | Items | Fields
 
 
+class Language(NamedTuple):
+    """What a file is called in messages, what it cannot do without, and what to write in place of an alias."""
+
+    noun: str
+    needs: str
+    instead: str
+
+
+SPEC = Language("a spec", "a name, an input and layers", "write a block, and call it")
+
+
 class Problem(NamedTuple):
     """One mistake in a file."""
 
@@ -67,7 +77,7 @@ class Problem(NamedTuple):
 
 
 class SpecError(CostcalcError):
-    """A spec with mistakes: `problems` are all of them, in the order of the file, each with its place."""
+    """A file with mistakes: `problems` are all of them, in the order of the file, each with its place."""
 
     def __init__(self, file: str, text: str, problems: Iterable[Problem]) -> None:
         self.file = file
@@ -95,34 +105,34 @@ def _show(file: str, lines: list[str], problem: Problem) -> str:
     return f"{head}\n  {number} | {shown}\n  {' ' * len(number)} | {' ' * (column - start)}{'^' * width}"
 
 
-def read_text(path: str) -> str:
-    """The text of a spec file. Raises CostcalcError when it cannot be read or is too large."""
+def read_text(path: str, language: Language = SPEC) -> str:
+    """The text of a file. Raises CostcalcError when it cannot be read or is too large."""
     try:
         with open(path, "rb") as file:
             data = file.read(MAX_CHARACTERS + 1)
     except OSError as error:
         raise CostcalcError(f"{path}: cannot be read: {error.strerror or error}") from None
     if len(data) > MAX_CHARACTERS:
-        raise CostcalcError(f"{path}: too large for a spec: more than {MAX_CHARACTERS:,} bytes")
+        raise CostcalcError(f"{path}: too large for {language.noun}: more than {MAX_CHARACTERS:,} bytes")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise CostcalcError(f"{path}: not UTF-8 text: byte {error.start} cannot be read") from None
 
 
-def parse(text: str, file: str) -> tuple[Value, list[Problem]]:
+def parse(text: str, file: str, language: Language = SPEC) -> tuple[Value, list[Problem]]:
     """The one document in `text`, and mistakes that do not keep it from being read: keys that are no text, or double.
 
     Raises SpecError, naming `file`, for all mistakes when it cannot.
     """
     if len(text) > MAX_CHARACTERS:
-        raise CostcalcError(f"{file}: too large for a spec: more than {MAX_CHARACTERS:,} characters")
+        raise CostcalcError(f"{file}: too large for {language.noun}: more than {MAX_CHARACTERS:,} characters")
     problems: list[Problem] = []
     keys: list[Problem] = []
     loader = _Loader(text)
     try:
         events = iter(loader.get_event, None)
-        document = _Composer(loader, events, problems, keys, text.splitlines()).document()
+        document = _Composer(loader, events, problems, keys, text.splitlines(), language).document()
     except yaml.reader.ReaderError:
         found = yaml.reader.Reader.NON_PRINTABLE.search(text)
         position = found.start() if found else 0
@@ -131,15 +141,15 @@ def parse(text: str, file: str) -> tuple[Value, list[Problem]]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = Place(mark.line, mark.column) if mark else Place(0, 0)
-        problem = error.problem or error.context
-        if problem == "exceeded maximum nesting depth":  # libyaml's own limit, far beyond ours
-            problem = _TOO_DEEP
-        problems.append(Problem(place, f"not YAML: {problem}{_hint(error, text, place)}"))
+        if "nesting depth" in (error.problem or ""):  # libyaml from 0.2.6 on has a limit of its own, and reads ahead
+            problems.append(Problem(place, f"nested more than {MAX_DEPTH} deep"))
+        else:
+            problems.append(Problem(place, f"not YAML: {error.problem or error.context}{_hint(error, text, place)}"))
         document = None
     finally:
         loader.dispose()
     if problems or document is None:
-        empty = Problem(None, "is empty: a spec needs at least a name, an input and layers")
+        empty = Problem(None, f"is empty: {language.noun} needs at least {language.needs}")
         raise SpecError(file, text, [*keys, *problems] or [empty])
     return document, keys
 
@@ -163,16 +173,24 @@ class _Composer:
     """Builds located values from libyaml's events, without recursion deeper than MAX_DEPTH."""
 
     def __init__(
-        self, loader: Any, events: Any, problems: list[Problem], keys: list[Problem], lines: list[str]
+        self,
+        loader: Any,
+        events: Any,
+        problems: list[Problem],
+        keys: list[Problem],
+        lines: list[str],
+        language: Language,
     ) -> None:
         self.loader, self.events, self.problems, self.keys, self.lines = loader, events, problems, keys, lines
+        self.language = language
 
     def document(self) -> Value | None:
         result = None
         for event in self.events:
             if isinstance(event, yaml.DocumentStartEvent):
                 if result is not None:
-                    self.problems.append(Problem(_place(event), "a spec is one document: a second one starts here"))
+                    message = f"{self.language.noun} is one document: a second one starts here"
+                    self.problems.append(Problem(_place(event), message))
                     break
                 result = self.value(next(self.events), depth=0, flow=False)
         empty = isinstance(result, Scalar) and result.value is None
@@ -182,14 +200,16 @@ class _Composer:
         place = _place(event)
         if depth > MAX_DEPTH:
             # Nothing deeper is read: libyaml itself follows nesting without end, or nearly so.
-            raise yaml.MarkedYAMLError(problem=_TOO_DEEP, problem_mark=event.start_mark)
+            raise yaml.MarkedYAMLError(problem=f"nested more than {MAX_DEPTH} deep", problem_mark=event.start_mark)
         if isinstance(event, yaml.AliasEvent):
-            self.problems.append(Problem(place, f"*{event.anchor}: a spec has no aliases: write a block, and call it"))
+            noun, _, instead = self.language
+            self.problems.append(Problem(place, f"*{event.anchor}: {noun} has no aliases: {instead}"))
             return Scalar(place, None, "", exact=False)
         if event.anchor is not None:
-            self.problems.append(Problem(place, f"&{event.anchor}: a spec has no anchors: write a block, and call it"))
+            noun, _, instead = self.language
+            self.problems.append(Problem(place, f"&{event.anchor}: {noun} has no anchors: {instead}"))
         if getattr(event, "tag", None) is not None:
-            self.problems.append(Problem(place, f"{event.tag}: a spec has no tags"))
+            self.problems.append(Problem(place, f"{event.tag}: {self.language.noun} has no tags"))
         flow = flow or bool(getattr(event, "flow_style", False))
         if isinstance(event, yaml.SequenceStartEvent):
             items = []

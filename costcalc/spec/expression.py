@@ -179,11 +179,11 @@ class Expression:
                 yield Problem(place, "** is not part of the spec language")
             elif keyword.arg in given:
                 yield Problem(place, f"{keyword.arg!r} is given twice")
-            elif keyword.arg == "shares" and signature.kind == "block":
-                yield Problem(place, f"shares= is for ops: {callee} is a block")
-            elif keyword.arg not in (*signature.arguments, "inputs", "shares"):
+            elif keyword.arg in OF_OPS and signature.kind == "block":
+                yield Problem(place, f"{keyword.arg}= is for ops: {callee} is a block")
+            elif keyword.arg not in (*signature.arguments, *OF_CALLS):
                 misspelt = True
-                near = did_you_mean(keyword.arg, [*signature.arguments, "inputs", "shares"])
+                near = did_you_mean(keyword.arg, [*signature.arguments, *OF_CALLS])
                 yield Problem(place, f"{callee} has no argument {keyword.arg!r}{near}: {takes}")
             given.add(keyword.arg or "")
         missing = [a for a in signature.arguments if a not in given and a not in signature.optional]
@@ -317,6 +317,8 @@ class Expression:
 
 
 INPUT_SIZES = ("batch", "channels", "height", "width")
+OF_OPS = ("shares", "functional")  # what a call of any op takes beside the op's own arguments
+OF_CALLS = ("inputs", *OF_OPS)
 
 _VALUES = (
     *(ast.IfExp, ast.BoolOp, ast.UnaryOp, ast.BinOp, ast.Compare),
@@ -345,7 +347,7 @@ def block_header(source: Scalar) -> tuple[str, dict[str, Expression | None]]:
             raise Fault(place, "an argument is a name, or name=default")
         if name in arguments:
             raise Fault(place, f"the argument {name!r} is given twice")
-        if name in ("inputs", "shares", "skip", *_CONSTANTS):
+        if name in (*OF_CALLS, "skip", *_CONSTANTS):
             raise Fault(place, f"{name!r} is a word of the spec language and cannot name an argument")
         arguments[name] = None if default is None else header.part(default)
     return node.func.id, arguments

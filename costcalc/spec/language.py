@@ -18,7 +18,7 @@ from costcalc.graph import Problem as LateProblem
 from costcalc.ops import OPS
 from costcalc.ops.op import Argument
 from costcalc.spec.document import Fields, Items, Problem, Scalar, SpecError, Value, parse
-from costcalc.spec.expression import INPUT_SIZES, Expression, Fault, Signature, block_header
+from costcalc.spec.expression import INPUT_SIZES, OF_CALLS, Expression, Fault, Signature, block_header
 from costcalc.spec.items import MAX_MISTAKES, Block, Branches, Callees, Group, Item, Step, below
 from costcalc.spec.unroll import Unroller
 
@@ -60,15 +60,16 @@ class Variant(NamedTuple):
 
 
 class Spec:
-    """A family of networks, as one file describes it.
+    """A family of networks, as one file describes it, or a part of a file: the mapping under the family's `name`.
 
     `problems` are the mistakes found without building; `build` raises SpecError with them and all that it finds.
     """
 
-    def __init__(self, text: str, file: str) -> None:
+    def __init__(self, text: str, file: str, name: str = "", part: Value | None = None) -> None:
         self.text, self.file = text, file
         self.problems: list[Problem] = []
-        self.name = ""
+        self.place = None if part is None else part.place  # of what is said of the spec as a whole
+        self.name = name
         self.title = ""
         self.source = ""
         self.inputs: dict[str, tuple[int, ...]] = {}
@@ -77,7 +78,7 @@ class Spec:
         self.blocks: dict[str, Block] = {}
         self.layers: list[Item] = []
         self.outputs: list[Scalar] = []
-        document, keys = parse(text, file)
+        document, keys = parse(text, file) if part is None else (part, [])
         self.problems += keys
         if isinstance(document, Fields):
             self._read(document)
@@ -193,8 +194,11 @@ class Spec:
                 ("input", "`input: {channels: 3, height: 224, width: 224}`"),
                 ("layers", "`layers:` and a list"),
             ):
-                if document.get(section) is None and (section != "input" or document.get("inputs") is None):
-                    self.problems.append(Problem(None, f"has no {section}: every spec needs {wanted}"))
+                named = section == "name" and self.name
+                several = section == "input" and document.get("inputs") is not None
+                if document.get(section) is None and not named and not several:
+                    message = f"has no {section}: every spec needs {wanted}"
+                    self.problems.append(Problem(self.place, message))
 
     def _read_input(self, document: Fields) -> None:
         value, several = document.get("input"), document.get("inputs")
@@ -237,7 +241,7 @@ class Spec:
         return size
 
     def _read_setting(self, key: Scalar, value: Value) -> None:
-        if key.text in (*INPUT_SIZES, "inputs", "shares", "skip") or not key.text.isidentifier():
+        if key.text in (*INPUT_SIZES, *OF_CALLS, "skip") or not key.text.isidentifier():
             what = "is the input's" if key.text in INPUT_SIZES else "cannot name a setting"
             self._wrong(key, f"{key.text!r} {what}" + ("" if key.text.isidentifier() else ": it is no plain word"))
             return

@@ -10,7 +10,7 @@ from costcalc.errors import OpError, did_you_mean
 from costcalc.graph import Node
 from costcalc.ops import OPS
 from costcalc.spec.document import MAX_DEPTH, Place, Problem
-from costcalc.spec.expression import Call, Fault
+from costcalc.spec.expression import OF_CALLS, Call, Fault
 from costcalc.spec.items import MAX_MISTAKES, Branches, Callees, Group, Item, below
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ class Unroller:
         if call is None:
             self.tensors[path] = None
             return None
-        shares = None
+        shares, functional = None, call.arguments.get("functional", False)
         try:
             if "inputs" in call.arguments:
                 given, place = call.arguments["inputs"], call.place("inputs")
@@ -157,8 +157,10 @@ class Unroller:
                 ]
             if "shares" in call.arguments:
                 shares = self._tensor(call.arguments["shares"], prefix, call.place("shares"))
+            if not isinstance(functional, bool):
+                raise Fault(call.place("functional"), f"functional must be true or false, not {functional!r}")
             if call.callee not in self.spec.blocks:
-                return self._make_node(call, path, inputs, shares)
+                return self._make_node(call, path, inputs, shares, functional)
             if len(inputs) != 1:
                 raise Fault(call.place("inputs"), f"a block takes 1 input, not {len(inputs)}")
             return self._make_block(call, path, inputs[0])
@@ -190,8 +192,10 @@ class Unroller:
         finally:
             self.open_blocks.pop()
 
-    def _make_node(self, call: Call, path: str, inputs: list[str | None], shares: str | None = None) -> str | None:
-        fields = {name: value for name, value in call.arguments.items() if name not in ("inputs", "shares")}
+    def _make_node(
+        self, call: Call, path: str, inputs: list[str | None], shares: str | None = None, functional: bool = False
+    ) -> str | None:
+        fields = {name: value for name, value in call.arguments.items() if name not in OF_CALLS}
         try:
             op = OPS[call.callee](**fields)
         except OpError as error:
@@ -210,7 +214,8 @@ class Unroller:
         self.calls[path] = call
         made = path if len(taken) == len(inputs) else None
         if made is not None:
-            self.nodes.append(Node(path, op, tuple(taken), shares, f"{self.spec.file}:{call.line + 1}"))
+            origin = f"{self.spec.file}:{call.line + 1}"
+            self.nodes.append(Node(path, op, tuple(taken), shares, origin, functional))
         self.tensors[path] = made
         above = path
         while "/" in above:  # a group's tensor is its last; a layer's own name stays its own

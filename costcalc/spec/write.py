@@ -47,6 +47,8 @@ def _call(node: Node, before: str) -> str:
         extras.append(f"inputs={_names(node.inputs)}")
     if node.shares is not None:
         extras.append(f"shares={node.shares!r}")
+    if node.functional:
+        extras.append("functional=True")
     if not extras:
         return call
     return call[:-1] + ("" if call.endswith("()") else ", ") + ", ".join(extras) + ")"
