@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Callable, Iterable
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from costcalc.graph import Graph
     from costcalc.report.table import Document
 
+GARBAGE = 100_000  # new objects before looking for cycles among them: a command ends before there are many
 FORMATS = ("text", "markdown", "csv", "json", "latex")
 VERDICTS = ("exact", "rounds", "truncated", "approximate", "wrong", "conditional", "not-a-cost")
 METRICS = ("params", "param-memory", "macs", "flops", "activations", "memory")
@@ -539,6 +541,7 @@ def _fail(message: str) -> NoReturn:
 
 def main() -> None:
     """Run the command line; a reader that stops reading, such as `| head`, is no error."""
+    gc.set_threshold(GARBAGE)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a terminal without × or ≥ is no reason to fail

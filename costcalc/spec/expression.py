@@ -95,9 +95,10 @@ class Expression:
             reason = str(getattr(error, "msg", error) or "nested too deep").split(" (")[0]
             message = f"cannot be read as a call or an expression: {reason}"
             raise Fault(self._at(offset, 1), message) from None
-        deep = next((node for node, depth in _walk(self.tree) if depth > MAX_DEPTH), None)
-        if deep is not None:
-            raise Fault(self.place(deep), f"nested more than {MAX_DEPTH} deep")
+        if len(source.text) > MAX_DEPTH - 2:  # a level takes a character, and two of ast's have none
+            deep = next((node for node, depth in _walk(self.tree) if depth > MAX_DEPTH), None)
+            if deep is not None:
+                raise Fault(self.place(deep), f"nested more than {MAX_DEPTH} deep")
 
     def place(self, node: ast.AST) -> Place:
         """Where a part of the expression stands in the file."""
@@ -166,26 +167,28 @@ class Expression:
             return
         if signature.kind == "broken":
             return
-        takes = f"{callee} takes {_listed(signature.arguments)}"
         given = set(signature.arguments[: len(node.args)])
         misspelt = len(node.args) > len(signature.arguments) or any(isinstance(a, ast.Starred) for a in node.args)
         for extra in node.args[len(signature.arguments) :][:1]:
-            yield Problem(self.place(extra), f"one argument too many: {takes}")
+            yield Problem(self.place(extra), f"one argument too many: {_takes(callee, signature)}")
         for keyword in node.keywords:
-            # a keyword's own position starts at its name
-            place = self.place(keyword)._replace(length=len(keyword.arg or "**"))
-            if keyword.arg is None:
+            name = keyword.arg
+            if name is None:
                 misspelt = True
-                yield Problem(place, "** is not part of the spec language")
-            elif keyword.arg in given:
-                yield Problem(place, f"{keyword.arg!r} is given twice")
-            elif keyword.arg in OF_OPS and signature.kind == "block":
-                yield Problem(place, f"{keyword.arg}= is for ops: {callee} is a block")
-            elif keyword.arg not in (*signature.arguments, *OF_CALLS):
+                problem = "** is not part of the spec language"
+            elif name in given:
+                problem = f"{name!r} is given twice"
+            elif name in OF_OPS and signature.kind == "block":
+                problem = f"{name}= is for ops: {callee} is a block"
+            elif name not in (*signature.arguments, *OF_CALLS):
                 misspelt = True
-                near = did_you_mean(keyword.arg, [*signature.arguments, *OF_CALLS])
-                yield Problem(place, f"{callee} has no argument {keyword.arg!r}{near}: {takes}")
-            given.add(keyword.arg or "")
+                near = did_you_mean(name, [*signature.arguments, *OF_CALLS])
+                problem = f"{callee} has no argument {name!r}{near}: {_takes(callee, signature)}"
+            else:
+                problem = ""
+            if problem:  # a keyword's own position starts at its name
+                yield Problem(self.place(keyword)._replace(length=len(name or "**")), problem)
+            given.add(name or "")
         missing = [a for a in signature.arguments if a not in given and a not in signature.optional]
         if missing and not misspelt:  # a misspelt argument may be the one that is missing
             yield Problem(self.place(node), f"{callee} needs {_listed(missing)}")
@@ -355,6 +358,10 @@ def block_header(source: Scalar) -> tuple[str, dict[str, Expression | None]]:
 
 def _operators(node: ast.expr) -> list[ast.AST]:
     return [node.op] if isinstance(node, ast.UnaryOp) else list(node.ops) if isinstance(node, ast.Compare) else []
+
+
+def _takes(callee: str, signature: Signature) -> str:
+    return f"{callee} takes {_listed(signature.arguments)}"
 
 
 def _listed(names: Iterable[str]) -> str:
