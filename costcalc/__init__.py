@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from costcalc.formula import explain
     from costcalc.graph import Builder, Graph, GraphError, Input, Node
     from costcalc.ops import OPS
+    from costcalc.reconciliation import reconcile
     from costcalc.spec import SpecError, architectures, load, to_yaml
 
 _HOMES = {
@@ -37,6 +38,7 @@ _HOMES = {
     "formula": ["explain"],
     "graph": ["Builder", "Graph", "GraphError", "Input", "Node"],
     "ops": ["OPS"],
+    "reconciliation": ["reconcile"],
     "spec": ["SpecError", "architectures", "load", "to_yaml"],
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -60,6 +62,7 @@ __all__ = [
     "check",
     "explain",
     "load",
+    "reconcile",
     "to_yaml",
 ]
 

@@ -352,7 +352,7 @@ def reconcile(
       costcalc reconcile vgg16 24M activations
       costcalc reconcile googlenet 112K --of params --at stem/conv3
     """
-    from costcalc.reconcile import reconcile
+    from costcalc.reconciliation import reconcile
     from costcalc.report.reconciliation import reconciliation
 
     wanted = _target(target, **sizes, convention="flops")

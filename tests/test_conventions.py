@@ -19,7 +19,7 @@ from costcalc import Builder, CostcalcError, to_yaml
 from costcalc.conventions import CONVENTIONS, Layer, total
 from costcalc.dims import as_size, taps_inside, window
 from costcalc.ops import OPS
-from costcalc.reconcile import CONVENTION_COST
+from costcalc.reconciliation.ordinary import CONVENTION_COST
 from costcalc.spec import Spec
 
 # What the tools print, batch 1, eval mode, torchvision's models (torch 2.14.1, torchvision 0.29.1, fvcore

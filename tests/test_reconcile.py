@@ -15,17 +15,16 @@ from truth_data import exact, published
 import costcalc
 from costcalc import CostcalcError
 from costcalc.conventions import CONVENTIONS
-from costcalc.reconcile import (
+from costcalc.reconciliation import Explanation, reconcile
+from costcalc.reconciliation.ordinary import (
     CHANGE_COST,
     CONVENTION_COST,
     OTHER_NETWORK,
     SAME_NETWORK,
     TOO_LIKELY,
     TRUNCATED,
-    Explanation,
-    printed,
-    reconcile,
 )
+from costcalc.reconciliation.printed import printed
 
 EXAMPLES = Path(__file__).parent.parent / "docs" / "examples"
 MODULE = str(EXAMPLES / "inception-module.yaml")

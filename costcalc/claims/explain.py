@@ -5,7 +5,7 @@ from __future__ import annotations
 from costcalc.claims.language import RATIOS, READINGS, SUMS, Given
 from costcalc.claims.measure import Bench
 from costcalc.claims.verdict import Number
-from costcalc.reconcile import Quantity, reconcile
+from costcalc.reconciliation import Quantity, reconcile
 from costcalc.spec.document import Scalar
 
 # The quantities that reconcile knows. It finds by itself whether weights or parameters, MACs or FLOPs were meant.

@@ -2,181 +2,41 @@
 
 Every explanation is the TARGET or another variant of its family, one convention, and at most one further change. Each
 of these has a cost, the sum says how ordinary the explanation is, and the search goes from the most ordinary outwards.
-It ends where so many numbers could be explained that an explanation would mean nothing (see `TOO_LIKELY`).
+It ends where so many numbers could be explained that an explanation would mean nothing (see `ordinary.TOO_LIKELY`).
 """
 
 from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
-from decimal import Decimal
 from fractions import Fraction
 from operator import add, sub
-from types import MappingProxyType
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, Literal, NamedTuple
 
-from costcalc.conventions import (
-    CONVENTIONS,
-    DOUBLED,
-    MACS,
-    PARAMETERS,
-    SCALES,
-    TENSORS,
-    Convention,
-    Layer,
-    Term,
-    nothing,
-)
+from costcalc.conventions import DOUBLED, MACS, PARAMETERS, SCALES, TENSORS, Layer, nothing
 from costcalc.costs import element_bytes, is_below
 from costcalc.dims import Count, Shape, is_plain, prod
 from costcalc.errors import CostcalcError, OpError
 from costcalc.graph import Graph, Input, Node
 from costcalc.ops.op import Op, infer
+from costcalc.reconciliation.measure import BYTES_OF_PARAMETERS, LABELS, Measure, counted_as, measures
+from costcalc.reconciliation.ordinary import (
+    BATCHES,
+    CHANGE_COST,
+    MISLABELLED,
+    OTHER_NETWORK,
+    SAME_NETWORK,
+    SIZES,
+    TOO_LIKELY,
+    TRUNCATED,
+)
+from costcalc.reconciliation.printed import QUANTITIES, Printed, Quantity, printed
 from costcalc.spec.catalogue import find
 
 Match = Literal["exact", "rounds", "truncated"]
 MATCHES: tuple[Match, ...] = ("exact", "rounds", "truncated")
-Quantity = Literal["flops", "params", "activations", "memory"]
-QUANTITIES: tuple[Quantity, ...] = ("flops", "params", "activations", "memory")
-
-# -- how ordinary an explanation is -------------------------------------------------------------------------------
-#
-# Costs add up: that of the variant, of the convention, of the change, and 1 if the number is truncated, not rounded.
-
-# A convention: how often its numbers are met in papers, READMEs and slides.
-CONVENTION_COST: Mapping[str, int] = MappingProxyType(
-    {"macs": 0, "flops": 0, "torch": 0}
-    | dict.fromkeys(("fvcore", "timm", "thop", "ptflops", "keras", "cs231n", "googlenet-paper"), 1)
-    | dict.fromkeys(("full", "fvcore-training", "ptflops-aten", "torchinfo", "calflops", "bologna", "eecs498"), 2)
-    | dict.fromkeys(("xla", "convnet-burden"), 3)
-)
-MISLABELLED = 1  # the number is called MACs, and the convention counts two per multiply-accumulate
-TRUNCATED = 1
-SAME_NETWORK = 1  # a variant of the same name: resnet50-torchvision for resnet50, vgg16_bn for vgg16
-OTHER_NETWORK = 3  # another member of the family
-CHANGE_COST: Mapping[str, int] = MappingProxyType(
-    {
-        "as it is": 0,
-        "own size": 1,  # the input size of the spec, where --input gives another
-        "heads": 1,
-        "bias": 2,
-        "fully connected": 2,
-        "size": 3,
-        "batch": 3,
-        "left out": 4,
-        "scale": 4,
-        "twice": 5,
-        "separable": 6,
-    }
-)
-SIZES = (32, 224, 227, 256, 299, 320, 331, 384, 448, 512)  # square inputs of published tables
-BATCHES = tuple(2**n for n in range(11))
-
-# The largest part of all numbers printed alike, between half and twice the published one, that may have an explanation
-# as ordinary: where more have one, having one says nothing.
-TOO_LIKELY = Fraction(1, 3)
-
-
-# -- the number as printed ----------------------------------------------------------------------------------------
-
-_UNITS: Mapping[Quantity, str] = MappingProxyType(
-    {
-        "flops": "flop flops op ops mac macs madd madds mult-adds multiply-adds multiply-accumulates",
-        "params": "param params parameter parameters weights",
-        "activations": "activation activations act acts element elements neurons",
-        "memory": "b byte bytes",
-    }
-)
-_WORDS: Mapping[str, Quantity] = MappingProxyType(
-    {w: quantity for quantity, words in _UNITS.items() for w in words.split()}
-)
-_POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5, "thousand": 1, "million": 2, "billion": 3, "trillion": 4}
-_EXAMPLES = "such as 3.8G, 25.6M params, 4.09 GMACs or 96MB"
-
-
-class Printed(NamedTuple):
-    """A number as it is printed: its digits as `number` of steps of 10^exponent, its unit, and what that says.
-
-    `power` is that of the prefix: 2 for M. `binary` says that the unit itself is one of 1024s (MiB, Ki).
-    """
-
-    text: str
-    digits: int
-    exponent: int
-    power: int
-    binary: bool
-    quantity: Quantity | None  # that its unit names, if it does
-    macs: bool  # its unit says multiply-accumulates
-
-    def step(self, kilo: int) -> Fraction:
-        """What one step of the last digit is worth, the prefix being a power of `kilo`."""
-        return Fraction(kilo**self.power) * (
-            Fraction(10**self.exponent) if self.exponent >= 0 else Fraction(1, 10**-self.exponent)
-        )
-
-    @property
-    def window(self) -> range:
-        """The numbers printed to the same precision between half and twice this one, in steps of the last digit."""
-        return range(-(-self.digits // 2), 2 * self.digits + 1)
-
-
-def printed(text: str) -> Printed:
-    """A published number as printed: `3.8G`, `138M params`, `96MB`. Raises CostcalcError for what is none."""
-    match = re.fullmatch(r"[~≈]?\s*(\d[\d,]*(?:\.\d+)?(?:e\d+)?)\s*(.*)", text.strip(), re.IGNORECASE)
-    if match is None:
-        raise CostcalcError(f"a published number is one as it is printed, {_EXAMPLES}, not {text!r}")
-    number, unit = Decimal(match[1].replace(",", "")), " ".join(match[2].split())
-    if re.search(r"(/|\bper)\s*s", unit, re.IGNORECASE):
-        raise CostcalcError(f"{text!r} is a rate: what a network costs is a count, {_EXAMPLES}")
-    read = _unit(unit)
-    if read is None:
-        raise CostcalcError(f"no unit {unit!r} in {text!r}: a number is printed {_EXAMPLES}")
-    if not number:
-        raise CostcalcError(f"a published number is more than 0, not {text!r}")
-    if number.adjusted() > 30:
-        raise CostcalcError(f"{text!r} is more than any network costs")
-    power, binary, word = read
-    exponent = cast(int, number.as_tuple().exponent)
-    digits = int("".join(map(str, number.as_tuple().digits)))
-    if digits >= 10**18:
-        raise CostcalcError(f"{text!r} has more digits than any count of a network")
-    return Printed(text.strip(), digits, exponent, power, binary, _WORDS.get(word), word.startswith("m"))
-
-
-def _unit(unit: str) -> tuple[int, bool, str] | None:
-    """The prefix's power, whether it is one of 1024s, and the word after it; None for what is no unit."""
-    folded = unit.lower()
-    for prefix, power in _POWERS.items():
-        for marked in (prefix, f"{prefix}i") if len(prefix) == 1 else (prefix,):
-            word = folded.removeprefix(marked).strip()
-            if folded.startswith(marked) and (not word or word in _WORDS):
-                return power, marked != prefix, word
-    return None
-
-
-# -- what is counted ----------------------------------------------------------------------------------------------
-
-
-class Measure(NamedTuple):
-    """One way of counting a quantity: a sum of terms, and the conventions that count so.
-
-    `label` is what our own number is called. Bytes are `copies` × the terms; `with_input` adds the input's elements;
-    `kilo` is what K is worth; `batch` that of the source's tables, 1 where they have none of their own.
-    """
-
-    quantity: Quantity
-    label: str
-    conventions: tuple[str, ...]
-    terms: tuple[Term, ...]
-    copies: int
-    uncounted: Callable[[Graph], Set[str]]
-    kilo: int
-    batch: int
-    with_input: bool
-    per_image: bool
-    cost: int
 
 
 class Ours(NamedTuple):
@@ -190,13 +50,7 @@ class Ours(NamedTuple):
     @property
     def counted_as(self) -> str:
         """How it counts, in words."""
-        return _counted_as(self.quantity, self.label, self.conventions)
-
-
-def _counted_as(quantity: Quantity, label: str, conventions: tuple[str, ...]) -> str:
-    if quantity == "flops":
-        return ", ".join(conventions)
-    return label if "flops" in conventions else f"{label} of {', '.join(conventions)}"
+        return counted_as(self.quantity, self.label, self.conventions)
 
 
 class Step(NamedTuple):
@@ -231,7 +85,7 @@ class Explanation(NamedTuple):
     @property
     def counted_as(self) -> str:
         """How it counts, in words: its conventions, and of what where that is not operations."""
-        return _counted_as(self.quantity, self.label, self.conventions)
+        return counted_as(self.quantity, self.label, self.conventions)
 
 
 class Reconciliation(NamedTuple):
@@ -281,50 +135,7 @@ def _quantities(number: Printed, of: tuple[Quantity, ...]) -> tuple[Quantity, ..
     return tuple(q for q in QUANTITIES if q in of) or fitting
 
 
-_BYTES_OF_PARAMETERS = "bytes of parameters"
-_LABELS = {"flops": "MACs", "params": "parameters", "activations": "activation elements"}
-
-
-def _measures(quantities: Iterable[Quantity], element: int) -> list[Measure]:
-    """Every way to count these quantities, conventions that count alike together, the most ordinary first."""
-    found: dict[Any, Measure] = {}
-    for quantity in quantities:
-        for rule in CONVENTIONS.values():
-            for measure in _measures_of(rule, quantity, element):
-                key = measure._replace(conventions=(), cost=0)
-                known = found.get(key, measure._replace(conventions=()))
-                names = sorted((*known.conventions, rule.name), key=CONVENTION_COST.__getitem__)
-                found[key] = known._replace(conventions=tuple(names), cost=min(known.cost, measure.cost))
-    return sorted(found.values(), key=lambda measure: measure.cost)
-
-
-def _measures_of(rule: Convention, quantity: Quantity, element: int) -> Iterator[Measure]:
-    names, cost = (rule.name,), CONVENTION_COST[rule.name]
-    plain = Measure(quantity, _LABELS.get(quantity, ""), names, (), 1, nothing, 1000, rule.batch, False, True, cost)
-    if quantity == "flops":
-        yield plain._replace(terms=rule.work)
-    elif quantity == "params":
-        yield plain._replace(terms=rule.parameters, kilo=rule.kilo, batch=1, per_image=False)
-    elif quantity == "activations":
-        yield plain._replace(terms=rule.activations, uncounted=rule.uncounted, with_input=rule.with_input, batch=1)
-    else:
-        yield plain._replace(
-            label=_BYTES_OF_PARAMETERS,
-            terms=rule.parameters,
-            copies=element * rule.param_copies,
-            batch=1,
-            per_image=False,
-        )
-        yield plain._replace(
-            label="bytes of activations",
-            terms=rule.activations,
-            copies=element * rule.activation_copies,
-            uncounted=rule.uncounted,
-            with_input=rule.with_input,
-        )
-
-
-# -- the search ---------------------------------------------------------------------------------------------------
+# -- the search -----------------------------------------------------------------------------------------------------
 
 
 class _Counted(NamedTuple):
@@ -423,7 +234,7 @@ class _Search:
         if self.at is not None:
             self.asked.select(self.at)
         self.batch = self.asked.batch
-        self.measures = _measures(quantities, element)
+        self.measures = measures(quantities, element)
         terms = dict.fromkeys(
             term for terms in (*(m.terms for m in self.measures), PARAMETERS, TENSORS) for term in terms
         )
@@ -822,7 +633,7 @@ class _Search:
 
     def _ours_of(self, measure: Measure) -> Measure:
         """The measure of our own number of the same thing."""
-        of_parameters = measure.label in (_LABELS["params"], _BYTES_OF_PARAMETERS)
+        of_parameters = measure.label in (LABELS["params"], BYTES_OF_PARAMETERS)
         terms = (MACS,) if measure.quantity == "flops" else PARAMETERS if of_parameters else TENSORS
         copies = self.element if measure.quantity == "memory" else 1
         return measure._replace(terms=terms, copies=copies, uncounted=nothing, with_input=False)
