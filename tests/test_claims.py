@@ -9,11 +9,11 @@ import sys
 from fractions import Fraction
 from functools import cache
 from pathlib import Path
-from time import perf_counter
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from stopwatch import bare_pythons, kept
 from truth_data import exact, published, verdict
 
 from costcalc import CostcalcError
@@ -563,10 +563,10 @@ def test_bad_claims(path):
     ],
     ids=["mistakes", "more mistakes", "digits", "stars", "product", "depth"],
 )
-def test_hostile_claims(text, expected):
-    start = perf_counter()
-    assert expected in message_of("source: s\n" + text, "hostile.yaml")
-    assert perf_counter() - start < 2.0
+def test_hostile_claims(text, expected, fresh_memory):
+    text = "source: s\n" + text
+    assert expected in message_of(text, "hostile.yaml")
+    assert kept(200, lambda: bare_pythons(lambda: message_of(text, "hostile.yaml")))  # about 2 s
 
 
 # --- The command -----------------------------------------------------------------------------------------------------
