@@ -57,7 +57,7 @@ def main() -> None:
         ("costcalc reconcile resnet50 4.11G (at most 45)", "-m", "costcalc", "reconcile", "resnet50", "4.11G"),
         ("costcalc reconcile resnet50 25636712 (at most 70)", "-m", "costcalc", "reconcile", "resnet50", "25636712"),
         ("costcalc list", "-m", "costcalc", "list"),
-        ("costcalc claims (at most 130)", "-m", "costcalc", "claims"),
+        ("costcalc claims (at most 180)", "-m", "costcalc", "claims"),
     ]
     for label, *arguments in (*imports, *commands):
         print(f"{label}: {seconds(process(*arguments)) / bare:.1f} × bare Python")
@@ -70,7 +70,7 @@ def main() -> None:
         print(f"costcalc check --all on meta: {every:.1f} s (under 120 s)")
     graph = costcalc.load("resnet152")
     print(f"load resnet152: {seconds(lambda: costcalc.load('resnet152')) * 1e3:.1f} ms")
-    print(f"analyse resnet152 (under 10 ms): {seconds(lambda: costcalc.analyze(graph)) * 1e3:.1f} ms")
+    print(f"analyse resnet152 (at most 1 bare Python): {seconds(lambda: costcalc.analyze(graph)) * 1e3:.1f} ms")
     each = [seconds(partial(costcalc.analyze, chain(layers)), 5) / layers for layers in (1_000, 100_000)]
     print(f"a layer of 100,000 against one of 1,000 (at most 2.5): {each[1] / each[0]:.2f} ×")
 
