@@ -274,7 +274,8 @@ def check(
     done, mistakes = _each(graphs, lambda graph_and_dtype: run(*graph_and_dtype))
     checks = [checked for checked, _ in done]
     if checks:
-        _print(cross_check(checks, [timing for _, timing in done if timing is not None]), style, output)
+        timings = [timing for _, timing in done if timing is not None]
+        _print(cross_check(checks, timings, refused=mistakes), style, output)
     differing = sum(len(checked.differences) for checked in checks)
     mistakes += [f"{differing} figure{'s differ' if differing > 1 else ' differs'}"] if differing else []
     unknown = sum(len(checked.calculated.unknown) for checked in checks)
@@ -524,7 +525,13 @@ def _print(document: Document, style: str, output: str | None) -> None:
 
 def _write(text: str, output: str | None) -> None:
     if output is None:
-        sys.stdout.write(text)
+        try:
+            sys.stdout.write(text)
+            sys.stdout.flush()
+        except BrokenPipeError:  # a reader that stops reading: see `main`
+            raise
+        except OSError as error:
+            raise CostcalcError(f"the output cannot be written: {error.strerror}") from None
         return
     try:
         with open(output, "w", encoding="utf-8") as file:

@@ -363,7 +363,7 @@ CONVENTIONS = MappingProxyType(
                 "XLA's cost analysis (JAX, TensorFlow), of convolutions and matrix products alone: 2 per "
                 "multiply-accumulate, without those whose tap falls on zero padding. A 3×3 with padding 1 on a plane "
                 "of 16×16 has 46 of 48 taps inside along each axis, so (46/48)² of the usual number.",
-                (MACS, DOUBLED, Term("taps on zero padding", _taps_on_padding)),
+                (MACS, DOUBLED, Term("less the taps on zero padding", _taps_on_padding)),
             ),
             Convention(
                 "bologna",

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, cast
 
 import sympy
 
-from costcalc.conventions import Convention, Layer, convention_named, total
+from costcalc.conventions import PARAMETERS, Convention, Layer, convention_named, total
 from costcalc.costs import element_bytes
 from costcalc.dims import Shape, is_plain, prod
 from costcalc.errors import CostcalcError
@@ -91,6 +91,8 @@ def _explain(graph: Graph, node: Node, rule: Convention, element: int) -> list[E
         rule.label: total(rule.work, layer),
         "activation bytes": total(rule.activations, layer) * element,
     }
+    if rule.parameters is not PARAMETERS:
+        costs[f"parameters of {rule.name}"] = total(rule.parameters, layer)
     lines = []
     for quantity, formula in costs.items():
         formula = sympy.sympify(formula)

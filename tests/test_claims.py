@@ -215,7 +215,9 @@ def test_a_number_rounded_half_up_or_cut_off_is_never_worse_than_that(value, dec
     assert [f.replace("rounds", "rounds-to") for f in found] == [verdict(text, "", quotient) for text in texts]
 
 
-@pytest.mark.parametrize("text", ["", "G", "about 2", "1 / 2", "1/0", "1.", "9" * 50, "2x3", "4x4x512", "2 % / 3 %"])
+@pytest.mark.parametrize(
+    "text", ["", "G", "about 2", "15,5 G", "1,38,357", "1 / 2", "1/0", "1.", "9" * 50, "2x3", "4x4x512", "2 % / 3 %"]
+)
 def test_what_is_no_number(text):
     assert read_number(text) is None
 

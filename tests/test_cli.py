@@ -331,6 +331,19 @@ def test_version_and_help_have_examples():
         assert "Example" in run(command, "--help")
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is always full")
+def test_output_that_cannot_be_written_is_a_message():
+    command = f"{sys.executable} -m costcalc report resnet152 > /dev/full"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (1, "costcalc: the output cannot be written: No space left on device\n")
+
+
+def test_explain_says_what_a_convention_counts_as_parameters():
+    lines = run_json("explain", "resnet50", "layer1/block_1/main/conv1/bn", "--convention", "keras")["lines"]
+    values = {line["quantity"]: line["value"] for line in lines}
+    assert (values["parameters"], values["parameters of keras"]) == (2 * 64, 4 * 64)
+
+
 def test_a_reader_that_stops_reading_is_no_error():
     command = f"{sys.executable} -m costcalc report resnet152 | head -1"
     done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True)

@@ -220,7 +220,7 @@ def run(*arguments, code=0):
 
 def test_one_network_is_shown_layer_by_layer():
     lines = run("alexnet", "--device", "meta", "--train").splitlines()
-    assert f"meta (nothing is computed), fp32, torch {torch.__version__}" in lines[1]
+    assert lines[1].endswith(f"batch 1, training; fp32, meta (nothing is computed), torch {torch.__version__}")
     conv2 = next(line for line in lines if line.startswith("conv2")).split()
     assert conv2[5:7] == ["895.8", "1,343.7"]
     assert conv2[-1] == "known"
@@ -231,10 +231,12 @@ def test_one_network_is_shown_layer_by_layer():
 
 
 def test_several_networks_are_shown_a_line_each():
-    lines = run("alexnet", "vgg16:dtype=fp16", "--device", "meta").splitlines()
-    assert "fp32, torch" in lines[1]
-    assert "fp16, torch" in lines[2] + lines[1]
+    lines = run("alexnet", "vgg16", "--device", "meta").splitlines()
+    assert lines[1].startswith("batch 1, fp32, inference; meta")
     assert next(line for line in lines if line.startswith("vgg16")).split()[1:6] == ["39", "231", "0", "0", "0"]
+    lines = run("alexnet:batch=2", "vgg16:dtype=fp16", "--device", "meta").splitlines()
+    assert any(line.startswith("alexnet (batch 2, fp32)") for line in lines)
+    assert any(line.startswith("vgg16 (batch 1, fp16)") for line in lines)
 
 
 def test_json_has_both_sides():
@@ -293,7 +295,9 @@ def test_one_network_that_torch_refuses_does_not_hide_the_others(tmp_path):
     (tmp_path / "bn.yaml").write_text("name: bn\ninput: {channels: 3, height: 1, width: 1}\nlayers: [batch_norm2d()]\n")
     output = run("nin", str(tmp_path / "bn.yaml"), "--device", "meta", "--train", code=1)
     assert "all are equal" in output
-    assert "bn: torch cannot run batch_norm2d: Expected more than 1 value per channel" in output
+    message = "bn: torch cannot run batch_norm2d: Expected more than 1 value per channel"
+    assert f"Not checked: {message}" in " ".join(output.split())
+    assert f"costcalc: {message}" in output
 
 
 def test_without_torch_the_command_says_how_to_get_it(monkeypatch):
@@ -348,9 +352,14 @@ def test_times_as_printed():
     assert times["layers"][-1]["bytes_moved_forward"] == 0  # a view
 
 
-def test_nothing_has_a_time_on_meta():
+def test_what_cannot_be_measured():
+    graph = costcalc.load("nin")
     with pytest.raises(CostcalcError, match="nothing runs on meta"):
-        time_layers(costcalc.load("nin"), device="meta")
+        time_layers(graph, device="meta")
+    with pytest.raises(CostcalcError, match="one run at least, not 0"):
+        time_layers(graph, device="cpu", runs=0)
+    with pytest.raises(CostcalcError, match=r"no device 'cdua' \(did you mean 'cuda'"):
+        costcalc.check(graph, device="cdua")
 
 
 @pytest.mark.gpu

@@ -326,6 +326,8 @@ def test_every_convention_is_found_by_its_own_number():
         ("138,357,544", 138_357_544, 0, 0, False, None),
         ("~ 1.5 G", 15, -1, 3, False, None),
         ("528 bytes", 528, 0, 0, False, "memory"),
+        ("3.8×10⁹", 38, 8, 0, False, None),
+        ("3.8 x 10^9 FLOPs", 38, 8, 0, False, "flops"),
     ],
 )
 def test_a_number_is_read_as_printed(text, digits, exponent, power, binary, quantity):
@@ -339,6 +341,8 @@ def test_a_number_is_read_as_printed(text, digits, exponent, power, binary, quan
         ("-3G", "a published number is one as it is printed"),
         ("", "a published number is one as it is printed"),
         ("3.8X", "no unit 'X' in '3.8X'"),
+        ("15,5G", "no unit ',5G' in '15,5G'"),
+        ("1,38,357", "no unit ',38,357'"),
         ("3.8 G bananas", "no unit 'G bananas'"),
         ("0.0G", "is more than 0"),
         ("312 TFLOP/s", "is a rate"),

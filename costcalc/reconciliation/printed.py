@@ -8,6 +8,7 @@ from decimal import Decimal
 from fractions import Fraction
 from types import MappingProxyType
 from typing import Literal, NamedTuple, cast
+from unicodedata import normalize
 
 from costcalc.errors import CostcalcError
 
@@ -57,7 +58,10 @@ class Printed(NamedTuple):
 
 def printed(text: str) -> Printed:
     """A published number as printed: `3.8G`, `138M params`, `96MB`. Raises CostcalcError for what is none."""
-    match = re.fullmatch(r"[~≈]?\s*(\d[\d,]*(?:\.\d+)?(?:e\d+)?)\s*(.*)", text.strip(), re.IGNORECASE)
+    plain = re.sub(r"\s*[×x*]\s*10\s*\^?\s*([\d⁰¹²³⁴⁵⁶⁷⁸⁹]+)", lambda power: f"e{normalize('NFKC', power[1])}", text)
+    match = re.fullmatch(
+        r"[~≈]?\s*((?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:e\d+)?)\s*(.*)", plain.strip(), re.IGNORECASE
+    )
     if match is None:
         raise CostcalcError(f"a published number is one as it is printed, {_EXAMPLES}, not {text!r}")
     number, unit = Decimal(match[1].replace(",", "")), " ".join(match[2].split())

@@ -16,9 +16,13 @@ if TYPE_CHECKING:
 _EQUAL, _KNOWN, _DIFFERS, _UNKNOWN = "equal", "known", "DIFFERS", "unknown"
 
 
-def cross_check(checks: Sequence[CrossCheck], timings: Sequence[Timing] = ()) -> Document:
-    """One network layer by layer, or several a line each; then what differs, and `timings` of the same networks."""
-    tables = [_layers(checks[0])] if len(checks) == 1 else [_networks(checks)]
+def cross_check(checks: Sequence[CrossCheck], timings: Sequence[Timing] = (), refused: Sequence[str] = ()) -> Document:
+    """One network layer by layer, or several a line each; then what differs, and `timings` of the same networks.
+
+    `refused` says of further networks why they could not be checked.
+    """
+    first = _layers(checks[0]) if len(checks) == 1 else _networks(checks)
+    tables = [first._replace(notes=(*first.notes, *(f"Not checked: {message}" for message in refused)))]
     differing = [(check, difference) for check in checks for difference in check.differences]
     if differing:
         tables.append(_differences(differing, several=len(checks) > 1))
@@ -27,6 +31,7 @@ def cross_check(checks: Sequence[CrossCheck], timings: Sequence[Timing] = ()) ->
     data = {
         "schema": "costcalc/check/1",
         "networks": [_data(check, verdicts=_verdicts(check)) for check in checks],
+        "refused": list(refused),
     }
     if timings:
         data["times"] = [_times_data(check.calculated, timing) for check, timing in zip(checks, timings, strict=True)]
@@ -108,7 +113,8 @@ def _notes(checks: Sequence[CrossCheck]) -> tuple[str, ...]:
         notes.append(f"Known difference in {places[0][1].figure} ({named}): {reason}. The calculated number is right.")
     unknown = [(check.calculated.name, row) for check in checks for row in check.calculated.unknown]
     if unknown:
-        names = ", ".join(f"{row.path} ({row.kind})" for _, row in unknown)
+        of = [f"{name} " if len(checks) > 1 else "" for name, _ in unknown]
+        names = ", ".join(f"{name}{row.path} ({row.kind})" for name, (_, row) in zip(of, unknown, strict=True))
         notes.append(f"Not compared, because nobody has told what they compute: {names}.")
     return tuple(notes)
 
@@ -117,7 +123,9 @@ def _notes(checks: Sequence[CrossCheck]) -> tuple[str, ...]:
 
 
 def _networks(checks: Sequence[CrossCheck]) -> Table:
-    """A line a network."""
+    """A line a network; batch and dtype stand in the line where they are not the same for all."""
+    kinds = [f"batch {check.calculated.batch}, {check.measured.environment.dtype}" for check in checks]
+    alike = len(set(kinds)) == 1
     train = checks[0].calculated.training
     columns = (
         Column("network", "name"),
@@ -132,19 +140,19 @@ def _networks(checks: Sequence[CrossCheck]) -> Table:
         Column("act. mem.", "activation_bytes", "bytes"),
     )
     rows: list[tuple[Any, ...]] = []
-    for check in checks:
+    for check, kind in zip(checks, kinds, strict=True):
         costs, total = check.calculated, check.calculated.total()
+        name = costs.name if alike else f"{costs.name} ({kind})"
         counts = [total.params, total.flops, *([_backward(total)] if train else [])]
         outcome = (check.compared, len(check.differences), len(check.known), len(costs.unknown))
-        rows.append(
-            (costs.name, len(costs.rows), *outcome, *(_bound(total, count) for count in counts), total.activation_bytes)
-        )
+        bounds = [_bound(total, count) for count in counts]
+        rows.append((name, len(costs.rows), *outcome, *bounds, total.activation_bytes))
     sums = (sum(row[i] for row in rows) for i in range(1, 6))
     footer = (f"{len(rows)} networks", *sums, *("" for _ in columns[6:]))
-    batches = ", ".join(map(str, sorted({check.calculated.batch for check in checks})))
-    environments = "; ".join(dict.fromkeys(str(check.measured.environment) for check in checks))
+    where = checks[0].measured.environment
+    settings = f"{kinds[0]}, " if alike else ""
     mode = "training" if train else "inference"
-    title = f"{len(rows)} networks: calculated against measured\nbatch {batches}, {mode}; {environments}"
+    title = f"{len(rows)} networks: calculated against measured\n{settings}{mode}; {where.on}"
     return Table(title, columns, tuple(rows), (footer,), _notes(checks))
 
 
@@ -255,7 +263,7 @@ def _times(costs: CostTable, timing: Timing) -> Table:
     empty = ("", "") if train else ()
     work = 0 if costs.unknown else _flops(total, train)
     footer = (
-        ("all layers", together, "", *empty, "", _rate(work, together), ""),
+        ("all layers", AtLeast(together) if costs.unknown else together, "", *empty, "", _rate(work, together), ""),
         ("whole", whole.median, whole.spread, *empty, "", _rate(work, whole.median), ""),
     )
     mode = "a training step, forward and backward" if train else "inference"

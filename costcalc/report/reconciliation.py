@@ -121,7 +121,9 @@ def _unexplained(found: Any) -> Table:
 
 
 def _unknown(found: Any) -> Sequence[str]:
-    return [f"Not counted, for nobody knows what they cost: {', '.join(found.unknown)}."] if found.unknown else []
+    return (
+        [f"Not counted, so that our numbers are lower bounds (≥): {', '.join(found.unknown)}."] if found.unknown else []
+    )
 
 
 def _data(found: Any) -> dict[str, Any]:

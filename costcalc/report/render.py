@@ -236,7 +236,8 @@ def _unit(column: Column, values: list[Any]) -> tuple[int, str, int]:
 
 def _cell(value: Any, column: Column, scale: int, decimals: int) -> str:
     if isinstance(value, AtLeast):
-        return "≥ " + _cell(value.value, column, scale, decimals)
+        shown = _cell(value.value, column, scale, decimals)
+        return "> 0" if shown.startswith("<") else f"≥ {shown}"
     if value is None:
         return "?" if column.kind in ("count", "exact", "bytes", "time") else ""
     if isinstance(value, tuple):

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import torch
 
-from costcalc.errors import CostcalcError
+from costcalc.errors import CostcalcError, did_you_mean
 
 _DTYPES = {"fp64": torch.float64, "fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
@@ -21,7 +21,12 @@ class Environment(NamedTuple):
     torch: str  # its version
 
     def __str__(self) -> str:
-        return f"{self.device} ({self.name}), {self.dtype}, torch {self.torch}"
+        return f"{self.dtype}, {self.on}"
+
+    @property
+    def on(self) -> str:
+        """All but the dtype."""
+        return f"{self.device} ({self.name}), torch {self.torch}"
 
 
 def environment(device: str = "auto", dtype: str = "fp32") -> Environment:
@@ -35,6 +40,8 @@ def environment(device: str = "auto", dtype: str = "fp32") -> Environment:
     has = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True, "meta": True}
     if device == "auto":
         device = next(name for name, there in has.items() if there)
+    if device not in has:
+        raise CostcalcError(f"no device {device!r}{did_you_mean(device, has)}: there are auto, {', '.join(has)}")
     if not has[device]:
         there = ", ".join(name for name, is_there in has.items() if is_there)
         raise CostcalcError(f"torch {torch.__version__} finds no {device} device here, but {there}")

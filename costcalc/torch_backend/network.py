@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from keyword import iskeyword
+from keyword import kwlist
 
 import torch
 from torch import fx, nn
@@ -15,7 +15,8 @@ from costcalc.torch_backend.lowering import lower
 
 LAYER = "layer"  # where a step of the module keeps the name of its layer, in its `meta`
 INPUT_SHAPES = "input_shapes"  # where the module keeps the shapes of the graph's inputs, in its own
-_TAKEN = frozenset(dir(nn.Module())) | frozenset(dir(fx.GraphModule))
+# What no module below a network can be called: its attributes, and what its generated code cannot say.
+_TAKEN = frozenset([*dir(fx.GraphModule(nn.Module(), fx.Graph())), *kwlist, "self"])
 
 
 def build(
@@ -98,7 +99,7 @@ class _Group(nn.Module):
 
 
 def _free(where: nn.Module, name: str, *, group: bool) -> str:
-    """`name`, with as many underscores as make it no attribute of a module and no other layer's; groups are entered."""
+    """`name`, with as many underscores as make it free: none of _TAKEN, and no other layer's; groups are entered."""
     while name in _TAKEN or (name in where._modules and not (group and isinstance(where._modules[name], _Group))):
         name += "_"
     return name
@@ -107,6 +108,6 @@ def _free(where: nn.Module, name: str, *, group: bool) -> str:
 def _argument(name: str, taken: set[str]) -> str:
     """An input's name as Python can have it."""
     name = re.sub(r"\W|^(?=\d)", "_", name)
-    while iskeyword(name) or name == "self" or name in taken:
+    while name in kwlist or name == "self" or name in taken:
         name += "_"
     return name

@@ -73,7 +73,9 @@ def time_layers(
     """
     where = environment(device, dtype)
     if where.device == "meta":
-        raise CostcalcError("nothing runs on meta, so there is no time to measure: use --device cpu, cuda or mps")
+        raise CostcalcError("nothing runs on meta, so there is no time to measure: take cpu, cuda or mps")
+    if runs < 1:
+        raise CostcalcError(f"a time takes one run at least, not {runs}")
     clock = _clock(where.device)
     with subject(graph, where, train) as running:
         for _ in range(WARM_UP):

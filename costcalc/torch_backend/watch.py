@@ -96,8 +96,10 @@ class Watch(fx.Interpreter, Generic[Reading]):
             self.subject.step(self.run, train)
         except RuntimeError as error:  # of autograd: a layer's own errors are CostcalcErrors by now
             where = f" at {self._backward[0]}" if self._backward else ""
-            hint = "; a layer after it has to be told inplace=False" if "modified by an inplace" in str(error) else ""
-            message = f"{self.subject.graph.name}: torch cannot train it{where}: {_first_line(error)}{hint}"
+            reason = _first_line(error)
+            if "modified by an inplace operation" in reason:
+                reason = "its gradient needs a tensor that a layer in place overwrites: tell that one inplace=False"
+            message = f"{self.subject.graph.name}: torch cannot train it{where}: {reason}"
             raise CostcalcError(message) from error
         finally:
             self._marked.clear()
