@@ -334,6 +334,18 @@ def test_a_number_is_read_as_printed(text, digits, exponent, power, binary, quan
     assert printed(text)[1:6] == (digits, exponent, power, binary, quantity)
 
 
+def test_an_op_in_place_whose_input_is_still_read_makes_a_tensor_here_too(tmp_path):
+    path = tmp_path / "fork.yaml"
+    path.write_text(
+        "name: fork\ninput: {channels: 3, height: 8, width: 8}\n"
+        "layers:\n  - conv2d(5, 1)\n  - add:\n      main: [relu()]\n      same: skip\n"
+    )
+    activations = costcalc.analyze(costcalc.load(path)).total().activations
+    assert activations == 3 * 5 * 8 * 8
+    found = reconcile(str(path), str(activations), of=["activations"])
+    assert [ours.value for ours in found.ours if "flops" in ours.conventions] == [activations]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -504,6 +504,8 @@ class _Search:
         left_out = [rule(graph) for rule in self.rules]
         plan = []
         for node in nodes:
+            runs = graph.running_op(node)
+            node = node if runs is node.op else replace(node, op=runs)
             alike = (node.op, node.functional, node.shares is None)
             number = self.numbers.setdefault(alike, len(self.numbers))
             uncounted = tuple([node.name in names for names in left_out])
