@@ -20,7 +20,7 @@ from costcalc import CostcalcError
 from costcalc.claims import VERDICTS, Choice, ClaimsFile, Several, choose, read, sources, verify
 from costcalc.claims.measure import QUANTITIES
 from costcalc.claims.verdict import UNITS, judge, read_number
-from costcalc.cli import VERDICTS as OFFERED
+from costcalc.cli.published import VERDICTS as OFFERED
 
 FOLDER = Path(__file__).parent / "bad_claims"
 DOCS = Path(__file__).parent.parent / "docs"

@@ -1,0 +1,226 @@
+"""Commands that analyse networks: list, report, compare, explain, check."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from costcalc.cli.options import network_options, output_options, size_options
+from costcalc.cli.printing import fail, print_document, uncounted
+from costcalc.cli.target import read_target
+from costcalc.errors import CostcalcError
+
+if TYPE_CHECKING:
+    from costcalc.graph import Graph
+
+METRICS = ("params", "param-memory", "macs", "flops", "activations", "memory")
+
+_Item = TypeVar("_Item")
+_Answer = TypeVar("_Answer")
+
+
+@click.command("list")
+@output_options
+def list_(style: str, output: str | None) -> None:
+    """Print the architectures that ship with costcalc, with headline numbers.
+
+    \b
+    Example:
+      costcalc list
+    """
+    from costcalc.analysis import analyze
+    from costcalc.report.views import listing
+    from costcalc.spec import architectures
+
+    print_document(listing(analyze(spec.build(name)) for name, spec in architectures().items()), style, output)
+
+
+@click.command()
+@click.argument("target")
+@click.option("--by", type=click.Choice(["layer", "stage", "op", "resolution"]), help="Rows.  [default: layer]")
+@click.option(
+    "--depth",
+    type=click.IntRange(1),
+    metavar="N",
+    help="With --by stage: parts of a path that name a stage.  [default: 1]",
+)
+@click.option("--naive-vs-reduced", is_flag=True, help="Inception modules with and without their 1×1 reductions.")
+@click.option("--strict", is_flag=True, help="Exit 1 when a layer could not be counted.")
+@size_options
+@output_options
+def report(
+    target: str,
+    by: str | None,
+    depth: int | None,
+    naive_vs_reduced: bool,
+    strict: bool,
+    style: str,
+    output: str | None,
+    **sizes: Any,
+) -> None:
+    """Print what a network costs, layer by layer or in groups.
+
+    \b
+    Examples:
+      costcalc report vgg16 --by stage
+      costcalc report googlenet --naive-vs-reduced
+      costcalc report net.yaml --batch 8 --input 320x480 --set classes=10
+    """
+    if depth is not None and by != "stage":
+        raise click.UsageError("--depth goes with --by stage")
+    if naive_vs_reduced and (by is not None or strict):
+        raise click.UsageError("--naive-vs-reduced is a report of its own: without --by and --strict")
+    wanted = read_target(target, **sizes)
+    if naive_vs_reduced:
+        from costcalc.modules import naive_versus_reduced
+        from costcalc.report import views
+
+        modules, stacked = naive_versus_reduced(wanted.name, wanted.given, **wanted.rules)
+        print_document(views.naive_versus_reduced(modules, stacked), style, output)
+        return
+    from costcalc.report.views import report
+
+    costs = wanted.analyze()
+    print_document(report(costs, by or "layer", depth or 1), style, output)
+    if strict and costs.unknown:
+        fail(uncounted(len(costs.unknown)))
+
+
+@click.command()
+@click.argument("targets", nargs=-1, required=True, metavar="TARGET…")
+@click.option(
+    "--by",
+    type=click.Choice(["stage", "op"]),
+    default="stage",
+    show_default=True,
+    help="Stages are aligned by resolution.",
+)
+@click.option(
+    "--metric", type=click.Choice(METRICS), default="memory", show_default=True, help="What to lay side by side."
+)
+@size_options
+@output_options
+def compare(targets: tuple[str, ...], by: str, metric: str, style: str, output: str | None, **sizes: Any) -> None:
+    """Print networks side by side: one metric by stage, and every metric in total.
+
+    \b
+    Examples:
+      costcalc compare vgg16 alexnet --by stage --metric memory
+      costcalc compare resnet50 vgg16:batch=32,dtype=fp16 googlenet
+    """
+    from costcalc.report.views import compare
+
+    print_document(compare([read_target(target, **sizes).analyze() for target in targets], by, metric), style, output)
+
+
+@click.command()
+@click.argument("target")
+@click.argument("layer")
+@size_options
+@output_options
+def explain(target: str, layer: str, style: str, output: str | None, **sizes: Any) -> None:
+    """Print the formula of a layer's costs, the numbers put in, and the result.
+
+    LAYER is a layer's path, or a prefix of paths: then everything below it.
+
+    \b
+    Example:
+      costcalc explain googlenet inception3a/5x5
+    """
+    from costcalc.analysis import analyze
+    from costcalc.formula import explain
+    from costcalc.report.views import explanation
+
+    wanted = read_target(target, **sizes)
+    graph = wanted.graph()
+    layer = layer.strip("/")
+    lines = explain(graph, layer, **wanted.rules)
+    print_document(explanation(analyze(graph, **wanted.rules).below(layer), layer, lines), style, output)
+
+
+@click.command()
+@click.argument("targets", nargs=-1, metavar="TARGET…")
+@click.option("--all", "every", is_flag=True, help="Every architecture of `costcalc list`.")
+@click.option(
+    "--device",
+    type=click.Choice(["auto", "cuda", "mps", "cpu", "meta"]),
+    default="auto",
+    show_default=True,
+    help="Where to run: auto is a GPU where there is one, else the CPU; on meta nothing is computed.",
+)
+@click.option("--train", is_flag=True, help="In training mode, and backward: the FLOPs of the gradients, too.")
+@click.option("--time", "timed", is_flag=True, help="Also time each layer and the whole.")
+@click.option(
+    "--runs", type=click.IntRange(1), metavar="N", help="With --time: of how many runs to take medians.  [default: 15]"
+)
+@click.option("--strict", is_flag=True, help="Exit 1 when a layer could not be counted.")
+@network_options
+@output_options
+def check(
+    targets: tuple[str, ...],
+    every: bool,
+    device: str,
+    train: bool,
+    timed: bool,
+    runs: int | None,
+    strict: bool,
+    style: str,
+    output: str | None,
+    **given: Any,
+) -> None:
+    """Print what was calculated beside what torch measures when the network runs; exit 1 where they differ.
+
+    Every layer's shapes, parameters, FLOPs and memory are compared with ==. Needs torch: pip install 'costcalc[torch]'.
+
+    \b
+    Examples:
+      costcalc check resnet50 --device meta --train
+      costcalc check vgg16 --device cpu --time
+      costcalc check --all --device meta
+    """
+    if every == bool(targets):
+        raise click.UsageError("check takes one or more TARGETs, or --all")
+    if timed and device == "meta":
+        raise click.UsageError("--time needs a device that computes: nothing runs on meta")
+    if runs is not None and not timed:
+        raise click.UsageError("--runs goes with --time")
+    from costcalc.crosscheck import check, torch_backend
+    from costcalc.report.cross_check import cross_check
+    from costcalc.spec import architectures
+
+    backend = torch_backend()
+    wanted = [read_target(target, convention="flops", **given) for target in (architectures() if every else targets)]
+    graphs, mistakes = _each(wanted, lambda target: (target.graph(), target.rules["dtype"]))
+    if mistakes:
+        raise CostcalcError("\n".join(mistakes))
+
+    def run(graph: Graph, dtype: str) -> tuple[Any, Any]:
+        checked = check(graph, device=device, dtype=dtype, train=train)
+        if not timed:
+            return checked, None
+        return checked, backend.time_layers(graph, device=device, dtype=dtype, train=train, runs=runs or 15)
+
+    done, mistakes = _each(graphs, lambda graph_and_dtype: run(*graph_and_dtype))
+    checks = [checked for checked, _ in done]
+    if checks:
+        timings = [timing for _, timing in done if timing is not None]
+        print_document(cross_check(checks, timings, refused=mistakes), style, output)
+    differing = sum(len(checked.differences) for checked in checks)
+    mistakes += [f"{differing} figure{'s differ' if differing > 1 else ' differs'}"] if differing else []
+    unknown = sum(len(checked.calculated.unknown) for checked in checks)
+    mistakes += [uncounted(unknown)] if strict and unknown else []
+    if mistakes:
+        fail("\n".join(mistakes))
+
+
+def _each(items: Iterable[_Item], call: Callable[[_Item], _Answer]) -> tuple[list[_Answer], list[str]]:
+    """What a call gives for each item, and the messages of those it fails for, each once."""
+    answers, mistakes = [], []
+    for item in items:
+        try:
+            answers.append(call(item))
+        except CostcalcError as error:
+            mistakes.append(str(error))
+    return answers, list(dict.fromkeys(mistakes))

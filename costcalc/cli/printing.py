@@ -1,0 +1,50 @@
+"""Printing a document, and failing in words."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+
+from costcalc.errors import CostcalcError
+
+if TYPE_CHECKING:
+    from costcalc.report.table import Document
+
+
+def print_document(document: Document, style: str, output: str | None) -> None:
+    """Write a document in one of the FORMATS."""
+    from costcalc.report.render import render
+
+    write(render(document, style), output)
+
+
+def write(text: str, output: str | None) -> None:
+    """Write to a file, or to the terminal. Raises CostcalcError where that cannot be."""
+    if output is None:
+        try:
+            sys.stdout.write(text)
+            sys.stdout.flush()
+        except BrokenPipeError:  # a reader that stops reading: see `main`
+            raise
+        except OSError as error:
+            raise CostcalcError(f"the output cannot be written: {error.strerror}") from None
+        return
+    try:
+        with open(output, "w", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise CostcalcError(f"{output}: cannot be written: {error.strerror}") from None
+
+
+def fail(message: str) -> NoReturn:
+    """Say what is wrong, and exit with 1."""
+    sys.stdout.flush()
+    click.echo(f"costcalc: {message}", err=True)
+    sys.exit(1)
+
+
+def uncounted(layers: int) -> str:
+    """What --strict fails with."""
+    return f"{layers} layer{'s' * (layers > 1)} could not be counted (--strict)"

@@ -1,0 +1,56 @@
+"""Commands that say what costcalc knows: conventions, schema, spec."""
+
+from __future__ import annotations
+
+import click
+
+from costcalc.cli.options import output_options
+from costcalc.cli.printing import print_document, write
+
+
+@click.command()
+@click.argument("name", required=False)
+@output_options
+def conventions(name: str | None, style: str, output: str | None) -> None:
+    """Print what lectures, papers and tools count; with NAME, one convention and the terms of its sums.
+
+    \b
+    Example:
+      costcalc conventions ptflops
+    """
+    from costcalc.conventions import CONVENTIONS, convention_named
+    from costcalc.report.reference import conventions_reference
+
+    chosen = [convention_named(name)] if name else list(CONVENTIONS.values())
+    print_document(conventions_reference(chosen), style, output)
+
+
+@click.command()
+@click.argument("op", required=False)
+@output_options
+def schema(op: str | None, style: str, output: str | None) -> None:
+    """Print the ops a spec may call, their arguments and defaults; with OP, one of them in full.
+
+    \b
+    Example:
+      costcalc schema conv2d
+    """
+    from costcalc.report.reference import ops_reference
+    from costcalc.spec.reference import describe
+
+    print_document(ops_reference(describe(op)), style, output)
+
+
+@click.command()
+@click.argument("name")
+@click.option("-o", "--output", type=click.Path(), metavar="FILE", help="Write to FILE.")
+def spec(name: str, output: str | None) -> None:
+    """Print the YAML that describes a shipped architecture, to copy and change.
+
+    \b
+    Example:
+      costcalc spec vgg16 -o mine.yaml && costcalc report mine.yaml
+    """
+    from costcalc.spec import shipped_source
+
+    write(shipped_source(name), output)

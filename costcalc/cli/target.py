@@ -1,0 +1,97 @@
+"""A TARGET and the options that go with it, read into what `load` and `analyze` take."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from costcalc.errors import CostcalcError
+
+if TYPE_CHECKING:
+    from costcalc.analysis import Rules
+    from costcalc.costs import CostTable
+    from costcalc.graph import Graph
+
+
+class Target(NamedTuple):
+    """A network as asked for: its name or file, sizes and settings, and the rules it is counted by."""
+
+    name: str
+    given: dict[str, Any]
+    rules: Rules
+
+    def graph(self) -> Graph:
+        """The network, with the sizes and settings asked for."""
+        from costcalc.spec import load
+
+        return load(self.name, **self.given)
+
+    def analyze(self) -> CostTable:
+        """Its costs, by the rules asked for."""
+        from costcalc.analysis import analyze
+
+        return analyze(self.graph(), **self.rules)
+
+
+def read_target(
+    text: str, *, batch: str | None, size: str | None, settings: tuple[str, ...], dtype: str, convention: str
+) -> Target:
+    """A TARGET with the command's options, its own settings (`vgg16:batch=32,dtype=fp16`) winning over them."""
+    name, own = _split_target(text)
+    chosen: dict[str, str] = {"dtype": dtype}
+    chosen |= {} if batch is None else {"batch": batch}
+    chosen |= {} if size is None else {"input": size}
+    for assignment in (*settings, *own):
+        key, equals, value = assignment.partition("=")
+        if not equals or not key.strip():
+            raise CostcalcError(f"a setting is KEY=VALUE, not {assignment!r}")
+        if key in ("batch", "input", "dtype") and assignment in settings:
+            raise CostcalcError(f"{key} is no setting of a spec: use --{key} {value}")
+        if key in ("height", "width", "channels"):
+            raise CostcalcError(f"{key} is the input's, and no setting: use --input HxW or CxHxW")
+        chosen[key.strip()] = value
+    rules: Rules = {"dtype": chosen.pop("dtype"), "convention": convention}
+    given: dict[str, Any] = {}
+    if "input" in chosen:
+        given |= _input_size(chosen.pop("input"))
+    for key, value in chosen.items():
+        given[key] = _positive(value, "batch") if key == "batch" else _yaml_value(key, value)
+    return Target(name, given, rules)
+
+
+def _split_target(text: str) -> tuple[str, Iterable[str]]:
+    """Name or file (with its variant), and the settings after it."""
+    import re
+
+    name, _, own = text.partition(":") if not re.match(r"[A-Za-z]:[\\/]", text) else (text, "", "")
+    parts = re.split(r",(?![^\[]*\])", own) if own else []
+    if parts and "=" not in parts[0] and name.endswith((".yaml", ".yml")):
+        name += f":{parts.pop(0)}"
+    return name, parts
+
+
+def _input_size(text: str) -> dict[str, int]:
+    """The sizes that --input gives: a square's side, HxW, or CxHxW."""
+    sizes = [_positive(part, "--input") for part in text.lower().replace("×", "x").split("x")]
+    if len(sizes) == 1:
+        sizes *= 2
+    if len(sizes) > 3:
+        raise CostcalcError(f"--input is HxW or CxHxW, such as 320x480 or 3x320x480, not {text!r}")
+    return dict(zip(("channels", "height", "width")[-len(sizes) :], sizes, strict=True))
+
+
+def _positive(text: str, what: str) -> int:
+    if not (text.isascii() and text.strip().isdecimal()) or len(text) > 18 or int(text) < 1:
+        example = "320x480 or 320" if what == "--input" else "32"
+        message = f"{what} must be a whole number of at least 1 and at most 18 digits, such as {example}, not {text!r}"
+        raise CostcalcError(message)
+    return int(text)
+
+
+def _yaml_value(key: str, text: str) -> Any:
+    import yaml
+
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise CostcalcError(f"{key}: {text!r} cannot be read as a YAML value") from None
