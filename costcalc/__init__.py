@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from costcalc.graph import Builder, Graph, GraphError, Input, Node
     from costcalc.ops import OPS
     from costcalc.reconciliation import reconcile
+    from costcalc.rewrites import Rewriting, rewrite
     from costcalc.spec import SpecError, architectures, load, to_yaml
 
 _HOMES = {
@@ -39,6 +40,7 @@ _HOMES = {
     "graph": ["Builder", "Graph", "GraphError", "Input", "Node"],
     "ops": ["OPS"],
     "reconciliation": ["reconcile"],
+    "rewrites": ["Rewriting", "rewrite"],
     "spec": ["SpecError", "architectures", "load", "to_yaml"],
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -54,6 +56,7 @@ __all__ = [
     "GraphError",
     "Input",
     "Node",
+    "Rewriting",
     "Row",
     "SpecError",
     "Work",
@@ -63,6 +66,7 @@ __all__ = [
     "explain",
     "load",
     "reconcile",
+    "rewrite",
     "to_yaml",
 ]
 

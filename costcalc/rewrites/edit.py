@@ -1,0 +1,213 @@
+"""A graph on its way to another: what a rule looks at, and the edits it asks for.
+
+A rule finds its places in the graph as it was; edits are collected, and made all at once by `finish`. So a place that
+was changed is never looked at again by the rule that changed it, and the order of edits does not matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import replace
+from fnmatch import fnmatchcase
+from itertools import count
+from typing import NamedTuple, TypeVar
+
+from costcalc.graph import Graph, Node
+from costcalc.ops import OPS
+from costcalc.ops.activation import Activation
+from costcalc.ops.op import Op
+
+_OpType = TypeVar("_OpType", bound=Op)
+
+
+class Change(NamedTuple):
+    """A place that a rule changed: a layer, or the prefix of a module, and what became of it."""
+
+    place: str
+    did: str
+
+
+class Skip(NamedTuple):
+    """A place that a rule looked at and left as it was, and why."""
+
+    place: str
+    reason: str
+
+
+class Unit(NamedTuple):
+    """A layer with weights, and the normalisation and the activation that follow it and nothing else reads."""
+
+    layer: Node
+    norm: Node | None
+    activation: Node | None
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        """Those that are there, in running order."""
+        return tuple(node for node in self if node is not None)
+
+    @property
+    def last(self) -> Node:
+        """The node whose result is the unit's."""
+        return self.nodes[-1]
+
+
+class _Group(NamedTuple):
+    """New nodes, and the names that mean their own tensors when they say them."""
+
+    nodes: tuple[Node, ...]
+    own: frozenset[str]
+
+
+class Edit:
+    """The graph that a rule looks at, where it may change it, and what it asked for.
+
+    `graph` is as it was; `node` has its layers by name, `readers` those that take each tensor.
+    """
+
+    def __init__(self, graph: Graph, at: Sequence[str] = ()) -> None:
+        self.graph = graph
+        self.node = {node.name: node for node in graph.nodes}
+        self.readers: dict[str, list[Node]] = {name: [] for name in graph.shapes}
+        for node in graph.nodes:
+            for name in dict.fromkeys(node.inputs):
+                self.readers[name].append(node)
+        self.changes: list[Change] = []
+        self.skips: list[Skip] = []
+        self._at = at
+        self._first: list[_Group] = []
+        self._groups: dict[str, _Group] = {}  # by the name of the node in whose place they are put
+        self._gone: set[str] = set()
+        self._result: dict[str, str] = {}  # by tensor: the new one that its readers read
+        self._passed: dict[str, str] = {}  # by tensor: the old one that its readers read
+        self._prefixes = {prefix for name in graph.shapes for prefix in prefixes(name)}
+        self._sharing = {name for node in graph.nodes if node.shares for name in (node.name, node.shares)}
+
+    # -- looking ---------------------------------------------------------------------------------------------------
+
+    def selects(self, path: str) -> bool:
+        """Whether the user's selector allows changes there: a pattern matches the path, or a prefix of it."""
+        return not self._at or any(matches(path, pattern) for pattern in self._at)
+
+    def layers(self, kind: type[_OpType]) -> Iterator[tuple[Node, _OpType]]:
+        """The selected layers of a kind and their ops, in running order; one whose parameters are shared is skipped."""
+        for node in self.graph.nodes:
+            if isinstance(node.op, kind) and self.selects(node.name):
+                if node.name in self._sharing:
+                    self.skip(node.name, "its parameters are shared with another layer")
+                else:
+                    yield node, node.op
+
+    def reader(self, node: Node) -> Node | None:
+        """The one layer that takes what a node makes; None where several do, or none, or it is an output."""
+        readers = self.readers[node.name]
+        return readers[0] if len(readers) == 1 and node.name not in self.graph.outputs else None
+
+    def unit(self, layer: Node) -> Unit:
+        """The layer with the batch norm and the activation that follow it."""
+        norm = self._follower(layer, OPS["batch_norm2d"])
+        activation = self._follower(norm or layer, Activation)
+        return Unit(layer, norm, activation)
+
+    def _follower(self, node: Node, kind: type[Op]) -> Node | None:
+        reader = self.reader(node)
+        alone = reader is not None and len(reader.inputs) == 1 and reader.name not in self._sharing
+        return reader if alone and reader is not None and isinstance(reader.op, kind) else None
+
+    # -- telling ---------------------------------------------------------------------------------------------------
+
+    def change(self, place: str, did: str) -> None:
+        """Say that a place was changed."""
+        self.changes.append(Change(place, did))
+
+    def skip(self, place: str, reason: str) -> None:
+        """Say that a place was left as it was."""
+        self.skips.append(Skip(place, reason))
+
+    # -- editing ---------------------------------------------------------------------------------------------------
+
+    def replace(self, old: Sequence[Node], new: Sequence[Node] = ()) -> None:
+        """Put `new` in the place of `old`, nodes in running order of which only the last is read by others.
+
+        Who read the last of `old` reads the last of `new`; where there are none, what the first of `old` read. New
+        nodes may name each other, and any tensor that is there before the last of `old`, as it was named before.
+        """
+        assert not self._gone & {node.name for node in old}, "two edits of one layer"
+        last = old[-1].name
+        self._gone.update(node.name for node in old)
+        self._groups[last] = _Group(tuple(new), frozenset(node.name for node in new))
+        if new:
+            self._result[last] = new[-1].name
+        else:
+            self._passed[last] = old[0].inputs[0]
+
+    def insert_after(self, node: Node, new: Sequence[Node]) -> None:
+        """Put `new`, which read `node`, between it and what reads it."""
+        self.replace([node], [node, *new])
+
+    def put_first(self, tensor: str, new: Sequence[Node]) -> None:
+        """Put `new`, which read an input of the graph, between it and what reads it."""
+        self._first.append(_Group(tuple(new), frozenset([tensor, *(node.name for node in new)])))
+        self._result[tensor] = new[-1].name
+
+    def needed(self, outputs: Iterable[str]) -> set[str]:
+        """The names of all tensors that these outputs are made from, and of layers whose parameters they use."""
+        needed = set(outputs)
+        for node in reversed(self.graph.nodes):
+            if node.name in needed:
+                needed.update(node.inputs, [node.shares] if node.shares else [])
+        return needed
+
+    def prune(self, outputs: Collection[str]) -> list[Node]:
+        """Take outputs away from the graph, and with them the layers that nothing else needs: these are given back."""
+        kept = self.needed(name for name in self.graph.outputs if name not in outputs)
+        only = self.needed(outputs) - kept
+        dropped = [node for node in self.graph.nodes if node.name in only]
+        self._gone.update(node.name for node in dropped)
+        return dropped
+
+    def fresh(self, path: str) -> str:
+        """A path that no layer has, or lies below: this one, or this one numbered."""
+        found = next(name for name in (path, *(f"{path}_{i}" for i in count(2))) if name not in self._prefixes)
+        self._prefixes.add(found)
+        return found
+
+    def finish(self, name: str) -> Graph:
+        """The graph with all edits made: the very same one where there are none.
+
+        Raises CostcalcError where the layers no longer fit together.
+        """
+        if not self._gone and not self._first:
+            return self.graph
+        nodes = [self._resolved(node, group.own) for group in self._first for node in group.nodes]
+        for node in self.graph.nodes:
+            if node.name in self._groups:
+                group = self._groups[node.name]
+                nodes += [self._resolved(new, group.own) for new in group.nodes]
+            elif node.name not in self._gone:
+                nodes.append(self._resolved(node, frozenset()))
+        kept = (name for name in self.graph.outputs if name in self._groups or name not in self._gone)
+        outputs = tuple(dict.fromkeys(map(self._read, kept)))
+        before = self.graph
+        return Graph(name, before.inputs, tuple(nodes), outputs, before.title, before.settings)
+
+    def _resolved(self, node: Node, own: frozenset[str]) -> Node:
+        inputs = tuple([name if name in own else self._read(name) for name in node.inputs])
+        return node if inputs == node.inputs else replace(node, inputs=inputs)
+
+    def _read(self, tensor: str) -> str:
+        """What a reader of a tensor of the old graph reads in the new one."""
+        while tensor in self._passed:
+            tensor = self._passed[tensor]
+        return self._result.get(tensor, tensor)
+
+
+def prefixes(path: str) -> list[str]:
+    """The groups that a path lies in, the widest first, and the path itself."""
+    parts = path.split("/")
+    return ["/".join(parts[:i]) for i in range(1, len(parts) + 1)]
+
+
+def matches(path: str, pattern: str) -> bool:
+    """Whether a path, or a group that it lies in, matches a pattern such as `inception4*`."""
+    return any(fnmatchcase(prefix, pattern) for prefix in prefixes(path))
