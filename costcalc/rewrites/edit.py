@@ -51,6 +51,20 @@ class Unit(NamedTuple):
         """The node whose result is the unit's."""
         return self.nodes[-1]
 
+    def again(self, op: Op, source: str, names: tuple[str, str, str]) -> tuple[Node, ...]:
+        """A unit like this one round another layer, on `source`; `names` are of layer, batch norm and activation.
+
+        It has a batch norm where this one has, and this one's activation, or ReLU.
+        """
+        layer = replace(self.layer, name=names[0], op=op, inputs=(source,))
+        norm = None if self.norm is None else replace(self.norm, name=names[1], inputs=(layer.name,))
+        before = (norm or layer).name
+        if self.activation is None:
+            activation = Node(names[2], OPS["relu"](), (before,), origin=self.layer.origin)
+        else:
+            activation = replace(self.activation, name=names[2], inputs=(before,))
+        return Unit(layer, norm, activation).nodes
+
 
 class _Group(NamedTuple):
     """New nodes, and the names that mean their own tensors when they say them."""
