@@ -76,6 +76,7 @@ def analyze(graph: Graph, *, convention: str = "flops", dtype: str = "fp32", tra
                 if rule.parameters is PARAMETERS or layer is None
                 else total(rule.parameters, layer),
                 counted_activations=counted,
+                nonlinearities=1 if op.nonlinearity else 0,
             )
         )
     return CostTable(

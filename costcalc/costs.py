@@ -101,6 +101,7 @@ class Row(NamedTuple):
     unknown: int = 0  # how many of its layers could not be counted: while there are any, its counts are lower bounds
     counted_params: Count | None = 0  # parameters as the convention counts them: without bias, with statistics, …
     counted_activations: Count = 0  # activation elements as the convention counts them
+    nonlinearities: Size = 0  # layers that are activation functions, whatever path they lie on
 
     @property
     def macs(self) -> Size | None:
@@ -214,4 +215,5 @@ def _add_up(path: str, rows: Iterable[Row]) -> Row:
         unknown=sum(r.unknown for r in rows),
         counted_params=known_sum(r.counted_params for r in rows),
         counted_activations=sum(r.counted_activations for r in rows),
+        nonlinearities=sum(r.nonlinearities for r in rows),
     )

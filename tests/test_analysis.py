@@ -14,7 +14,10 @@ from costcalc.ops import OPS
 from costcalc.spec import architectures
 
 NAMES = list(architectures())
-COUNTS = ("params", "macs", "flops", "activations", "param_bytes", "activation_bytes", "weights", "weight_layers")
+COUNTS = (
+    "params", "macs", "flops", "activations", "param_bytes", "activation_bytes", "weights", "weight_layers",
+    "nonlinearities",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("name", NAMES)

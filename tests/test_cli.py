@@ -57,6 +57,7 @@ def test_report_json_is_the_contract():
     for count in ("params", "param_bytes", "macs", "flops", "activations", "activation_bytes"):
         assert data["totals"][count] == sum(r[count] for r in data["rows"])
     assert data["totals"]["weight_layers"] == 50
+    assert data["totals"]["nonlinearities"] == 1 + 16 * 3
 
 
 def test_naive_versus_reduced():

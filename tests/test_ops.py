@@ -122,3 +122,11 @@ def test_refusals_say_what_is_wrong(name, args, fields, inputs, message):
     with pytest.raises(OpError) as error:
         infer(OPS[name](*args, **fields), inputs)
     assert str(error.value) == message
+
+
+def test_activation_functions_are_nonlinearities_and_softmax_is_none():
+    bending = {name for name, cls in OPS.items() if cls.nonlinearity}
+    assert bending == {
+        "relu", "relu6", "leaky_relu", "prelu", "elu", "gelu", "silu", "mish", "sigmoid", "tanh", "softplus",
+        "hardswish", "hardsigmoid",
+    }  # fmt: skip

@@ -205,3 +205,19 @@ def test_the_papers_vgg_grows_with_its_input():
 )
 def test_weight_layers(name, layers):
     assert table(name).total().weight_layers == layers
+
+
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [
+        ("alexnet", 5 + 2),
+        ("vgg16", 13 + 2),  # every weight layer but the last
+        ("nin", 4 * 3),  # its class maps too
+        ("resnet18", 1 + 8 * 2),  # the stem's, and two a block
+        ("resnet50", 1 + 16 * 3),
+        ("plain34", 1 + 32),
+        ("googlenet", 3 + 9 * 6),  # six convolutions a module
+    ],
+)
+def test_nonlinearities(name, count):
+    assert table(name).total().nonlinearities == count

@@ -18,6 +18,7 @@ class Activation(Op):
     """An op with the same work for every element."""
 
     per_element: ClassVar[Work]
+    nonlinearity: ClassVar[bool] = True
 
     def makes_tensor(self, training: bool = False) -> bool:
         return not getattr(self, "inplace", False)
@@ -165,12 +166,14 @@ class Hardswish(_InPlace):
 class Softmax(Activation):
     """exp(x) / sum of exp(x) along `dim`, torch.nn.Softmax.
 
-    Work: 1 compare (for the largest, taken off first), 1 exp, 1 add, 1 div per element.
+    Work: 1 compare (for the largest, taken off first), 1 exp, 1 add, 1 div per element. It writes scores as shares
+    of 1, and counts as no non-linearity of a network.
     """
 
     dim: int = whole(default=1)
 
     per_element = Work(compares=1, exps=1, adds=1, divs=1)
+    nonlinearity = False
 
     def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
         if not -len(inputs[0]) <= self.dim < len(inputs[0]):

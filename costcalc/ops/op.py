@@ -219,6 +219,7 @@ class Op:
     arity: ClassVar[tuple[int, int | None]] = (1, 1)  # how many tensors it takes: least, most (None: any number)
     rank: ClassVar[int | None] = None  # dimensions its input must have, if that matters
     weight_layer: ClassVar[bool] = False  # counted in "ResNet-50", "VGG-16"
+    nonlinearity: ClassVar[bool] = False  # an activation function, which bends what the layers before it compute
     counted: ClassVar[bool] = True  # False: its cost is not known
 
     def __init_subclass__(cls) -> None:

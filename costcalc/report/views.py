@@ -192,6 +192,7 @@ def totals_data(total: Row) -> dict[str, Any]:
         "activations": total.activations,
         "activation_bytes": total.activation_bytes,
         "weight_layers": total.weight_layers,
+        "nonlinearities": total.nonlinearities,
         "counted_params": total.counted_params,
         "counted_activations": total.counted_activations,
     }
