@@ -24,6 +24,7 @@ _COMMANDS = {
     name: module
     for module, names in {
         "networks": "list report compare explain check",
+        "rewriting": "rewrite moves",
         "published": "claims reconcile",
         "reference": "conventions schema spec",
     }.items()

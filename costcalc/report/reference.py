@@ -1,7 +1,8 @@
-"""The references of ops and of conventions as documents."""
+"""The references of ops, of conventions and of design moves as documents."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -75,3 +76,25 @@ def _convention_data(each: Convention) -> dict[str, Any]:
         "batch": each.batch,
         "kilo": each.kilo,
     }
+
+
+def moves_reference(moves: Sequence[Any]) -> Document:
+    """All design moves with what they do, or a single one with its rules; `moves` are `rewrites.Rule`s."""
+    data = {
+        "schema": "costcalc/moves/1",
+        "moves": [
+            {"name": move.name, "call": move.call, "same_function": move.same_function, "doc": move.doc}
+            for move in moves
+        ],
+    }
+    if len(moves) == 1:
+        summary, _, details = moves[0].doc.partition("\n\n")
+        keeps = "The network computes what it computed, once its weights are carried over." * moves[0].same_function
+        rules = re.sub(r"\n(?!\d+\.)\s*", " ", details).split("\n")
+        lines = [*rules, *([keeps] if keeps else [])]
+        table = Table(moves[0].call, (Column("what it does", "doc"),), ((summary,),), (), tuple(lines))
+        return Document((table,), data)
+    columns = (Column("move", "move"), Column("same\nfunction", "same_function"), Column("what it does", "doc"))
+    rows = tuple((move.call, "yes" if move.same_function else "", move.doc.split("\n")[0]) for move in moves)
+    notes = ("`costcalc moves RULE` prints the rules of one of them.",)
+    return Document((Table(f"{len(moves)} design moves", columns, rows, (), notes),), data)

@@ -247,6 +247,8 @@ def _cell(value: Any, column: Column, scale: int, decimals: int) -> str:
         return value
     if column.kind == "exact":
         return f"{value:,}" if isinstance(value, int) else f"{value:.4g}" if isinstance(value, float) else str(value)
+    if column.kind == "difference":
+        return f"{value:+,}" if value else "0"
     if column.kind == "ratio":
         return f"{value:.2f}×" if value < 1000 else f"{value:,.0f}×"
     if column.kind == "share":

@@ -8,7 +8,7 @@ from __future__ import annotations
 from numbers import Rational
 from typing import Any, Literal, NamedTuple
 
-Kind = Literal["text", "count", "exact", "bytes", "time", "ratio", "share", "shape", "side"]
+Kind = Literal["text", "count", "exact", "bytes", "time", "ratio", "share", "shape", "side", "difference"]
 
 
 class Column(NamedTuple):
@@ -16,7 +16,8 @@ class Column(NamedTuple):
 
     A count is shown in one unit of 1000s (k, M, G), bytes in one of 1024s, a time (nanoseconds) in one of ns to s;
     columns of one `group` share their unit, and `unit` and `decimals` fix it. An exact count is shown in full, a
-    quotient among such to four digits. A side is the length of a square, or a (height, width) where it is none.
+    quotient among such to four digits; a difference is an exact count with its sign. A side is the length of a square,
+    or a (height, width) where it is none.
     """
 
     title: str
@@ -53,3 +54,10 @@ class Document(NamedTuple):
 def is_number(value: object) -> bool:
     """Whether a cell is an exact number: an int, or the fraction that a tool's real division gives."""
     return isinstance(value, Rational)
+
+
+def ratio(part: Any, whole: Any) -> float | None:
+    """part / whole, where both are exact numbers; None where one is a lower bound, or not known, or whole is 0."""
+    if not is_number(part) or not is_number(whole) or not whole:
+        return None
+    return float(part / whole)

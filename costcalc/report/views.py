@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from costcalc.conventions import CONVENTIONS, PARAMETERS, TENSORS, Convention
 from costcalc.costs import CostTable, Row
 from costcalc.dims import prod, show_shape
-from costcalc.report.table import AtLeast, Column, Document, Kind, Table, is_number
+from costcalc.report.table import AtLeast, Column, Document, Kind, Table, ratio
 
 METRICS: Mapping[str, tuple[str, str, Kind]] = {
     "params": ("parameters", "params", "count"),
@@ -56,22 +56,22 @@ def report(costs: CostTable, by: str = "layer", depth: int = 1) -> Document:
         None if column.key in ("output", "receptive_field") or column.kind == "share" else cell(total)
         for column, cell in zip(columns, cells, strict=True)
     )
-    notes = (*_totals_note(costs, total), *_notes(costs))
-    table = Table(_headline(costs), tuple(columns), tuple(rows), (last,), notes)
+    notes = (*_totals_note(costs, total), *notes_on(costs))
+    table = Table(headline(costs), tuple(columns), tuple(rows), (last,), notes)
     return Document((table,), _report_data(costs, grouped, total))
 
 
 def _share_of(cell: Callable[[Row], Any], total: Row) -> Callable[[Row], Any]:
-    return lambda row: _ratio(cell(row), cell(total))
+    return lambda row: ratio(cell(row), cell(total))
 
 
 def _fields(by: str, convention: Convention) -> list[_Field]:
     """The columns of a report: a convention with tables of its own prints theirs."""
-    params = _Field(Column("params", "params", "count"), lambda r: _known(r, "params"), share=by != "layer")
-    macs = _Field(Column("MACs", "macs", "count", "work"), lambda r: _known(r, "macs"))
-    flops = _Field(Column(convention.label, "flops", "count", "work"), lambda r: _known(r, "flops"), share=True)
+    params = _Field(Column("params", "params", "count"), lambda r: known(r, "params"), share=by != "layer")
+    macs = _Field(Column("MACs", "macs", "count", "work"), lambda r: known(r, "macs"))
+    flops = _Field(Column(convention.label, "flops", "count", "work"), lambda r: known(r, "flops"), share=True)
     memory = _Field(
-        Column("act. mem.", "activation_bytes", "bytes"), lambda r: _known(r, "activation_bytes"), share=by != "layer"
+        Column("act. mem.", "activation_bytes", "bytes"), lambda r: known(r, "activation_bytes"), share=by != "layer"
     )
     paths = _Field(Column(by, "name"), lambda r: r.path)
     output = _Field(Column("output", "output", "shape"), lambda r: None if r.output is None else r.output[1:])
@@ -100,7 +100,7 @@ def _own_column(key: str, unit: str, decimals: int, convention: Convention) -> _
 
     def cell(row: Row) -> Any:
         if key != "outputs":
-            return _known(row, key)
+            return known(row, key)
         return "" if row.layers != 1 or row.output is None else prod(row.output[1:])
 
     return _Field(Column(titles[key], key, kind, None, unit, decimals), cell)
@@ -109,15 +109,17 @@ def _own_column(key: str, unit: str, decimals: int, convention: Convention) -> _
 _UNCERTAIN = ("params", "macs", "flops", "weights", "param_bytes")
 
 
-def _known(row: Row, attribute: str) -> Any:
+def known(row: Row, attribute: str) -> Any:
     """A count of a row: a lower bound where a layer in it could not be counted, None where that is all there is."""
     value = getattr(row, attribute)
     return AtLeast(value) if row.unknown and value is not None and attribute in _UNCERTAIN else value
 
 
-def _headline(costs: CostTable) -> str:
+def headline(costs: CostTable, rewritten: str | None = None) -> str:
+    """What was analysed, and how it was counted; `rewritten` is the name of what it became."""
     inputs = ", ".join(f"{name} {show_shape(shape[1:])}" for name, shape in costs.inputs.items())
     title = f"{costs.name}" + (f": {costs.title}" if costs.title not in ("", costs.name) else "")
+    title = title if rewritten is None else f"{costs.name} and {rewritten}"
     convention = CONVENTIONS[costs.convention]
     return f"{title}\n{inputs}, batch {_exact(costs.batch)}, {costs.dtype}, convention {convention.name}"
 
@@ -147,7 +149,8 @@ def _counted_note(costs: CostTable, total: Row) -> tuple[str, ...]:
     return (f"As {convention.name} counts: {', '.join(counted)}.",) if counted else ()
 
 
-def _notes(costs: CostTable) -> tuple[str, ...]:
+def notes_on(costs: CostTable) -> tuple[str, ...]:
+    """What a reader must know of the counts: the convention, what is unknown, what is assumed."""
     notes = [f"Convention {costs.convention}: {CONVENTIONS[costs.convention].definition}"]
     if CONVENTIONS[costs.convention].columns:
         elements = sum(prod(shape) for shape in costs.inputs.values())
@@ -173,13 +176,6 @@ def _exact_div(value: Any, by: int, decimals: int) -> str:
 
 def _bare(cell: Any) -> Any:
     return cell.value if isinstance(cell, AtLeast) else cell
-
-
-def _ratio(part: Any, whole: Any) -> Any:
-    """part / whole, where both are known in full."""
-    if not is_number(part) or not is_number(whole) or not whole:
-        return None
-    return float(part / whole)
 
 
 def totals_data(total: Row) -> dict[str, Any]:
@@ -283,24 +279,24 @@ def compare(networks: Sequence[CostTable], by: str = "stage", metric: str = "mem
             columns.append(Column("share", f"{label}_share", "share"))
     columns += [Column("ratio" if wide else _heading(first, label), f"ratio_{label}", "ratio") for label in labels[1:]]
     totals = [costs.total() for costs in networks]
-    whole = [_known(total, attribute) for total in totals]
+    whole = [known(total, attribute) for total in totals]
     rows, stages = [], []
     for group in groups:
         members = [table.get(group) for table in aligned]
-        values = [None if row is None else _known(row, attribute) for row in members]
+        values = [None if row is None else known(row, attribute) for row in members]
         cells: list[Any] = [group]
         for row, value, total in zip(members, values, whole, strict=True):
             if planes:
                 cells.append("" if row is None or row.path == "head" else row.path)
             cells.append("" if row is None else value)
             if wide:
-                cells.append(None if row is None else _ratio(value, total))
-        rows.append((*cells, *(_ratio(values[0], value) for value in values[1:])))
+                cells.append(None if row is None else ratio(value, total))
+        rows.append((*cells, *(ratio(values[0], value) for value in values[1:])))
         stages.append({"stage": group, **_compared(labels, members, values, whole)})
     footer: list[Any] = ["total"]
     for value in whole:
         footer += [*([""] if planes else []), value, *([None] if wide else [])]
-    footer += [_ratio(whole[0], value) for value in whole[1:]]
+    footer += [ratio(whole[0], value) for value in whole[1:]]
     notes = []
     if by == "stage":
         notes.append(
@@ -339,8 +335,8 @@ def _all_metrics(labels: Sequence[str], networks: Sequence[CostTable], totals: S
         "activation bytes": "activation_bytes",
         "weight layers": "weight_layers",
     }
-    shown = {name: [_known(total, attribute) for total in totals] for name, attribute in metrics.items()}
-    ratios = {name: [_ratio(row[0], value) for value in row[1:]] for name, row in shown.items()}
+    shown = {name: [known(total, attribute) for total in totals] for name, attribute in metrics.items()}
+    ratios = {name: [ratio(row[0], value) for value in row[1:]] for name, row in shown.items()}
     unknown = [f"{row.path} ({row.kind}) of {costs.name}" for costs in networks for row in costs.unknown]
     notes = (f"Unknown, so that totals are lower bounds (≥): {', '.join(unknown)}.",) if unknown else ()
     counts = (Column("total", "metric"), *(Column(_heading(label), label, "exact") for label in labels))
@@ -380,9 +376,9 @@ def _compared(labels: Sequence[str], rows: Sequence[Row | None], values: Sequenc
     entries = {}
     for label, row, value, total in zip(labels, rows, values, whole, strict=True):
         entries[label] = (
-            None if row is None else {"plane": row.plane, "value": _bare(value), "share": _ratio(value, total)}
+            None if row is None else {"plane": row.plane, "value": _bare(value), "share": ratio(value, total)}
         )
-    ratios = {label: _ratio(values[0], value) for label, value in zip(labels[1:], values[1:], strict=True)}
+    ratios = {label: ratio(values[0], value) for label, value in zip(labels[1:], values[1:], strict=True)}
     return {"architectures": entries, "ratios": ratios}
 
 
@@ -453,7 +449,7 @@ def naive_versus_reduced(
             values = [getattr(total, key) for total in totals]
             entry[key] = _both(values)
             if key != "macs":
-                cells += [*values, _ratio(*values)]
+                cells += [*values, ratio(*values)]
         rows.append(tuple(cells))
         data.append(entry)
     notes = [
@@ -470,7 +466,7 @@ def naive_versus_reduced(
     )
     both = [costs.total() for costs in (naive, reduced)]
     widest = [max(_channels(costs)) for costs in (naive, reduced)]
-    lines = [("widest tensor, channels", *widest, _ratio(*widest))]
+    lines = [("widest tensor, channels", *widest, ratio(*widest))]
     for title, key in (
         ("parameters", "params"),
         ("MACs", "macs"),
@@ -479,7 +475,7 @@ def naive_versus_reduced(
         ("activation bytes", "activation_bytes"),
     ):
         values = [getattr(total, key) for total in both]
-        lines.append((title, *values, _ratio(*values)))
+        lines.append((title, *values, ratio(*values)))
     whole = Table(
         f"{name}: the whole network, naive modules stacked (their channels grow) against the real one",
         (Column("total", "metric"), Column("naive", "naive", "exact"), Column("reduced", "reduced", "exact"),
@@ -567,11 +563,9 @@ def explanation(costs: CostTable, layer: str, lines: Iterable[Any]) -> Document:
     notes = [*_legend(lines)]
     if silent:
         notes.append(f"Costs nothing here: {', '.join(silent)}.")
-    notes += _notes(costs)
+    notes += notes_on(costs)
     several = len(costs.rows) > 1
-    table = Table(
-        f"{layer} of {_headline(costs)}", columns, tuple(rows), tuple(footer) if several else (), tuple(notes)
-    )
+    table = Table(f"{layer} of {headline(costs)}", columns, tuple(rows), tuple(footer) if several else (), tuple(notes))
     data = {
         "schema": "costcalc/explain/1",
         "architecture": costs.name,

@@ -76,4 +76,4 @@ def fold_bn(edit: Edit) -> None:
             edit.skip(norm.name, "it keeps no running statistics to fold")
         else:
             edit.replace([conv, norm], [replace(conv, op=replace(conv.op, bias=True))])
-            edit.change(norm.name, f"folded into {conv.name}")
+            edit.change(norm.name, "folded into the convolution before it")

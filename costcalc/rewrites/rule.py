@@ -93,6 +93,15 @@ def rules() -> Mapping[str, Rule]:
     return _RULES
 
 
+def rule_named(name: str) -> Rule:
+    """The rule of that name. Raises CostcalcError, with what may have been meant, when there is none."""
+    known = rules()
+    if name not in known:
+        calls = ", ".join(rule.call for rule in known.values())
+        raise CostcalcError(f"no design move {name!r}{did_you_mean(name, known)}: there are {calls}")
+    return known[name]
+
+
 def rewrite(graph: Graph, *moves: str, at: str | Iterable[str] = ()) -> Rewriting:
     """Apply design moves one after the other, each to what the one before made.
 
@@ -122,11 +131,7 @@ def rewrite(graph: Graph, *moves: str, at: str | Iterable[str] = ()) -> Rewritin
 def _parse(move: str) -> tuple[Rule, tuple[Any, ...]]:
     """The rule that a move names, and its argument read."""
     name, colon, text = move.partition(":")
-    known = rules()
-    if name not in known:
-        calls = ", ".join(rule.call for rule in known.values())
-        raise CostcalcError(f"no design move {name!r}{did_you_mean(name, known)}: there are {calls}")
-    found = known[name]
+    found = rule_named(name)
     if found.argument is None:
         if colon:
             raise CostcalcError(f"{name} takes nothing after it, not {text!r}")
