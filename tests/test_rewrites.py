@@ -13,6 +13,7 @@ from small_graphs import chain
 
 import costcalc
 from costcalc import Builder, CostcalcError, analyze, load, rewrite, to_yaml
+from costcalc.cli.target import read_target
 from costcalc.ops import OPS
 from costcalc.rewrites import rules
 from costcalc.spec.language import Spec
@@ -138,6 +139,39 @@ def test_no_moves_are_no_change():
     done = rewrite(graph)
     assert done.after is done.before is graph
     assert (done.steps, done.changed, done.skipped) == ((), (), ())
+
+
+# -- as a target ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [
+        ("vgg16", ("vgg16", {}, ())),
+        ("vgg16+fold-bn", ("vgg16", {}, ("fold-bn",))),
+        ("vgg16:batch=32,classes=10+gap-head:nin+1x1-to-linear", ("vgg16", {"batch": 32, "classes": 10}, ("gap-head:nin", "1x1-to-linear"))),
+        ("a+b/net.yaml:wide,k=[1, 2]+stem:4", ("a+b/net.yaml:wide", {"k": [1, 2]}, ("stem:4",))),
+        ("c+d.yaml+fold-bn", ("c+d.yaml", {}, ("fold-bn",))),
+        ("net.yaml:scale=1e+5", ("net.yaml", {"scale": "1e+5"}, ())),
+    ],
+)  # fmt: skip
+def test_moves_come_last_in_a_target(target, expected):
+    read = read_target(target, batch=None, size=None, settings=(), dtype="fp32", convention="flops")
+    assert (read.name, read.given, read.moves) == expected
+
+
+def test_a_rewritten_network_is_a_target_of_every_command():
+    rewriting = json.loads(run("rewrite", "resnet18", "fold-bn", "without:relu", "--format", "json"))
+    report = json.loads(run("report", "resnet18+fold-bn+without:relu", "--format", "json"))
+    assert {**report["totals"], "receptive_field": [435, 435]} == rewriting["after"]
+    assert report["architecture"] == "resnet18+fold-bn+without:relu"
+    compared = json.loads(run("compare", "resnet18", "resnet18:batch=2+fold-bn", "--format", "json"))
+    assert [network["name"] for network in compared["architectures"]] == ["resnet18", "resnet18+fold-bn"]
+    assert "64·64·3·3 + 64" in run("explain", "resnet18+fold-bn", "layer1/block_1/main/conv1")
+    assert json.loads(run("rewrite", "resnet18+fold-bn", "fold-bn", "--format", "json"))["changed"] == []
+    assert "no design move 'foldbn'" in run("report", "resnet18+foldbn", code=1)
+    assert "reconcile takes a network as its spec has it" in run("reconcile", "resnet18+fold-bn", "11M", code=1)
+    assert "--naive-vs-reduced takes" in run("report", "googlenet+without:lrn", "--naive-vs-reduced", code=1)
 
 
 # -- single layers ------------------------------------------------------------------------------------------------

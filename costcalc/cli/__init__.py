@@ -59,8 +59,8 @@ class _Cli(click.Group):
 def cli() -> None:
     """What a neural network costs before anyone runs it: parameters, MACs, FLOPs, memory, and why.
 
-    A TARGET is a shipped architecture (`costcalc list`), a file such as net.yaml, or either with settings of its own:
-    vgg16:batch=32,dtype=fp16.
+    A TARGET is a shipped architecture (`costcalc list`), a file such as net.yaml, or either with settings of its own,
+    vgg16:batch=32,dtype=fp16, or changed by design moves (`costcalc moves`), vgg16+gap-head+fold-bn.
 
     \b
     Example:

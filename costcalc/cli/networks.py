@@ -74,6 +74,7 @@ def report(
         raise click.UsageError("--naive-vs-reduced is a report of its own: without --by and --strict")
     wanted = read_target(target, **sizes)
     if naive_vs_reduced:
+        wanted = wanted.unmoved("--naive-vs-reduced")
         from costcalc.modules import naive_versus_reduced
         from costcalc.report import views
 

@@ -85,7 +85,7 @@ def reconcile(
     from costcalc.reconciliation import reconcile
     from costcalc.report.reconciliation import reconciliation
 
-    wanted = read_target(target, **sizes, convention="flops")
+    wanted = read_target(target, **sizes, convention="flops").unmoved("reconcile")
     number = " ".join(value)
     found = reconcile(wanted.name, number, wanted.given, of=of, at=layer, dtype=wanted.rules["dtype"])
     print_document(reconciliation(found, top), style, output)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,17 +15,23 @@ if TYPE_CHECKING:
 
 
 class Target(NamedTuple):
-    """A network as asked for: its name or file, sizes and settings, and the rules it is counted by."""
+    """A network as asked for: its name or file, sizes and settings, design moves, and the rules it is counted by."""
 
     name: str
     given: dict[str, Any]
+    moves: tuple[str, ...]
     rules: Rules
 
     def graph(self) -> Graph:
-        """The network, with the sizes and settings asked for."""
+        """The network, with the sizes and settings asked for, and the moves applied."""
         from costcalc.spec import load
 
-        return load(self.name, **self.given)
+        graph = load(self.name, **self.given)
+        if not self.moves:
+            return graph
+        from costcalc.rewrites import rewrite
+
+        return rewrite(graph, *self.moves).after
 
     def analyze(self) -> CostTable:
         """Its costs, by the rules asked for."""
@@ -32,12 +39,18 @@ class Target(NamedTuple):
 
         return analyze(self.graph(), **self.rules)
 
+    def unmoved(self, what: str) -> Target:
+        """Itself. Raises CostcalcError where it has design moves: `what` is about a spec as it is written."""
+        if self.moves:
+            raise CostcalcError(f"{what} takes a network as its spec has it, without +{'+'.join(self.moves)}")
+        return self
+
 
 def read_target(
     text: str, *, batch: str | None, size: str | None, settings: tuple[str, ...], dtype: str, convention: str
 ) -> Target:
-    """A TARGET with the command's options, its own settings (`vgg16:batch=32,dtype=fp16`) winning over them."""
-    name, own = _split_target(text)
+    """A TARGET with the command's options, its own settings winning over them: `vgg16:batch=32,dtype=fp16+gap-head`."""
+    name, own, moves = _split_target(text)
     chosen: dict[str, str] = {"dtype": dtype}
     chosen |= {} if batch is None else {"batch": batch}
     chosen |= {} if size is None else {"input": size}
@@ -56,18 +69,20 @@ def read_target(
         given |= _input_size(chosen.pop("input"))
     for key, value in chosen.items():
         given[key] = _positive(value, "batch") if key == "batch" else _yaml_value(key, value)
-    return Target(name, given, rules)
+    return Target(name, given, moves, rules)
 
 
-def _split_target(text: str) -> tuple[str, Iterable[str]]:
-    """Name or file (with its variant), and the settings after it."""
-    import re
-
+def _split_target(text: str) -> tuple[str, Iterable[str], tuple[str, ...]]:
+    """Name or file (with its variant), the settings after it, and the design moves after those."""
+    # What comes before the end of a file's name is the file's: a folder may have a + in its name.
+    end = max((found.end() for found in re.finditer(r"\.ya?ml", text)), default=0)
+    rest, *moves = re.split(r"\+(?=[a-z]|1x1)", text[end:])
+    text = text[:end] + rest
     name, _, own = text.partition(":") if not re.match(r"[A-Za-z]:[\\/]", text) else (text, "", "")
     parts = re.split(r",(?![^\[]*\])", own) if own else []
     if parts and "=" not in parts[0] and name.endswith((".yaml", ".yml")):
         name += f":{parts.pop(0)}"
-    return name, parts
+    return name, parts, tuple(moves)
 
 
 def _input_size(text: str) -> dict[str, int]:

@@ -406,10 +406,15 @@ def _particulars(costs: CostTable) -> dict[str, str]:
 
 def _heading(label: str, divided_by: str | None = None) -> str:
     """A label as the title of a column, a line a part; with `divided_by`, that of a ratio."""
-    parts = label.replace("-", "- ").split()
+    parts = _breakable(label).split()
     if divided_by is not None:
-        parts += ["÷", *divided_by.replace("-", "- ").split()]
+        parts += ["÷", *_breakable(divided_by).split()]
     return "\n".join(parts).replace("÷\n", "÷ ")
+
+
+def _breakable(label: str) -> str:
+    """A label with spaces where it may be cut into lines: after a hyphen, before a design move."""
+    return label.replace("-", "- ").replace("+", " +")
 
 
 def _settings_note(networks: Sequence[CostTable], labels: Sequence[str]) -> str:
