@@ -402,3 +402,28 @@ def test_moves_lists_every_rule_with_its_sentence_and_its_rules():
         assert details.startswith("1. "), move["name"]
     assert "1. conv2d and a batch_norm2d" in run("moves", "fold-bn")
     assert "did you mean 'fold-bn'?" in run("moves", "foldbn", code=1)
+
+
+def test_moves_on_a_network_is_every_move_alone():
+    data = json.loads(run("moves", "--on", "resnet20-cifar", "--batch", 2, "--format", "json"))
+    assert data["batch"] == 2
+    examples = [move for rule in rules().values() for move in rule.examples]
+    assert [entry["move"] for entry in data["moves"]] == examples
+    graph = load("resnet20-cifar", batch=2)
+    assert data["before"]["macs"] == analyze(graph).total().macs
+    for entry in data["moves"]:
+        done = rewrite(graph, entry["move"])
+        assert entry["changed"] == len(done.changed)
+        assert entry["after"]["macs"] == analyze(done.after).total().macs
+        assert entry["after"]["params"] == analyze(done.after).total().params
+    printed = run("moves", "--on", "resnet20-cifar")
+    assert "Nothing to change for " in printed
+    assert max(map(len, printed.splitlines())) <= 100
+    assert len(json.loads(run("moves", "without", "--on", "vgg16", "--format", "json"))["moves"]) == 4
+    assert "--batch, --input and --set go with --on" in run("moves", "--batch", 2, code=2)
+
+
+def test_every_rule_has_an_example_for_the_overview():
+    for rule in rules().values():
+        assert rule.examples, rule.name
+        assert set(rule.examples) <= set(MOVES)

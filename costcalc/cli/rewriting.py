@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from costcalc.cli.options import output_options, size_options
 from costcalc.cli.printing import print_document, write
 from costcalc.cli.target import read_target
+from costcalc.errors import CostcalcError
+
+if TYPE_CHECKING:
+    from costcalc.costs import CostTable
 
 
 @click.command()
@@ -53,15 +57,38 @@ def rewrite(
 
 @click.command()
 @click.argument("rule", required=False)
+@click.option("--on", "target", metavar="TARGET", help="What each move does to this network, one in a line.")
+@size_options
 @output_options
-def moves(rule: str | None, style: str, output: str | None) -> None:
+def moves(rule: str | None, target: str | None, style: str, output: str | None, **sizes: Any) -> None:
     """Print the design moves that `costcalc rewrite` takes; with RULE, exactly what one of them does.
 
     \b
-    Example:
+    Examples:
       costcalc moves stack3x3
+      costcalc moves --on vgg16
     """
-    from costcalc.report.reference import moves_reference
-    from costcalc.rewrites import rule_named, rules
+    if target is None and any(sizes[name] for name in ("batch", "size", "settings")):
+        raise click.UsageError("--batch, --input and --set go with --on TARGET")
+    from costcalc.rewrites import rewrite, rule_named, rules
 
-    print_document(moves_reference([rule_named(rule)] if rule else list(rules().values())), style, output)
+    chosen = [rule_named(rule)] if rule else list(rules().values())
+    if target is None:
+        from costcalc.report.reference import moves_reference
+
+        print_document(moves_reference(chosen), style, output)
+        return
+    from costcalc.analysis import analyze
+    from costcalc.report.rewriting import overview
+
+    wanted = read_target(target, **sizes)
+    before = wanted.graph()
+    tried: dict[str, tuple[int, CostTable] | str] = {}
+    for move in (move for each in chosen for move in each.examples):
+        try:
+            done = rewrite(before, move)
+        except CostcalcError as error:
+            tried[move] = str(error).split("\n")[0].removeprefix(f"{move} cannot be applied to {before.name}: ")
+        else:
+            tried[move] = (len(done.changed), analyze(done.after, **wanted.rules))
+    print_document(overview(analyze(before, **wanted.rules), tried), style, output)

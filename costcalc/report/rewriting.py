@@ -51,6 +51,53 @@ def rewriting(before: CostTable, after: CostTable, steps: Sequence[Any], saved: 
     return Document((_whole(before, after, saved), _places(steps), *_by_stage(before, after)), data)
 
 
+def overview(before: CostTable, tried: Mapping[str, tuple[int, CostTable] | str]) -> Document:
+    """What each of several moves, alone, does to one network.
+
+    `tried` has for each move the places changed and the network after it, or why it cannot be applied.
+    """
+    columns = [Column("move", "move"), Column("places", "places", "exact")]
+    metrics: list[tuple[str, str, Kind]] = [
+        ("params", "params", "count"),
+        ("MACs", "macs", "count"),
+        ("act. mem.", "activation_bytes", "bytes"),
+    ]
+    for title, key, kind in metrics:
+        columns += [Column(title, key, kind), Column("÷", f"{key}_ratio", "ratio")]
+    columns += [Column("field", "receptive_field", "side"), Column("depth", "weight_layers", "exact")]
+    columns.append(Column("non-\nlin.", "nonlinearities", "exact"))
+    old = before.total()
+
+    def cells(name: str, places: Any, costs: CostTable) -> tuple[Any, ...]:
+        new = costs.total()
+        values: list[Any] = [name, places]
+        for _, key, _ in metrics:
+            values += [known(new, key), ratio(known(new, key), known(old, key))]
+        return (*values, _field(costs.rows) or "", new.weight_layers, new.nonlinearities)
+
+    applied = {move: done for move, done in tried.items() if not isinstance(done, str) and done[0]}
+    rows = [cells(before.name, "", before), *(cells(move, *done) for move, done in applied.items())]
+    idle = [move for move, done in tried.items() if not isinstance(done, str) and not done[0]]
+    notes = [f"Nothing to change for {', '.join(idle)}."] if idle else []
+    notes += [f"{move} cannot be applied: {why}." for move, why in tried.items() if isinstance(why, str)]
+    notes += ["÷ is by the network as it is.", *notes_on(before)]
+    data = {
+        "schema": "costcalc/moves-on/1",
+        "architecture": before.name,
+        "batch": before.batch,
+        "dtype": before.dtype,
+        "convention": before.convention,
+        "before": _totals(before),
+        "moves": [
+            {"move": move, "error": done}
+            if isinstance(done, str)
+            else {"move": move, "changed": done[0], "after": _totals(done[1])}
+            for move, done in tried.items()
+        ],
+    }
+    return Document((Table(headline(before), tuple(columns), tuple(rows), (), tuple(notes)),), data)
+
+
 def _totals(costs: CostTable) -> dict[str, Any]:
     return {**totals_data(costs.total()), "receptive_field": _field(costs.rows)}
 

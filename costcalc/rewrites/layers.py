@@ -23,7 +23,7 @@ def _kind(text: str) -> str:
     return kind
 
 
-@rule("without", Argument("KIND", _kind))
+@rule("without", Argument("KIND", _kind, examples=("lrn", "dropout", "bn", "aux")))
 def without(edit: Edit, kind: str) -> None:
     """Layers of a kind removed: local response norms (lrn), dropout, batch norms (bn), any op; auxiliary heads (aux).
 

@@ -20,6 +20,7 @@ class Argument(NamedTuple):
     name: str  # as help and messages call it: RATIO, A|B|C
     read: Callable[[str], Any]
     default: str | None = None  # None: it must be given
+    examples: tuple[str, ...] = ()  # what an overview of all moves tries
 
 
 class Rule(NamedTuple):
@@ -37,6 +38,13 @@ class Rule(NamedTuple):
             return self.name
         written = f"{self.name}:{self.argument.name}"
         return written if self.argument.default is None else f"{self.name}[:{self.argument.name}]"
+
+    @property
+    def examples(self) -> list[str]:
+        """The moves that an overview tries: the rule as it is, or with a few arguments."""
+        if self.argument is None:
+            return [self.name]
+        return [f"{self.name}:{text}" if text else self.name for text in self.argument.examples]
 
     @property
     def doc(self) -> str:
