@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
-from itertools import count
+from itertools import chain, count
 from typing import NamedTuple, TypeVar
 
 from costcalc.graph import Graph, Node
@@ -182,7 +182,7 @@ class Edit:
 
     def fresh(self, path: str) -> str:
         """A path that no layer has, or lies below: this one, or this one numbered."""
-        found = next(name for name in (path, *(f"{path}_{i}" for i in count(2))) if name not in self._prefixes)
+        found = next(name for name in chain([path], (f"{path}_{i}" for i in count(2))) if name not in self._prefixes)
         self._prefixes.add(found)
         return found
 
