@@ -6,15 +6,19 @@ was changed is never looked at again by the rule that changed it, and the order 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
-from itertools import chain, count
+from functools import cached_property
+from itertools import chain, count, takewhile
 from typing import NamedTuple, TypeVar
 
+from costcalc.dims import known
 from costcalc.graph import Graph, Node
 from costcalc.ops import OPS
-from costcalc.ops.activation import Activation
+from costcalc.ops.activation import Activation, Prelu
+from costcalc.ops.convolution import Conv2d
 from costcalc.ops.op import Op
 
 _OpType = TypeVar("_OpType", bound=Op)
@@ -54,7 +58,8 @@ class Unit(NamedTuple):
     def again(self, op: Op, source: str, names: tuple[str, str, str]) -> tuple[Node, ...]:
         """A unit like this one round another layer, on `source`; `names` are of layer, batch norm and activation.
 
-        It has a batch norm where this one has, and this one's activation, or ReLU.
+        It has a batch norm where this one has, and this one's activation, or ReLU. What an activation learns for each
+        channel, it learns for each of the new layer's.
         """
         layer = replace(self.layer, name=names[0], op=op, inputs=(source,))
         norm = None if self.norm is None else replace(self.norm, name=names[1], inputs=(layer.name,))
@@ -62,8 +67,19 @@ class Unit(NamedTuple):
         if self.activation is None:
             activation = Node(names[2], OPS["relu"](), (before,), origin=self.layer.origin)
         else:
-            activation = replace(self.activation, name=names[2], inputs=(before,))
+            function = self.activation.op
+            if (
+                isinstance(function, Prelu)
+                and isinstance(op, Conv2d)
+                and not known(function.num_parameters, "==", 1).answer
+            ):
+                function = replace(function, num_parameters=op.out_channels)
+            activation = replace(self.activation, name=names[2], op=function, inputs=(before,))
         return Unit(layer, norm, activation).nodes
+
+    def alike(self, op: Op, source: str, names: tuple[str, str, str]) -> tuple[Node, ...]:
+        """As `again`, and without an activation where this one has none."""
+        return self.again(op, source, names)[: len(self.nodes)]
 
 
 class _Group(NamedTuple):
@@ -116,6 +132,32 @@ class Edit:
         """The one layer that takes what a node makes; None where several do, or none, or it is an output."""
         readers = self.readers[node.name]
         return readers[0] if len(readers) == 1 and node.name not in self.graph.outputs else None
+
+    def shares(self, node: Node) -> bool:
+        """Whether a layer's parameters are another's too."""
+        return node.name in self._sharing
+
+    def place(self, join: Node, layers: Iterable[Node]) -> str:
+        """What a module is called: the group that holds its layers and no join but its own, or else its join."""
+        own = {join.name: join} | {node.name: node for node in layers}
+        group, kind = common(own), type(join.op)
+        alone = self._held[group, kind] == sum(type(node.op) is kind for node in own.values())
+        return group if group and alone else join.name
+
+    def group(self, layers: Sequence[Node]) -> str | None:
+        """The group that holds these layers, two or more, and nothing else, if there is one."""
+        group = common(node.name for node in layers)
+        return group if group and len(layers) > 1 and self._held[group, Op] == len(layers) else None
+
+    @cached_property
+    def _held(self) -> Counter[tuple[str, type[Op]]]:
+        """How many layers of a kind each group holds; of kind Op, all."""
+        return Counter(
+            (prefix, kind)
+            for node in self.graph.nodes
+            for prefix in prefixes(node.name)
+            for kind in (type(node.op), Op)
+        )
 
     def unit(self, layer: Node) -> Unit:
         """The layer with the batch norm and the activation that follow it."""
@@ -220,6 +262,12 @@ def prefixes(path: str) -> list[str]:
     """The groups that a path lies in, the widest first, and the path itself."""
     parts = path.split("/")
     return ["/".join(parts[:i]) for i in range(1, len(parts) + 1)]
+
+
+def common(paths: Iterable[str]) -> str:
+    """The narrowest group that all paths lie in, or the path itself where it is one; empty where there is none."""
+    levels = zip(*(path.split("/") for path in paths), strict=False)
+    return "/".join(level[0] for level in takewhile(lambda level: len(set(level)) == 1, levels))
 
 
 def matches(path: str, pattern: str) -> bool:

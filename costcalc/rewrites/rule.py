@@ -11,7 +11,7 @@ from costcalc.errors import CostcalcError, did_you_mean
 from costcalc.graph import Graph, GraphError
 from costcalc.rewrites.edit import Change, Edit, Skip, matches, prefixes
 
-_FAMILIES = ("layers",)
+_FAMILIES = ("layers", "inception", "residual")
 
 
 class Argument(NamedTuple):
@@ -21,6 +21,15 @@ class Argument(NamedTuple):
     read: Callable[[str], Any]
     default: str | None = None  # None: it must be given
     examples: tuple[str, ...] = ()  # what an overview of all moves tries
+
+
+def _ratio(text: str) -> int:
+    if not (text.isascii() and text.isdecimal()) or int(text) < 2:
+        raise ValueError(f"RATIO is what channels are divided by, a whole number of at least 2, not {text!r}")
+    return int(text)
+
+
+RATIO = Argument("RATIO", _ratio, "4")
 
 
 class Rule(NamedTuple):
