@@ -31,7 +31,7 @@ class _Module(NamedTuple):
 
     def within(self, path: str) -> str:
         """A path as it is called inside the module."""
-        return path.removeprefix(f"{self.group}/")
+        return path.removeprefix(f"{self.place}/")
 
 
 def _modules(edit: Edit) -> Iterator[_Module]:
@@ -233,8 +233,8 @@ def _insertion(edit: Edit, module: _Module, head: Node) -> _Insertion:
     """What to put before a convolution or after a pool; in the head's branch where that is a group."""
     pool = isinstance(head.op, Pool)
     name = "proj" if pool else "reduce"
-    branch, _, below = module.within(head.name).partition("/")
     root = f"{module.group}/" if module.group else ""
+    branch, _, below = head.name.removeprefix(root).partition("/")
     path = f"{root}{branch}/{name}" if below else f"{head.name}_{name}"
     return _Insertion(edit.fresh(path), edit.unit(module.convolutions[0] if pool else head))
 
