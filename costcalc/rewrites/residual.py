@@ -248,6 +248,8 @@ class _Names:
         if node is None:
             return ""
         head = self._head(node)
+        if head == self._head(self._first.layer):  # in one group with its convolution
+            second = self._second.layer
         stem = head.rstrip("0123456789")
         number = int(head[len(stem) :] or 0)
         goes_on = second is not None and self._head(second) == f"{stem}{number + 1}"
