@@ -108,14 +108,11 @@ class _Main(NamedTuple):
 
 def _main(block: _Block) -> _Main | str:
     """The main path as units; or why the block is of neither kind."""
+    if not isinstance(block.main[0].op, Conv2d):
+        return "its main path does not start with a convolution, as in the pre-activation order"
     units = _units(block.main)
     if units is None:
-        first_is_not = not isinstance(block.main[0].op, Conv2d)
-        return (
-            "its main path does not start with a convolution, as in the pre-activation order"
-            if first_is_not
-            else "its main path is not only convolutions, each with its batch norm and activation"
-        )
+        return "its main path is not only convolutions, each with its batch norm and activation"
     ops = [unit.layer.op for unit in units if isinstance(unit.layer.op, Conv2d)]
     if not all(known(op.groups, "==", 1).answer for op in ops):
         return "its main path has a grouped convolution"
@@ -278,7 +275,7 @@ def _option(text: str) -> str:
 _KINDS = {"identity": "the identity", "zeros": "zeros for missing channels", "projection": "a 1×1 convolution"}
 
 
-@rule("shortcut", Argument("A|B|C", _option))
+@rule("shortcut", Argument("A|B|C", _option, examples=("A", "B", "C")))
 def shortcut(edit: Edit, option: str) -> None:
     """How shortcuts match the shape of what they are added to (He et al., 2015): A zeros, B and C 1×1 convolutions.
 

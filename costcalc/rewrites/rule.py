@@ -29,7 +29,7 @@ def _ratio(text: str) -> int:
     return int(text)
 
 
-RATIO = Argument("RATIO", _ratio, "4")
+RATIO = Argument("RATIO", _ratio, "4", examples=("4",))
 
 
 class Rule(NamedTuple):
