@@ -48,7 +48,7 @@ def rewriting(before: CostTable, after: CostTable, steps: Sequence[Any], saved: 
         "unknown": [{"name": row.path, "op": row.kind} for row in after.unknown],
         "saved": saved,
     }
-    return Document((_whole(before, after, saved), _places(steps), *_by_stage(before, after)), data)
+    return Document((_whole(before, after, steps, saved), _places(steps), *_by_stage(before, after)), data)
 
 
 def overview(before: CostTable, tried: Mapping[str, tuple[int, CostTable] | str]) -> Document:
@@ -107,7 +107,7 @@ def _field(rows: Sequence[Row]) -> Any:
     return next((row.receptive_field for row in reversed(rows) if row.receptive_field is not None), None)
 
 
-def _whole(before: CostTable, after: CostTable, saved: str | None) -> Table:
+def _whole(before: CostTable, after: CostTable, steps: Sequence[Any], saved: str | None) -> Table:
     old, new = before.total(), after.total()
     metrics = {
         "parameters": "params",
@@ -129,10 +129,11 @@ def _whole(before: CostTable, after: CostTable, saved: str | None) -> Table:
         Column("difference", "difference", "difference"),
         Column("after ÷ before", "ratio", "ratio"),
     )
+    moved = f" before and after {', '.join(step.rule for step in steps)}"
     notes = [*notes_on(after)]
     if saved is not None:
         notes.insert(0, f"The new network is in {saved}: `costcalc report {saved}`.")
-    return Table(headline(before, after.name), columns, tuple(rows), (), tuple(notes))
+    return Table(headline(before, moved), columns, tuple(rows), (), tuple(notes))
 
 
 def _metric(title: str, old: Any, new: Any) -> tuple[Any, ...]:

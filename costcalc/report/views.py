@@ -115,11 +115,11 @@ def known(row: Row, attribute: str) -> Any:
     return AtLeast(value) if row.unknown and value is not None and attribute in _UNCERTAIN else value
 
 
-def headline(costs: CostTable, rewritten: str | None = None) -> str:
-    """What was analysed, and how it was counted; `rewritten` is the name of what it became."""
+def headline(costs: CostTable, moved: str = "") -> str:
+    """What was analysed, and how it was counted; `moved` says what was done to it."""
     inputs = ", ".join(f"{name} {show_shape(shape[1:])}" for name, shape in costs.inputs.items())
     title = f"{costs.name}" + (f": {costs.title}" if costs.title not in ("", costs.name) else "")
-    title = title if rewritten is None else f"{costs.name} and {rewritten}"
+    title = f"{costs.name}{moved}" if moved else title
     convention = CONVENTIONS[costs.convention]
     return f"{title}\n{inputs}, batch {_exact(costs.batch)}, {costs.dtype}, convention {convention.name}"
 
