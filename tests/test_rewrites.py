@@ -24,7 +24,7 @@ ARGUMENTS = {
     "bottleneck": ["4"],
     "shortcut": ["A", "B", "C"],
     "gap-head": ["", "nin"],
-    "stem": ["2", "4", "8"],
+    "stem": ["2", "4"],
     "without": ["lrn", "dropout", "bn", "aux", "relu"],
 }
 MOVES = [

@@ -11,7 +11,7 @@ from costcalc.errors import CostcalcError, did_you_mean
 from costcalc.graph import Graph, GraphError
 from costcalc.rewrites.edit import Change, Edit, Skip, matches, prefixes
 
-_FAMILIES = ("layers", "inception", "residual")
+_FAMILIES = ("layers", "inception", "residual", "convolutions", "stem")
 
 
 class Argument(NamedTuple):
@@ -39,6 +39,7 @@ class Rule(NamedTuple):
     apply: Callable[..., None]
     argument: Argument | None
     same_function: bool  # the network computes what it computed, once its weights are carried over
+    remedy: str | None = None  # what may help where layers would no longer fit; unless said, fewer places
 
     @property
     def call(self) -> str:
@@ -91,13 +92,13 @@ _RULES: dict[str, Rule] = {}
 
 
 def rule(
-    name: str, argument: Argument | None = None, *, same_function: bool = False
+    name: str, argument: Argument | None = None, *, same_function: bool = False, remedy: str | None = None
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Make a function of an `Edit` (and its argument, if it takes one) the rule of that name."""
 
     def declare(apply: Callable[..., None]) -> Callable[..., None]:
         assert name not in _RULES, f"two rules {name}"
-        _RULES[name] = Rule(name, apply, argument, same_function)
+        _RULES[name] = Rule(name, apply, argument, same_function, remedy)
         return apply
 
     return declare
@@ -138,9 +139,9 @@ def rewrite(graph: Graph, *moves: str, at: str | Iterable[str] = ()) -> Rewritin
         try:
             after = edit.finish(f"{after.name}+{move}")
         except GraphError as error:
-            where = "" if patterns else "; --at limits the places"
-            message = f"{move} cannot be applied to {after.name}: its layers would no longer fit together{where}"
-            raise CostcalcError(f"{message}\n{error}") from None
+            remedy = rule.remedy or ("" if patterns else "--at limits the places")
+            message = f"{move} cannot be applied to {after.name}: its layers would no longer fit together"
+            raise CostcalcError(f"{message}{remedy and '; '}{remedy}\n{error}") from None
         steps.append(Step(move, tuple(edit.changes), tuple(edit.skips)))
     return Rewriting(graph, after, tuple(steps))
 
