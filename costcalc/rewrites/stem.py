@@ -34,12 +34,12 @@ def stem(edit: Edit, stride: int) -> None:
     """
     graph = edit.graph
     first = next((node for node in graph.nodes if isinstance(node.op, Conv2d)), None)
+    if not edit.selects((first or graph.nodes[0]).name):
+        return
     if first is None:
         edit.skip(graph.nodes[0].name, "the network has no convolution")
         return
     assert isinstance(first.op, Conv2d)
-    if not edit.selects(first.name):
-        return
     leading = edit.needed([first.name])
     images = [name for name, _ in graph.inputs if name in leading]
     for node in graph.nodes:
