@@ -19,12 +19,12 @@ _THREE = (3, 3)
 
 @rule("stack3x3")
 def stack3x3(edit: Edit) -> None:
-    """A large convolution as a stack of 3×3 with activations between: the same receptive field and output shape.
+    """A large convolution as a stack of 3×3, with activations between, that sees the same field.
 
     1. A k×k convolution, k odd and above 3, not dilated, becomes n = (k − 1)/2 convolutions of 3×3.
     2. All make as many channels as it did, with its groups, and with a bias where it had one: from C to C channels,
        9n·C² weights are left of k²·C².
-    3. The last has its stride, so that field and output shape stay; those before it work on the whole plane.
+    3. The last has its stride, so that receptive field and output shape stay; those before it see the whole plane.
     4. Its padding is spread over them as evenly as it goes, the larger parts first.
     5. Between two stand its own activation, or ReLU where it has none, and a batch norm where one follows it.
     """
@@ -50,7 +50,7 @@ def stack3x3(edit: Edit) -> None:
 
 @rule("unstack")
 def unstack(edit: Edit) -> None:
-    """A run of 3×3 convolutions as one large convolution with the same receptive field: `stack3x3` backwards.
+    """A run of 3×3 convolutions as one large one that sees the same field: stack3x3 backwards.
 
     1. A run is two or more 3×3 convolutions, not dilated, with equal groups; each result is read by the next alone,
        through nothing but its batch norm and its activation. Runs are as long as they can be.
@@ -122,7 +122,7 @@ def _unstack(edit: Edit, run: Sequence[Unit], below: Mapping[str, int]) -> None:
 
 @rule("factorize")
 def factorize(edit: Edit) -> None:
-    """A convolution factorised into 1×n and n×1, as in Inception v3: the same receptive field and output shape.
+    """A convolution factorised into 1×n and n×1, which see the same field, as in Inception v3.
 
     1. An n×n convolution, n above 1, not dilated, becomes a 1×n with its stride and padding along the width, and an n×1
        with those along the height.
@@ -145,7 +145,7 @@ def factorize(edit: Edit) -> None:
 
 @rule("separable")
 def separable(edit: Edit) -> None:
-    """A convolution made depthwise separable: its planes are filtered one by one, then its channels mixed by a 1×1.
+    """A convolution as a depthwise one, each channel by itself, and a 1×1 that mixes channels.
 
     1. A k×k convolution, k above 1, of one group becomes a depthwise k×k (as many groups and channels as its input has;
        its stride, padding and dilation; no bias) and a pointwise 1×1 that makes its channels, with a bias where it had

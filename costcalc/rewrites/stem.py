@@ -20,9 +20,11 @@ def _stride(text: str) -> int:
     return int(text)
 
 
-@rule("stem", Argument("STRIDE", _stride), remedy="a smaller stride, or a larger input, may do")
+@rule(
+    "stem", Argument("STRIDE", _stride, examples=("2", "4", "8")), remedy="a smaller stride, or a larger input, may do"
+)
 def stem(edit: Edit, stride: int) -> None:
-    """A stem in front of a network that lacks one: the plane is made small at once, and what follows costs less.
+    """A stem in front of a network without one: the plane shrinks at once, what follows costs less.
 
     1. 2 is a 7×7 convolution of stride 2 and padding 3; 4 is that and a 3×3 max pool of stride 2 and padding 1; 8 is
        that, a 3×3 convolution of padding 1, and a second such pool (as GoogLeNet and ResNet begin).
