@@ -38,7 +38,7 @@ def ops(graph):
     return [(node.name, node.op) for node in graph.nodes]
 
 
-def only_row(graph):
+def total(graph):
     return analyze(graph).total()
 
 
@@ -55,8 +55,10 @@ def test_other_layers_stay_and_see_what_they_saw(name, move):
     )
     for path, (op, row) in after.items():
         if path in before and path not in places(done):
-            # how many weight layers are on the longest path is a matter of the whole network
-            assert (op, row._replace(weight_layers=0)) == (before[path][0], before[path][1]._replace(weight_layers=0))
+            old_op, old_row = before[path]
+            assert op == old_op
+            # which weight layers are on the longest path is a matter of the whole network
+            assert row == old_row._replace(weight_layers=row.weight_layers)
     gone = before.keys() - after.keys()
     if move == "unstack":
         assert {before[path][0].name for path in gone} <= {"conv2d", "batch_norm2d", "relu"}
@@ -156,13 +158,8 @@ def test_padding_is_spread_with_the_larger_parts_first_per_axis():
     steps = [node.op for node in after.nodes if node.op.name == "conv2d"]
     assert [step.padding for step in steps] == [(1, 2), (1, 1), (0, 1), (0, 1), (0, 1)]
     assert [step.stride for step in steps] == [(1, 1)] * 4 + [(4, 2)]
-
-
-def test_same_padding_is_same_padding_of_each():
-    graph = chain(("conv", conv(4, 7, padding=3)))
-    after = rewrite(graph, "stack3x3").after
-    assert {node.op.padding for node in after.nodes if node.op.name == "conv2d"} == {(1, 1)}
-    assert {shape[2:] for shape in after.shapes.values()} == {(8, 8)}
+    same = rewrite(chain(("conv", conv(4, 7, padding=3))), "stack3x3").after
+    assert {shape[2:] for shape in same.shapes.values()} == {(8, 8)}
 
 
 @pytest.mark.parametrize(("kernel", "count"), [(5, 2), (7, 3)])
@@ -171,19 +168,12 @@ def test_c_to_c_channels_by_hand(kernel, count):
     c, h, w = sympy.symbols("C H W", integer=True, positive=True)
     op = conv(c, kernel, padding=kernel // 2, bias=False)
     graph = chain(("conv", op), ("relu", relu()), shape=(1, c, h, w))
-    one, stack = only_row(graph), only_row(rewrite(graph, "stack3x3").after)
+    one, stack = total(graph), total(rewrite(graph, "stack3x3").after)
     assert (one.params, one.macs) == (kernel**2 * c**2, kernel**2 * c**2 * h * w)
     assert (stack.params, stack.macs) == (9 * count * c**2, 9 * count * c**2 * h * w)
     assert (one.activations, stack.activations) == (c * h * w, count * c * h * w)
     assert (one.nonlinearities, stack.nonlinearities) == (1, count)
     assert stack.receptive_field == one.receptive_field == (kernel, kernel)
-
-
-def test_the_biases_of_a_stage_by_hand():
-    """With biases: 25·64² + 64 = 102,464 parameters against 2·(9·64² + 64) = 73,856."""
-    graph = chain(("conv", conv(64, 5, padding=2)), shape=(1, 64, 56, 56))
-    assert only_row(graph).params == 25 * 64 * 64 + 64 == 102_464
-    assert only_row(rewrite(graph, "stack3x3").after).params == 2 * (9 * 64 * 64 + 64) == 73_856
 
 
 def test_the_naive_5x5_of_inception3a_by_hand():
@@ -230,7 +220,7 @@ def test_a_depthwise_convolution_becomes_depthwise_ones():
     graph = chain(("conv", conv(8, 5, padding=2, groups=8)), shape=(1, 8, 9, 9))
     after = rewrite(graph, "stack3x3").after
     assert [node.op.groups for node in after.nodes if node.op.name == "conv2d"] == [8, 8]
-    assert only_row(after).weights == 2 * 9 * 8
+    assert total(after).weights == 2 * 9 * 8
 
 
 def test_between_stand_the_norm_and_the_activation_of_the_convolution():
@@ -442,9 +432,10 @@ def test_residual_blocks_are_runs_that_skips_end():
     done = rewritten("resnet18", "unstack")
     assert places(done)[:2] == ["layer1/block_1/main/conv2/conv", "layer1/block_2/main/conv2/conv"]
     # where a block strides in its first convolution, its second cannot join it
-    reasons = {told.place: told.reason for told in done.skipped}
-    for place in ("layer2/block_1/main/conv1/conv", "layer2/block_1/main/conv2/conv"):
-        assert reasons[place] == "only the last convolution of a run may stride"
+    assert set(done.skipped) >= {
+        (f"layer2/block_1/main/{conv}/conv", "only the last convolution of a run may stride")
+        for conv in ("conv1", "conv2")
+    }
 
 
 # -- factorised and separable -----------------------------------------------------------------------------------------
@@ -456,7 +447,7 @@ def test_factorising_saves_all_but_2_of_n_by_hand(n):
     graph = chain(("conv", conv(c, n, padding=n // 2, bias=False)), shape=(1, c, h, w))
     made = [row for row in analyze(rewrite(graph, "factorize").after).rows if row.kind == "conv2d"]
     assert [row.params for row in made] == [n * c**2] * 2
-    assert only_row(graph).params == n**2 * c**2
+    assert total(graph).params == n**2 * c**2
     if n % 2:  # 'same' padding: both work on the whole plane
         assert sum(row.macs for row in made) == 2 * n * c**2 * h * w
 
@@ -495,7 +486,7 @@ def test_a_separable_convolution_by_hand(k):
         ("conv/depthwise", conv(16, k, stride=2, padding=1, groups=16, bias=False)),
         ("conv/pointwise", conv(32, 1)),
     ]
-    old, new = only_row(graph), only_row(done.after)
+    old, new = total(graph), total(done.after)
     assert Fraction(new.macs, old.macs) == Fraction(1, 32) + Fraction(1, k * k)
     assert new.params == k * k * 16 + 16 * 32 + 32
     assert new.output == old.output
@@ -503,10 +494,10 @@ def test_a_separable_convolution_by_hand(k):
 
 
 def test_mobilenets_layer_by_hand():
-    """Its paper's table 4 layer, 14×14×512 and 3×3: 512 → 512 is 462.4 M MACs, 52.3 M when separable."""
+    """Its paper's table 3, a 3×3 from 512 to 512 channels at 14×14: 462 M MACs, and 52.3 M when separable."""
     graph = chain(("conv", conv(512, 3, padding=1, bias=False)), shape=(1, 512, 14, 14))
-    assert only_row(graph).macs == 9 * 512 * 512 * 14 * 14 == 462_422_016
-    made = only_row(rewrite(graph, "separable").after)
+    assert total(graph).macs == 9 * 512 * 512 * 14 * 14 == 462_422_016
+    made = total(rewrite(graph, "separable").after)
     assert made.macs == (9 * 512 + 512 * 512) * 14 * 14 == 52_283_392
     assert made.params == 9 * 512 + 512 * 512 == 266_752
 
@@ -539,20 +530,23 @@ def test_one_plane_is_depthwise_already_when_one_is_made():
 @pytest.mark.parametrize("move", MOVES)
 def test_an_array_of_widths_is_the_numbers_one_by_one(move):
     widths = [16, 24, 64]
-    totals = only_row(rewrite(load("vgg11", base_channels=numpy.array(widths)), move).after)
-    each = [only_row(rewrite(load("vgg11", base_channels=width), move).after) for width in widths]
+    totals = total(rewrite(load("vgg11", base_channels=numpy.array(widths)), move).after)
+    each = [total(rewrite(load("vgg11", base_channels=width), move).after) for width in widths]
     assert [int(n) for n in totals.macs] == [row.macs for row in each]
     assert [int(n) for n in totals.params] == [row.params for row in each]
 
 
 def test_a_stack_over_symbols_is_the_stack_of_numbers():
+    def stack(height, width):
+        op = conv(12, 7, stride=2, padding=3)
+        return total(rewrite(chain(("a", op), shape=(1, 3, height, width)), "stack3x3").after)
+
     h, w = sympy.symbols("H W", integer=True, positive=True)
-    op = conv(12, 7, stride=2, padding=3)
-    form = only_row(rewrite(chain(("a", op), shape=(1, 3, h, w)), "stack3x3").after)
-    for height, width in ((7, 9), (8, 8), (31, 12)):
-        number = only_row(rewrite(chain(("a", op), shape=(1, 3, height, width)), "stack3x3").after)
-        assert form.macs.subs({h: height, w: width}) == number.macs
-        assert form.activations.subs({h: height, w: width}) == number.activations
+    form = stack(h, w)
+    for size in ((7, 9), (8, 8), (31, 12)):
+        values = dict(zip((h, w), size, strict=True))
+        assert form.macs.subs(values) == stack(*size).macs
+        assert form.activations.subs(values) == stack(*size).activations
 
 
 def test_groups_that_may_be_one_are_taken_for_groups():
@@ -588,8 +582,8 @@ def test_moves_follow_one_another():
     graph = chain(("conv", conv(16, 7, padding=3, bias=False)), shape=(1, 16, 28, 28))
     done = rewrite(graph, "stack3x3", "factorize")
     assert [len(step.changed) for step in done.steps] == [1, 3]
-    assert Fraction(only_row(done.after).macs, only_row(graph).macs) == Fraction(18, 49)
-    assert only_row(done.after).receptive_field == (7, 7)
+    assert Fraction(total(done.after).macs, total(graph).macs) == Fraction(18, 49)
+    assert total(done.after).receptive_field == (7, 7)
 
 
 @pytest.mark.parametrize("move", ["stack3x3", "factorize", "separable"])

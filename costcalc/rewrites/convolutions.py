@@ -24,7 +24,7 @@ def stack3x3(edit: Edit) -> None:
     1. A k×k convolution, k odd and above 3, not dilated, becomes n = (k − 1)/2 convolutions of 3×3.
     2. All make as many channels as it did, with its groups, and with a bias where it had one: from C to C channels,
        9n·C² weights are left of k²·C².
-    3. The last has its stride, so that receptive field and output shape stay; those before it see the whole plane.
+    3. The last has its stride, so that receptive field and output shape stay; those before it have stride 1.
     4. Its padding is spread over them as evenly as it goes, the larger parts first.
     5. Between two stand its own activation, or ReLU where it has none, and a batch norm where one follows it.
     """
@@ -150,8 +150,8 @@ def separable(edit: Edit) -> None:
     1. A k×k convolution, k above 1, of one group becomes a depthwise k×k (as many groups and channels as its input has;
        its stride, padding and dilation; no bias) and a pointwise 1×1 that makes its channels, with a bias where it had
        one.
-    2. Nothing stands between them, as in Xception, which found an activation there to do harm. (MobileNet has a batch
-       norm and ReLU there.)
+    2. Nothing stands between them, as in Xception, which learns better so (Chollet, 2017, section 4.7); MobileNet has
+       a batch norm and ReLU there.
     3. Of its multiply-accumulates 1/C_out + 1/k² are left (Howard et al., MobileNets, 2017, section 3.1).
     """
     for layer, op in edit.layers(Conv2d):
