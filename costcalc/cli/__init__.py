@@ -25,6 +25,7 @@ _COMMANDS = {
     for module, names in {
         "networks": "list report compare explain check",
         "rewriting": "rewrite moves",
+        "designs": "stage head residual",
         "published": "claims reconcile",
         "reference": "conventions schema spec",
     }.items()
