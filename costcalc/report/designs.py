@@ -96,7 +96,9 @@ def _table(comparison: Comparison, how: str, *, symbolic: bool = False) -> Table
             Column(_divided(comparison, design.title), f"ratio_{design.key}", "text" if symbolic else "ratio")
             for design in comparison.designs[1:]
         ]
-    divide = _ratio_as_text if symbolic else _ratio
+    divide: Callable[[Any, Any], Any] = _ratio
+    if symbolic:
+        divide = _ratio_as_text if len(totals) == 2 else _short_ratio_as_text
     rows = []
     for title, cost in _lines(comparison.designs[0].costs.convention).items():
         values = [cost(total) for total in totals]
@@ -126,6 +128,12 @@ def _ratio(first: Any, other: Any) -> float | None:
 def _ratio_as_text(first: Any, other: Any) -> str:
     first, other = (value[0] if isinstance(value, tuple) else value for value in (first, other))
     return "" if first is None or other is None or other == 0 else quotient_as_text(first, other)
+
+
+def _short_ratio_as_text(first: Any, other: Any) -> str:
+    """A ratio of one term, such as 17/18 or H·W: for longer ones, several designs leave no room."""
+    ratio = _ratio_as_text(first, other)
+    return "" if " " in ratio else ratio
 
 
 def _data(comparison: Comparison) -> list[dict[str, Any]]:
