@@ -35,10 +35,13 @@ _convention = click.option(
     help="How FLOPs and activation memory are counted: flops, macs, fvcore, … (`costcalc conventions`).",
 )  # fmt: skip
 rules_options = options(_dtype, _convention)
-network_options = options(
-    click.option("--batch", metavar="N", help="Images at once.  [default: the spec's, 1]"),
+architecture_options = options(
     click.option("--input", "size", metavar="HxW", help="Input size: 320x480, 320, or CxHxW."),
     click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a setting; repeatable."),
+)
+network_options = options(
+    click.option("--batch", metavar="N", help="Images at once.  [default: the spec's, 1]"),
+    architecture_options,
     _dtype,
 )
 size_options = options(network_options, _convention)

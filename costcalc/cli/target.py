@@ -47,7 +47,13 @@ class Target(NamedTuple):
 
 
 def read_target(
-    text: str, *, batch: str | None, size: str | None, settings: tuple[str, ...], dtype: str, convention: str
+    text: str,
+    *,
+    batch: str | None = None,
+    size: str | None,
+    settings: tuple[str, ...],
+    dtype: str = "fp32",
+    convention: str = "flops",
 ) -> Target:
     """A TARGET with the command's options, its own settings winning over them: `vgg16:batch=32,dtype=fp16+gap-head`."""
     name, own, moves = _split_target(text)
