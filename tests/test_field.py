@@ -206,7 +206,7 @@ def test_vgg16_sees_196_of_224():
     )
     text = " ".join(run("vgg16").split())
     assert "stage5/conv_3/conv2d, the last convolution, sees 196 of 224 (87.5%)" in text
-    assert "No layer with a field has an output that sees the whole input." in text
+    assert "No layer that has a field sees the whole input by one output." in text
 
 
 def test_a_field_of_195_sees_194_where_it_is_nowhere_whole():

@@ -8,10 +8,10 @@ from costcalc.dims import Shape, show_shape
 from costcalc.field import Coverage, NoField, Sight
 from costcalc.report.table import Column, Document, Table
 
-_NOTES = (
+_LEGEND = (
     "Size: the pixels that one output looks at, over all paths, with the gaps of dilation. Stride: the pixels from one "
     "output's field to the next one's. Centre: the middle of the first output's field, pixel i being at i. Sees: the "
-    "pixels of the input in the field of the output that sees most.",
+    "pixels of the input in the field of the output that sees most."
 )
 
 
@@ -28,7 +28,7 @@ def receptive_fields(seen: Coverage, layer: str | None = None) -> Document:
     rows = tuple((s.layer, s.output[1:], *_sides(s), _sees(s, seen.plane)) for s in seen.layers)
     where = f"below {layer} of {seen.network}" if layer is not None else f"of {seen.network}"
     title = f"Receptive fields {where}\ninput of {show_shape(seen.plane)} pixels"
-    return Document((Table(title, columns, rows, (), (*_verdict(seen), *_NOTES)),), _data(seen, layer))
+    return Document((Table(title, columns, rows, (), _notes(seen, layer)),), _data(seen, layer))
 
 
 def _sides(sight: Sight) -> tuple[Any, Any, Any]:
@@ -76,18 +76,19 @@ def _ends(seen: Coverage) -> tuple[Sight | None, Sight | None, Sight | None]:
     )
 
 
-def _verdict(seen: Coverage) -> tuple[str, ...]:
-    """How much of the input the last layers see, and which is the first to see all of it."""
+def _notes(seen: Coverage, layer: str | None) -> tuple[str, ...]:
+    """How much of the input the last layers see, which is the first to see all of it, and what the columns are."""
     last, convolution, first = _ends(seen)
+    here = "" if layer is None else " here"
     if last is None:
-        return ("No layer here has a receptive field.",)
+        return (f"No layer{here} has a receptive field.",)
     said = f"{last.layer}, the last layer with a field, sees {_of_the_input(last, seen.plane)}"
     if convolution is not None and convolution.seen != last.seen:
         sees = _of_the_input(convolution, seen.plane)
         said = f"{convolution.layer}, the last convolution, sees {sees}, and {said}"
     if first is None:
-        return (f"{said}. No layer with a field has an output that sees the whole input.",)
-    return (f"{said}. {first.layer} is the first with an output that sees the whole input.",)
+        return (f"{said}. No layer{here} that has a field sees the whole input by one output.", _LEGEND)
+    return (f"{said}. {first.layer} is the first{here} with an output that sees the whole input.", _LEGEND)
 
 
 def _data(seen: Coverage, layer: str | None) -> dict[str, Any]:
