@@ -253,7 +253,8 @@ class Symbols(NamedTuple):
 def in_symbols(sizes: Mapping[str, Any], multiples: Mapping[str, int] = MappingProxyType({})) -> Symbols:
     """A symbol for every size: one for a number, one each for a list of them.
 
-    A batch of 1, and what is not given (None), stay as they are. `multiples` says of which number a size is one.
+    A batch of 1, and what is not given (None), stay as they are. `multiples` says of which number a size is one; raises
+    CostcalcError for a size that is none.
     """
     import sympy
 
@@ -264,6 +265,8 @@ def in_symbols(sizes: Mapping[str, Any], multiples: Mapping[str, int] = MappingP
         if number is not None:
             name, meaning = f"{name}_{number}", f"{meaning} {number}"
         of = multiples.get(size, 1)
+        if value % of:
+            raise CostcalcError(f"in symbols, the {meaning} is a multiple of {of}, and {value} is none")
         symbols.values[name], symbols.meanings[name], symbols.multiples[name] = value, meaning, of
         known_of_it = {"even": True} if of % 2 == 0 else {}  # then a half has no floor round it
         return sympy.Symbol(name, integer=True, positive=True, **known_of_it)

@@ -312,6 +312,7 @@ def test_every_format_fits(arguments, style):
         ("residual --ratio 3", "256 channels cannot be divided by a ratio of 3"),
         ("residual --ratio 0", "a bottleneck narrows its channels by a ratio of at least 1, not 0"),
         ("residual --ratio 3 --symbolic", "256 channels cannot be divided by a ratio of 3"),
+        ("residual --size 57x56 --symbolic", "in symbols, the height is a multiple of 2, and 57 is none"),
     ],
 )  # fmt: skip
 def test_mistakes_are_told(arguments, message):
@@ -319,6 +320,13 @@ def test_mistakes_are_told(arguments, message):
     assert result.exit_code == 1
     assert message in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_an_odd_plane_is_halved_upwards():
+    """In numbers, any plane goes: 57 leaves 29 places, on the skip as on the main path."""
+    designs, _ = answer("residual", "--size", 57, "--channels", 8)
+    assert designs["skip-changed projection"]["totals"]["macs"] == 8 * 16 * 29 * 29
+    assert designs["skip-changed zeros"]["totals"]["activations"] == 16 * 29 * 29
 
 
 def test_a_head_has_bounds():
