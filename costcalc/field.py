@@ -11,7 +11,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from costcalc.graph import Graph
+from costcalc.dims import Shape
+from costcalc.errors import CostcalcError
+from costcalc.graph import Graph, Node
 
 
 class Axis(NamedTuple):
@@ -26,23 +28,58 @@ class Axis(NamedTuple):
         """How many pixels wide."""
         return self.high - self.low + 1
 
+    @property
+    def centre(self) -> float:
+        """Its middle, pixel i being at i, so that a field of even size has its middle between two pixels."""
+        return (self.low + self.high) / 2
 
-def receptive_fields(graph: Graph) -> Mapping[str, tuple[Axis, ...] | None]:
+    def seen(self, outputs: int, pixels: int) -> int:
+        """The most of `pixels` pixels that one of `outputs` outputs sees: what hangs over a border sees nothing."""
+        # How much is seen grows, stays and falls again along the axis: the best output is one of the two beside the
+        # place where the field's middle is the input's.
+        middle = (pixels - 1 - self.low - self.high) // (2 * self.stride)
+        best = 0
+        for place in (middle, middle + 1):
+            first = min(max(place, 0), outputs - 1) * self.stride
+            best = max(best, min(first + self.high, pixels - 1) - max(first + self.low, 0) + 1)
+        return best
+
+
+class NoField(NamedTuple):
+    """Why a tensor has no receptive field, and the layer from which on it has none."""
+
+    reason: str
+    layer: str
+
+
+Field = tuple[Axis, ...]
+
+
+def receptive_fields(graph: Graph) -> Mapping[str, Field | None]:
     """The field of each node by name, per axis; None once the plane is gone or its windows are not all alike.
 
     A graph's inputs see themselves. Where paths of different strides meet, no one field describes the result: None.
     """
-    fields: dict[str, tuple[Axis, ...] | None] = {
-        name: (Axis(),) * 2 if len(shape) == 4 else None for name, shape in graph.inputs
+    return {name: None if isinstance(field, NoField) else field for name, field in traced_fields(graph).items()}
+
+
+def traced_fields(graph: Graph) -> Mapping[str, Field | NoField]:
+    """The field of each node by name, per axis, or why it has none."""
+    fields: dict[str, Field | NoField] = {
+        name: (Axis(),) * 2 if len(shape) == 4 else NoField("the input is no plane", name)
+        for name, shape in graph.inputs
     }
     for node in graph.nodes:
-        windows = node.op.windows(*graph.input_shapes(node))
-        fields[node.name] = None if windows is None else _through(windows, _join([fields[i] for i in node.inputs]))
+        field = _join(node.name, [fields[i] for i in node.inputs])
+        fields[node.name] = field if isinstance(field, NoField) else _through(graph, node, field)
     return fields
 
 
-def _through(windows: tuple[NamedTuple, ...], field: tuple[Axis, ...] | None) -> tuple[Axis, ...] | None:
-    if field is None or not windows:
+def _through(graph: Graph, node: Node, field: Field) -> Field | NoField:
+    windows = node.op.windows(*graph.input_shapes(node))
+    if windows is None:
+        return NoField(_why_none(node, graph.shapes[node.name]), node.name)
+    if not windows:
         return field
     return tuple(
         Axis(a.low - padding * a.stride, a.high + (dilation * (kernel - 1) - padding) * a.stride, a.stride * stride)
@@ -50,12 +87,70 @@ def _through(windows: tuple[NamedTuple, ...], field: tuple[Axis, ...] | None) ->
     )
 
 
-def _join(fields: list[tuple[Axis, ...] | None]) -> tuple[Axis, ...] | None:
+def _why_none(node: Node, made: Shape) -> str:
+    if not node.op.counted:
+        return f"nobody has told what a {node.op.label()} looks at"
+    if len(made) != 4:
+        return "the plane is gone"
+    return "one place sees the whole plane" if made[2:] == (1, 1) else "its windows differ in size"
+
+
+def _join(name: str, fields: list[Field | NoField]) -> Field | NoField:
     if len(fields) == 1:
         return fields[0]
-    known = [f for f in fields if f is not None]
-    if len(known) < len(fields) or len({tuple(a.stride for a in f) for f in known}) > 1:
-        return None
+    known: list[Field] = []
+    for field in fields:
+        if isinstance(field, NoField):
+            return field
+        known.append(field)
+    for axes in zip(*known, strict=True):
+        strides = sorted({axis.stride for axis in axes})
+        if len(strides) > 1:
+            return NoField(f"paths of strides {' and '.join(map(str, strides))} meet", name)
     return tuple(
         Axis(min(a.low for a in axes), max(a.high for a in axes), axes[0].stride) for axes in zip(*known, strict=True)
     )
+
+
+# -- against the input --------------------------------------------------------------------------------------------
+
+
+class Sight(NamedTuple):
+    """What a layer sees: its field or why it has none, and per axis the pixels of the input that one output sees."""
+
+    layer: str
+    kind: str
+    output: Shape
+    field: Field | NoField
+    seen: tuple[int, ...] | None
+    weighs: bool  # whether it is a weight layer
+
+    def sees_all(self, plane: Shape) -> bool:
+        """Whether one output sees the whole input."""
+        return self.seen == plane
+
+
+class Coverage(NamedTuple):
+    """How much of its input, of a plane of such a height and width, each layer of a network sees."""
+
+    network: str
+    plane: Shape
+    layers: tuple[Sight, ...]
+
+
+def coverage(graph: Graph, layer: str | None = None) -> Coverage:
+    """What each layer, or each below a prefix, sees. Raises CostcalcError where there is no such layer or no plane."""
+    planes = [shape[2:] for _, shape in graph.inputs if len(shape) == 4]
+    if not planes:
+        raise CostcalcError(f"{graph.name} takes no image: it has no receptive fields")
+    nodes = graph.nodes if layer is None else graph.select(layer)
+    fields = traced_fields(graph)
+    return Coverage(graph.name, planes[0], tuple(_sight(graph, node, fields[node.name], planes[0]) for node in nodes))
+
+
+def _sight(graph: Graph, node: Node, field: Field | NoField, plane: Shape) -> Sight:
+    output = graph.shapes[node.name]
+    seen = None
+    if not isinstance(field, NoField):
+        seen = tuple(a.seen(places, pixels) for a, places, pixels in zip(field, output[2:], plane, strict=True))
+    return Sight(node.name, node.op.label(), output, field, seen, node.op.weight_layer)

@@ -173,6 +173,11 @@ class _Symbols:
         return 1 if batch == 1 else self.symbol("N", batch)
 
 
+def written(formula: Any) -> str:
+    """A formula as text: factors in the lecture's order and joined by ·, higher terms first."""
+    return _written(sympy.sympify(formula), lambda symbol: str(symbol.name))
+
+
 def _rank(symbol: sympy.Symbol) -> tuple[int, str]:
     return _ORDER.index(symbol.name) if symbol.name in _ORDER else len(_ORDER), symbol.name
 
@@ -180,9 +185,7 @@ def _rank(symbol: sympy.Symbol) -> tuple[int, str]:
 def _written(formula: Any, name: Callable[[Any], str]) -> str:
     """A formula with `name` for each symbol, factors in the lecture's order and joined by ·, higher terms first."""
     if isinstance(formula, sympy.Add):
-        terms = sorted(
-            formula.args, key=lambda t: (-len(t.free_symbols), [_rank(s) for s in sorted(t.free_symbols, key=_rank)])
-        )
+        terms = sorted(formula.args, key=lambda t: (-_degree(t), [_rank(s) for s in sorted(t.free_symbols, key=_rank)]))
         text = " + ".join(_written(term, name) for term in terms)
         return text.replace("+ -", "− ")
     if isinstance(formula, sympy.Mul):
@@ -192,6 +195,11 @@ def _written(formula: Any, name: Callable[[Any], str]) -> str:
         text = "·".join(_factor(f, name) for f in above)
         return text.replace("-1·", "-") + "".join(f"/{_factor(f, name)}" for f in below)
     return _factor(formula, name)
+
+
+def _degree(term: Any) -> Any:
+    """How many symbols are multiplied in a term."""
+    return sum(power for base, power in term.as_powers_dict().items() if not base.is_number)
 
 
 def _is_inverse(factor: Any) -> bool:

@@ -14,6 +14,15 @@ def test_a_report_takes_at_most_12_bare_pythons():
     assert kept(12, lambda: bare_pythons(report, runs=12))
 
 
+@pytest.mark.parametrize(
+    ("arguments", "pythons"), [("stage", 14), ("head", 14), ("residual", 14), ("field resnet152", 25)]
+)
+def test_designs_and_fields_take_so_many_bare_pythons(arguments, pythons):
+    command = process("-m", "costcalc", *arguments.split())
+    command()
+    assert kept(pythons, lambda: bare_pythons(command, runs=8))
+
+
 @pytest.mark.parametrize(("value", "pythons"), [("4.11G", 45), ("25636712", 70)])
 def test_reconciling_takes_so_many_bare_pythons(value, pythons):
     """For a number of three digits, and for an exact one, for which all that a large family allows is tried."""

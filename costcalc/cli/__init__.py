@@ -23,8 +23,9 @@ GARBAGE = 100_000  # new objects before looking for cycles among them: a command
 _COMMANDS = {
     name: module
     for module, names in {
-        "networks": "list report compare explain check",
+        "networks": "list report compare explain field check",
         "rewriting": "rewrite moves",
+        "designs": "stage head residual",
         "published": "claims reconcile",
         "reference": "conventions schema spec",
     }.items()

@@ -1,4 +1,4 @@
-"""Commands that analyse networks: list, report, compare, explain, check."""
+"""Commands that analyse networks: list, report, compare, explain, field, check."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from costcalc.cli.options import network_options, output_options, size_options
+from costcalc.cli.options import architecture_options, network_options, output_options, size_options
 from costcalc.cli.printing import fail, print_document, uncounted
 from costcalc.cli.target import read_target
 from costcalc.errors import CostcalcError
@@ -139,6 +139,28 @@ def explain(target: str, layer: str, style: str, output: str | None, **sizes: An
     layer = layer.strip("/")
     lines = explain(graph, layer, **wanted.rules)
     print_document(explanation(analyze(graph, **wanted.rules).below(layer), layer, lines), style, output)
+
+
+@click.command()
+@click.argument("target")
+@click.argument("layer", required=False)
+@architecture_options
+@output_options
+def field(target: str, layer: str | None, style: str, output: str | None, **shape: Any) -> None:
+    """Print the receptive field of every layer, and how much of the input one of its outputs sees.
+
+    LAYER is a layer's path, or a prefix of paths: then everything below it.
+
+    \b
+    Examples:
+      costcalc field vgg16
+      costcalc field resnet50 layer4 --input 320x480
+    """
+    from costcalc.field import coverage
+    from costcalc.report.field import receptive_fields
+
+    seen = coverage(read_target(target, **shape).graph(), layer)
+    print_document(receptive_fields(seen, layer), style, output)
 
 
 @click.command()

@@ -29,16 +29,19 @@ output_options = options(
     ),
     click.option("-o", "--output", type=click.Path(), metavar="FILE", help="Write to FILE."),
 )
-network_options = options(
-    click.option("--batch", metavar="N", help="Images at once.  [default: the spec's, 1]"),
+_dtype = click.option("--dtype", default="fp32", show_default=True, help="What tensors are stored in: fp16, int8, …")
+_convention = click.option(
+    "--convention", default="flops", show_default=True, metavar="NAME",
+    help="How FLOPs and activation memory are counted: flops, macs, fvcore, … (`costcalc conventions`).",
+)  # fmt: skip
+rules_options = options(_dtype, _convention)
+architecture_options = options(
     click.option("--input", "size", metavar="HxW", help="Input size: 320x480, 320, or CxHxW."),
     click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a setting; repeatable."),
-    click.option("--dtype", default="fp32", show_default=True, help="What tensors are stored in: fp16, int8, …"),
 )
-size_options = options(
-    network_options,
-    click.option(
-        "--convention", default="flops", show_default=True, metavar="NAME",
-        help="How FLOPs and activation memory are counted: flops, macs, fvcore, … (`costcalc conventions`).",
-    ),
-)  # fmt: skip
+network_options = options(
+    click.option("--batch", metavar="N", help="Images at once.  [default: the spec's, 1]"),
+    architecture_options,
+    _dtype,
+)
+size_options = options(network_options, _convention)

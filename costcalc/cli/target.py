@@ -47,7 +47,13 @@ class Target(NamedTuple):
 
 
 def read_target(
-    text: str, *, batch: str | None, size: str | None, settings: tuple[str, ...], dtype: str, convention: str
+    text: str,
+    *,
+    batch: str | None = None,
+    size: str | None,
+    settings: tuple[str, ...],
+    dtype: str = "fp32",
+    convention: str = "flops",
 ) -> Target:
     """A TARGET with the command's options, its own settings winning over them: `vgg16:batch=32,dtype=fp16+gap-head`."""
     name, own, moves = _split_target(text)
@@ -68,7 +74,7 @@ def read_target(
     if "input" in chosen:
         given |= _input_size(chosen.pop("input"))
     for key, value in chosen.items():
-        given[key] = _positive(value, "batch") if key == "batch" else _yaml_value(key, value)
+        given[key] = read_positive(value, "batch") if key == "batch" else _yaml_value(key, value)
     return Target(name, given, moves, rules)
 
 
@@ -87,17 +93,29 @@ def _split_target(text: str) -> tuple[str, Iterable[str], tuple[str, ...]]:
 
 def _input_size(text: str) -> dict[str, int]:
     """The sizes that --input gives: a square's side, HxW, or CxHxW."""
-    sizes = [_positive(part, "--input") for part in text.lower().replace("×", "x").split("x")]
-    if len(sizes) == 1:
-        sizes *= 2
+    sizes = _sides(text, "--input")
     if len(sizes) > 3:
         raise CostcalcError(f"--input is HxW or CxHxW, such as 320x480 or 3x320x480, not {text!r}")
     return dict(zip(("channels", "height", "width")[-len(sizes) :], sizes, strict=True))
 
 
-def _positive(text: str, what: str) -> int:
+def read_plane(text: str, option: str) -> dict[str, int]:
+    """Height and width that an option gives: a square's side, or HxW."""
+    sizes = _sides(text, option)
+    if len(sizes) > 2:
+        raise CostcalcError(f"{option} is HxW, such as 320x480, or the side of a square, not {text!r}")
+    return {"height": sizes[0], "width": sizes[1]}
+
+
+def _sides(text: str, option: str) -> list[int]:
+    """The sizes in AxBx…; one is both sides of a square."""
+    sizes = [read_positive(part, option, "320x480 or 320") for part in text.lower().replace("×", "x").split("x")]
+    return sizes * 2 if len(sizes) == 1 else sizes
+
+
+def read_positive(text: str, what: str, example: str = "32") -> int:
+    """A whole number of at least 1. Raises CostcalcError, with an example, for anything else."""
     if not (text.isascii() and text.strip().isdecimal()) or len(text) > 18 or int(text) < 1:
-        example = "320x480 or 320" if what == "--input" else "32"
         message = f"{what} must be a whole number of at least 1 and at most 18 digits, such as {example}, not {text!r}"
         raise CostcalcError(message)
     return int(text)
