@@ -9,8 +9,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from click.testing import CliRunner
+
 import costcalc
 from costcalc.claims import Choice, Verified, read, sources, verify
+from costcalc.cli import cli
 from costcalc.crosscheck import CrossCheck
 from costcalc.modules import naive_versus_reduced
 from costcalc.report import claims, views
@@ -55,6 +58,7 @@ def pages() -> dict[str, str]:
         "- [The calculator against torch](cross-check.md)",
         "- [Naive against reduced Inception modules](naive-vs-reduced.md)",
         "- [VGG-16 against AlexNet](vgg-vs-alexnet.md)",
+        "- [Design moves](design-moves.md)",
         "- [Published numbers, verified](claims.md)",
     ]
     files["reports/README.md"] = _page(
@@ -63,6 +67,7 @@ def pages() -> dict[str, str]:
         "\n".join(["## Comparisons", "", *comparisons]),
         f"## Networks\n\n{links}",
     )
+    files["reports/design-moves.md"] = _design_moves_page()
     files |= _claims_pages()
     details = [f"## {op.name}\n\n```python\n{op.call}\n```\n\n{_arguments(op)}{op.doc}" for op in describe()]
     files["docs/ops.md"] = _page(
@@ -74,6 +79,24 @@ def pages() -> dict[str, str]:
         "# Conventions", _command("costcalc conventions", conventions_reference(rules)), *terms
     )
     return files
+
+
+def _design_moves_page() -> str:
+    """What every design move does to some networks, and the moves of the lecture side by side."""
+    networks = ("alexnet", "nin", "vgg16", "googlenet", "googlenet-naive", "inception_v3", "resnet18", "resnet50")
+    moved = (
+        "vgg16 unstack", "alexnet stack3x3", "googlenet naive-inception", "googlenet-naive reduce:4", "vgg16 gap-head",
+        "vgg16 gap-head:nin", "vgg16 fc-to-conv", "inception_v3 factorize", "resnet18 separable", "vgg16 stem:4",
+        "resnet34 bottleneck:4", "resnet50 basic", "resnet50 shortcut:A", "resnet50 shortcut:C", "resnet50 fold-bn",
+    )  # fmt: skip
+    return _page(
+        "# Design moves",
+        "[docs/design-moves.md](../docs/design-moves.md) tells the story; here is every move on some networks, the "
+        "designs of the lecture in numbers and in symbols, and some moves in full.",
+        *(_ran(f"moves --on {name}") for name in networks),
+        *(_ran(f"{command}{option}") for command in ("stage", "head", "residual") for option in ("", " --symbolic")),
+        *(_ran(f"rewrite {move}") for move in moved),
+    )
 
 
 def _claims_pages() -> dict[str, str]:
@@ -114,6 +137,13 @@ def _page(title: str, *parts: str) -> str:
 
 def _command(command: str, document: Document) -> str:
     return f"## `{command}`\n\n{render(document, 'markdown')}"
+
+
+def _ran(command: str) -> str:
+    """A command, and what it prints."""
+    done = CliRunner().invoke(cli, [*command.split(), "--format", "markdown"])
+    assert done.exit_code == 0, done.output
+    return f"## `costcalc {command}`\n\n{done.output}"
 
 
 def _below_title(document: Document) -> str:

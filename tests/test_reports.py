@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 import sys
 
@@ -28,7 +29,7 @@ def test_every_console_block_of_the_docs_is_what_the_command_prints():
     for path in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
         for block in re.findall(r"```console\n(\$ costcalc .*?)```", path.read_text(encoding="utf-8"), re.DOTALL):
             command, shown = without_version(block).split("\n", 1)
-            arguments = command.removeprefix("$ costcalc ").split()
+            arguments = shlex.split(command.removeprefix("$ costcalc "))
             done = subprocess.run(
                 [sys.executable, "-m", "costcalc", *arguments],
                 capture_output=True,
