@@ -133,13 +133,7 @@ def _planes(graph: Graph) -> dict[str, Shape | None]:
     """
     planes: dict[str, Shape | None] = {}
     for node in graph.nodes:
-        read, made = (_plane(graph.shapes[name]) for name in (node.inputs[0], node.name))
-        changes = len(read) == len(made) and not all(map(same, read, made))
-        plane = read if changes and not node.op.weight_layer and len(node.inputs) == 1 else made
-        planes[node.name] = plane or None
+        read, made = graph.plane(node.inputs[0]), graph.plane(node.name)
+        changes = read is not None and made is not None and not all(map(same, read, made))
+        planes[node.name] = read if changes and not node.op.weight_layer and len(node.inputs) == 1 else made
     return planes
-
-
-def _plane(shape: Shape) -> Shape:
-    """Height and width of an image; nothing for a vector, or a sequence of them."""
-    return shape[2:] if len(shape) == 4 else ()

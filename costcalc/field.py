@@ -58,7 +58,8 @@ Field = tuple[Axis, ...]
 def receptive_fields(graph: Graph) -> Mapping[str, Field | None]:
     """The field of each node by name, per axis; None once the plane is gone or its windows are not all alike.
 
-    A graph's inputs see themselves. Where paths of different strides meet, no one field describes the result: None.
+    A graph's inputs see themselves. Where paths of different strides meet, or planes that lie in different dimensions,
+    no one field describes the result: None. Nor does it where windows slide over what is not the plane.
     """
     return {name: None if isinstance(field, NoField) else field for name, field in traced_fields(graph).items()}
 
@@ -66,8 +67,8 @@ def receptive_fields(graph: Graph) -> Mapping[str, Field | None]:
 def traced_fields(graph: Graph) -> Mapping[str, Field | NoField]:
     """The field of each node by name, per axis, or why it has none."""
     fields: dict[str, Field | NoField] = {
-        name: (Axis(),) * 2 if len(shape) == 4 else NoField("the input is no plane", name)
-        for name, shape in graph.inputs
+        name: NoField("the input is no plane", name) if graph.plane(name) is None else (Axis(),) * 2
+        for name, _ in graph.inputs
     }
     for node in graph.nodes:
         field = _join(node.name, [fields[i] for i in node.inputs])
@@ -77,8 +78,13 @@ def traced_fields(graph: Graph) -> Mapping[str, Field | NoField]:
 
 def _through(graph: Graph, node: Node, field: Field) -> Field | NoField:
     windows = node.op.windows(*graph.input_shapes(node))
-    if windows is None:
-        return NoField(_why_none(node, graph.shapes[node.name]), node.name)
+    read, plane = {graph.layouts[name].plane for name in node.inputs}, graph.layouts[node.name].plane
+    if windows is None or plane is None:
+        return NoField(_why_none(node, graph.plane(node.name)), node.name)
+    if len(read) > 1:
+        return NoField("planes that lie in different dimensions meet", node.name)
+    if node.op.rank == 4 and read != {plane}:
+        return NoField("it takes for the plane what is not the plane", node.name)
     if not windows:
         return field
     return tuple(
@@ -87,12 +93,12 @@ def _through(graph: Graph, node: Node, field: Field) -> Field | NoField:
     )
 
 
-def _why_none(node: Node, made: Shape) -> str:
+def _why_none(node: Node, plane: Shape | None) -> str:
     if not node.op.counted:
         return f"nobody has told what a {node.op.label()} looks at"
-    if len(made) != 4:
+    if plane is None:
         return "the plane is gone"
-    return "one place sees the whole plane" if made[2:] == (1, 1) else "its windows differ in size"
+    return "one place sees the whole plane" if plane == (1, 1) else "its windows differ in size"
 
 
 def _join(name: str, fields: list[Field | NoField]) -> Field | NoField:
@@ -150,7 +156,7 @@ def coverage(graph: Graph, layer: str | None = None) -> Coverage:
 
 def _sight(graph: Graph, node: Node, field: Field | NoField, plane: Shape) -> Sight:
     output = graph.shapes[node.name]
-    seen = None
-    if not isinstance(field, NoField):
-        seen = tuple(a.seen(places, pixels) for a, places, pixels in zip(field, output[2:], plane, strict=True))
+    places, seen = graph.plane(node.name), None
+    if places is not None and not isinstance(field, NoField):
+        seen = tuple([a.seen(*sizes) for a, *sizes in zip(field, places, plane, strict=True)])
     return Sight(node.name, node.op.label(), output, field, seen, node.op.weight_layer)

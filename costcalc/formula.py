@@ -78,9 +78,12 @@ def _explain(graph: Graph, node: Node, rule: Convention, element: int) -> list[E
     symbols = _Symbols()
     runs = graph.running_op(node)
     op = symbols.stand_in(runs, structure=True)
-    inputs = tuple(symbols.input(shape, i, len(node.inputs)) for i, shape in enumerate(graph.input_shapes(node), 1))
+    inputs = tuple(
+        symbols.input(graph.shapes[name], graph.layouts[name].plane, i, len(node.inputs))
+        for i, name in enumerate(node.inputs, 1)
+    )
     made = symbols.stand_in(runs, structure=False).output(*inputs)
-    output = symbols.output(made, graph.shapes[node.name])
+    output = symbols.output(made, graph.shapes[node.name], graph.layouts[node.name].plane)
     work = op.work(inputs, output)
     real = Layer(runs, graph.input_shapes(node), graph.shapes[node.name], work)
     layer = _SymbolicLayer(op, inputs, output, work, node.functional, not node.shares)
@@ -154,20 +157,20 @@ class _Symbols:
             object.__setattr__(made, field.name, value)
         return made
 
-    def input(self, shape: Shape, number: int, of: int) -> Shape:
-        names = {4: ("C_in", "H_in", "W_in"), 3: ("S", "F_in"), 2: ("F_in",)}.get(len(shape), ())
+    def input(self, shape: Shape, plane: tuple[int, int] | None, number: int, of: int) -> Shape:
+        names = {1: "C_in"} if plane == (2, 3) else {len(shape) - 2: "S", len(shape) - 1: "F_in"}
+        if plane is not None:
+            names |= dict(zip(plane, ("H_in", "W_in"), strict=True))
         suffix = f"_{number}" if of > 1 else ""
-        named = (
-            [self.symbol(name + suffix, n) for name, n in zip(names, shape[1:], strict=True)] if names else shape[1:]
-        )
-        return (self._batch(shape[0]), *named)
+        named = [self.symbol(names[d] + suffix, n) if d in names else n for d, n in enumerate(shape)]
+        return (self._batch(shape[0]), *named[1:])
 
-    def output(self, formula: Shape, shape: Shape) -> Shape:
+    def output(self, formula: Shape, shape: Shape, plane: tuple[int, int] | None) -> Shape:
         """The output with symbols of its own for its plane; channels and features as the op makes them."""
-        if len(shape) == 4:
-            plane = (self.symbol(name, n) for name, n in zip(("H", "W"), shape[2:], strict=True))
-            return (self._batch(shape[0]), formula[1], *plane)
-        return formula
+        own = {0: self._batch(shape[0])}
+        if plane is not None:
+            own |= {d: self.symbol(name, shape[d]) for d, name in zip(plane, ("H", "W"), strict=True)}
+        return tuple([own.get(d, size) for d, size in enumerate(formula)])
 
     def _batch(self, batch: int) -> Any:
         return 1 if batch == 1 else self.symbol("N", batch)

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from costcalc.costs import is_below
 from costcalc.dims import Shape, Size, same
 from costcalc.errors import CostcalcError, OpError, did_you_mean
-from costcalc.ops.op import Assumption, Op, infer
+from costcalc.ops.op import Assumption, Layout, Op, infer
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,11 +109,32 @@ class Graph:
         return tuple([self.shapes[name] for name in node.inputs])
 
     def running_op(self, node: Node) -> Op:
-        """The op as it can run: not in place where a later layer, or an output, still reads what it would overwrite."""
+        """The op as it can run.
+
+        Not in place where a later layer, or an output, still reads what it would overwrite; copying where its result
+        cannot be a view of what it takes.
+        """
         if node.name not in self._unsafe_in_place:
-            return node.op
+            return self._laid_out(node)
         changes: dict[str, Any] = {"inplace": False}
         return replace(node.op, **changes)
+
+    def _laid_out(self, node: Node) -> Op:
+        return node.op.running(self.input_shapes(node), tuple([self.layouts[name] for name in node.inputs]))
+
+    @cached_property
+    def layouts(self) -> Mapping[str, Layout]:
+        """Where the dimensions of each tensor are, by its name: its plane, and their order in memory."""
+        layouts = {name: Layout.of_image(len(shape)) for name, shape in self.inputs}
+        for node in self.nodes:
+            taken = tuple([layouts[name] for name in node.inputs])
+            layouts[node.name] = node.op.layout(self.input_shapes(node), taken)
+        return layouts
+
+    def plane(self, tensor: str) -> Shape | None:
+        """Height and width of an image; None for a vector, or a sequence of them."""
+        plane, shape = self.layouts[tensor].plane, self.shapes[tensor]
+        return None if plane is None else (shape[plane[0]], shape[plane[1]])
 
     @cached_property
     def _unsafe_in_place(self) -> frozenset[str]:
@@ -129,7 +150,7 @@ class Graph:
             if in_place and needed_until[memory] > place:
                 unsafe.add(node.name)
                 memory = node.name
-            elif node.op.makes_tensor():
+            elif self._laid_out(node).makes_tensor():
                 memory = node.name
             memory_of[node.name] = memory
             needed_until[memory] = max(needed_until.get(memory, -1), last_read.get(node.name, -1))

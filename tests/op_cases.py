@@ -119,6 +119,17 @@ _plain("flatten", start_dim=st.integers(0, 2), end_dim=st.sampled_from([2, 3, -1
 _plain("pad", padding=st.tuples(*[st.integers(0, 4)] * 4), mode=st.sampled_from(["constant", "reflect", "circular"]))
 
 
+@case("permute")
+def _(draw: Any) -> Case:
+    deep = draw(st.booleans())
+    dims = draw(st.permutations(range(4 if deep else 3)))
+    counted = [d - len(dims) if draw(st.booleans()) else d for d in dims]
+    return (
+        lambda v: OPS["permute"](counted),
+        lambda v: (image(v) if deep else (v["n"], v["h"], v["m"]),),
+    )
+
+
 @case("prelu")
 def _(draw: Any) -> Case:
     each = draw(st.booleans())

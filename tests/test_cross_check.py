@@ -163,7 +163,15 @@ def test_a_disagreement_is_printed_and_exits_1(monkeypatch):
 
 SHOWN_BY = {
     "backward FLOPs": chain(("conv", OPS["conv2d"](6, 3, groups=3)), ("next", OPS["conv2d"](6, 3, groups=2))),
+    "activation bytes": chain(
+        ("last", OPS["permute"]((0, 2, 3, 1))),
+        ("linear", OPS["linear"](4)),
+        ("first", OPS["permute"]((0, 3, 1, 2))),
+        ("conv", OPS["conv2d"](6, 3)),
+        ("next", OPS["flatten"]()),
+    ),
 }
+SHOWN_AT = {"backward FLOPs": ["conv", "next", WHOLE], "activation bytes": ["next", WHOLE]}
 
 
 @pytest.mark.parametrize("entry", KNOWN_DIFFERENCES, ids=lambda entry: entry.figure)
@@ -171,11 +179,11 @@ def test_every_known_difference_is_still_needed(entry):
     """If this fails, torch has learnt: say in `seen_in` which versions were wrong."""
     result = costcalc.check(SHOWN_BY[entry.figure], device="meta", train=True)
     assert result.differences == ()
-    assert [d.layer for d in result.known if d.reason == entry.reason] == ["conv", "next", WHOLE]
+    assert [d.layer for d in result.known if d.reason == entry.reason] == SHOWN_AT[entry.figure]
 
 
 def test_a_known_difference_excuses_the_known_wrong_number_alone():
-    (entry,) = KNOWN_DIFFERENCES
+    entry, _ = KNOWN_DIFFERENCES
     graph = SHOWN_BY["backward FLOPs"]
     for node, row in zip(graph.nodes, costcalc.analyze(graph).rows, strict=True):
         inputs_needing_gradients = 0 if node.name == "conv" else 1
@@ -183,6 +191,16 @@ def test_a_known_difference_excuses_the_known_wrong_number_alone():
         assert entry.wrong(node.op, row) == 2 * row.macs * (node.op.groups + inputs_needing_gradients)
     dense = chain(("conv", OPS["conv2d"](8, 3)))
     assert entry.wrong(dense.nodes[0].op, costcalc.analyze(dense).rows[0]) is None
+
+
+def test_a_flatten_that_must_copy_does_so_on_a_real_device():
+    _, entry = KNOWN_DIFFERENCES
+    graph = SHOWN_BY["activation bytes"]
+    result = costcalc.check(graph, device="cpu", train=True)
+    assert (result.differences, result.known) == ((), ())
+    assert result.calculated.rows[-1].activations == 2 * 6 * 6 * 6
+    view = chain(("flatten", OPS["flatten"]()))
+    assert entry.wrong(view.nodes[0].op, costcalc.analyze(view).rows[0]) is None
 
 
 # -- unknown layers -----------------------------------------------------------------------------------------------

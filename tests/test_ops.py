@@ -47,6 +47,8 @@ def run(name, *args, inputs=(IMAGE,), **fields):
         ("dropout", (), {}, IMAGE, Work()),
         ("flatten", (), {}, (2, 6 * 9 * 12), Work()),
         ("flatten", (2,), {}, (2, 6, 9 * 12), Work()),
+        ("permute", ((0, 2, 3, 1),), {}, (2, 9, 12, 6), Work()),
+        ("permute", ((-1, 2, 0, 1),), {}, (12, 9, 2, 6), Work()),
         ("pad", ((1, 2, 3, 4),), {}, (2, 6, 9 + 3 + 4, 12 + 1 + 2), Work()),
         ("zero_pad_shortcut", (10, 2), {}, (2, 10, 5, 6), Work()),
     ],
@@ -81,6 +83,11 @@ def test_what_makes_a_tensor():
     assert OPS["relu"](inplace=False).makes_tensor()
 
 
+def test_dimensions_counted_from_the_last_are_the_same_op():
+    assert OPS["permute"]((0, -2, -1, 1)) == OPS["permute"]([0, 2, 3, 1])
+    assert str(OPS["permute"]((0, -2, -1, 1))) == "permute((0, 2, 3, 1))"
+
+
 def test_one_number_and_a_pair_are_the_same_op():
     assert OPS["conv2d"](8, 3, 2) == OPS["conv2d"](8, (3, 3), stride=[2, 2])
     assert hash(OPS["conv2d"](8, 3)) == hash(OPS["conv2d"](8, (3, 3)))
@@ -111,6 +118,12 @@ def test_windows_of_adaptive_pools():
         ("dropout", (1.5,), {}, (IMAGE,), "p must be a number ≥ 0 and ≤ 1, not 1.5"),
         ("softmax", (4,), {}, (IMAGE,), "dim 4 is not a dimension of an input with 4"),
         ("flatten", (2, 1), {}, (IMAGE,), "start_dim 2 comes after end_dim 1"),
+        ("permute", ((0, 1, 2),), {}, (IMAGE,), "dims [0, 1, 2] are those of an input of 3 sizes, not of 4: 2×6×9×12"),
+        ("permute", ((0, 2, 2),), {}, (IMAGE,), "dims must name each dimension from 0 to 2 once, not [0, 2, 2]"),
+        ("permute", ((0, 3, 1),), {}, (IMAGE,), "dims must name each dimension from 0 to 2 once, not [0, 3, 1]"),
+        ("permute", ((0, -3, 1),), {}, (IMAGE,), "dims must name each dimension from 0 to 2 once, not [0, -3, 1]"),
+        ("permute", ((0, True),), {}, (IMAGE,), "dims must be an integer, not True"),
+        ("permute", (3,), {}, (IMAGE,), "dims must be a list of dimensions, not 3"),
         ("concat", (), {}, (IMAGE, (2, 6, 8, 12)), "concat takes inputs that agree in height, not 9 and 8: "
          "input 1 is 2×6×9×12, input 2 is 2×6×8×12"),
         ("add", (), {}, (IMAGE,), "add takes 2 or more inputs, not 1"),

@@ -22,7 +22,7 @@ _FAMILY_OF = {
         "softmax",
         "normalization": "batch_norm2d local_response_norm dropout",
         "joining": "concat add",
-        "reshaping": "flatten pad zero_pad_shortcut unknown",
+        "reshaping": "flatten permute pad zero_pad_shortcut unknown",
     }.items()
     for name in names.split()
 }

@@ -11,7 +11,7 @@ from typing import ClassVar
 from costcalc.costs import Work
 from costcalc.dims import Shape, Size, known, prod
 from costcalc.errors import OpError
-from costcalc.ops.op import Op, Requirement, choice, flag, number, op, size, whole
+from costcalc.ops.op import Layout, Op, Requirement, choice, flag, number, op, size, whole
 
 
 class Activation(Op):
@@ -179,3 +179,7 @@ class Softmax(Activation):
         if not -len(inputs[0]) <= self.dim < len(inputs[0]):
             raise OpError(f"dim {self.dim} is not a dimension of an input with {len(inputs[0])}", "dim")
         return iter(())
+
+    def layout(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Layout:
+        """Torch makes it anew, its dimensions in order."""
+        return Layout(layouts[0].plane, tuple(range(len(inputs[0]))))

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from costcalc.costs import Work
 from costcalc.dims import Shape, prod, show_shape
 from costcalc.errors import OpError
-from costcalc.ops.op import Op, Requirement, op, whole
+from costcalc.ops.op import CHANNELS_LAST, Layout, Op, Requirement, op, whole
 
 
 @op
@@ -32,6 +32,11 @@ class Concat(Op):
         joined = list(inputs[0])
         joined[along] = sum(shape[along] for shape in inputs)
         return tuple(joined)
+
+    def layout(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Layout:
+        """Torch keeps the channels last in memory where all inputs have them there."""
+        last = all(layout.order == CHANNELS_LAST for layout in layouts)
+        return Layout(layouts[0].plane, CHANNELS_LAST if last else tuple(range(len(inputs[0]))))
 
 
 @op

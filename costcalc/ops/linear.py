@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from costcalc.costs import Work
 from costcalc.dims import Shape, Size, prod
-from costcalc.ops.op import Op, flag, op, size
+from costcalc.ops.op import Layout, Op, flag, op, size
 
 
 @op
@@ -31,5 +31,7 @@ class Linear(Op):
         macs = prod(output[:-1]) * prod(self.parameters(*inputs)["weight"])
         return Work(macs=macs, adds=prod(output) if self.bias else 0)
 
-    def windows(self, *inputs: Shape) -> None:
-        return None
+    def layout(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Layout:
+        """A plane that lies before the last dimension is kept; one that the features are a part of is gone."""
+        last, plane = len(inputs[0]) - 1, layouts[0].plane
+        return Layout(None if plane is None or last in plane else plane, tuple(range(last + 1)))

@@ -42,6 +42,26 @@ class Window(NamedTuple):
     dilation: int = 1
 
 
+class Layout(NamedTuple):
+    """Where the dimensions of a tensor are.
+
+    `plane` are its height and width, None where it has none; `order` is that in which dimensions lie in memory, the
+    outermost first.
+    """
+
+    plane: tuple[int, int] | None
+    order: tuple[int, ...]
+
+    @classmethod
+    def of_image(cls, rank: int) -> Layout:
+        """That of a tensor as it comes: with 4 dimensions they are batch, channels, height and width."""
+        return _IMAGE if rank == 4 else cls(None, tuple(range(rank)))
+
+
+_IMAGE = Layout((2, 3), (0, 1, 2, 3))
+CHANNELS_LAST = (0, 2, 3, 1)
+
+
 class Assumption(NamedTuple):
     """A requirement on symbols that could not be decided and is taken for granted."""
 
@@ -88,6 +108,7 @@ class Argument(NamedTuple):
             "choice": " or ".join(map(repr, self.choices)),
             "text": "text",
             "shape": "list of sizes",
+            "dimensions": "list of dimensions",
         }[self.kind]
 
     def _size(self, value: Any) -> Size:
@@ -143,6 +164,15 @@ class Argument(NamedTuple):
             raise TypeError(f"must be a list of sizes, not {value!r}")
         return tuple(Argument("size", least=1)._size(v) for v in value)
 
+    def _dimensions(self, value: Any) -> tuple[int, ...]:
+        if not isinstance(value, (tuple, list)):
+            raise TypeError(f"must be a list of dimensions, not {value!r}")
+        places = tuple(self._whole(v) for v in value)
+        rank = len(places)
+        if sorted(place % rank if -rank <= place < rank else place for place in places) != list(range(rank)):
+            raise TypeError(f"must name each dimension from 0 to {rank - 1} once, not {list(places)}")
+        return tuple([place % rank for place in places])
+
 
 def _declare(argument: Argument, default: Any) -> Any:
     if default is None:
@@ -197,11 +227,16 @@ def shape(*, default: Any = dataclasses.MISSING) -> Any:
     return _declare(Argument("shape"), default)
 
 
+def dimensions() -> Any:
+    """All dimensions of a tensor in some order; a negative one counts from the last, and is stored as it counts."""
+    return _declare(Argument("dimensions"), dataclasses.MISSING)
+
+
 _OpType = TypeVar("_OpType", bound="Op")
 
 
 @dataclass_transform(
-    frozen_default=True, field_specifiers=(size, whole, per_axis, sides, flag, number, choice, text, shape)
+    frozen_default=True, field_specifiers=(size, whole, per_axis, sides, flag, number, choice, text, shape, dimensions)
 )
 def op(cls: type[_OpType]) -> type[_OpType]:
     """Make a subclass of `Op` with fields of its own a frozen dataclass whose values are read by their declarations."""
@@ -271,9 +306,25 @@ class Op:
     def windows(self, *inputs: Shape) -> tuple[Window, ...] | None:
         """The window each output looks through, per axis.
 
-        () when it looks at its own place alone, None when the plane is gone or windows differ in size.
+        () when it looks at its own place alone, None when windows differ in size or see the whole plane.
         """
         return ()
+
+    def layout(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Layout:
+        """Where the dimensions of the result are.
+
+        An op that takes images finds the plane in dimensions 2 and 3 whatever they were before. In memory, its result
+        has the channels last where the (first) input has; that of an op without a rank lies as the input does
+        (torch's rule: memory formats are kept).
+        """
+        first = layouts[0]
+        if self.rank != 4 or first is _IMAGE:
+            return first
+        return Layout(_IMAGE.plane, first.order) if first.order == CHANNELS_LAST else _IMAGE
+
+    def running(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Op:
+        """The op as it runs on inputs that are laid out so: itself, or one that copies what cannot be a view."""
+        return self
 
     def __str__(self) -> str:
         """The op as a call of the spec language, fields at their defaults left out."""

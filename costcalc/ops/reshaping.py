@@ -4,14 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from costcalc.dims import Shape, Size, ceil_div, prod
+from costcalc.dims import Shape, Size, ceil_div, known, prod, show_shape
 from costcalc.errors import OpError
-from costcalc.ops.op import Op, Requirement, Window, choice, number, op, per_axis, shape, sides, size, text, whole
+from costcalc.ops.op import (
+    Layout,
+    Op,
+    Requirement,
+    Window,
+    choice,
+    dimensions,
+    number,
+    op,
+    per_axis,
+    shape,
+    sides,
+    size,
+    text,
+    whole,
+)
 
 
 @op
 class Flatten(Op):
-    """Sizes start_dim to end_dim merged into one, torch.nn.Flatten: a view, without memory. Work: none."""
+    """Sizes start_dim to end_dim merged into one, torch.nn.Flatten: a view, without memory. Work: none.
+
+    Of a permuted tensor, whose merged elements do not follow one another in memory, it is a copy.
+    """
 
     start_dim: int = whole(default=1)
     end_dim: int = whole(default=-1)
@@ -32,9 +50,61 @@ class Flatten(Op):
     def makes_tensor(self, training: bool = False) -> bool:
         return False
 
-    def windows(self, *inputs: Shape) -> tuple[Window, ...] | None:
-        start, end = self._span(len(inputs[0]))
-        return () if start == end else None
+    def layout(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Layout:
+        (start, end), (plane, order) = self._span(len(inputs[0])), layouts[0]
+        place = [d if d <= start else max(start, d - (end - start)) for d in range(len(order))]  # that it has after
+        if plane is not None and start < end:
+            plane = None if any(start <= d <= end for d in plane) else (place[plane[0]], place[plane[1]])
+        kept = dict.fromkeys(place[d] for d in order)
+        return Layout(plane, tuple(kept) if self._is_view(inputs[0], order) else tuple(range(len(kept))))
+
+    def running(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Op:
+        return self if self._is_view(inputs[0], layouts[0].order) else _CopyingFlatten(self.start_dim, self.end_dim)
+
+    def _is_view(self, taken: Shape, order: tuple[int, ...]) -> bool:
+        """Whether the merged dimensions follow one another in memory; one of a single place lies anywhere."""
+        start, end = self._span(len(taken))
+        if order == tuple(range(len(taken))):
+            return True
+        lie = [d for d in order if not known(taken[d], "==", 1).answer]
+        merged = [d for d in range(start, end + 1) if d in lie]
+        first = lie.index(merged[0]) if merged else 0
+        return lie[first : first + len(merged)] == merged
+
+
+class _CopyingFlatten(Flatten):
+    """A flatten that cannot be a view of what it takes."""
+
+    def makes_tensor(self, training: bool = False) -> bool:
+        return True
+
+
+@op
+class Permute(Op):
+    """Dimensions in another order, torch.permute: dimension i is dimension dims[i] of the input.
+
+    A view, without memory. Output: the input's sizes in that order; permute((0, 2, 3, 1)) puts the channels last.
+    Work: none.
+    """
+
+    dims: tuple[int, ...] = dimensions()
+
+    def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
+        if len(inputs[0]) != len(self.dims):
+            wanted = f"dims {list(self.dims)} are those of an input of {len(self.dims)} sizes"
+            raise OpError(f"{wanted}, not of {len(inputs[0])}: {show_shape(inputs[0])}", "dims")
+        return iter(())
+
+    def output(self, *inputs: Shape) -> Shape:
+        return tuple([inputs[0][d] for d in self.dims])
+
+    def makes_tensor(self, training: bool = False) -> bool:
+        return False
+
+    def layout(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Layout:
+        plane, order = layouts[0]
+        place = self.dims.index
+        return Layout(None if plane is None else (place(plane[0]), place(plane[1])), tuple([place(d) for d in order]))
 
 
 @op
@@ -71,6 +141,10 @@ class Pad(Op):
         left, _, top, _ = self.padding
         return (Window(1, padding=top), Window(1, padding=left))
 
+    def layout(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Layout:
+        """Torch makes a circular one anew, its dimensions in order."""
+        return Layout.of_image(4) if self.mode == "circular" else super().layout(inputs, layouts)
+
 
 @op
 class ZeroPadShortcut(Op):
@@ -96,6 +170,10 @@ class ZeroPadShortcut(Op):
     def windows(self, *inputs: Shape) -> tuple[Window, ...]:
         return (Window(1, self.stride[0]), Window(1, self.stride[1]))
 
+    def layout(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Layout:
+        """It is made anew, its dimensions in order."""
+        return Layout.of_image(4)
+
 
 @op
 class Unknown(Op):
@@ -118,3 +196,6 @@ class Unknown(Op):
 
     def windows(self, *inputs: Shape) -> None:
         return None
+
+    def layout(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Layout:
+        return Layout.of_image(len(self.output(*inputs)))

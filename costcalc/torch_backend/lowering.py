@@ -111,6 +111,23 @@ def _(op: reshaping.Pad, *inputs: Shape) -> nn.Module:
     return modes[op.mode](op.padding)
 
 
+class Permute(nn.Module):
+    """Dimensions in another order."""
+
+    def __init__(self, dims: tuple[int, ...]) -> None:
+        super().__init__()
+        self.dims = dims
+
+    def forward(self, x: Tensor) -> Tensor:
+        """A view."""
+        return x.permute(self.dims)
+
+
+@lower.register
+def _(op: reshaping.Permute, *inputs: Shape) -> nn.Module:
+    return Permute(op.dims)
+
+
 class ZeroPadShortcut(nn.Module):
     """Every stride-th position, then zeros for the channels that are missing."""
 
@@ -120,7 +137,8 @@ class ZeroPadShortcut(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """A tensor of out_channels channels."""
-        seen = x[:, :, :: self.stride[0], :: self.stride[1]]
+        # in order in memory: what pad would make of another order depends on the size
+        seen = x[:, :, :: self.stride[0], :: self.stride[1]].contiguous()
         return nn.functional.pad(seen, (0, 0, 0, 0, 0, self.out_channels - x.shape[1]))
 
 
