@@ -24,6 +24,9 @@ from costcalc.ops.op import Op
 _OpType = TypeVar("_OpType", bound=Op)
 
 
+SHARED = "its parameters are shared with another layer"  # why a layer is left as it is
+
+
 class Change(NamedTuple):
     """A place that a rule changed: a layer, or the prefix of a module, and what became of it."""
 
@@ -123,8 +126,8 @@ class Edit:
         """The selected layers of a kind and their ops, in running order; one whose parameters are shared is skipped."""
         for node in self.graph.nodes:
             if isinstance(node.op, kind) and self.selects(node.name):
-                if node.name in self._sharing:
-                    self.skip(node.name, "its parameters are shared with another layer")
+                if self.shares(node):
+                    self.skip(node.name, SHARED)
                 else:
                     yield node, node.op
 

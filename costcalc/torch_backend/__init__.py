@@ -7,6 +7,7 @@
 The one part of costcalc that imports torch; whoever does not ask for it never loads it.
 """
 
+from costcalc.torch_backend.carry import carry_weights
 from costcalc.torch_backend.device import Environment, environment
 from costcalc.torch_backend.known_differences import KNOWN_DIFFERENCES
 from costcalc.torch_backend.lowering import lower
@@ -21,6 +22,7 @@ __all__ = [
     "Measurement",
     "Timing",
     "build",
+    "carry_weights",
     "copy_weights",
     "environment",
     "lower",
