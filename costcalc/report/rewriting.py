@@ -130,10 +130,8 @@ def _whole(before: CostTable, after: CostTable, steps: Sequence[Any], saved: str
         Column("after ÷ before", "ratio", "ratio"),
     )
     moved = f" before and after {', '.join(step.rule for step in steps)}"
-    notes = [*notes_on(after)]
-    if saved is not None:
-        notes.insert(0, f"The new network is in {saved}: `costcalc report {saved}`.")
-    return Table(headline(before, moved), columns, tuple(rows), (), tuple(notes))
+    notes = () if saved is None else (f"The new network is in {saved}: `costcalc report {saved}`.",)
+    return Table(headline(before, moved), columns, tuple(rows), (), notes)
 
 
 def _metric(title: str, old: Any, new: Any) -> tuple[Any, ...]:
@@ -181,7 +179,7 @@ def _by_stage(before: CostTable, after: CostTable) -> list[Table]:
             ("non-lin.", "nonlinearities", "exact"),
         ],
     }
-    tables = []
+    tables: list[Table] = []
     for part, metrics in parts.items():
         columns = [Column("stage", "stage")]
         for title, key, kind in metrics:
@@ -190,7 +188,7 @@ def _by_stage(before: CostTable, after: CostTable) -> list[Table]:
         rows = [_stage(name, pair, metrics) for name, *pair in stages]
         total = _stage("total", [costs.total()._replace(receptive_field=None) for costs in (before, after)], metrics)
         tables.append(Table(f"By stage: {part}", tuple(columns), tuple(rows), (total,)))
-    return tables
+    return [*tables[:-1], tables[-1]._replace(notes=notes_on(after))]
 
 
 def _stage(name: str, pair: Sequence[Row | None], metrics: Iterable[tuple[str, str, Kind]]) -> tuple[Any, ...]:

@@ -11,7 +11,7 @@ from costcalc.errors import CostcalcError, did_you_mean
 from costcalc.graph import Graph, GraphError
 from costcalc.rewrites.edit import Change, Edit, Skip, matches, prefixes
 
-_FAMILIES = ("layers", "inception", "residual", "convolutions", "stem", "heads", "pointwise")
+_FAMILIES = ("convolutions", "inception", "heads", "pointwise", "stem", "residual", "layers")
 
 
 class Argument(NamedTuple):

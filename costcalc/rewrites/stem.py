@@ -20,9 +20,7 @@ def _stride(text: str) -> int:
     return int(text)
 
 
-@rule(
-    "stem", Argument("STRIDE", _stride, examples=("2", "4", "8")), remedy="a smaller stride, or a larger input, may do"
-)
+@rule("stem", Argument("STRIDE", _stride, examples=("2", "4")), remedy="a smaller stride, or a larger input, may do")
 def stem(edit: Edit, stride: int) -> None:
     """A stem in front of a network without one: the plane shrinks at once, what follows costs less.
 
