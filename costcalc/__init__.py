@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from costcalc.costs import CostTable, Row, Work
     from costcalc.crosscheck import CrossCheck, check
     from costcalc.errors import CostcalcError
-    from costcalc.formula import explain
+    from costcalc.formula import ClosedForms, closed_forms, explain, forms_of, solve
     from costcalc.graph import Builder, Graph, GraphError, Input, Node
     from costcalc.ops import OPS
     from costcalc.reconciliation import reconcile
@@ -36,7 +36,7 @@ _HOMES = {
     "costs": ["CostTable", "Row", "Work"],
     "crosscheck": ["CrossCheck", "check"],
     "errors": ["CostcalcError"],
-    "formula": ["explain"],
+    "formula": ["ClosedForms", "closed_forms", "explain", "forms_of", "solve"],
     "graph": ["Builder", "Graph", "GraphError", "Input", "Node"],
     "ops": ["OPS"],
     "reconciliation": ["reconcile"],
@@ -49,6 +49,7 @@ __all__ = [
     "CONVENTIONS",
     "OPS",
     "Builder",
+    "ClosedForms",
     "CostTable",
     "CostcalcError",
     "CrossCheck",
@@ -63,10 +64,13 @@ __all__ = [
     "analyze",
     "architectures",
     "check",
+    "closed_forms",
     "explain",
+    "forms_of",
     "load",
     "reconcile",
     "rewrite",
+    "solve",
     "to_yaml",
 ]
 

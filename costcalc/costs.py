@@ -9,13 +9,33 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Any, NamedTuple, cast
+from typing import Any, Literal, NamedTuple, cast
 
 from costcalc.dims import Count, Shape, Size, is_array
 from costcalc.errors import CostcalcError, did_you_mean
 
 DTYPE_BYTES: Mapping[str, int] = MappingProxyType(
     {"fp64": 8, "fp32": 4, "tf32": 4, "fp16": 2, "bf16": 2, "fp8": 1, "int64": 8, "int32": 4, "int16": 2, "int8": 1}
+)
+
+
+class Metric(NamedTuple):
+    """A cost as it is asked for by name: what people call it, which field of a `Row` holds it, and its unit."""
+
+    title: str
+    attribute: str
+    unit: Literal["count", "bytes"]
+
+
+METRICS: Mapping[str, Metric] = MappingProxyType(
+    {
+        "params": Metric("parameters", "params", "count"),
+        "param-memory": Metric("parameter memory", "param_bytes", "bytes"),
+        "macs": Metric("MACs", "macs", "count"),
+        "flops": Metric("FLOPs", "flops", "count"),
+        "activations": Metric("activations", "activations", "count"),
+        "memory": Metric("activation memory", "activation_bytes", "bytes"),
+    }
 )
 
 
@@ -141,7 +161,7 @@ class CostTable:
         """One row a stage: the layers whose paths share their first `depth` parts."""
         if depth < 1:
             raise ValueError(f"a stage is named by 1 or more parts of a path, not {depth}")
-        return self.grouped(lambda row: "/".join(row.path.split("/", depth)[:depth]))
+        return self.grouped(lambda row: stage_of(row.path, depth))
 
     def by_op(self) -> CostTable:
         """One row an op."""
@@ -167,6 +187,11 @@ class CostTable:
         inside = tuple(row for row in self.rows if is_below(row.path, prefix))
         unknown = tuple(row for row in self.unknown if is_below(row.path, prefix))
         return replace(self, rows=inside, unknown=unknown)
+
+
+def stage_of(path: str, depth: int = 1) -> str:
+    """The stage that a path lies in: its first `depth` parts."""
+    return "/".join(path.split("/", depth)[:depth])
 
 
 def is_below(path: str, prefix: str) -> bool:

@@ -10,12 +10,11 @@ import click
 from costcalc.cli.options import architecture_options, network_options, output_options, size_options
 from costcalc.cli.printing import fail, print_document, uncounted
 from costcalc.cli.target import read_target
+from costcalc.costs import METRICS
 from costcalc.errors import CostcalcError
 
 if TYPE_CHECKING:
     from costcalc.graph import Graph
-
-METRICS = ("params", "param-memory", "macs", "flops", "activations", "memory")
 
 _Item = TypeVar("_Item")
 _Answer = TypeVar("_Answer")
@@ -99,7 +98,7 @@ def report(
     help="Stages are aligned by resolution.",
 )
 @click.option(
-    "--metric", type=click.Choice(METRICS), default="memory", show_default=True, help="What to lay side by side."
+    "--metric", type=click.Choice([*METRICS]), default="memory", show_default=True, help="What to lay side by side."
 )
 @size_options
 @output_options

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from costcalc.costs import Work
-from costcalc.dims import Shape, prod, show_shape
+from costcalc.dims import Shape, known, prod, show_shape
 from costcalc.errors import OpError
 from costcalc.ops.op import CHANNELS_LAST, Layout, Op, Requirement, op, whole
 
@@ -59,12 +59,17 @@ def _agree(name: str, inputs: tuple[Shape, ...], along: int | None) -> Iterator[
     """All inputs have the sizes of the first, except along one dimension."""
     first = inputs[0]
     for number, other in enumerate(inputs[1:], start=2):
-        shapes = f"input 1 is {show_shape(first)}, input {number} is {show_shape(other)}"
         if len(other) != len(first):
-            raise OpError(f"{name} takes inputs with equally many sizes: {shapes}")
+            raise OpError(f"{name} takes inputs with equally many sizes: {_both(first, other, number)}")
         for place, (a, b) in enumerate(zip(first, other, strict=True)):
-            if place != along:
-                what = ("batch", "channels", "height", "width")[place] if len(first) == 4 else f"size {place + 1}"
-                yield Requirement(
-                    b, "==", a, f"{name} takes inputs that agree in {what}, not {{right}} and {{left}}: {shapes}"
-                )
+            if place == along or known(b, "==", a).answer:
+                continue
+            what = ("batch", "channels", "height", "width")[place] if len(first) == 4 else f"size {place + 1}"
+            shapes = _both(first, other, number)
+            yield Requirement(
+                b, "==", a, f"{name} takes inputs that agree in {what}, not {{right}} and {{left}}: {shapes}"
+            )
+
+
+def _both(first: Shape, other: Shape, number: int) -> str:
+    return f"input 1 is {show_shape(first)}, input {number} is {show_shape(other)}"

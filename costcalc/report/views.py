@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from math import log2
 from typing import Any, NamedTuple
 
 from costcalc.conventions import CONVENTIONS, PARAMETERS, TENSORS, Convention
-from costcalc.costs import CostTable, Row
+from costcalc.costs import METRICS, CostTable, Row
 from costcalc.dims import prod, show_shape
 from costcalc.report.table import AtLeast, Column, Document, Kind, Table, ratio
-
-METRICS: Mapping[str, tuple[str, str, Kind]] = {
-    "params": ("parameters", "params", "count"),
-    "param-memory": ("parameter memory", "param_bytes", "bytes"),
-    "macs": ("MACs", "macs", "count"),
-    "flops": ("FLOPs", "flops", "count"),
-    "activations": ("activations", "activations", "count"),
-    "memory": ("activation memory", "activation_bytes", "bytes"),
-}
 
 
 # -- one network --------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ formula that could disagree with the first.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple, cast
 
 import sympy
@@ -16,6 +16,7 @@ from costcalc.conventions import PARAMETERS, Convention, Layer, convention_named
 from costcalc.costs import element_bytes
 from costcalc.dims import Shape, is_plain, prod
 from costcalc.errors import CostcalcError
+from costcalc.formula.written import text
 from costcalc.graph import Graph, Node
 from costcalc.ops.op import Argument, Op
 
@@ -101,10 +102,10 @@ def _explain(graph: Graph, node: Node, rule: Convention, element: int) -> list[E
         formula = sympy.sympify(formula)
         value = int(formula.subs(symbols.values))
         if value:
-            numbers = _written(formula, lambda s: str(symbols.values[s]))
+            numbers = text(formula, lambda s: str(symbols.values[s]), _rank)
             meanings = {s.name: symbols.meaning(s.name) for s in sorted(formula.free_symbols, key=_rank)}
             lines.append(
-                Explanation(node.name, quantity, _written(formula, lambda s: s.name), numbers, value, meanings)
+                Explanation(node.name, quantity, text(formula, lambda s: s.name, _rank), numbers, value, meanings)
             )
     return lines
 
@@ -178,44 +179,8 @@ class _Symbols:
 
 def written(formula: Any) -> str:
     """A formula as text: factors in the lecture's order and joined by ·, higher terms first."""
-    return _written(sympy.sympify(formula), lambda symbol: str(symbol.name))
+    return text(formula, lambda symbol: str(symbol.name), _rank)
 
 
 def _rank(symbol: sympy.Symbol) -> tuple[int, str]:
     return _ORDER.index(symbol.name) if symbol.name in _ORDER else len(_ORDER), symbol.name
-
-
-def _written(formula: Any, name: Callable[[Any], str]) -> str:
-    """A formula with `name` for each symbol, factors in the lecture's order and joined by ·, higher terms first."""
-    if isinstance(formula, sympy.Add):
-        terms = sorted(formula.args, key=lambda t: (-_degree(t), [_rank(s) for s in sorted(t.free_symbols, key=_rank)]))
-        text = " + ".join(_written(term, name) for term in terms)
-        return text.replace("+ -", "− ")
-    if isinstance(formula, sympy.Mul):
-        above = [f for f in formula.args if not _is_inverse(f)]
-        below = [1 / f for f in formula.args if _is_inverse(f)]
-        above.sort(key=lambda f: (not f.is_number, _rank(f) if f.is_Symbol else (len(_ORDER), str(f))))
-        text = "·".join(_factor(f, name) for f in above)
-        return text.replace("-1·", "-") + "".join(f"/{_factor(f, name)}" for f in below)
-    return _factor(formula, name)
-
-
-def _degree(term: Any) -> Any:
-    """How many symbols are multiplied in a term."""
-    return sum(power for base, power in term.as_powers_dict().items() if not base.is_number)
-
-
-def _is_inverse(factor: Any) -> bool:
-    return (isinstance(factor, sympy.Pow) and bool(factor.exp.is_negative)) or (
-        isinstance(factor, sympy.Rational) and factor.p == 1 < factor.q
-    )
-
-
-def _factor(factor: Any, name: Callable[[Any], str]) -> str:
-    if factor.is_Symbol:
-        return name(factor)
-    if isinstance(factor, sympy.Add):
-        return f"({_written(factor, name)})"
-    if isinstance(factor, sympy.Pow) and factor.exp.is_Integer and factor.exp > 0:
-        return "·".join([_factor(factor.base, name)] * int(factor.exp))
-    return str(factor)

@@ -1,0 +1,358 @@
+"""Closed forms: the costs of a whole network as exact formulas in its sizes and settings.
+
+The graph is built with expressions for sizes, so that every op's own formula writes its part. A height that is any
+multiple of the total stride leaves no floor anywhere, and costs are polynomials; with `exact`, floors stay and the
+formula holds for every size.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from math import lcm
+from typing import Any, NamedTuple
+
+import sympy
+
+from costcalc.analysis import analyze
+from costcalc.costs import METRICS, CostTable, Row, stage_of
+from costcalc.dims import Size, is_plain, is_symbolic
+from costcalc.errors import CostcalcError, did_you_mean
+from costcalc.formula.variable import Variable, floors, least_for, never_negative, with_plain_floors
+from costcalc.graph import Graph
+from costcalc.ops.op import Assumption
+from costcalc.spec import load
+
+SIZES = ("batch", "channels", "height", "width")
+SQUARE = "size"  # the side of a square input: its height and its width
+EVERY = ("params", "macs", "flops", "activations", "memory")
+
+_LARGEST_MULTIPLE = 10**6
+_ROUNDS = 20
+
+Build = Callable[..., Graph]  # a network, its sizes and settings given by name
+
+
+class Form(NamedTuple):
+    """The closed forms of a layer, a stage or the whole, by metric; those that nobody knows are left out.
+
+    With `unknown` layers in it, they are lower bounds.
+    """
+
+    path: str
+    formulas: Mapping[str, Any]
+    unknown: int
+
+
+@dataclass(frozen=True)
+class ClosedForms:
+    """The costs of a network, or of a part of it, as expressions in its variables.
+
+    `costs` has a row a layer, in the variables' counters; `whole`, `by_stage` and `by_layer` are in the variables.
+    Every form is true wherever each variable is on its domain and the `assumptions` hold, which are what could not be
+    decided of the variables. `of` names the metrics.
+    """
+
+    costs: CostTable
+    variables: tuple[Variable, ...]
+    of: tuple[str, ...]
+    assumptions: tuple[Assumption, ...]
+    exact: bool
+    layer: str | None = None
+
+    def whole(self) -> Form:
+        """All layers together."""
+        return self._form(self.layer or "whole", self.costs.rows)
+
+    def by_stage(self, depth: int = 1) -> list[Form]:
+        """One form a stage: the layers whose paths share their first `depth` parts."""
+        stages: dict[str, list[Row]] = {}
+        for row in self.costs.rows:
+            stages.setdefault(stage_of(row.path, depth), []).append(row)
+        return [self._form(stage, rows) for stage, rows in stages.items()]
+
+    def by_layer(self) -> list[Form]:
+        """One form a layer."""
+        return [self._form(row.path, [row]) for row in self.costs.rows]
+
+    def value(self, metric: str, values: Mapping[str, int]) -> int:
+        """What the form of a metric of the whole comes to, with a number for each variable, on its domain."""
+        return int(self.whole().formulas[metric].subs({v.symbol: values[v.name] for v in self.variables}))
+
+    def _form(self, path: str, rows: Sequence[Row]) -> Form:
+        formulas = {}
+        for metric in self.of:
+            values = Counter(getattr(row, METRICS[metric].attribute) for row in rows)
+            del values[None]
+            if values:  # layers that are alike are made into a formula once
+                formulas[metric] = sympy.Add(*[times * self._terms.of(value) for value, times in values.items()])
+        return Form(path, formulas, sum(row.unknown for row in rows))
+
+    @cached_property
+    def _terms(self) -> _Translation:
+        return _Translation(self.variables)
+
+
+def closed_forms(
+    target: str | os.PathLike[str] | Build,
+    variables: Iterable[str],
+    *,
+    of: Sequence[str] = EVERY,
+    at: str | None = None,
+    exact: bool = False,
+    convention: str = "flops",
+    dtype: str = "fp32",
+    **given: Any,
+) -> ClosedForms:
+    """The costs of a network as exact formulas in some of its sizes and settings.
+
+    `target` is what `load` takes, or a function that makes the graph from sizes and settings by name, such as a rewrite
+    of a loaded one. `variables` are among batch, channels, height, width, size (the side of a square) and the integer
+    settings; `given` are sizes and settings that stay numbers, and `of` is among the keys of METRICS. By default a
+    variable takes the values that leave no floor: a height is any multiple of the network's total stride, plus what its
+    default is more than one. `exact` keeps the floors, and every value is taken. `at` is a layer, or a prefix.
+
+    Raises CostcalcError for a variable that is none, or that the network's structure depends on.
+    """
+    build: Build = target if callable(target) else partial(load, target)
+    base = build(**given)
+    names = tuple(dict.fromkeys(variables))
+    _check(base, names, given)
+    if at is not None:
+        base.select(at)
+    start = _strides(base, names) if not exact else {}
+    usual = defaults(base)
+    made = [Variable(name, start.get(name, 1), usual[name] % start.get(name, 1)) for name in names]
+    rest = {name: value for name, value in given.items() if name not in names}
+    for _ in range(_ROUNDS):
+        graph = _built(build, base, made, rest)
+        costs = analyze(graph, convention=convention, dtype=dtype)
+        if exact:
+            return _forms(graph, costs, made, of, at, exact)
+        further = _further_multiples(made, _sizes_of(graph, costs, of))
+        if not further:
+            return _forms(graph, costs, made, of, at, exact)
+        for place, variable in enumerate(made):
+            multiple = variable.multiple * further.get(variable.counter, 1)
+            made[place] = Variable(variable.name, multiple, usual[variable.name] % multiple)
+        if max(v.multiple for v in made) > _LARGEST_MULTIPLE:
+            break
+    raise CostcalcError(f"no multiples of {', '.join(names)} leave {base.name} without floors: use exact forms")
+
+
+def forms_of(
+    graph: Graph,
+    variables: Sequence[Variable] | None = None,
+    *,
+    of: Sequence[str] = EVERY,
+    at: str | None = None,
+    convention: str = "flops",
+    dtype: str = "fp32",
+) -> ClosedForms:
+    """The closed forms of a graph whose sizes are expressions already: in its symbols, or in the counters of `variables`.
+
+    Without `variables`, each symbol is a variable by its own name that takes every value from 1 on.
+    """
+    exact = variables is None
+    costs = analyze(graph, convention=convention, dtype=dtype)
+    if variables is None:
+        found = {s for size in _sizes_of(graph, costs, of) if is_symbolic(size) for s in sympy.S(size).free_symbols}
+        variables = [Variable(symbol.name) for symbol in sorted(found, key=lambda symbol: symbol.name)]
+    if at is not None:
+        graph.select(at)
+    return _forms(graph, costs, variables, of, at, exact)
+
+
+def _forms(
+    graph: Graph, costs: CostTable, variables: Sequence[Variable], of: Sequence[str], at: str | None, exact: bool
+) -> ClosedForms:
+    """The forms on the largest domain of each variable on which one formula is true and the network can be."""
+    terms = _Translation(variables)
+    assumptions = dict.fromkeys(terms.assumption(each) for each in graph.assumptions)
+    least = {v.symbol: v.smallest for v in variables}
+    by_symbol = {v.symbol: v for v in variables}
+
+    def raised(expression: Any) -> None:
+        """Demand values from which on an expression in one variable is never negative, where there are such."""
+        if len(expression.free_symbols) == 1:
+            (symbol,) = expression.free_symbols
+            found = least_for(expression, by_symbol[symbol]._replace(least=least[symbol]))
+            least[symbol] = least[symbol] if found is None else max(least[symbol], found)
+
+    for left, relation, right in assumptions:
+        if relation == ">=":
+            raised(left - right)
+    if not exact:
+        for smallest in {m for size in _sizes_of(graph, costs, of) if is_symbolic(size) for m in size.atoms(sympy.Min)}:
+            for one, other in _pairs(terms.plain(smallest)):
+                for difference in (one - other, other - one):
+                    raised(sympy.expand(difference))
+    open_ = tuple(each for each in assumptions if not _holds(each, least))
+    placed = tuple(v._replace(least=least[v.symbol]) for v in variables)
+    layer = None if at is None else at.strip("/")
+    part = costs if layer is None else costs.below(layer)
+    return ClosedForms(part, placed, tuple(dict.fromkeys(of)), open_, exact, layer)
+
+
+def _pairs(expression: Any) -> Iterator[tuple[Any, Any]]:
+    """Every two that a smallest one is taken of, at any depth."""
+    for smallest in expression.atoms(sympy.Min):
+        args = list(smallest.args)
+        yield from ((one, other) for place, one in enumerate(args) for other in args[place + 1 :])
+
+
+def _holds(assumption: Assumption, least: Mapping[Any, int]) -> bool:
+    """Whether an assumption is found to hold on the whole domain."""
+    left, relation, right = assumption
+    if relation == ">=":
+        return never_negative(left - right, least)
+    return relation == "==" and sympy.expand(left - right) == 0
+
+
+class _Translation:
+    """Expressions in counters made into expressions in variables, floors joined, smallest ones decided where they can be."""
+
+    def __init__(self, variables: Iterable[Variable]) -> None:
+        variables = tuple(variables)
+        self.named = {v.name: v.symbol for v in variables}
+        self.counted = {v.counter: v.counted for v in variables if v.counter != v.symbol}
+        self.least = {v.symbol: v.least for v in variables}
+        self.known: dict[Any, Any] = {}
+
+    def of(self, size: Size) -> Any:
+        """The expression multiplied out."""
+        if is_plain(size):
+            return sympy.Integer(size)
+        if size not in self.known:
+            self.known[size] = sympy.expand(self._decided(self.plain(size)))
+        return self.known[size]
+
+    def plain(self, size: Size) -> Any:
+        """The expression in the variables as it is."""
+        expression = sympy.sympify(size)
+        given = {s: self.named[s.name] for s in expression.free_symbols if s.name in self.named}
+        return with_plain_floors(expression.xreplace({**given, **self.counted}))
+
+    def assumption(self, assumption: Assumption) -> Assumption:
+        return Assumption(self.plain(assumption.left), assumption.relation, self.plain(assumption.right))
+
+    def _decided(self, expression: Any) -> Any:
+        if not expression.has(sympy.Min):
+            return expression
+        return expression.replace(sympy.Min, self._smallest)
+
+    def _smallest(self, *args: Any) -> Any:
+        """The args without those that another is never larger than."""
+        kept: list[Any] = []
+        for arg in args:
+            if not any(never_negative(sympy.expand(arg - other), self.least) for other in kept):
+                kept = [o for o in kept if not never_negative(sympy.expand(o - arg), self.least)] + [arg]
+        return sympy.Min(*kept)
+
+
+# -- which values leave no floor ----------------------------------------------------------------------------------
+
+
+def _strides(graph: Graph, names: Iterable[str]) -> dict[str, int]:
+    """For each variable size of the plane, the network's total stride: that of all its receptive fields together."""
+    strides = [row.receptive_stride for row in analyze(graph).rows if row.receptive_stride]
+    along = {"height": lcm(*(s[0] for s in strides)), "width": lcm(*(s[1] for s in strides))}
+    along[SQUARE] = lcm(along["height"], along["width"])
+    return {name: along[name] for name in names if name in along}
+
+
+def _sizes_of(graph: Graph, costs: CostTable, of: Sequence[str]) -> Iterator[Any]:
+    """Everything that must be free of floors: all shapes, what is assumed, and the metrics that are asked for."""
+    for shape in graph.shapes.values():
+        yield from shape
+    for left, relation, right in graph.assumptions:
+        yield left
+        yield right
+        if relation == "multiple of" and is_plain(right):
+            yield sympy.floor(sympy.sympify(left) / right)
+    for row in costs.rows:
+        for metric in of:
+            yield getattr(row, METRICS[metric].attribute)
+
+
+def _further_multiples(variables: Iterable[Variable], sizes: Iterable[Any]) -> dict[Any, int]:
+    """For each counter, how many times its multiple must be for the innermost floors to vanish; empty: there are none.
+
+    ⌊(p/q)·n + c⌋ is free of its floor where n is a multiple of q.
+    """
+    counters = {v.counter for v in variables}
+    further: dict[Any, int] = {}
+    for floor in {f for size in {s for s in sizes if is_symbolic(s)} for f in floors(size)}:
+        for term in sympy.Add.make_args(sympy.expand(floor.args[0])):
+            below = term.as_coeff_Mul()[0].q
+            inside = sorted(term.free_symbols & counters, key=lambda symbol: symbol.name)
+            if inside:
+                further[inside[0]] = lcm(further.get(inside[0], 1), below)
+    return further
+
+
+# -- variables ----------------------------------------------------------------------------------------------------
+
+
+def defaults(graph: Graph) -> dict[str, Any]:
+    """What every size and setting is by default."""
+    shape = graph.inputs[0].shape
+    image = len(graph.inputs) == 1 and len(shape) == 4
+    sizes: dict[str, Any] = dict(zip(SIZES, shape, strict=True)) if image else {"batch": shape[0]}
+    if image:
+        sizes[SQUARE] = shape[2]
+    return {**sizes, **graph.settings}
+
+
+def _check(graph: Graph, names: tuple[str, ...], given: Mapping[str, Any]) -> None:
+    """What can be said of names without building anything."""
+    known = defaults(graph)
+    whole = [n for n, v in known.items() if isinstance(v, int) and not isinstance(v, bool)]
+    can = f"variables can be {', '.join(whole)}"
+    if not names:
+        raise CostcalcError(f"a closed form needs a variable: {can}")
+    mistakes = []
+    kinds = {bool: "true or false", tuple: "a list", str: "a choice or text", float: "a number with a fraction"}
+    for name in names:
+        if name not in known:
+            mistakes.append(f"{graph.name} has no size or setting {name!r}{did_you_mean(name, whole)}: {can}")
+        elif name not in whole:
+            kind = kinds.get(type(known[name]), "no integer")
+            mistakes.append(f"{name} is {kind}, and so structure of {graph.name}: {can}")
+    if SQUARE in names and SQUARE in known:
+        height, width = graph.inputs[0].shape[2:]
+        if {"height", "width"} & {*names}:
+            mistakes.append(f"{SQUARE} stands for height and width together: name {SQUARE}, or the two")
+        elif not (is_plain(height) and is_plain(width)) or height != width:
+            mistakes.append(f"{SQUARE} is the side of a square, and the input of {graph.name} is {height}×{width}")
+    if mistakes:
+        raise CostcalcError("\n".join(mistakes))
+
+
+def _built(build: Build, base: Graph, variables: Sequence[Variable], rest: Mapping[str, Any]) -> Graph:
+    """The graph with the variables' expressions for sizes."""
+
+    def of(variable: Variable) -> dict[str, Any]:
+        names = ("height", "width") if variable.name == SQUARE else (variable.name,)
+        return dict.fromkeys(names, variable.size)
+
+    try:
+        return build(**rest, **{name: size for v in variables for name, size in of(v).items()})
+    except CostcalcError as error:
+        refusals = {}
+        for name, value in defaults(base).items():
+            if isinstance(value, int) and not isinstance(value, bool):
+                others = {n: v for n, v in rest.items() if n not in of(Variable(name))}
+                try:
+                    build(**others, **of(Variable(name)))
+                    refusals[name] = ""
+                except CostcalcError as refusal:
+                    refusals[name] = str(refusal).split("\n")[0]
+        blamed = [f"{v.name} is structure of {base.name}: {refusals[v.name]}" for v in variables if refusals[v.name]]
+        can = ", ".join(name for name, refusal in refusals.items() if not refusal) or "none"
+        if not blamed:
+            raise
+        raise CostcalcError("\n".join([*blamed, f"variables can be {can}"])) from error
