@@ -26,6 +26,7 @@ _COMMANDS = {
         "networks": "list report compare explain field check",
         "rewriting": "rewrite moves",
         "designs": "stage head residual",
+        "formulas": "formula",
         "published": "claims reconcile",
         "reference": "conventions schema spec",
     }.items()

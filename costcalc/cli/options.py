@@ -23,12 +23,16 @@ def options(*options: Callable[[_Command], _Command]) -> Callable[[_Command], _C
     return decorate
 
 
-output_options = options(
-    click.option(
-        "--format", "style", type=click.Choice(FORMATS), default="text", show_default=True, help="How to print."
-    ),
-    click.option("-o", "--output", type=click.Path(), metavar="FILE", help="Write to FILE."),
-)
+def printing_options(*further: str) -> Callable[[_Command], _Command]:
+    """How and where to print: in one of the FORMATS, or of a command's own `further` ones."""
+    formats = click.Choice([*FORMATS, *further])
+    return options(
+        click.option("--format", "style", type=formats, default="text", show_default=True, help="How to print."),
+        click.option("-o", "--output", type=click.Path(), metavar="FILE", help="Write to FILE."),
+    )
+
+
+output_options = printing_options()
 _dtype = click.option("--dtype", default="fp32", show_default=True, help="What tensors are stored in: fp16, int8, …")
 _convention = click.option(
     "--convention", default="flops", show_default=True, metavar="NAME",

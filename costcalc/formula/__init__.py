@@ -2,12 +2,13 @@
 
 from costcalc.formula.closed_form import ClosedForms, closed_forms, forms_of
 from costcalc.formula.explanation import Explanation, explain
-from costcalc.formula.solve import Solution, solve
+from costcalc.formula.solve import Network, Solution, solve
 from costcalc.formula.variable import Variable
 
 __all__ = [
     "ClosedForms",
     "Explanation",
+    "Network",
     "Solution",
     "Variable",
     "closed_forms",

@@ -82,6 +82,10 @@ class ClosedForms:
         """What the form of a metric of the whole comes to, with a number for each variable, on its domain."""
         return int(self.whole().formulas[metric].subs({v.symbol: values[v.name] for v in self.variables}))
 
+    def in_variables(self, size: Size) -> Any:
+        """A size of the graph, which is in the variables' counters, in the variables."""
+        return self._terms.of(size)
+
     def _form(self, path: str, rows: Sequence[Row]) -> Form:
         formulas = {}
         for metric in self.of:
@@ -117,18 +121,17 @@ def closed_forms(
 
     Raises CostcalcError for a variable that is none, or that the network's structure depends on.
     """
-    build: Build = target if callable(target) else partial(load, target)
-    base = build(**given)
+    build: Build = partial(target if callable(target) else partial(load, target), **given)
+    base = build()
     names = tuple(dict.fromkeys(variables))
-    _check(base, names, given)
+    _check(build, base, names)
     if at is not None:
         base.select(at)
-    start = _strides(base, names) if not exact else {}
+    start = {} if exact else _strides(base, names)
     usual = defaults(base)
     made = [Variable(name, start.get(name, 1), usual[name] % start.get(name, 1)) for name in names]
-    rest = {name: value for name, value in given.items() if name not in names}
     for _ in range(_ROUNDS):
-        graph = _built(build, base, made, rest)
+        graph = _built(build, base, made)
         costs = analyze(graph, convention=convention, dtype=dtype)
         if exact:
             return _forms(graph, costs, made, of, at, exact)
@@ -152,7 +155,7 @@ def forms_of(
     convention: str = "flops",
     dtype: str = "fp32",
 ) -> ClosedForms:
-    """The closed forms of a graph whose sizes are expressions already: in its symbols, or in the counters of `variables`.
+    """The closed forms of a graph whose sizes are expressions already: in its symbols, or in counters of `variables`.
 
     Without `variables`, each symbol is a variable by its own name that takes every value from 1 on.
     """
@@ -213,7 +216,9 @@ def _holds(assumption: Assumption, least: Mapping[Any, int]) -> bool:
 
 
 class _Translation:
-    """Expressions in counters made into expressions in variables, floors joined, smallest ones decided where they can be."""
+    """Expressions in counters made into expressions in variables, with joined floors, and without a smallest one where
+    it is known which one that is.
+    """
 
     def __init__(self, variables: Iterable[Variable]) -> None:
         variables = tuple(variables)
@@ -307,52 +312,62 @@ def defaults(graph: Graph) -> dict[str, Any]:
     return {**sizes, **graph.settings}
 
 
-def _check(graph: Graph, names: tuple[str, ...], given: Mapping[str, Any]) -> None:
-    """What can be said of names without building anything."""
-    known = defaults(graph)
-    whole = [n for n, v in known.items() if isinstance(v, int) and not isinstance(v, bool)]
-    can = f"variables can be {', '.join(whole)}"
-    if not names:
-        raise CostcalcError(f"a closed form needs a variable: {can}")
-    mistakes = []
-    kinds = {bool: "true or false", tuple: "a list", str: "a choice or text", float: "a number with a fraction"}
+def _check(build: Build, base: Graph, names: tuple[str, ...]) -> None:
+    """Raise CostcalcError for all names that are no size and no integer setting, and say what can be."""
+    known = defaults(base)
+    mistakes = [] if names else ["a closed form needs a variable"]
+    kinds = {bool: "true or false", tuple: "a list", str: "text", float: "a number with a fraction"}
     for name in names:
         if name not in known:
-            mistakes.append(f"{graph.name} has no size or setting {name!r}{did_you_mean(name, whole)}: {can}")
-        elif name not in whole:
+            mistakes.append(f"{base.name} has no size or setting {name!r}{did_you_mean(name, known)}")
+        elif not _is_whole(known[name]):
             kind = kinds.get(type(known[name]), "no integer")
-            mistakes.append(f"{name} is {kind}, and so structure of {graph.name}: {can}")
+            mistakes.append(f"{name} is {kind}, and structure of {base.name}: it cannot be a variable")
     if SQUARE in names and SQUARE in known:
-        height, width = graph.inputs[0].shape[2:]
+        height, width = base.inputs[0].shape[2:]
         if {"height", "width"} & {*names}:
             mistakes.append(f"{SQUARE} stands for height and width together: name {SQUARE}, or the two")
-        elif not (is_plain(height) and is_plain(width)) or height != width:
-            mistakes.append(f"{SQUARE} is the side of a square, and the input of {graph.name} is {height}×{width}")
+        elif height != width:
+            mistakes.append(f"{SQUARE} is the side of a square, and the input of {base.name} is {height}×{width}")
     if mistakes:
-        raise CostcalcError("\n".join(mistakes))
+        raise CostcalcError("\n".join([*mistakes, _what_can_be(_refusals(build, base))]))
 
 
-def _built(build: Build, base: Graph, variables: Sequence[Variable], rest: Mapping[str, Any]) -> Graph:
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _given(variable: Variable) -> dict[str, Size]:
+    """The sizes and settings that a variable stands for, as expressions."""
+    names = ("height", "width") if variable.name == SQUARE else (variable.name,)
+    return dict.fromkeys(names, variable.size)
+
+
+def _built(build: Build, base: Graph, variables: Sequence[Variable]) -> Graph:
     """The graph with the variables' expressions for sizes."""
-
-    def of(variable: Variable) -> dict[str, Any]:
-        names = ("height", "width") if variable.name == SQUARE else (variable.name,)
-        return dict.fromkeys(names, variable.size)
-
     try:
-        return build(**rest, **{name: size for v in variables for name, size in of(v).items()})
+        return build(**{name: size for variable in variables for name, size in _given(variable).items()})
     except CostcalcError as error:
-        refusals = {}
-        for name, value in defaults(base).items():
-            if isinstance(value, int) and not isinstance(value, bool):
-                others = {n: v for n, v in rest.items() if n not in of(Variable(name))}
-                try:
-                    build(**others, **of(Variable(name)))
-                    refusals[name] = ""
-                except CostcalcError as refusal:
-                    refusals[name] = str(refusal).split("\n")[0]
-        blamed = [f"{v.name} is structure of {base.name}: {refusals[v.name]}" for v in variables if refusals[v.name]]
-        can = ", ".join(name for name, refusal in refusals.items() if not refusal) or "none"
-        if not blamed:
+        refusals = _refusals(build, base)
+        names = [v.name for v in variables if refusals[v.name]]
+        if not names:
             raise
-        raise CostcalcError("\n".join([*blamed, f"variables can be {can}"])) from error
+        blamed = [f"{name} is structure of {base.name}, and cannot be a variable: {refusals[name]}" for name in names]
+        raise CostcalcError("\n".join([*blamed, _what_can_be(refusals)])) from error
+
+
+def _refusals(build: Build, base: Graph) -> dict[str, str]:
+    """For each size and integer setting, why it cannot be a variable; empty where it can."""
+    refusals = {}
+    for name, value in defaults(base).items():
+        if _is_whole(value):
+            try:
+                build(**_given(Variable(name)))
+                refusals[name] = ""
+            except CostcalcError as refusal:
+                refusals[name] = str(refusal).split("\n")[0]
+    return refusals
+
+
+def _what_can_be(refusals: Mapping[str, str]) -> str:
+    return f"variables can be {', '.join(name for name, refusal in refusals.items() if not refusal) or 'none'}"

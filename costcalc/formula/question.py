@@ -4,8 +4,8 @@
     side     = metric [at LAYER] [of TARGET], or a number
     relation = <  <=  >  >=  =
 
-A number may have decimals and a unit: k, M, G, T of 1000s; B, KiB, MiB, GiB, TiB where it is compared with bytes. One of
-the sides is a metric.
+A number may have decimals and a unit: k, M, G, T of 1000s; B, KiB, MiB, GiB, TiB where it is compared with bytes. One
+side is a metric.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Side(NamedTuple):
 
 
 class Question(NamedTuple):
-    """For which values of the variable does the relation hold?"""
+    """A relation of two sides, one of them a metric: for which values of the variable does it hold."""
 
     left: Side
     relation: str
@@ -79,7 +79,9 @@ def _side(words: list[str], question: str) -> Side:
         return Side(written, words[0], given.get("at"), given.get("of"))
     if not words[0][0].isdigit():
         known = ", ".join(METRICS)
-        raise CostcalcError(f"no quantity {words[0]!r}{did_you_mean(words[0], METRICS)}: there are {known}, and numbers")
+        raise CostcalcError(
+            f"no quantity {words[0]!r}{did_you_mean(words[0], METRICS)}: there are {known}, and numbers"
+        )
     match = re.fullmatch(r"((?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?) ?([a-z]*)", written, re.IGNORECASE)
     if match is None or match[2].lower() not in {**_UNITS, **_BYTES}:
         raise CostcalcError(f"{written!r} is no number: write one such as 4G, 1.5k, 20,000 or 512MiB")

@@ -12,7 +12,7 @@ import os
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from itertools import combinations
+from itertools import combinations, pairwise
 from math import comb, gcd, lcm
 from typing import Any, NamedTuple
 
@@ -29,6 +29,8 @@ from costcalc.ops.op import Assumption
 from costcalc.spec import load
 
 _MOST_CLASSES = 10_000
+
+_Places = tuple[int, int | None, int]  # first, last (None: there is none) and step, counted from the least value
 
 
 class Network(NamedTuple):
@@ -65,6 +67,7 @@ class Solution(NamedTuple):
 
     question: Question
     network: str
+    convention: str
     variable: Variable
     runs: tuple[Run, ...]
     checks: tuple[Check, ...]
@@ -109,7 +112,7 @@ def solve(
     checks = tuple(_checked(asked, sides, domain, runs))
     assumptions = tuple(dict.fromkeys(each for side in sides for each in side.assumptions))
     left, right = (side.form for side in sides)
-    return Solution(asked, base.name, domain, tuple(runs), checks, left, right, assumptions, exact)
+    return Solution(asked, base.name, convention, domain, tuple(runs), checks, left, right, assumptions, exact)
 
 
 class _Side(NamedTuple):
@@ -123,7 +126,8 @@ class _Side(NamedTuple):
 
 def _side(side: Side, network: Network, variable: str, exact: bool) -> _Side:
     if side.metric is None:
-        return _Side(sympy.Rational(side.number), None, (), lambda value: side.number)
+        number = int(side.number) if side.number.denominator == 1 else side.number
+        return _Side(sympy.Rational(number), None, (), lambda value: number)
     metric = METRICS[side.metric]
     rules: Rules = {"convention": network.convention, "dtype": network.dtype}
     graph = network.build()
@@ -143,7 +147,9 @@ def _side(side: Side, network: Network, variable: str, exact: bool) -> _Side:
     forms = closed_forms(network.build, [variable], of=[side.metric], at=side.layer, exact=exact, **rules)
     whole = forms.whole()
     if whole.unknown and metric.attribute not in ("activations", "activation_bytes"):
-        raise CostcalcError(f"{side.text} of {graph.name} is only known to be at least so much: there are unknown layers")
+        raise CostcalcError(
+            f"{side.text} of {graph.name} is only known to be at least so much: there are unknown layers"
+        )
     return _Side(whole.formulas[side.metric], forms.variables[0], forms.assumptions, counted)
 
 
@@ -192,7 +198,7 @@ def _runs(question: Question, sides: Sequence[_Side], domain: Variable) -> list[
 
     start = -(-(settled - domain.least) // domain.multiple)
     early = [(place, _sign(difference(place)) in wanted) for place in range(start)]
-    runs = [(place, place, 1) for place, holds in early if holds]
+    runs: list[_Places] = [(place, place, 1) for place, holds in early if holds]
     runs += _found(difference, wanted, start, classes, degree(above))
     step = domain.multiple
     return [
@@ -223,14 +229,14 @@ def _settled(expression: Any, domain: Variable) -> int | None:
 
 def _found(
     difference: Callable[[int], int], wanted: set[int], start: int, classes: int, degree_: int
-) -> Iterator[tuple[int, int | None, int]]:
+) -> Iterator[_Places]:
     """Runs of places from `start` on: on each class of places, the difference is a polynomial of such a degree."""
     changes: list[list[int]] = []  # by class: the places where the relation begins or ceases to hold
     answers: list[list[bool]] = []
     for first in range(start, start + classes):
         values = [difference(first + classes * i) for i in range(degree_ + 1)]
         signs = [(first + classes * i, sign in wanted) for i, sign in _signs(_differences(values))]
-        kept = [signs[0], *(b for a, b in zip(signs, signs[1:], strict=False) if a[1] != b[1])]
+        kept = [signs[0], *(b for a, b in pairwise(signs) if a[1] != b[1])]
         changes.append([place for place, _ in kept])
         answers.append([holds for _, holds in kept])
 
@@ -255,7 +261,7 @@ def _differences(values: list[int]) -> list[int]:
     found = []
     while values:
         found.append(values[0])
-        values = [after - before for before, after in zip(values, values[1:], strict=False)]
+        values = [after - before for before, after in pairwise(values)]
     return found
 
 
@@ -298,9 +304,9 @@ def _sign(number: int) -> int:
     return (number > 0) - (number < 0)
 
 
-def _joined(runs: Iterable[tuple[int, int | None, int]]) -> list[tuple[int, int | None, int]]:
+def _joined(runs: Iterable[_Places]) -> list[_Places]:
     """The runs in rising order, those that follow each other without a gap as one."""
-    joined: list[tuple[int, int | None, int]] = []
+    joined: list[_Places] = []
     for first, last, step in sorted(runs, key=lambda run: run[0]):
         dense = step == 1 or first == last
         if joined and dense and joined[-1][2] == 1 and joined[-1][1] == first - 1:
@@ -330,4 +336,4 @@ def _checked(question: Question, sides: Sequence[_Side], domain: Variable, runs:
                 f"at {domain.name} = {value:,} the closed forms of '{question}' give {formed}, the analysis {counts}: "
                 "this is a mistake of costcalc"
             )
-        yield Check(value, *counts, holds)
+        yield Check(value, counts[0], counts[1], holds)

@@ -83,8 +83,10 @@ def with_plain_floors(expression: Any) -> Any:
 
 
 def _drawn_in(added: Any) -> Any:
-    if len(added.args) == 2 and added.args[0].is_Integer and isinstance(added.args[1], sympy.floor):
-        return sympy.floor(added.args[1].args[0] + added.args[0])
+    number, rest = added.as_coeff_Add()
+    times, atom = rest.as_coeff_Mul()
+    if isinstance(atom, sympy.floor) and (number / times).is_Integer:
+        return times * sympy.floor(atom.args[0] + number / times)
     return added
 
 

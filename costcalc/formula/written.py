@@ -87,11 +87,12 @@ def _text_term(term: Term, name: Name, rank: Rank) -> str:
     below = [f"/{_text_power(base, -n, name, rank)}" for base, n in term.factors if n < 0]
     above = [_text_power(base, n, name, rank) for base, n in term.factors if n > 0]
     if number.q > 1 and (number.p > 1 or below or not above):
-        above.insert(0, f"({number})" if above or below else f"{number}")
+        quotient = f"{number.p:,}/{number.q:,}"
+        above.insert(0, f"({quotient})" if above or below else quotient)
     elif number.q > 1:
-        below.append(f"/{number.q}")
+        below.append(f"/{number.q:,}")
     elif number != 1 or not above:
-        above.insert(0, str(number))
+        above.insert(0, f"{int(number):,}")
     return "·".join(above) + "".join(below)
 
 
@@ -101,7 +102,7 @@ def _text_power(base: Any, exponent: int, name: Name, rank: Rank) -> str:
     elif isinstance(base, sympy.floor):
         written = f"⌊{_text_quotient(base.args[0], name, rank)}⌋"
     elif isinstance(base, sympy.Min):
-        written = f"min({', '.join(text(a, name, rank) for a in _in_order(base))})"
+        written = f"min({', '.join(_tight(a, name, rank) for a in _in_order(base))})"
     else:
         written = f"({text(base, name, rank)})"
     if exponent == 1:
@@ -113,8 +114,13 @@ def _text_power(base: Any, exponent: int, name: Name, rank: Rank) -> str:
 
 def _text_quotient(inside: Any, name: Name, rank: Rank) -> str:
     above, below = _over_common(inside)
-    written = text(above, name, rank)
+    written = _tight(above, name, rank)
     return f"{written if len(terms(above, rank)) == 1 else f'({written})'}/{below}"
+
+
+def _tight(expression: Any, name: Name, rank: Rank) -> str:
+    """Without spaces, so that no line breaks there."""
+    return text(expression, name, rank).replace(" ", "")
 
 
 # -- LaTeX --------------------------------------------------------------------------------------------------------
@@ -139,7 +145,7 @@ def _latex_term(term: Term, name: Name, rank: Rank) -> str:
         bottom = ([str(number.q)] if number.q != 1 else []) + below
         return rf"\frac{{{' '.join(top)}}}{{{' '.join(bottom)}}}"
     if number.q != 1:
-        above.insert(0, rf"\tfrac{{{number.p}}}{{{number.q}}}")
+        above.insert(0, rf"\tfrac{{{_grouped(number.p)}}}{{{_grouped(number.q)}}}")
     elif number != 1 or not above:
         above.insert(0, _grouped(int(number)))
     return " ".join(above)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, zip_longest
 from typing import Any, NamedTuple
 
-from costcalc.report.table import AtLeast, Column, Document, Table, is_number
+from costcalc.report.table import AtLeast, Column, Document, Formula, Table, is_number
 
 WIDTH = 100
 NARROWEST = 20  # characters that a column of text is left with, however wide the others are
@@ -176,6 +176,8 @@ def _csv(document: Document) -> str:
 
 def _plain(cell: Any) -> str:
     value = cell.value if isinstance(cell, AtLeast) else cell
+    if isinstance(value, Formula):
+        return value.python
     if value is None:
         return ""
     return "x".join(map(str, value)) if isinstance(value, tuple) else str(value)
@@ -238,6 +240,8 @@ def _cell(value: Any, column: Column, scale: int, decimals: int) -> str:
     if isinstance(value, AtLeast):
         shown = _cell(value.value, column, scale, decimals)
         return "> 0" if shown.startswith("<") else f"≥ {shown}"
+    if isinstance(value, Formula):
+        return value.text
     if value is None:
         return "?" if column.kind in ("count", "exact", "bytes", "time") else ""
     if isinstance(value, tuple):

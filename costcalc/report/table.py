@@ -34,6 +34,13 @@ class AtLeast(NamedTuple):
     value: Any
 
 
+class Formula(NamedTuple):
+    """An expression: as it is read, and as a program computes it."""
+
+    text: str
+    python: str
+
+
 class Table(NamedTuple):
     """Rows of values under columns; `footer` are rows of totals, `notes` sentences below. `None` is "not known"."""
 

@@ -11,7 +11,6 @@ from costcalc.costs import METRICS, CostTable, Row
 from costcalc.dims import prod, show_shape
 from costcalc.report.table import AtLeast, Column, Document, Kind, Table, ratio
 
-
 # -- one network --------------------------------------------------------------------------------------------------
 
 
