@@ -147,9 +147,7 @@ def _side(side: Side, network: Network, variable: str, exact: bool) -> _Side:
     forms = closed_forms(network.build, [variable], of=[side.metric], at=side.layer, exact=exact, **rules)
     whole = forms.whole()
     if whole.unknown and metric.attribute not in ("activations", "activation_bytes"):
-        raise CostcalcError(
-            f"{side.text} of {graph.name} is only known to be at least so much: there are unknown layers"
-        )
+        raise CostcalcError(f"'{side.text}' is known as a lower bound alone: {graph.name} has unknown layers")
     return _Side(whole.formulas[side.metric], forms.variables[0], forms.assumptions, counted)
 
 

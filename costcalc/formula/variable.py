@@ -76,25 +76,41 @@ def with_plain_floors(expression: Any) -> Any:
     """
     if not isinstance(expression, sympy.Basic) or not expression.has(sympy.floor):
         return expression
-    return expression.replace(
-        lambda part: isinstance(part, (sympy.floor, sympy.Add)),
-        lambda part: _floor(part.args[0]) if isinstance(part, sympy.floor) else _drawn_in(part),
-    )
+    return _joined(expression)
+
+
+@cache
+def _joined(expression: Any) -> Any:
+    if not expression.args:
+        return expression
+    parts = [_joined(part) for part in expression.args]
+    if isinstance(expression, sympy.floor):
+        return _floor(parts[0])
+    made = expression.func(*parts)
+    return _drawn_in(made) if isinstance(made, sympy.Add) else made
 
 
 def _drawn_in(added: Any) -> Any:
+    """c·⌊x⌋ + c·i as c·⌊x + i⌋; what is taken away stays: a plane is ⌊…⌋ + 1, and a sum of other counts has none."""
     number, rest = added.as_coeff_Add()
     times, atom = rest.as_coeff_Mul()
-    if isinstance(atom, sympy.floor) and (number / times).is_Integer:
-        return times * sympy.floor(atom.args[0] + number / times)
-    return added
+    further = number / times
+    return times * sympy.floor(atom.args[0] + further) if _is_floor(atom) and _is_count(further) else added
+
+
+def _is_floor(part: Any) -> bool:
+    return isinstance(part, sympy.floor)
+
+
+def _is_count(number: Any) -> bool:
+    return bool(number.is_Integer and number > 0)
 
 
 @cache
 def _floor(inside: Any) -> Any:
     made = sympy.floor(inside)
-    if not isinstance(made, sympy.floor):  # what is whole was taken out
-        return made.replace(sympy.floor, _floor)
+    if not _is_floor(made):  # what is whole was taken out
+        return _joined(made)
     constant, varying = sympy.expand(made.args[0]).as_coeff_Add()
     times, atom = varying.as_coeff_Mul()
     if not atom.is_integer:
@@ -102,7 +118,7 @@ def _floor(inside: Any) -> Any:
     below, whole = times.q, sympy.floor(constant * times.q)
     if times.p == -1:  # ⌊(i − x)/n⌋ = −⌈(x − i)/n⌉ = −⌊(x − i + n − 1)/n⌋
         return -_floor((atom - whole + below - 1) / below)
-    if times.p == 1 and isinstance(atom, sympy.floor):
+    if times.p == 1 and _is_floor(atom):
         return _floor((atom.args[0] + whole) / below)
     return made
 

@@ -102,7 +102,7 @@ def _text_power(base: Any, exponent: int, name: Name, rank: Rank) -> str:
     elif isinstance(base, sympy.floor):
         written = f"⌊{_text_quotient(base.args[0], name, rank)}⌋"
     elif isinstance(base, sympy.Min):
-        written = f"min({', '.join(_tight(a, name, rank) for a in _in_order(base))})"
+        written = f"min({','.join(_tight(a, name, rank) for a in _in_order(base))})"
     else:
         written = f"({text(base, name, rank)})"
     if exponent == 1:
