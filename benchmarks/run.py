@@ -56,6 +56,10 @@ def main() -> None:
         ("costcalc compare vgg16 alexnet", "-m", "costcalc", "compare", "vgg16", "alexnet"),
         ("costcalc reconcile resnet50 4.11G (at most 45)", "-m", "costcalc", "reconcile", "resnet50", "4.11G"),
         ("costcalc reconcile resnet50 25636712 (at most 70)", "-m", "costcalc", "reconcile", "resnet50", "25636712"),
+        (
+            "costcalc formula resnet50 --in batch,height,width,classes (at most 100)",
+            *("-m", "costcalc", "formula", "resnet50", "--in", "batch,height,width,classes"),
+        ),
         ("costcalc list", "-m", "costcalc", "list"),
         ("costcalc claims (at most 180)", "-m", "costcalc", "claims"),
     ]

@@ -191,7 +191,7 @@ def test_spec_prints_yaml_that_report_takes(tmp_path):
 @pytest.mark.parametrize(
     "command",
     [["list"], ["report", "nin"], ["report", "googlenet", "--naive-vs-reduced"], ["compare", "nin", "alexnet"],
-     ["explain", "nin", "mlpconv1"], ["schema"], ["schema", "conv2d"], ["conventions"], ["conventions", "bologna"]],
+     ["explain", "nin", "mlpconv1"], ["formula", "nin", "--in", "size"], ["schema"], ["schema", "conv2d"], ["conventions"], ["conventions", "bologna"]],
     ids=" ".join,
 )  # fmt: skip
 def test_every_command_prints_every_format(command, style, tmp_path):

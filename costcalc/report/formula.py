@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from typing import TYPE_CHECKING, Any
 
 from costcalc.conventions import CONVENTIONS
@@ -115,8 +115,7 @@ def _notes(forms: ClosedForms, writer: _Writer) -> list[str]:
         notes.append("The multiples leave no floor anywhere in the network; --exact is for every size.")
     notes += _assumed(forms.assumptions, writer)
     costs = forms.costs
-    if {"flops", "memory", "param-memory"} & {*forms.of}:
-        notes.append(f"Convention {costs.convention}: {CONVENTIONS[costs.convention].definition}")
+    notes += _convention({*forms.of}, costs.convention)
     if costs.unknown:
         names = ", ".join(f"{row.path} ({row.kind})" for row in costs.unknown)
         notes.append(f"Unknown, so that totals are lower bounds (≥): {names}.")
@@ -147,6 +146,12 @@ def _values(variable: Variable, equals: str = "") -> str:
 def _assumed(assumptions: Iterable[Any], writer: _Writer) -> list[str]:
     found = [written.relation(each, writer.text) for each in assumptions]
     return [f"Assuming {'; '.join(found)}."] if found else []
+
+
+def _convention(metrics: Set[str | None], convention: str) -> list[str]:
+    """What the convention is, where a metric depends on it."""
+    depends = metrics & {"flops", "memory", "param-memory"}
+    return [f"Convention {convention}: {CONVENTIONS[convention].definition}"] if depends else []
 
 
 def _data(forms: ClosedForms, by: str, rows: Iterable[Form], writer: _Writer) -> dict[str, Any]:
@@ -293,7 +298,7 @@ def solution(solved: Solution) -> Document:
         ),
         *_meanings([solved.variable], writer),
         *_assumed(solved.assumptions, writer),
-        f"Convention {solved.convention}: {CONVENTIONS[solved.convention].definition}",
+        *_convention({question.left.metric, question.right.metric}, solved.convention),
     ]
     sides = {"left": (question.left, solved.left), "right": (question.right, solved.right)}
     data = {
