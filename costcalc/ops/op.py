@@ -359,16 +359,12 @@ def infer(op: Op, inputs: tuple[Shape, ...]) -> tuple[Shape, list[Assumption]]:
         assumptions += require(requirement)
     output = op.output(*inputs)
     for place, extent in enumerate(output):
-        if known(extent, ">=", 1).answer:  # before the message is written: an expression takes long to print
-            continue
-        assumptions += require(
-            Requirement(
-                extent,
-                ">=",
-                1,
-                f"the output would be {show_shape(output)}: size {place + 1} is {{left}}, and must be at least 1",
-            )
-        )
+        answer = known(extent, ">=", 1).answer
+        if answer is None:  # without words: an expression takes long to print
+            assumptions.append(Assumption(extent, ">=", 1))
+        elif not answer:
+            message = f"the output would be {show_shape(output)}: size {place + 1} is {{left}}, and must be at least 1"
+            require(Requirement(extent, ">=", 1, message))
     return output, assumptions
 
 
