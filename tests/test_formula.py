@@ -309,6 +309,24 @@ def test_a_setting_that_is_divided_has_multiples_too(tmp_path):
         assert made.value("params", {"c": c, "d": d}) == costcalc.analyze(load(str(spec), c=c, d=d)).total().params
 
 
+def test_a_quotient_of_variables_needs_exact_forms(tmp_path):
+    spec = tmp_path / "net.yaml"
+    spec.write_text(
+        "name: net\ninput: {channels: 3, height: 8, width: 8}\nsettings: {c: 10, d: 3}\n"
+        "layers:\n  - a: conv2d(c // d, 1)\n"
+    )
+    assert "no multiples of c, d leave net without floors" in refused(spec, "--in", "c,d")
+    data = formula_json(spec, "--in", "c,d", "--of", "params", "--exact")
+    assert data["formulas"] == {"params": "4*(c//d)"}
+    assert "4·⌊c/d⌋" in formula(spec, "--in", "c,d", "--of", "params", "--exact")
+    assert "cannot be answered" in refused(spec, "--in", "d", "--exact", "--solve", "params < 10")
+
+
+def test_metrics_that_are_none_are_said():
+    with pytest.raises(CostcalcError, match=re.escape("no quantity 'mac' (did you mean 'macs'")):
+        closed_forms("vgg16", "height", of=["mac"])
+
+
 def test_groups_divide():
     """A variable in a denominator: what must be divisible is assumed, and said."""
     made = closed_forms("alexnet", ["groups"])
@@ -418,7 +436,7 @@ def test_exact_forms_have_a_floor_for_a_plane():
     "args",
     [
         "inception_v3 --in height,width --exact", "resnet152 --in batch,height,width,base_channels --by layer",
-        "googlenet --in size --exact --convention xla --of flops", "vgg16 --in size --solve macs<macs",
+        "vgg16 --in size --exact --convention xla --of flops", "vgg16 --in size --solve macs<macs",
         f"{REDUCTION} --in r --solve macs<params",
     ],
 )  # fmt: skip
@@ -657,6 +675,15 @@ def test_a_square_against_a_line_has_several_intervals(tmp_path):
     assert formula_json(spec, "--in", "c", "--solve", f"macs <= macs of {spec}:line")["answer"] == (
         "for every c from 10 to 20"
     )
+
+
+def test_a_number_may_be_a_fraction():
+    assert solve("vgg16", "batch", "macs > 0.5").runs == (Run(1, None, 1),)
+    solved = solve(REDUCTION, "r", "params <= 1025.5")  # 993·r + 32
+    assert solved.runs == (Run(1, 1, 1),)
+    data = formula_json(REDUCTION, "--in", "r", "--solve", "params <= 1025.5")
+    assert data["answer"] == "for r = 1"
+    assert data["checks"][0]["right"] == 1025.5
 
 
 def test_every_and_none():

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
+from itertools import permutations
 from math import lcm
 from typing import Any, NamedTuple
 
@@ -102,7 +103,7 @@ class ClosedForms:
 
 def closed_forms(
     target: str | os.PathLike[str] | Build,
-    variables: Iterable[str],
+    variables: str | Iterable[str],
     *,
     of: Sequence[str] = EVERY,
     at: str | None = None,
@@ -123,8 +124,9 @@ def closed_forms(
     """
     build: Build = partial(target if callable(target) else partial(load, target), **given)
     base = build()
-    names = tuple(dict.fromkeys(variables))
+    names = tuple(dict.fromkeys([variables] if isinstance(variables, str) else variables))
     _check(build, base, names)
+    _check_metrics(of)
     if at is not None:
         base.select(at)
     start = {} if exact else _strides(base, names)
@@ -159,6 +161,7 @@ def forms_of(
 
     Without `variables`, each symbol is a variable by its own name that takes every value from 1 on.
     """
+    _check_metrics(of)
     exact = variables is None
     costs = analyze(graph, convention=convention, dtype=dtype)
     if variables is None:
@@ -190,21 +193,14 @@ def _forms(
             raised(left - right)
     if not exact:
         for smallest in {m for size in _sizes_of(graph, costs, of) if is_symbolic(size) for m in size.atoms(sympy.Min)}:
-            for one, other in _pairs(terms.plain(smallest)):
-                for difference in (one - other, other - one):
-                    raised(sympy.expand(difference))
+            for each in terms.plain(smallest).atoms(sympy.Min):
+                for one, other in permutations(each.args, 2):
+                    raised(sympy.expand(one - other))
     open_ = tuple(each for each in assumptions if not _holds(each, least))
     placed = tuple(v._replace(least=least[v.symbol]) for v in variables)
     layer = None if at is None else at.strip("/")
     part = costs if layer is None else costs.below(layer)
     return ClosedForms(part, placed, tuple(dict.fromkeys(of)), open_, exact, layer)
-
-
-def _pairs(expression: Any) -> Iterator[tuple[Any, Any]]:
-    """Every two that a smallest one is taken of, at any depth."""
-    for smallest in expression.atoms(sympy.Min):
-        args = list(smallest.args)
-        yield from ((one, other) for place, one in enumerate(args) for other in args[place + 1 :])
 
 
 def _holds(assumption: Assumption, least: Mapping[Any, int]) -> bool:
@@ -331,6 +327,13 @@ def _check(build: Build, base: Graph, names: tuple[str, ...]) -> None:
             mistakes.append(f"{SQUARE} is the side of a square, and the input of {base.name} is {height}×{width}")
     if mistakes:
         raise CostcalcError("\n".join([*mistakes, _what_can_be(_refusals(build, base))]))
+
+
+def _check_metrics(of: Iterable[str]) -> None:
+    for metric in of:
+        if metric not in METRICS:
+            near = did_you_mean(metric, METRICS)
+            raise CostcalcError(f"no quantity {metric!r}{near}: there are {', '.join(METRICS)}")
 
 
 def _is_whole(value: Any) -> bool:

@@ -42,8 +42,8 @@ def terms(expression: Any, rank: Rank) -> list[Term]:
 
 
 def degree(factor: Any) -> int:
-    """How many sizes a factor is a product of; a floor or a smallest is one size."""
-    if isinstance(factor, sympy.Add):
+    """How many sizes a factor is a product of, at most; a floor is as what it is taken of."""
+    if isinstance(factor, (sympy.Add, sympy.Min, sympy.floor)):
         return max(degree(term) for term in factor.args)
     if isinstance(factor, sympy.Mul):
         return sum(degree(f) for f in factor.args)
