@@ -73,8 +73,8 @@ def test_stage_by_hand():
 
 def test_stage_in_symbols_is_the_lectures():
     text = run("stage", "--convs", 2, "--channels", 64, "--size", 56, "--symbolic")
-    assert cells(text, "parameters") == ["18·C·C + 2·C", "25·C·C + C", "(18·C + 2)/(25·C + 1)"]
-    assert cells(text, "FLOPs") == ["36·H·W·C·C", "50·H·W·C·C", "18/25"]
+    assert cells(text, "parameters") == ["18·C² + 2·C", "25·C² + C", "(18·C + 2)/(25·C + 1)"]
+    assert cells(text, "FLOPs") == ["36·H·W·C²", "50·H·W·C²", "18/25"]
     assert cells(text, "activation elements") == ["2·H·W·C", "H·W·C", "2"]
     assert cells(text, "receptive field") == ["5×5", "5×5", "1"]
     assert cells(text, "non-linearities") == ["2", "1", "2"]

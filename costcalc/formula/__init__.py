@@ -1,7 +1,7 @@
 """Formulas: of one layer in symbols, of whole networks as closed forms, and the questions that these answer."""
 
 from costcalc.formula.closed_form import ClosedForms, closed_forms, forms_of
-from costcalc.formula.explanation import Explanation, explain
+from costcalc.formula.explanation import Explanation, explain, written
 from costcalc.formula.solve import Network, Solution, solve
 from costcalc.formula.variable import Variable
 
@@ -15,4 +15,5 @@ __all__ = [
     "explain",
     "forms_of",
     "solve",
+    "written",
 ]

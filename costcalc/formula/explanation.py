@@ -16,7 +16,7 @@ from costcalc.conventions import PARAMETERS, Convention, Layer, convention_named
 from costcalc.costs import element_bytes
 from costcalc.dims import Shape, is_plain, prod
 from costcalc.errors import CostcalcError
-from costcalc.formula.written import text
+from costcalc.formula.writing import text
 from costcalc.graph import Graph, Node
 from costcalc.ops.op import Argument, Op
 

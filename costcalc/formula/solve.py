@@ -24,7 +24,7 @@ from costcalc.errors import CostcalcError
 from costcalc.formula.closed_form import SQUARE, Build, closed_forms, defaults
 from costcalc.formula.question import RELATIONS, Question, Side, read_question
 from costcalc.formula.variable import Variable, growth
-from costcalc.formula.written import degree
+from costcalc.formula.writing import degree
 from costcalc.ops.op import Assumption
 from costcalc.spec import load
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from costcalc.conventions import CONVENTIONS
 from costcalc.costs import METRICS
-from costcalc.formula import written
+from costcalc.formula import writing
 from costcalc.report.table import Column, Document, Formula, Table
 
 if TYPE_CHECKING:
@@ -40,13 +40,13 @@ class _Writer:
         return self.short[symbol.name]
 
     def text(self, expression: Any) -> str:
-        return written.text(expression, self.name, self.rank)
+        return writing.text(expression, self.name, self.rank)
 
     def latex_terms(self, expression: Any) -> list[str]:
-        return written.latex_terms(expression, self.name, self.rank)
+        return writing.latex_terms(expression, self.name, self.rank)
 
     def python(self, expression: Any) -> str:
-        return written.python(expression, self.rank)
+        return writing.python(expression, self.rank)
 
     def formula(self, expression: Any) -> Formula:
         return Formula(self.text(expression), self.python(expression))
@@ -144,7 +144,7 @@ def _values(variable: Variable, equals: str = "") -> str:
 
 
 def _assumed(assumptions: Iterable[Any], writer: _Writer) -> list[str]:
-    found = [written.relation(each, writer.text) for each in assumptions]
+    found = [writing.relation(each, writer.text) for each in assumptions]
     return [f"Assuming {'; '.join(found)}."] if found else []
 
 
@@ -177,7 +177,7 @@ def _data(forms: ClosedForms, by: str, rows: Iterable[Form], writer: _Writer) ->
         "domain": {v.name: v.data() for v in forms.variables},
         "formulas": as_data(forms.whole()),
         "rows": [{"name": form.path, "formulas": as_data(form), "unknown": form.unknown} for form in rows],
-        "assumptions": [written.relation(each, writer.python) for each in forms.assumptions],
+        "assumptions": [writing.relation(each, writer.python) for each in forms.assumptions],
         "unknown": [{"name": row.path, "op": row.kind} for row in costs.unknown],
     }
 
@@ -321,7 +321,7 @@ def solution(solved: Solution) -> Document:
             {name: check.value, "left": check.left, "right": check.right, "holds": check.holds}
             for check in solved.checks
         ],
-        "assumptions": [written.relation(each, writer.python) for each in solved.assumptions],
+        "assumptions": [writing.relation(each, writer.python) for each in solved.assumptions],
     }
     return Document((Table(title, columns, tuple(rows), (), tuple(notes)),), data)
 
