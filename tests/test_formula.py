@@ -473,6 +473,9 @@ def test_exact_expressions_are_read_by_sympy_with_its_own_smallest():
 def test_csv_has_the_expressions():
     lines = formula("vgg16", "--in", "height", "--of", "macs", "--format", "csv").splitlines()
     assert lines == ["quantity,formula", "MACs,68970496*height + 20873216"]
+    lines = formula("vgg16", "--in", "height", "--by", "stage", "--format", "csv").splitlines()
+    assert lines[0] == "name,quantity,formula"
+    assert all(line.startswith(("stage", "head")) for line in lines[1:])
 
 
 def test_markdown_has_the_table():

@@ -65,10 +65,9 @@ def formulas(forms: ClosedForms, by: str, rows: Sequence[Form]) -> Document:
     cells: list[tuple[Any, ...]] = [*last]
     footer: list[tuple[Any, ...]] = []
     if rows:
-        columns.insert(0, Column(by, "name"))
-        cells = [((form.path if i == 0 else "", *line)) for form, group in zip(rows, groups, strict=True)
-                 for i, line in enumerate(group)]  # fmt: skip
-        footer = [(whole.path if i == 0 else "", *line) for i, line in enumerate(last)]
+        columns.insert(0, Column(by, "name", grouped=True))
+        cells = [(form.path, *line) for form, group in zip(rows, groups, strict=True) for line in group]
+        footer = [(whole.path, *line) for line in last]
     silent = [form.path for form, group in zip(rows, groups, strict=True) if not group]
     notes = [f"Costs nothing: {', '.join(silent)}."] if silent else []
     table = Table(

@@ -217,6 +217,8 @@ def _printed(table: Table) -> list[_Printed]:
     for place, column in enumerate(table.columns):
         scale, unit, decimals = _unit(column, groups[column.group or place])
         cells = [_cell(value, column, scale, decimals) for value in values[place]]
+        if column.grouped:
+            cells = ["" if before == cell else cell for before, cell in zip([None, *cells], cells, strict=False)]
         printed.append(_Printed(column.title.split("\n"), unit, column.kind not in ("text", "shape"), cells))
     return printed
 
