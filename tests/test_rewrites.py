@@ -169,6 +169,11 @@ def test_a_rewritten_network_is_a_target_of_every_command():
     assert [network["name"] for network in compared["architectures"]] == ["resnet18", "resnet18+fold-bn"]
     assert "64·64·3·3 + 64" in run("explain", "resnet18+fold-bn", "layer1/block_1/main/conv1")
     assert json.loads(run("rewrite", "resnet18+fold-bn", "fold-bn", "--format", "json"))["changed"] == []
+    forms = json.loads(run("formula", "resnet18+bottleneck:4", "--in", "batch,size", "--format", "json"))["formulas"]
+    moved = analyze(rewrite(load("resnet18", batch=3, height=96, width=96), "bottleneck:4").after).total()
+    assert {name: eval(forms[name], {"batch": 3, "size": 96}) for name in ("params", "macs", "activations")} == {
+        "params": moved.params, "macs": moved.macs, "activations": moved.activations,
+    }  # fmt: skip
     assert "no design move 'foldbn'" in run("report", "resnet18+foldbn", code=1)
     assert "reconcile takes a network as its spec has it" in run("reconcile", "resnet18+fold-bn", "11M", code=1)
     assert "--naive-vs-reduced takes" in run("report", "googlenet+without:lrn", "--naive-vs-reduced", code=1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -82,11 +81,10 @@ def formula(
             raise click.UsageError(f"an answer of --solve is no formula: it has no --format {style}")
     from costcalc.formula import Network, closed_forms, solve
     from costcalc.report import formula as views
-    from costcalc.spec import load
 
     def network(text: str) -> Network:
         wanted = read_target(text, **sizes)
-        return Network(partial(load, wanted.name, **wanted.given), **wanted.rules)
+        return Network(wanted.graph, **wanted.rules)
 
     build, convention, dtype = network(target)
     if question is not None:

@@ -22,11 +22,11 @@ class Target(NamedTuple):
     moves: tuple[str, ...]
     rules: Rules
 
-    def graph(self) -> Graph:
-        """The network, with the sizes and settings asked for, and the moves applied."""
+    def graph(self, **sizes_and_settings: Any) -> Graph:
+        """The network, with the sizes and settings asked for, or these in their place, and the moves applied."""
         from costcalc.spec import load
 
-        graph = load(self.name, **self.given)
+        graph = load(self.name, **{**self.given, **sizes_and_settings})
         if not self.moves:
             return graph
         from costcalc.rewrites import rewrite
