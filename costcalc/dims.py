@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 Size: TypeAlias = int
 Shape: TypeAlias = tuple[Size, ...]
-Relation: TypeAlias = Literal["==", ">=", "multiple of"]
+Relation: TypeAlias = Literal["==", "!=", ">=", "multiple of"]
 Count: TypeAlias = "int | Fraction"  # a tool's real division can make a count a fraction
 
 prod = math.prod
@@ -142,6 +142,8 @@ def known(left: Size, relation: Relation, right: Size) -> Verdict:
     if is_plain(left) and is_plain(right):
         if relation == "==":
             return _TRUE if left == right else _FALSE
+        if relation == "!=":
+            return _TRUE if left != right else _FALSE
         if relation == ">=":
             return _TRUE if left >= right else _FALSE
         return _TRUE if right != 0 and left % right == 0 else _FALSE
@@ -150,19 +152,39 @@ def known(left: Size, relation: Relation, right: Size) -> Verdict:
     return _known_of_expressions(left, relation, right)
 
 
+def decided(left: Size, relation: Relation, right: Size) -> bool | None:
+    """Whether a relation holds, so that structure may depend on it.
+
+    None where that cannot be told: of expressions that leave it open, of an array for whose elements answers differ.
+    """
+    answer = known(left, relation, right).answer
+    if answer is False and (is_array(left) or is_array(right)):
+        return None if _holding(left, relation, right).any() else False
+    return answer
+
+
 def _known_of_arrays(left: Size, relation: Relation, right: Size) -> Verdict:
+    import numpy
+
+    failing = numpy.argwhere(~_holding(left, relation, right))
+    return Verdict(False, tuple(int(i) for i in failing[0])) if len(failing) else _TRUE
+
+
+def _holding(left: Size, relation: Relation, right: Size) -> Any:
+    """For each element of an array whether a relation holds."""
     import numpy
 
     a, b = numpy.broadcast_arrays(numpy.asarray(left), numpy.asarray(right))
     if relation == "==":
         holds = a == b
+    elif relation == "!=":
+        holds = a != b
     elif relation == ">=":
         holds = a >= b
     else:
         divisor = numpy.where(b == 0, 1, b)
         holds = (b != 0) & (a % divisor == 0)
-    failing = numpy.argwhere(~holds.astype(bool))
-    return Verdict(False, tuple(int(i) for i in failing[0])) if len(failing) else _TRUE
+    return holds.astype(bool)
 
 
 def _known_of_expressions(left: Any, relation: Relation, right: Any) -> Verdict:
@@ -178,7 +200,10 @@ def _known_of_expressions(left: Any, relation: Relation, right: Any) -> Verdict:
         return {True: _TRUE, False: _FALSE, None: _OPEN}[difference.is_nonnegative]
     if difference.is_zero is None and sympy.count_ops(difference) <= 60:
         difference = sympy.simplify(difference)
-    return {True: _TRUE, False: _FALSE, None: _OPEN}[difference.is_zero]
+    zero = difference.is_zero
+    if relation == "!=" and zero is not None:
+        zero = not zero
+    return {True: _TRUE, False: _FALSE, None: _OPEN}[zero]
 
 
 def at(size: Size, index: tuple[int, ...] | None, shape_of: Size) -> Size:

@@ -83,6 +83,7 @@ class Graph:
     outputs: tuple[str, ...]  # the main one first
     title: str = field(default="", compare=False)
     settings: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    premises: tuple[Assumption, ...] = field(default=(), compare=False)  # what a rewrite took for granted of symbols
     shapes: Mapping[str, Shape] = field(init=False, compare=False, repr=False)
     assumptions: tuple[Assumption, ...] = field(init=False, compare=False, repr=False)
 
@@ -97,7 +98,7 @@ class Graph:
             if name not in layers:
                 raise CostcalcError(f"{self.name}: the output {name!r} is no layer{did_you_mean(name, layers)}")
         object.__setattr__(self, "shapes", shapes)
-        object.__setattr__(self, "assumptions", tuple(dict.fromkeys(assumptions)))
+        object.__setattr__(self, "assumptions", tuple(dict.fromkeys([*self.premises, *assumptions])))
 
     @property
     def batch(self) -> Size:

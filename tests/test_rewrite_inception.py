@@ -139,7 +139,7 @@ def test_the_ratio_is_4_unless_given():
     assert rewrite(naive, "reduce").after.nodes == rewrite(naive, "reduce:4").after.nodes
 
 
-@pytest.mark.parametrize("text", ["0.25", "1", "0", "-4", "x", "", "٤", "1/4"])
+@pytest.mark.parametrize("text", ["0.25", "1", "0", "-4", "x", "٤", "1/4"])
 def test_a_ratio_that_is_none(text):
     message = f"reduce:{text}: RATIO is what channels are divided by, a whole number of at least 2, not {text!r}"
     with pytest.raises(CostcalcError) as error:

@@ -229,7 +229,7 @@ def test_only_the_image_that_leads_to_the_first_convolution():
     shape = (1, 3, 32, 32)
     joined = (Node("sum", OPS["add"](), ("left", "right")), Node("a", conv(4, 3), ("sum",)))
     graph = Graph("pair", (Input("left", shape), Input("right", shape)), joined, ("a",))
-    assert rewrite(graph, "stem:2").skipped == (("a", "several inputs lead to it"),)
+    assert rewrite(graph, "stem:2").skipped == (("a", "the network takes several images"),)
 
 
 def test_a_selector_that_leaves_out_the_first_convolution_leaves_out_the_stem():
@@ -265,7 +265,7 @@ def test_a_skip_round_the_first_convolution_that_no_longer_fits():
         rewrite(b.build(), "stem:2")
 
 
-@pytest.mark.parametrize("move", ["stem:3", "stem:", "stem:two", "stem:16"])
+@pytest.mark.parametrize("move", ["stem:3", "stem:two", "stem:16"])
 def test_strides_that_are_none(move):
     with pytest.raises(CostcalcError, match=f"^{move}: a stem strides by 2, 4 or 8, not "):
         rewrite(load("vgg11"), move)

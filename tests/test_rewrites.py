@@ -174,6 +174,11 @@ def test_a_rewritten_network_is_a_target_of_every_command():
     assert {name: eval(forms[name], {"batch": 3, "size": 96}) for name in ("params", "macs", "activations")} == {
         "params": moved.params, "macs": moved.macs, "activations": moved.activations,
     }  # fmt: skip
+    idle = subprocess.run(
+        [sys.executable, "-m", "costcalc", "compare", "vgg11", "vgg11+basic"], capture_output=True, text=True
+    )
+    assert idle.stderr == "costcalc: basic changes nothing in vgg11\n"
+    assert idle.stdout.startswith("vgg11 against vgg11+basic: ")
     assert "no design move 'foldbn'" in run("report", "resnet18+foldbn", code=1)
     assert "reconcile takes a network as its spec has it" in run("reconcile", "resnet18+fold-bn", "11M", code=1)
     assert "--naive-vs-reduced takes" in run("report", "googlenet+without:lrn", "--naive-vs-reduced", code=1)
@@ -272,6 +277,55 @@ def test_fold_bn_says_why_a_norm_stays():
     assert next(node.op for node in done.after.nodes if node.name == "folded") == OPS["conv2d"](3, 3, padding=1)
 
 
+def test_a_convolution_that_shares_its_weights_keeps_its_norm():
+    """Folded into one of two layers with the same weights, it would change the other."""
+    norm, conv = OPS["batch_norm2d"](), OPS["conv2d"](3, 3, padding=1)
+    for place in ("one", "two"):
+        b = Builder("shared", channels=3, height=8, width=8)
+        for name in ("one", "two"):
+            b.add(name, conv, shares=None if name == "one" else "one")
+            if name == place:
+                b.add("norm", norm)
+        assert rewrite(b.build(), "fold-bn").skipped == (
+            ("norm", "the convolution shares its parameters with another layer"),
+        )
+
+
+def test_what_is_decided_of_symbols_is_an_assumption_of_the_new_graph():
+    import sympy
+
+    size, width = sympy.symbols("H c", integer=True, positive=True)
+    done = rewrite(load("vgg11", height=32 * size, width=64), "gap-head")
+    assert done.changed
+    assert "H ≥ 2" in map(str, done.after.assumptions)
+    done = rewrite(load("resnet18", base_channels=width), "bottleneck:4")
+    assert "c is a multiple of 4" in map(str, done.after.assumptions)
+    unchanged = rewrite(load("vgg16-torchvision", height=32 * size, width=224), "without:adaptive_avg_pool2d")
+    assert not unchanged.changed
+    assert "H ≠ 7" in map(str, unchanged.after.assumptions)
+    assert unchanged.after == unchanged.before
+
+
+def test_an_array_whose_elements_would_be_different_networks_is_refused():
+    import numpy
+
+    both = load("vgg11", height=numpy.array([32, 64]), width=numpy.array([32, 64]))
+    with pytest.raises(CostcalcError, match="would change vgg11 in different ways"):
+        rewrite(both, "gap-head")
+    alike = rewrite(load("vgg11", height=numpy.array([64, 96]), width=64), "gap-head").after
+    one_by_one = [analyze(rewrite(load("vgg11", height=n, width=64), "gap-head").after).total() for n in (64, 96)]
+    assert analyze(alike).total().macs.tolist() == [total.macs for total in one_by_one]
+
+
+def test_what_is_no_graph_and_no_move_is_refused_in_words():
+    with pytest.raises(TypeError, match="rewrite takes a graph, such as"):
+        rewrite("vgg11", "gap-head")
+    with pytest.raises(TypeError, match="design moves are texts"):
+        rewrite(load("vgg11"), ["gap-head"])
+    with pytest.raises(CostcalcError, match="design moves are made by `rewrite`"):
+        load("vgg11+gap-head")
+
+
 def test_a_norm_of_an_output_stays():
     graph = chain(("conv", OPS["conv2d"](4, 3)), ("norm", OPS["batch_norm2d"]()), outputs=("norm", "conv"))
     assert rewrite(graph, "fold-bn").skipped == (("norm", "another layer reads the convolution without it"),)
@@ -289,6 +343,7 @@ def test_a_norm_of_an_output_stays():
         (["without:drpout"], (), "without:drpout: no kind of layer 'drpout' (did you mean 'dropout'?)"),
         (["fold-bn"], "stage9", "vgg16 has no layer 'stage9' (did you mean "),
         (["without:relu", "no"], (), "no design move 'no'"),
+        (["gap-head:"], (), "gap-head: lacks what comes after the colon: gap-head[:nin]"),
     ],
 )
 def test_mistakes_are_told_with_what_would_be_right(moves, at, message):
@@ -395,6 +450,9 @@ def test_other_formats(style):
 def test_bare_mistakes_exit_1_and_missing_rules_exit_2():
     assert "did you mean 'fold-bn'?" in run("rewrite", "resnet50", "foldbn", code=1)
     assert "Missing argument 'RULE…'" in run("rewrite", "resnet50", code=2)
+    assert "gap-head is a RULE: the TARGET comes first" in run("rewrite", "gap-head", "vgg16", code=2)
+    assert "a spec is a .yaml file" in run("rewrite", "vgg16", "gap-head", "--save", "new.txt", code=2)
+    assert "nothing, for there is no such place" in run("rewrite", "vgg16", "basic")
     assert "cannot be written" in run("rewrite", "resnet18", "fold-bn", "--save", "no/such/folder.yaml", code=1)
 
 
@@ -405,7 +463,8 @@ def test_moves_lists_every_rule_with_its_sentence_and_its_rules():
         summary, _, details = move["doc"].partition("\n\n")
         assert summary.endswith("."), move["name"]
         assert details.startswith("1. "), move["name"]
-    assert "1. conv2d and a batch_norm2d" in run("moves", "fold-bn")
+    assert "\n1    conv2d and a batch_norm2d" in run("moves", "fold-bn")
+    assert max(map(len, run("moves", "bottleneck").splitlines())) <= 100
     assert "did you mean 'fold-bn'?" in run("moves", "foldbn", code=1)
 
 
@@ -424,6 +483,9 @@ def test_moves_on_a_network_is_every_move_alone():
     printed = run("moves", "--on", "resnet20-cifar")
     assert "Nothing to change for " in printed
     assert max(map(len, printed.splitlines())) <= 100
+    assert [
+        m["move"] for m in json.loads(run("moves", "reduce:3", "--on", "googlenet", "--format", "json"))["moves"]
+    ] == ["reduce:3"]
     assert len(json.loads(run("moves", "without", "--on", "vgg16", "--format", "json"))["moves"]) == 4
     assert "--batch, --input and --set go with --on" in run("moves", "--batch", 2, code=2)
 

@@ -12,6 +12,8 @@ from costcalc.errors import CostcalcError
 if TYPE_CHECKING:
     from costcalc.report.table import Document
 
+_told: set[str] = set()
+
 
 def print_document(document: Document, style: str, output: str | None) -> None:
     """Write a document in one of the FORMATS."""
@@ -36,6 +38,13 @@ def write(text: str, output: str | None) -> None:
             file.write(text)
     except OSError as error:
         raise CostcalcError(f"{output}: cannot be written: {error.strerror}") from None
+
+
+def note(message: str) -> None:
+    """Say something beside the output, once."""
+    if message not in _told:
+        _told.add(message)
+        click.echo(f"costcalc: {message}", err=True)
 
 
 def fail(message: str) -> NoReturn:

@@ -44,7 +44,12 @@ def rewrite(
     from costcalc.analysis import analyze
     from costcalc.report.rewriting import rewriting
     from costcalc.rewrites import rewrite
+    from costcalc.rewrites import rules as known_rules
 
+    if target.partition(":")[0] in known_rules():
+        raise click.UsageError(f"{target} is a RULE: the TARGET comes first")
+    if save is not None and not save.endswith((".yaml", ".yml")):
+        raise click.BadParameter(f"a spec is a .yaml file, and {save!r} is none", param_hint="--save")
     wanted = read_target(target, **sizes)
     done = rewrite(wanted.graph(), *rules, at=at)
     if save is not None:
@@ -72,7 +77,8 @@ def moves(rule: str | None, target: str | None, style: str, output: str | None, 
         raise click.UsageError("--batch, --input and --set go with --on TARGET")
     from costcalc.rewrites import rewrite, rule_named, rules
 
-    chosen = [rule_named(rule)] if rule else list(rules().values())
+    name, colon, _ = (rule or "").partition(":")
+    chosen = [rule_named(name)] if rule else list(rules().values())
     if target is None:
         from costcalc.report.reference import moves_reference
 
@@ -84,7 +90,7 @@ def moves(rule: str | None, target: str | None, style: str, output: str | None, 
     wanted = read_target(target, **sizes)
     before = wanted.graph()
     tried: dict[str, tuple[int, CostTable] | str] = {}
-    for move in (move for each in chosen for move in each.examples):
+    for move in [rule] if rule and colon else [move for each in chosen for move in each.examples]:
         try:
             done = rewrite(before, move)
         except CostcalcError as error:

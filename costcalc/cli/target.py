@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from costcalc.cli.printing import note
 from costcalc.errors import CostcalcError
 
 if TYPE_CHECKING:
@@ -31,7 +33,10 @@ class Target(NamedTuple):
             return graph
         from costcalc.rewrites import rewrite
 
-        return rewrite(graph, *self.moves).after
+        done = rewrite(graph, *self.moves)
+        for idle in (step.rule for step in done.steps if not step.changed):
+            note(f"{idle} changes nothing in {graph.name}")
+        return replace(done.after, name="+".join([graph.name, *self.moves]))
 
     def analyze(self) -> CostTable:
         """Its costs, by the rules asked for."""

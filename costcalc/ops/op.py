@@ -70,7 +70,7 @@ class Assumption(NamedTuple):
     right: Size
 
     def __str__(self) -> str:
-        words = {"==": "=", ">=": "≥", "multiple of": "is a multiple of"}
+        words = {"==": "=", "!=": "≠", ">=": "≥", "multiple of": "is a multiple of"}
         return f"{self.left} {words[self.relation]} {self.right}"
 
 

@@ -91,8 +91,9 @@ def moves_reference(moves: Sequence[Any]) -> Document:
         summary, _, details = moves[0].doc.partition("\n\n")
         keeps = "The network computes what it computed, once its weights are carried over." * moves[0].same_function
         rules = re.sub(r"\n(?!\d+\.)\s*", " ", details).split("\n")
-        lines = [*rules, *([keeps] if keeps else [])]
-        table = Table(moves[0].call, (Column("what it does", "doc"),), ((summary,),), (), tuple(lines))
+        numbered = tuple(tuple(rule.split(". ", 1)) for rule in rules)
+        parts = (Column("rule", "rule"), Column("what it does", "doc"))
+        table = Table(f"{moves[0].call}\n{summary}", parts, numbered, (), (keeps,) if keeps else ())
         return Document((table,), data)
     columns = (Column("move", "move"), Column("same\nfunction", "same_function"), Column("what it does", "doc"))
     rows = tuple((move.call, "yes" if move.same_function else "", move.doc.split("\n")[0]) for move in moves)

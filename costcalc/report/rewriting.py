@@ -213,7 +213,7 @@ def _places(steps: Iterable[Any]) -> Table:
         for skip in step.skipped:
             kinds.setdefault(("skipped", skip.reason), []).append(skip.place)
         if not step.changed:
-            kinds = {("changed", "nothing"): [], **kinds}
+            kinds = {("changed", "nothing" if kinds else "nothing, for there is no such place"): [], **kinds}
         for i, ((verdict, what), places) in enumerate(kinds.items()):
             more = [f"{len(places) - SHOWN} more"] if len(places) > SHOWN else []
             where = ", ".join([*places[:SHOWN], *more])

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from costcalc.costs import is_below
-from costcalc.dims import known, same, show_shape
+from costcalc.dims import show_shape
 from costcalc.graph import Node
 from costcalc.ops.convolution import Conv2d
 from costcalc.rewrites.edit import Edit, Unit, prefixes
@@ -73,7 +73,7 @@ def unstack(edit: Edit) -> None:
         run = open_runs.get(layer.inputs[0], [])
         if run and edit.reader(run[-1].last) is layer:
             before = run[-1].layer
-            reason = _apart(before, layer)
+            reason = _apart(edit, before, layer)
             if reason is None:
                 run.append(unit)
                 open_runs[unit.last.name] = run
@@ -91,13 +91,13 @@ def unstack(edit: Edit) -> None:
             _unstack(edit, run, below)
 
 
-def _apart(before: Node, after: Node) -> str | None:
+def _apart(edit: Edit, before: Node, after: Node) -> str | None:
     """Why two 3×3 convolutions, of which the second alone reads the first, are of no one run."""
     assert isinstance(before.op, Conv2d)
     assert isinstance(after.op, Conv2d)
     if before.op.stride != (1, 1):
         return "only the last convolution of a run may stride"
-    if not same(before.op.groups, after.op.groups):
+    if not edit.decide(before.op.groups, "==", after.op.groups, otherwise=False):
         return "the 3×3 convolution beside it has other groups"
     return None
 
@@ -158,9 +158,9 @@ def separable(edit: Edit) -> None:
         channels = edit.graph.input_shapes(layer)[0][1]
         if not _square_above_1(edit, layer, op):
             continue
-        if not known(op.groups, "==", 1).answer:
+        if not edit.decide(op.groups, "==", 1, otherwise=False):
             edit.skip(layer.name, "it is grouped")
-        elif known(channels, "==", 1).answer and known(op.out_channels, "==", 1).answer:
+        elif all(edit.decide(size, "==", 1, otherwise=False) for size in (channels, op.out_channels)):
             edit.skip(layer.name, "it takes and makes one channel: it is depthwise already")
         else:
             size = show_shape(op.kernel_size)

@@ -14,12 +14,13 @@ from functools import cached_property
 from itertools import chain, count, takewhile
 from typing import NamedTuple, TypeVar
 
-from costcalc.dims import known
+from costcalc.dims import Relation, Size, decided, is_array, known
+from costcalc.errors import CostcalcError
 from costcalc.graph import Graph, Node
 from costcalc.ops import OPS
 from costcalc.ops.activation import Activation, Prelu
 from costcalc.ops.convolution import Conv2d
-from costcalc.ops.op import Op
+from costcalc.ops.op import Assumption, Op
 
 _OpType = TypeVar("_OpType", bound=Op)
 
@@ -107,6 +108,7 @@ class Edit:
                 self.readers[name].append(node)
         self.changes: list[Change] = []
         self.skips: list[Skip] = []
+        self.premises: list[Assumption] = []
         self._at = at
         self._first: list[_Group] = []
         self._groups: dict[str, _Group] = {}  # by the name of the node in whose place they are put
@@ -139,6 +141,26 @@ class Edit:
     def shares(self, node: Node) -> bool:
         """Whether a layer's parameters are another's too."""
         return node.name in self._sharing
+
+    def decide(self, left: Size, relation: Relation, right: Size, *, otherwise: bool) -> bool:
+        """Whether a relation between sizes holds: what the new network is may depend on it.
+
+        Where it cannot be told of symbols, `otherwise` is taken, and that becomes an assumption of the new graph.
+        Raises CostcalcError for an array whose elements would become different networks.
+        """
+        answer = decided(left, relation, right)
+        if answer is not None:
+            return answer
+        if is_array(left) or is_array(right):
+            raise CostcalcError(
+                f"sizes of an array would change {self.graph.name} in different ways: take one at a time"
+            )
+        if otherwise:
+            self.premises.append(Assumption(left, relation, right))
+        else:
+            assert relation == "=="
+            self.premises.append(Assumption(left, ">=", 2) if right == 1 else Assumption(left, "!=", right))
+        return otherwise
 
     def place(self, join: Node, layers: Iterable[Node]) -> str:
         """What a module is called: the group that holds its layers and no join but its own, or else its join."""
@@ -236,8 +258,9 @@ class Edit:
 
         Raises CostcalcError where the layers no longer fit together.
         """
+        premises = (*self.graph.premises, *dict.fromkeys(self.premises))
         if not self._gone and not self._first:
-            return self.graph
+            return replace(self.graph, premises=premises) if self.premises else self.graph
         nodes = [self._resolved(node, group.own) for group in self._first for node in group.nodes]
         for node in self.graph.nodes:
             if node.name in self._groups:
@@ -248,7 +271,7 @@ class Edit:
         kept = (name for name in self.graph.outputs if name in self._groups or name not in self._gone)
         outputs = tuple(dict.fromkeys(map(self._read, kept)))
         before = self.graph
-        return Graph(name, before.inputs, tuple(nodes), outputs, before.title, before.settings)
+        return Graph(name, before.inputs, tuple(nodes), outputs, before.title, before.settings, premises)
 
     def _resolved(self, node: Node, own: frozenset[str]) -> Node:
         inputs = tuple([name if name in own else self._read(name) for name in node.inputs])

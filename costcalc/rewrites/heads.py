@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from costcalc.dims import Size, is_plain, known, show_shape
+from costcalc.errors import CostcalcError
 from costcalc.graph import Node
 from costcalc.ops import OPS
 from costcalc.ops.activation import Activation, Prelu, Softmax
@@ -42,15 +43,13 @@ class Head(NamedTuple):
         """Its linear layers."""
         return tuple([node for node in self.layers if isinstance(node.op, Linear)])
 
-    @property
-    def averages(self) -> bool:
+    def averages(self, edit: Edit) -> bool:
         """Whether its pool leaves one position of the plane."""
-        return bool(self.pools) and self.single
+        return bool(self.pools) and self.single(edit)
 
-    @property
-    def single(self) -> bool:
-        """Whether what it flattens is known to be a single position."""
-        return all(known(size, "==", 1).answer for size in self.plane)
+    def single(self, edit: Edit) -> bool:
+        """Whether what it flattens is a single position."""
+        return all(edit.decide(size, "==", 1, otherwise=False) for size in self.plane)
 
 
 def heads(edit: Edit) -> Iterator[Head]:
@@ -126,7 +125,7 @@ def gap_head(edit: Edit, nin: bool) -> None:
         if reason:
             edit.skip(place, reason)
             continue
-        shape = show_shape((head.channels,) if head.averages else (head.channels, *head.plane))
+        shape = show_shape((head.channels,) if head.averages(edit) else (head.channels, *head.plane))
         many = f"{len(head.linears)} linear layers" if len(head.linears) > 1 else "a linear layer"
         if nin:
             _nin_head(edit, head)
@@ -143,9 +142,9 @@ def _gap_obstacle(edit: Edit, head: Head, nin: bool) -> str | None:
         return "no linear layer takes its vector"
     if any(map(edit.shares, head.nodes)):
         return SHARED
-    if head.averages:
+    if head.averages(edit):
         return None if nin else "its plane is averaged away already"
-    return "its plane is a single position" if head.single else None
+    return "its plane is a single position" if head.single(edit) else None
 
 
 def _in_a_row(source: str, nodes: list[Node]) -> list[Node]:
@@ -156,13 +155,13 @@ def _in_a_row(source: str, nodes: list[Node]) -> list[Node]:
     return placed
 
 
-def _split(head: Head) -> tuple[list[Node], list[Node], list[Node]]:
+def _split(edit: Edit, head: Head) -> tuple[list[Node], list[Node], list[Node]]:
     """What a head gives to the one that follows it: its old layers, activations on its input, and its last dropout.
 
     A pool before the flatten is an old layer where its head's average does its work.
     """
     old = list(head.nodes)
-    if head.pools and not head.averages and not _adaptive_before(head):
+    if head.pools and not head.averages(edit) and not _adaptive_before(head):
         old = [head.flatten, *head.layers]
     first = head.layers.index(head.linears[0])
     before = [node for node in head.layers[:first] if isinstance(node.op, Activation)]
@@ -175,7 +174,7 @@ def _adaptive_before(head: Head) -> bool:
 
 
 def _averaged_head(edit: Edit, head: Head) -> None:
-    old, before, dropouts = _split(head)
+    old, before, dropouts = _split(edit, head)
     name = sibling(edit, head.flatten, "pool")
     pool = Node(name, OPS["global_avg_pool2d"](), (), origin=head.flatten.origin)
     new = [*before, pool, head.flatten, *dropouts, head.linears[-1]]
@@ -183,12 +182,12 @@ def _averaged_head(edit: Edit, head: Head) -> None:
 
 
 def _nin_head(edit: Edit, head: Head) -> None:
-    old, before, dropouts = _split(head)
+    old, before, dropouts = _split(edit, head)
     last = head.linears[-1]
     assert isinstance(last.op, Linear)
     maps = replace(last, op=Conv2d(last.op.out_features, (1, 1), bias=last.op.bias))
     relu = Node(sibling(edit, last, "relu"), OPS["relu"](), (), origin=last.origin)
-    if head.averages:
+    if head.averages(edit):
         pool = head.pools[0]
     else:
         name = sibling(edit, head.flatten, "pool")
@@ -206,8 +205,8 @@ def fc_to_conv(edit: Edit) -> None:
     2. Names stay, and so do the layers between. The flatten comes last, so that the output has the shape it had.
     3. With its weights carried over, each row of a linear layer's weight, F × C·H·W, is a kernel of C×H×W. On a larger
        input the network slides (Sermanet et al., OverFeat, 2014).
-    4. A linear layer that comes from no flatten of a plane stays. So does one on a plane that is no plain number: a
-       kernel is.
+    4. A linear layer that comes from no flatten of a plane stays. On a plane that is no plain number there is no such
+       kernel: that is an error.
     """
     head_of = {node.name: head for head in heads(edit) for node in head.linears}
     for node, _ in edit.layers(Linear):
@@ -215,7 +214,8 @@ def fc_to_conv(edit: Edit) -> None:
         if head is None:
             edit.skip(node.name, "it comes from no flatten of a plane")
         elif not all(map(is_plain, head.plane)):
-            edit.skip(node.name, "its plane is no plain number, and a kernel is")
+            plane = show_shape(head.plane)
+            raise CostcalcError(f"{node.name} would have a kernel of {plane}, and a kernel is a plain number")
         else:
             to_convolution(edit, head, node)
 

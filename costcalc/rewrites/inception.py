@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
-from costcalc.dims import Size, ceil_div, known, same, show_shape
+from costcalc.dims import Size, ceil_div, same, show_shape
 from costcalc.graph import Node
 from costcalc.ops.convolution import Conv2d
 from costcalc.ops.joining import Concat
@@ -91,8 +91,8 @@ def _is_larger(node: Node) -> bool:
     return isinstance(node.op, Conv2d) and node.op.kernel_size != (1, 1)
 
 
-def _is_grouped(node: Node) -> bool:
-    return isinstance(node.op, Conv2d) and not known(node.op.groups, "==", 1).answer
+def _is_grouped(edit: Edit, node: Node) -> bool:
+    return isinstance(node.op, Conv2d) and not edit.decide(node.op.groups, "==", 1, otherwise=False)
 
 
 def _is_pointwise(node: Node) -> bool:
@@ -164,7 +164,7 @@ def _needed(edit: Edit, reduction: _Reduction) -> str | None:
         return "not only larger convolutions read it"
     if any(map(edit.shares, readers)):
         return "a convolution that reads it shares its parameters with another layer"
-    if any(map(_is_grouped, readers)):
+    if any(_is_grouped(edit, reader) for reader in readers):
         return "a grouped convolution reads it"
     return None
 
@@ -222,7 +222,7 @@ def _irreducible(edit: Edit, module: _Module, head: Node) -> str | None:
     """Why a branch can have no reduction, if it cannot."""
     if edit.shares(head):
         return "its parameters are shared with another layer"
-    if _is_grouped(head):
+    if _is_grouped(edit, head):
         return "it is a grouped convolution"
     if not module.convolutions:
         return "its module has no convolution to be like"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from costcalc.dims import same
+from costcalc.dims import Shape
 from costcalc.errors import did_you_mean
 from costcalc.ops import OPS
 from costcalc.ops.convolution import Conv2d
@@ -41,13 +41,19 @@ def without(edit: Edit, kind: str) -> None:
         made = edit.graph.shapes[node.name]
         if len(shapes) > 1:
             edit.skip(node.name, "it joins several tensors: without it, what follows would not know which to read")
-        elif len(shapes[0]) != len(made) or not all(map(same, shapes[0], made)):
+        elif not _alike(edit, shapes[0], made):
             edit.skip(node.name, "it changes the shape of what it takes: what follows would no longer fit")
         elif any(other.shares == node.name for other in edit.graph.nodes):
             edit.skip(node.name, "another layer uses its parameters")
         else:
             edit.replace([node])
             edit.change(node.name, "removed")
+
+
+def _alike(edit: Edit, one: Shape, other: Shape) -> bool:
+    return len(one) == len(other) and all(
+        edit.decide(a, "==", b, otherwise=False) for a, b in zip(one, other, strict=True)
+    )
 
 
 def _without_heads(edit: Edit) -> None:
@@ -70,6 +76,8 @@ def fold_bn(edit: Edit) -> None:
         conv = edit.node.get(norm.inputs[0])
         if conv is None or not isinstance(conv.op, Conv2d):
             edit.skip(norm.name, "it follows no convolution")
+        elif edit.shares(conv):
+            edit.skip(norm.name, "the convolution shares its parameters with another layer")
         elif edit.reader(conv) is not norm:
             edit.skip(norm.name, "another layer reads the convolution without it")
         elif not op.track_running_stats:

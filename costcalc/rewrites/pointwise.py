@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from costcalc.dims import known, show_shape
+from costcalc.dims import show_shape
 from costcalc.graph import Node
 from costcalc.ops.convolution import Conv2d
 from costcalc.ops.linear import Linear
@@ -26,7 +26,7 @@ def to_linear(edit: Edit) -> None:
     3. Any other convolution stays.
     """
     for node, op in edit.layers(Conv2d):
-        reason = _no_linear_layer(op)
+        reason = _no_linear_layer(edit, op)
         if reason:
             edit.skip(node.name, reason)
             continue
@@ -37,14 +37,14 @@ def to_linear(edit: Edit) -> None:
         edit.change(node.name, "a linear layer at every position")
 
 
-def _no_linear_layer(op: Conv2d) -> str | None:
+def _no_linear_layer(edit: Edit, op: Conv2d) -> str | None:
     if op.kernel_size != (1, 1):
         return f"its kernel is {show_shape(op.kernel_size)}, not 1×1"
     if op.stride != (1, 1):
         return "its stride is not 1: it passes positions over"
     if op.padding != (0, 0):
         return "it has padding"
-    return "it has groups" if not known(op.groups, "==", 1).answer else None
+    return None if edit.decide(op.groups, "==", 1, otherwise=False) else "it has groups"
 
 
 @rule("linear-to-1x1", same_function=True)
@@ -63,7 +63,7 @@ def to_1x1(edit: Edit) -> None:
     converted: dict[str, int] = {}  # how many readers of a permute to channels last read past it now
     for node, op in edit.layers(Linear):
         head = head_of.get(node.name)
-        if head is not None and head.single:
+        if head is not None and head.single(edit):
             to_convolution(edit, head, node)
         elif head is not None:
             edit.skip(node.name, "it sees a whole plane at once: fc-to-conv makes it a convolution")

@@ -8,7 +8,7 @@ from dataclasses import replace
 from math import prod
 from typing import NamedTuple
 
-from costcalc.dims import Shape, Size, exact_div, known, show_shape
+from costcalc.dims import Shape, Size, exact_div, show_shape
 from costcalc.graph import Node
 from costcalc.ops.activation import Activation
 from costcalc.ops.convolution import Conv2d
@@ -106,7 +106,7 @@ class _Main(NamedTuple):
         return [op.kernel_size != (1, 1) for op in self.ops] == [False, True, False]
 
 
-def _main(block: _Block) -> _Main | str:
+def _main(edit: Edit, block: _Block) -> _Main | str:
     """The main path as units; or why the block is of neither kind."""
     if not isinstance(block.main[0].op, Conv2d):
         return "its main path does not start with a convolution, as in the pre-activation order"
@@ -114,7 +114,7 @@ def _main(block: _Block) -> _Main | str:
     if units is None:
         return "its main path is not only convolutions, each with its batch norm and activation"
     ops = [unit.layer.op for unit in units if isinstance(unit.layer.op, Conv2d)]
-    if not all(known(op.groups, "==", 1).answer for op in ops):
+    if not all(edit.decide(op.groups, "==", 1, otherwise=False) for op in ops):
         return "its main path has a grouped convolution"
     return _Main(units, ops, (prod(op.stride[0] for op in ops), prod(op.stride[1] for op in ops)))
 
@@ -131,7 +131,7 @@ def bottleneck(edit: Edit, ratio: int) -> None:
     4. The block's input, output and shortcut stay as they are. A block whose channels RATIO does not divide is skipped.
     """
     for block in _blocks(edit):
-        main = _main(block)
+        main = _main(edit, block)
         channels = edit.graph.shapes[block.add.name][1]
         if isinstance(main, str):
             edit.skip(block.place, main)
@@ -139,7 +139,7 @@ def bottleneck(edit: Edit, ratio: int) -> None:
             edit.skip(block.place, "it is a bottleneck already")
         elif not main.is_basic:
             edit.skip(block.place, "its main path is not two convolutions larger than 1×1")
-        elif known(channels, "multiple of", ratio).answer is False:
+        elif not edit.decide(channels, "multiple of", ratio, otherwise=True):
             edit.skip(block.place, f"its channels are no multiple of {ratio}")
         else:
             inner = exact_div(channels, ratio)
@@ -163,7 +163,7 @@ def basic(edit: Edit) -> None:
     4. The block's input, output and shortcut stay as they are.
     """
     for block in _blocks(edit):
-        main = _main(block)
+        main = _main(edit, block)
         channels = edit.graph.shapes[block.add.name][1]
         if isinstance(main, str):
             edit.skip(block.place, main)
@@ -200,9 +200,8 @@ def _gives(edit: Edit, block: _Block, ops: Sequence[Op]) -> bool:
     shape: Shape = edit.graph.shapes[block.fork]
     for op in ops:
         shape = op.output(shape)
-    return not any(
-        known(a, "==", b).answer is False for a, b in zip(shape, edit.graph.shapes[block.add.name], strict=True)
-    )
+    made = edit.graph.shapes[block.add.name]
+    return all(edit.decide(a, "==", b, otherwise=True) for a, b in zip(shape, made, strict=True))
 
 
 def _shown(ops: Sequence[Conv2d]) -> str:
@@ -322,16 +321,13 @@ def _stride(edit: Edit, block: _Block) -> tuple[int, int] | None:
 def _match(edit: Edit, block: _Block, option: str, now: str, stride: tuple[int, int]) -> None:
     """Make the shortcut what the option says, or say why it stays."""
     before, after = edit.graph.shapes[block.fork], edit.graph.shapes[block.add.name]
-    keeps = True if now == "identity" else known(before[1], "==", after[1]).answer
-    if keeps is None and stride == (1, 1) and option != "C":
-        edit.skip(block.place, "whether it changes the number of channels cannot be told of its symbols")
-        return
-    changes = stride != (1, 1) or keeps is False
+    strided = stride != (1, 1)
+    changes = strided or (now != "identity" and not edit.decide(before[1], "==", after[1], otherwise=False))
     wanted = "projection" if option == "C" or (changes and option == "B") else "zeros" if changes else "identity"
     if wanted == now:
         edit.skip(block.place, f"its shortcut is {_KINDS[now]} already")
         return
-    if wanted == "zeros" and known(after[1], ">=", before[1]).answer is False:
+    if wanted == "zeros" and not edit.decide(after[1], ">=", before[1], otherwise=True):
         edit.skip(block.place, "zeros cannot take channels away")
         return
     new = _shortcut(edit, block, wanted, after[1], stride)

@@ -125,9 +125,15 @@ def rewrite(graph: Graph, *moves: str, at: str | Iterable[str] = ()) -> Rewritin
 
     A move is a rule's name, with its argument after a colon: `stack3x3`, `reduce:4`, `shortcut:A` (`rules()` has all).
     `at` limits them to the layers whose path, or a prefix of it, matches a pattern such as `inception4*`; of several
-    patterns, any. Sizes may be of any carrier. Raises CostcalcError for a move that is none, for a pattern that matches
-    nothing, and where a network's layers would no longer fit together.
+    patterns, any; without a pattern, all are. Sizes may be of any carrier: what a move had to take for granted of
+    symbols is among the new graph's assumptions. Raises CostcalcError for a move that is none, for a pattern that
+    matches nothing, for an array whose elements would become different networks, and where layers would no longer fit
+    together.
     """
+    if not isinstance(graph, Graph):
+        raise TypeError(f"rewrite takes a graph, such as costcalc.load('vgg16'), not {graph!r}")
+    if not all(isinstance(move, str) for move in moves):
+        raise TypeError(f"design moves are texts, one after the other, such as 'stack3x3', 'reduce:4': not {moves!r}")
     patterns = (at,) if isinstance(at, str) else tuple(at)
     parsed = [_parse(move) for move in moves]
     steps = []
@@ -158,6 +164,8 @@ def _parse(move: str) -> tuple[Rule, tuple[Any, ...]]:
         if found.argument.default is None:
             raise CostcalcError(f"{name} needs an argument: {found.call}")
         text = found.argument.default
+    if colon and not text:
+        raise CostcalcError(f"{move} lacks what comes after the colon: {found.call}")
     try:
         return found, (found.argument.read(text),)
     except ValueError as error:

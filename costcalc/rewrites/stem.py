@@ -31,6 +31,7 @@ def stem(edit: Edit, stride: int) -> None:
     3. All that read the image now reads the stem. Layers after it work on 1/STRIDE² of the places; a linear layer after
        a flatten shrinks with the plane.
     4. A network has a stem already when a layer strides on the way to its first convolution, or that strides itself.
+       One that takes several images stays.
     """
     graph = edit.graph
     first = next((node for node in graph.nodes if isinstance(node.op, Conv2d)), None)
@@ -49,8 +50,8 @@ def stem(edit: Edit, stride: int) -> None:
             by = show_shape(tuple(dict.fromkeys(strides)))
             edit.skip(node.name, f"it shrinks the image by {by} already: the network has a stem")
             return
-    if len(images) > 1:
-        edit.skip(first.name, "several inputs lead to it")
+    if sum(len(shape) == 4 for _, shape in graph.inputs) > 1:
+        edit.skip(first.name, "the network takes several images")
         return
 
     at = edit.fresh("stem")

@@ -36,6 +36,8 @@ def find(target: str) -> tuple[Spec, str | None]:
         raise CostcalcError(f"{target}: a spec is a .yaml file")
     names = list(architectures())
     near = did_you_mean(target, names)
+    if "+" in target and target.partition("+")[0] in names:
+        raise CostcalcError(f"{target}: design moves are made by `rewrite`, on a graph that is loaded without them")
     raise CostcalcError(
         f"no architecture {target!r}{near}: `costcalc list` prints all {len(names)}; a file ends in .yaml"
     )

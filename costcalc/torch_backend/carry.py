@@ -37,21 +37,27 @@ def carry_weights(before: fx.GraphModule, after: fx.GraphModule) -> None:
     Raises CostcalcError naming every layer of `after` whose weights cannot come from `before`; nothing is changed then.
     """
     old, new = _layers(before, "before"), _layers(after, "after")
-    copies: list[tuple[Tensor, Tensor]] = []
+    copies: dict[Tensor, Tensor] = {}
     lacking = []
     for name, layer in new.items():
         needed = layer.tensors
         given = _given(old, name, new.keys(), layer.module) if needed else {}
-        if given.keys() == needed.keys() and all(given[key].shape == needed[key].shape for key in needed):
-            copies += [(needed[key], given[key]) for key in needed]
+        fits = given.keys() == needed.keys() and all(given[key].shape == needed[key].shape for key in needed)
+        if fits and all(_same_memory(given[key], copies.get(needed[key], given[key])) for key in needed):
+            copies |= {needed[key]: given[key] for key in needed}
         else:
             shapes = ", ".join(f"{key} {show_shape(tuple(tensor.shape))}" for key, tensor in needed.items())
             lacking.append(f"{name} ({shapes})")
     if lacking:
         raise CostcalcError(f"weights cannot come from the network before for {', '.join(lacking)}")
     with torch.no_grad():
-        for target, source in copies:
+        for target, source in copies.items():
             target.copy_(source)
+
+
+def _same_memory(one: Tensor, other: Tensor) -> bool:
+    """Whether two tensors are one: layers that share weights can take them from one place alone."""
+    return bool(one.untyped_storage()._cdata == other.untyped_storage()._cdata)
 
 
 def _layers(network: fx.GraphModule, which: str) -> dict[str, _Layer]:
