@@ -19,6 +19,7 @@ class Linear(Op):
     bias: bool = flag(default=True)
 
     weight_layer = True
+    keeps_input = True
 
     def output(self, *inputs: Shape) -> Shape:
         return (*inputs[0][:-1], self.out_features)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from costcalc.dims import Shape, Size, ceil_div, known, prod, show_shape
 from costcalc.errors import OpError
+from costcalc.ops.kernel import Kernel
 from costcalc.ops.op import (
     Layout,
     Op,
@@ -49,6 +50,12 @@ class Flatten(Op):
 
     def makes_tensor(self, training: bool = False) -> bool:
         return False
+
+    def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
+        start, end = self._span(len(inputs[0]))
+        if start == end:
+            return ()
+        return (Kernel((0,), prod(output), None if self.makes_tensor() else 0, passes_on=True),)
 
     def layout(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Layout:
         (start, end), (plane, order) = self._span(len(inputs[0])), layouts[0]
@@ -101,10 +108,17 @@ class Permute(Op):
     def makes_tensor(self, training: bool = False) -> bool:
         return False
 
+    def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
+        return (Kernel((0,), prod(output), lies_in=0, passes_on=True),)
+
     def layout(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Layout:
         plane, order = layouts[0]
         place = self.dims.index
         return Layout(None if plane is None else (place(plane[0]), place(plane[1])), tuple([place(d) for d in order]))
+
+    def windows(self, *inputs: Shape) -> tuple[Window, ...] | None:
+        start, end = self._span(len(inputs[0]))
+        return () if start == end else None
 
 
 @op
@@ -137,6 +151,26 @@ class Pad(Op):
         left, right, top, bottom = self.padding
         return (batch, channels, height + top + bottom, width + left + right)
 
+    def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
+        if self.mode != "circular":
+            return (Kernel((0,), prod(output), keeps=() if self.mode == "constant" else (0,)),)
+        batch, channels, height, width = inputs[0]
+        inner, padded = prod(inputs[0]), prod(output)
+        left, right, top, bottom = self.padding
+        strips = [batch * channels * side * height for side in (left, right) if side]
+        strips += [batch * channels * side * output[3] for side in (top, bottom) if side]
+        kernels = [
+            Kernel((), padded),  # 1: empty
+            Kernel((0,), inner, lies_in=0),  # 2, 3: the input's rows, and their columns, all of them
+            Kernel((2,), inner, lies_in=2),
+            Kernel((3,), padded, lies_in=1, in_place=True, holds=(1,), scratch=padded),  # 4: copied into the middle
+        ]
+        for strip in strips:  # what is on one side copied to the other
+            made = len(kernels)
+            kernels.append(Kernel((made,), strip, lies_in=made))
+            kernels.append(Kernel((made, made + 1), padded, lies_in=made, in_place=True, scratch=strip))
+        return tuple(kernels)
+
     def windows(self, *inputs: Shape) -> tuple[Window, ...]:
         left, _, top, _ = self.padding
         return (Window(1, padding=top), Window(1, padding=left))
@@ -166,6 +200,15 @@ class ZeroPadShortcut(Op):
     def output(self, *inputs: Shape) -> Shape:
         batch, _, height, width = inputs[0]
         return (batch, self.out_channels, ceil_div(height, self.stride[0]), ceil_div(width, self.stride[1]))
+
+    def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
+        batch, channels, *seen = inputs[0]
+        kernels = []
+        for axis, stride in enumerate(self.stride):
+            if stride > 1:  # every stride-th row, then every stride-th column: a view, but gradients are not
+                seen[axis] = output[2 + axis]
+                kernels.append(Kernel((len(kernels),), batch * channels * prod(seen), lies_in=len(kernels)))
+        return (*kernels, Kernel((len(kernels),), prod(output)))
 
     def windows(self, *inputs: Shape) -> tuple[Window, ...]:
         return (Window(1, self.stride[0]), Window(1, self.stride[1]))

@@ -1,0 +1,489 @@
+"""Where the memory goes: every tensor of a run, from the operation that makes it until nothing needs it.
+
+The schedule is torch's, told without torch. A forward pass runs layers in order, and a tensor lives until its last
+reader has run; one that autograd keeps, until the gradients that need it are made. A backward pass runs autograd's
+nodes in the reverse order of their making, for whatever is ready was made before all that has run. A tensor is counted
+at its full size, once, however many views of it there are.
+
+What is alive follows torch under a dispatch mode, where it can be seen (`torch_backend/observe.py`): two gradients of
+one tensor are added into a third, which without a mode is done in place. What a kernel uses inside is not predicted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from types import MappingProxyType
+from typing import Literal, NamedTuple
+
+from costcalc.costs import element_bytes
+from costcalc.dims import Shape, Size, prod
+from costcalc.errors import CostcalcError
+from costcalc.graph import Graph, Node
+from costcalc.ops.kernel import INT64, Kernel
+
+Phase = Literal["before", "forward", "loss", "backward"]
+Kind = Literal[
+    "parameter",
+    "buffer",
+    "input",
+    "saved for backward",
+    "activation",
+    "gradient of an activation",
+    "gradient of a parameter",
+    "transient",
+]
+# There before the run, and after it: no part of `peak_live`.
+STANDING: frozenset[Kind] = frozenset({"parameter", "buffer", "input"})
+
+
+class Tensor(NamedTuple):
+    """A piece of memory: the layer that makes it (none: the loss, or an input), what it is there, its kind and bytes.
+
+    Where autograd keeps a tensor of the forward pass, that is its kind from its birth on.
+    """
+
+    layer: str
+    what: str
+    kind: Kind
+    bytes: Size
+
+
+class Event(NamedTuple):
+    """A tensor is born or dies while a layer runs (none: the loss)."""
+
+    phase: Phase
+    layer: str
+    born: bool
+    tensor: Tensor
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """All tensors of one run, and in what order they are born and die. Bytes, for the whole batch.
+
+    `unknown` are layers of which nobody has told what they keep: while there are any, sums are lower bounds.
+    """
+
+    name: str
+    batch: Size
+    dtype: str
+    training: bool
+    gradients: bool
+    events: tuple[Event, ...]
+    unknown: tuple[str, ...] = ()
+
+    @cached_property
+    def live(self) -> tuple[Size, ...]:
+        """What is alive after each event, but for what stands before the run: parameters, buffers, inputs."""
+        alive: Size = 0
+        levels = []
+        for _, _, born, (_, _, kind, size) in self.events:
+            if kind not in STANDING:
+                alive += size if born else -size
+            levels.append(alive)
+        return tuple(levels)
+
+    @cached_property
+    def peak_live(self) -> Size:
+        """The most that is ever alive of activations, gradients and transients."""
+        return max(self.live)
+
+    @property
+    def peak_total(self) -> Size:
+        """The same with parameters, buffers and inputs."""
+        return self.peak_live + sum(self.standing.values())
+
+    @cached_property
+    def standing(self) -> Mapping[Kind, Size]:
+        """Parameters, buffers and inputs."""
+        return _by_kind(event.tensor for event in self.events if event.phase == "before")
+
+    @cached_property
+    def peak_event(self) -> int:
+        """The event with which the peak is first reached."""
+        return self.live.index(self.peak_live)
+
+    @property
+    def peak_at(self) -> tuple[str, Phase]:
+        """The layer that runs at the peak (none: the loss), and in which phase."""
+        event = self.events[self.peak_event]
+        return event.layer, event.phase
+
+    @cached_property
+    def alive_at_peak(self) -> tuple[Tensor, ...]:
+        """Every tensor that is alive at the peak, in the order of birth."""
+        alive: dict[int, Tensor] = {}
+        for event in self.events[: self.peak_event + 1]:
+            if event.born:
+                alive[id(event.tensor)] = event.tensor
+            else:
+                del alive[id(event.tensor)]
+        return tuple(alive.values())
+
+    @property
+    def by_class(self) -> Mapping[Kind, Size]:
+        """What is alive at the peak, by kind; together they are `peak_total`."""
+        return _by_kind(self.alive_at_peak)
+
+    @cached_property
+    def saved(self) -> tuple[Tensor, ...]:
+        """All that autograd keeps for the backward pass and that is no parameter, buffer or input."""
+        return tuple(e.tensor for e in self.events if e.born and e.tensor.kind == "saved for backward")
+
+    @property
+    def saved_for_backward(self) -> Size:
+        """Bytes of `saved`."""
+        return sum(tensor.bytes for tensor in self.saved)
+
+    @cached_property
+    def saved_input(self) -> Size:
+        """Bytes of the inputs that autograd keeps, too."""
+        return sum(e.tensor.bytes for e in self.events if e.tensor.kind == "input" and e.tensor.what == _KEPT_INPUT)
+
+    @property
+    def saved_by_layer(self) -> Mapping[str, Size]:
+        """`saved_for_backward` by the layer that made the tensors."""
+        layers: dict[str, Size] = {}
+        for tensor in self.saved:
+            layers[tensor.layer] = layers.get(tensor.layer, 0) + tensor.bytes
+        return layers
+
+
+def _by_kind(tensors: Iterable[Tensor]) -> Mapping[Kind, Size]:
+    kinds: dict[Kind, Size] = {}
+    for tensor in tensors:
+        kinds[tensor.kind] = kinds.get(tensor.kind, 0) + tensor.bytes
+    return MappingProxyType(kinds)
+
+
+def timeline(graph: Graph, *, training: bool = False, gradients: bool | None = None, dtype: str = "fp32") -> Timeline:
+    """The memory of one run of `graph` for its whole batch, event by event.
+
+    Without `gradients` it is a forward pass under no_grad, in training or evaluation mode. With them (as in training,
+    unless told otherwise) a backward pass follows from the loss, the sum of all elements of all outputs: the outputs
+    are dead by then, inputs need no gradient, and the gradients of parameters stay. Raises CostcalcError for an unknown
+    dtype, and where a layer in place overwrites what a gradient needs, which torch refuses to train.
+    """
+    gradients = training if gradients is None else gradients
+    if gradients and not training:
+        raise CostcalcError("gradients are predicted in training mode alone")
+    run = _Run(graph, training, gradients, element_bytes(dtype))
+    run.forward()
+    if gradients:
+        run.loss()
+        run.backward()
+    unknown = tuple(node.name for node in graph.nodes if not node.op.counted)
+    return Timeline(graph.name, graph.batch, dtype, training, gradients, run.told(), unknown)
+
+
+_KEPT_INPUT = "kept"
+
+
+class _Memory:
+    """A piece of memory, how many still need it, and the autograd nodes that keep what is in it."""
+
+    __slots__ = ("holders", "keepers", "kind", "layer", "size", "what")
+
+    def __init__(self, layer: str, what: str, kind: Kind, size: Size) -> None:
+        self.layer, self.what, self.kind, self.size = layer, what, kind, size
+        self.holders = 1
+        self.keepers: list[_Backward] = []
+
+
+class _Value:
+    """A tensor as a layer reads it: where it lies, and what makes its gradient; of a view also what it is a view of."""
+
+    __slots__ = ("base", "elements", "memory", "source")
+
+    def __init__(self, memory: _Memory, elements: Size, source: _Backward | None, base: _Value | None = None) -> None:
+        self.memory, self.elements, self.source, self.base = memory, elements, source, base
+
+
+class _Backward:
+    """An autograd node: given the gradient of a kernel's result, it makes those of its operands and parameters."""
+
+    __slots__ = ("elements", "gradient", "kept", "layer", "parameters", "passes_on", "readers", "scratch", "targets")
+
+    def __init__(self, layer: str, elements: Size, kernel: Kernel, targets: list[_Backward | None]) -> None:
+        self.layer, self.elements, self.targets = layer, elements, targets
+        self.passes_on, self.scratch = kernel.passes_on, kernel.scratch
+        self.parameters: list[_Parameter] = []
+        self.kept: list[_Memory] = []
+        self.gradient: _Memory | None = None  # of its result, as far as it has been made
+        self.readers = 0  # of what no output depends on: results and nodes that it is needed by
+
+
+class _Parameter:
+    """A parameter: its elements, and its gradient once there is one."""
+
+    __slots__ = ("elements", "gradient", "what")
+
+    def __init__(self, what: str, elements: Size) -> None:
+        self.what, self.elements = what, elements
+        self.gradient: _Memory | None = None
+
+
+class _Run:
+    """One run, as it goes on."""
+
+    def __init__(self, graph: Graph, training: bool, gradients: bool, element: int) -> None:
+        self.graph, self.training, self.gradients, self.element = graph, training, gradients, element
+        self.told_so_far: list[tuple[Phase, str, bool, _Memory]] = []
+        self.phase: Phase = "before"
+        self.layer = ""
+        self.nodes: list[_Backward] = []  # in the order of their making
+        self.values: dict[str, _Value] = {}
+        self.parameters: dict[tuple[str, str], _Parameter] = {}
+        self.losses: list[_Memory] = []
+
+    def born(self, what: str, kind: Kind, elements: Size, size: int | None = None) -> _Memory:
+        memory = _Memory(self.layer, what, kind, elements * (size or self.element))
+        self.told_so_far.append((self.phase, self.layer, True, memory))
+        return memory
+
+    def drop(self, memory: _Memory) -> None:
+        """One holder less; without any, it dies."""
+        memory.holders -= 1
+        if not memory.holders and memory.kind not in STANDING:
+            self.told_so_far.append((self.phase, self.layer, False, memory))
+
+    def told(self) -> tuple[Event, ...]:
+        tensors: dict[int, Tensor] = {}
+        events = []
+        for phase, layer, born, memory in self.told_so_far:
+            if born:
+                tensors[id(memory)] = Tensor(memory.layer, memory.what, memory.kind, memory.size)
+            events.append(Event(phase, layer, born, tensors[id(memory)]))
+        return tuple(events)
+
+    def forward(self) -> None:
+        """All layers in running order; outputs are alive at the end."""
+        graph = self.graph
+        for name, shape in graph.inputs:
+            self.values[name] = _Value(self.born(name, "input", prod(shape)), prod(shape), None)
+        last = {name: place for place, node in enumerate(graph.nodes) for name in node.inputs}
+        dying: dict[int, list[str]] = {}
+        for place, node in enumerate(graph.nodes):
+            self.own(node)
+            # What nobody reads dies as it is made.
+            if node.name not in graph.outputs:
+                dying.setdefault(last.get(node.name, place), []).append(node.name)
+        reached = graph.reached
+        self.phase = "forward"
+        for place, node in enumerate(graph.nodes):
+            self.layer = node.name
+            self.values[node.name] = self.run(node, node.name in reached)
+            for name in dying.get(place, ()):
+                value = self.values.pop(name)
+                self.drop(value.memory)
+                if name not in reached and value.source is not None:
+                    self.forget(value.source)
+        self.layer = ""
+
+    def own(self, node: Node) -> None:
+        """The parameters and buffers of a layer, told before the run; those it shares are their owner's."""
+        shapes, self.layer = self.graph.input_shapes(node), node.name
+        used = node.op.parameters(*shapes)
+        for name, shape in used.items():
+            if node.shares is None:
+                self.parameters[node.name, name] = _Parameter(name, prod(shape))
+                self.born(name, "parameter", prod(shape))
+            else:
+                self.parameters[node.name, name] = self.parameters[node.shares, name]
+        if node.shares is None:
+            for name, shape in node.op.buffers(*shapes).items():
+                self.born(name, "buffer", prod(shape), None if shape else INT64)  # a lone number is a count
+
+    def run(self, node: Node, reached: bool) -> _Value:
+        """What a layer makes."""
+        graph = self.graph
+        op, shapes = graph.running_op(node), graph.input_shapes(node)
+        values = [self.values[name] for name in node.inputs]
+        inputs = len(values)
+        kernels = op.kernels(shapes, graph.shapes[node.name], self.training)
+        if not kernels:
+            values[0].memory.holders += 1
+            if not reached and values[0].source is not None:
+                values[0].source.readers += 1
+            return values[0]
+        parameters = [self.parameters[node.name, name] for name in op.parameters(*shapes)] if self.gradients else []
+        needed = _last_needed(kernels, inputs)
+        for place, kernel in enumerate(kernels):
+            values.append(self.kernel(kernel, values, parameters if place == 0 else [], inputs + place, reached))
+            for number in needed[place]:
+                self.drop(values[number].memory)
+        result = values[-1]
+        if not reached and result.source is not None:
+            result.source.readers += 1
+        return result
+
+    def kernel(
+        self, kernel: Kernel, values: list[_Value], parameters: list[_Parameter], number: int, reached: bool
+    ) -> _Value:
+        """The result of one kernel, whose holder is the caller; and its autograd node, where gradients are wanted."""
+        reads = [values[i] for i in kernel.reads]
+        base = None
+        learns = parameters or (self.gradients and any([value.source is not None for value in reads]))
+        beside = [
+            self.born(extra.what, "transient", extra.elements, extra.size)
+            for extra in kernel.beside
+            if learns or extra.needed
+        ]
+        if kernel.lies_in is None:
+            memory = self.born("output", "activation", kernel.elements)
+        else:
+            lies_in = values[kernel.lies_in]
+            memory = lies_in.memory
+            memory.holders += 1
+            base = lies_in.base if kernel.in_place else lies_in.base or lies_in
+            if kernel.in_place and memory.keepers:
+                self.refuse(memory)
+        if not learns:
+            for extra in beside:
+                self.drop(extra)
+            return _Value(memory, kernel.elements, None, base)
+        overwritten_view = kernel.in_place and base is not None and base.source is not None
+        if overwritten_view:
+            # Autograd rebases the history of what the view is a view of: its gradient is copied, the part that the
+            # view is copied again for the kernel's own backward, and the result copied into it (CopySlices).
+            assert base is not None
+            kernel = kernel._replace(passes_on=False, scratch=kernel.scratch + 2 * kernel.elements)
+            reads = [base]
+        elements = base.elements if overwritten_view and base is not None else kernel.elements
+        node = _Backward(self.layer, elements, kernel, [value.source for value in reads])
+        node.parameters = parameters
+        for extra in beside:  # the node is its only holder now
+            extra.kind = "saved for backward"
+            node.kept.append(extra)
+        kept = [memory if i == number else values[i].memory for i in kernel.keeps]
+        for piece in dict.fromkeys(kept):
+            piece.holders += 1
+            piece.keepers.append(node)
+            node.kept.append(piece)
+            if piece.kind == "input":
+                piece.what = _KEPT_INPUT
+            elif piece.kind == "activation":
+                piece.kind = "saved for backward"
+        if not reached:
+            for target in node.targets:
+                if target is not None:
+                    target.readers += 1
+        self.nodes.append(node)
+        if overwritten_view and base is not None:
+            base = _Value(memory, base.elements, node)
+        return _Value(memory, kernel.elements, node, base)
+
+    def refuse(self, memory: _Memory) -> None:
+        """A layer overwrites what a gradient needs."""
+        keeper = memory.keepers[0].layer
+        if keeper in self.graph.reached:
+            raise CostcalcError(
+                f"{self.graph.name}: {keeper} cannot be trained: its gradient needs a tensor that {self.layer} "
+                f"overwrites: tell that one inplace=False"
+            )
+
+    def forget(self, node: _Backward) -> None:
+        """One less needs the node of a layer that no output depends on; without any it goes, and what it keeps."""
+        node.readers -= 1
+        if node.readers:
+            return
+        for piece in node.kept:
+            self.drop(piece)
+        node.kept = []
+        for target in node.targets:
+            if target is not None and target.layer not in self.graph.reached:
+                self.forget(target)
+
+    def loss(self) -> None:
+        """The sum of all outputs, each added to what there is; then the outputs die."""
+        self.phase = "loss"
+        total: _Memory | None = None
+        for _ in self.graph.outputs:
+            each = self.born("sum of an output", "transient", 1)
+            before, total = total, self.born("loss", "transient", 1)
+            if before is not None:
+                self.drop(before)
+            self.drop(each)
+        for name in dict.fromkeys(self.graph.outputs):
+            self.drop(self.values[name].memory)
+        assert total is not None
+        self.losses.append(total)
+
+    def backward(self) -> None:
+        """All nodes that a gradient reaches, the last made first; then the loss dies."""
+        self.phase = "backward"
+        outputs = [self.values[name].source for name in reversed(self.graph.outputs)]
+        if any(outputs):
+            # The gradient of a sum is one number, seen as many.
+            ones = self.born("gradient of the loss", "transient", 1)
+            self.losses.append(ones)
+            for source in outputs:
+                ones.holders += 1
+                self.give(source, ones)
+            for node in reversed(self.nodes):
+                if node.gradient is not None:
+                    self.differentiate(node)
+        self.layer = ""
+        for memory in self.losses:
+            self.drop(memory)
+
+    def differentiate(self, node: _Backward) -> None:
+        """Run one node: make gradients, let go of what it was given and what it kept, and give them on."""
+        self.layer = node.layer
+        given = node.gradient
+        assert given is not None
+        targets = [target for target in node.targets if target is not None]
+        made = []
+        for target in targets:
+            if node.passes_on:
+                given.holders += 1
+                made.append(given)
+            else:
+                made.append(self.born("gradient", "gradient of an activation", target.elements))
+        learnt = [
+            self.born(f"gradient of {parameter.what}", "gradient of a parameter", parameter.elements)
+            for parameter in node.parameters
+        ]
+        if node.scratch:
+            self.drop(self.born("scratch", "transient", node.scratch))
+        node.gradient = None
+        self.drop(given)
+        for piece in node.kept:
+            self.drop(piece)
+        for target, gradient in zip(targets, made, strict=True):
+            self.give(target, gradient)
+        for parameter, gradient in zip(node.parameters, learnt, strict=True):
+            self.give(parameter, gradient)
+
+    def give(self, target: _Backward | _Parameter | None, gradient: _Memory) -> None:
+        """Add a gradient to what there is of it; the target holds it from then on."""
+        if target is None:
+            self.drop(gradient)
+            return
+        before = target.gradient
+        if before is None:
+            target.gradient = gradient
+            return
+        kind: Kind = "gradient of a parameter" if isinstance(target, _Parameter) else "gradient of an activation"
+        target.gradient = self.born("sum of gradients", kind, target.elements)
+        self.drop(before)
+        self.drop(gradient)
+
+
+def _last_needed(kernels: tuple[Kernel, ...], inputs: int) -> list[list[int]]:
+    """By kernel, the results that die when it has run; the last kernel's is the layer's."""
+    dying: list[list[int]] = [[] for _ in kernels]
+    for made in range(len(kernels) - 1):
+        number = inputs + made
+        users = [
+            place
+            for place, kernel in enumerate(kernels)
+            if number in kernel.reads or number in kernel.holds or number == kernel.lies_in
+        ]
+        dying[max(users, default=made)].append(number)
+    return dying
+
+
+__all__ = ["Event", "Kind", "Phase", "Shape", "Tensor", "Timeline", "timeline"]
