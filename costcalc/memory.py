@@ -204,13 +204,14 @@ class _Value:
 class _Backward:
     """An autograd node: given the gradient of a kernel's result, it makes those of its operands and parameters."""
 
-    __slots__ = ("elements", "gradient", "kept", "layer", "parameters", "passes_on", "readers", "scratch", "targets")
+    __slots__ = ("elements", "gradient", "kept", "layer", "parameters", "passes_on", "readers", "scratch", "targets", "unasked")
 
     def __init__(self, layer: str, elements: Size, kernel: Kernel, targets: list[_Backward | None]) -> None:
         self.layer, self.elements, self.targets = layer, elements, targets
         self.passes_on, self.scratch = kernel.passes_on, kernel.scratch
         self.parameters: list[_Parameter] = []
         self.kept: list[_Memory] = []
+        self.unasked: Size = 0  # elements of gradients that it makes, and nobody needs
         self.gradient: _Memory | None = None  # of its result, as far as it has been made
         self.readers = 0  # of what no output depends on: results and nodes that it is needed by
 
@@ -354,6 +355,8 @@ class _Run:
         elements = base.elements if overwritten_view and base is not None else kernel.elements
         node = _Backward(self.layer, elements, kernel, [value.source for value in reads])
         node.parameters = parameters
+        if kernel.unasked:
+            node.unasked = sum([value.elements for value in reads if value.source is None])
         for extra in beside:  # the node is its only holder now
             extra.kind = "saved for backward"
             node.kept.append(extra)
@@ -442,12 +445,15 @@ class _Run:
                 made.append(given)
             else:
                 made.append(self.born("gradient", "gradient of an activation", target.elements))
+        scratch = self.born("scratch", "transient", node.scratch) if node.scratch else None
+        if node.unasked:
+            self.drop(self.born("unneeded gradient", "transient", node.unasked))
         learnt = [
             self.born(f"gradient of {parameter.what}", "gradient of a parameter", parameter.elements)
             for parameter in node.parameters
         ]
-        if node.scratch:
-            self.drop(self.born("scratch", "transient", node.scratch))
+        if scratch is not None:
+            self.drop(scratch)
         node.gradient = None
         self.drop(given)
         for piece in node.kept:

@@ -90,7 +90,7 @@ class Prelu(Activation):
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
         # The gradient of a is made for each element before it is summed.
-        return (Kernel((0,), prod(output), keeps=(0,), scratch=prod(output)),)
+        return (Kernel((0,), prod(output), keeps=(0,), scratch=prod(output), unasked=True),)
 
 
 @op

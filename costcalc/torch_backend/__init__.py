@@ -13,6 +13,7 @@ from costcalc.torch_backend.known_differences import KNOWN_DIFFERENCES
 from costcalc.torch_backend.lowering import lower
 from costcalc.torch_backend.measure import Measurement, measure
 from costcalc.torch_backend.network import build
+from costcalc.torch_backend.observe import Observation, observe
 from costcalc.torch_backend.timing import Timing, time_layers
 from costcalc.torch_backend.weights import copy_weights
 
@@ -20,6 +21,7 @@ __all__ = [
     "KNOWN_DIFFERENCES",
     "Environment",
     "Measurement",
+    "Observation",
     "Timing",
     "build",
     "carry_weights",
@@ -27,5 +29,6 @@ __all__ = [
     "environment",
     "lower",
     "measure",
+    "observe",
     "time_layers",
 ]

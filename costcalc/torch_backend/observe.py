@@ -10,18 +10,17 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from costcalc.graph import Graph
 from costcalc.torch_backend.device import Environment, environment
-from costcalc.torch_backend.watch import Subject, Watch, subject
+from costcalc.torch_backend.watch import Watch, subject
 
 
 class Observation(NamedTuple):
@@ -53,127 +52,120 @@ def observe(
     gradients = training if gradients is None else gradients
     where = environment(device, dtype)
     with subject(graph, where, training) as running:
-        kept = _kept(running) if gradients else _Kept()
-        live = _run(running, gradients)
+        watch = Watch(running, lambda: None)
+        network = running.network
+        live = _Live(watch, [*network.parameters(), *network.buffers()], running.inputs)
+        with live, saved_tensors_hooks(live.keep, _give_back):
+            watch.watch(gradients)
+    learnt = {live.known[p.grad.untyped_storage()._cdata] for p in network.parameters() if p.grad is not None}
     by_class = {"saved": 0, "activation": 0, "parameter gradient": 0, "gradient": 0, "loss": 0}
-    parameter_gradients = {id(p.grad.untyped_storage()) for p in running.network.parameters() if p.grad is not None}
-    for storage in live.at_peak:
-        if storage.number in kept.numbers:
+    for storage in live.alive_at_peak():
+        layer, direction = storage.made_by
+        if storage.kept:
             kind = "saved"
-        elif not storage.made_by[0]:
+        elif not layer:
             kind = "loss"
-        elif storage.made_by[1] == "forward":
+        elif direction == "forward":
             kind = "activation"
         else:
-            kind = "parameter gradient" if storage.identity() in parameter_gradients else "gradient"
+            kind = "parameter gradient" if storage in learnt else "gradient"
         by_class[kind] += storage.size
-    return Observation(
-        live.peak, live.peak_at, by_class, sum(kept.by_layer.values()), kept.of_inputs, kept.by_layer, where
-    )
+    saved: dict[str, int] = {}
+    for storage in live.seen:
+        if storage.kept:
+            saved[storage.made_by[0]] = saved.get(storage.made_by[0], 0) + storage.size
+    inputs = sum(storage.size for storage in live.inputs if storage.kept)
+    return Observation(live.peak, live.peak_at, by_class, sum(saved.values()), inputs, saved, where)
 
 
-@dataclass
+@dataclass(eq=False)
 class _Storage:
-    """A storage that was seen: the how manyth, what made it, and its bytes."""
+    """A storage that was seen: what made it, its bytes, and whether autograd was seen to keep it."""
 
-    number: int
     made_by: tuple[str, str]
     size: int
-    alive: weakref.ref[Any]
-
-    def identity(self) -> int | None:
-        """Of the storage object, while there is one."""
-        storage = self.alive()
-        return None if storage is None else id(storage)
+    kept: bool = False
 
 
 class _Live(TorchDispatchMode):
-    """Keeps count of the storages that are alive."""
+    """Keeps count of the storages that are alive. What stands before the run is known, and not counted."""
 
-    def __init__(self, watch: Watch[None], ignored: Iterable[Tensor]) -> None:
+    def __init__(self, watch: Watch[None], standing: Iterable[Tensor], inputs: Iterable[Tensor]) -> None:
         super().__init__()
         self.watch = watch
-        self.live = self.peak = self.seen = 0
+        self.live = self.peak = 0
         self.peak_at = ("", "forward")
-        self.at_peak: list[_Storage] = []
-        self.known: dict[int, _Storage | None] = {tensor.untyped_storage()._cdata: None for tensor in ignored}
+        self.seen: list[_Storage] = []
+        self.deaths: list[_Storage] = []
+        self.seen_at_peak = self.deaths_at_peak = 0
+        # By the address of the storage object: data_ptr() is 0 on meta. Storages that stand never die, others are
+        # forgotten when they do.
+        self.known = {_address(tensor): _Storage(("", "before"), 0) for tensor in standing}
+        self.inputs = [_Storage(("", "before"), tensor.untyped_storage().nbytes()) for tensor in inputs]
+        self.known |= zip(map(_address, inputs), self.inputs, strict=True)
+        self._references: dict[int, weakref.ref[Any]] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """One operation, and what is alive after it."""
         result = func(*args, **(kwargs or {}))
-        for place, tensor in enumerate(tree_leaves(result)):
-            if isinstance(tensor, Tensor):
-                self._register(tensor.untyped_storage(), empty=tensor.is_meta and _is_empty(func, args, place))
+        for place, tensor in enumerate(result if isinstance(result, (tuple, list)) else (result,)):
+            if isinstance(tensor, Tensor) and _address(tensor) not in self.known:
+                self._register(tensor.untyped_storage(), counted=not (tensor.is_meta and _only_on_meta(func, args, place)))
         if self.live > self.peak:
             self.peak, self.peak_at = self.live, self.watch.now
-            self.at_peak = [storage for storage in self.known.values() if storage is not None]
+            self.seen_at_peak, self.deaths_at_peak = len(self.seen), len(self.deaths)
         return result
 
-    def _register(self, storage: torch.UntypedStorage, *, empty: bool) -> None:
-        address = storage._cdata  # of the object: data_ptr() is 0 on meta
-        if address in self.known:
-            return
-        size = 0 if empty else storage.nbytes()
+    def keep(self, tensor: Tensor) -> tuple[Tensor, int]:
+        """Autograd packs a tensor away.
+
+        Detached, for a result that is kept with its history keeps itself; with its version, for torch does not look at
+        that of what a hook has packed.
+        """
+        self.known[_address(tensor)].kept = True
+        return tensor.detach(), tensor._version
+
+    def alive_at_peak(self) -> Iterable[_Storage]:
+        """The storages that were alive at the peak."""
+        dead = set(self.deaths[: self.deaths_at_peak])
+        return (storage for storage in self.seen[: self.seen_at_peak] if storage not in dead)
+
+    def _register(self, storage: torch.UntypedStorage, *, counted: bool) -> None:
+        address = storage._cdata
+        new = _Storage(self.watch.now, storage.nbytes() if counted else 0)
 
         def die(_: Any) -> None:
-            del self.known[address]
-            self.live -= size
+            del self.known[address], self._references[address]
+            self.deaths.append(new)
+            self.live -= new.size
 
-        self.known[address] = _Storage(self.seen, self.watch.now, size, weakref.ref(storage, die))
-        self.seen += 1
-        self.live += size
-
-
-_EVALUATED_BATCH_NORM = torch.ops.aten.native_batch_norm.default
-
-
-def _is_empty(func: Any, args: Any, place: int) -> bool:
-    """Whether the output is one that only `meta` makes: mean and deviation from a BatchNorm that has no use for them."""
-    return func is _EVALUATED_BATCH_NORM and place > 0 and not args[5]
+        self.known[address] = new
+        self._references[address] = weakref.ref(storage, die)
+        self.seen.append(new)
+        self.live += new.size
 
 
-@dataclass
-class _Kept:
-    """What autograd was seen to keep: numbers of storages, and bytes by the layer that made them."""
-
-    numbers: set[int] = field(default_factory=set)
-    by_layer: dict[str, int] = field(default_factory=dict)
-    of_inputs: int = 0
+def _give_back(packed: tuple[Tensor, int]) -> Tensor:
+    tensor, version = packed
+    if tensor._version != version:
+        raise RuntimeError("a tensor needed for a gradient has been modified by an inplace operation")
+    return tensor
 
 
-def _kept(running: Subject) -> _Kept:
-    """All that autograd packs away in a run, each storage once."""
-    kept = _Kept()
-    inputs = {tensor.untyped_storage()._cdata: tensor.untyped_storage() for tensor in running.inputs}
-    held: dict[int, Any] = {}  # alive until the end, so that no address is used twice
-    watch, live = _observers(running)
-
-    def pack(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage._cdata not in held:
-            held[storage._cdata] = storage
-            seen = live.known.get(storage._cdata)
-            if seen is not None:
-                kept.numbers.add(seen.number)
-                layer = seen.made_by[0]
-                kept.by_layer[layer] = kept.by_layer.get(layer, 0) + seen.size
-            elif storage._cdata in inputs:
-                kept.of_inputs += storage.nbytes()
-        return tensor
-
-    with saved_tensors_hooks(pack, lambda tensor: tensor), live:
-        watch.watch(True)
-    return kept
+def _address(tensor: Tensor) -> int:
+    return tensor.untyped_storage()._cdata
 
 
-def _run(running: Subject, gradients: bool) -> _Live:
-    watch, live = _observers(running)
-    with live:
-        watch.watch(gradients)
-    return live
+_BATCH_NORM = torch.ops.aten.native_batch_norm.default
+_BATCH_NORM_BACKWARD = torch.ops.aten.native_batch_norm_backward.default
 
 
-def _observers(running: Subject) -> tuple[Watch[None], _Live]:
-    watch = Watch(running, lambda: None)
-    network = running.network
-    return watch, _Live(watch, [*network.parameters(), *network.buffers(), *running.inputs])
+def _only_on_meta(func: Any, args: Any, place: int) -> bool:
+    """Whether an output is one that no device computes: `meta` alone gives it.
+
+    These are the mean and the deviation of a BatchNorm in evaluation, which uses the running ones, and a BatchNorm's
+    gradients that were not asked for.
+    """
+    if func is _BATCH_NORM:
+        return place > 0 and not args[5]
+    return func is _BATCH_NORM_BACKWARD and not args[9][place]

@@ -116,7 +116,8 @@ class Watch(fx.Interpreter, Generic[Reading]):
     def run_node(self, n: fx.Node) -> Any:
         """One step of the module."""
         self._layer = n.meta.get(LAYER, "")
-        return super().run_node(n)
+        result = super().run_node(n)
+        return result if n.users or n.op == "output" else None  # what nobody reads is dead, as in the module's own code
 
     def call_module(self, target: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """One layer, between two readings."""
