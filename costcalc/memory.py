@@ -204,7 +204,18 @@ class _Value:
 class _Backward:
     """An autograd node: given the gradient of a kernel's result, it makes those of its operands and parameters."""
 
-    __slots__ = ("elements", "gradient", "kept", "layer", "parameters", "passes_on", "readers", "scratch", "targets", "unasked")
+    __slots__ = (
+        "elements",
+        "gradient",
+        "kept",
+        "layer",
+        "parameters",
+        "passes_on",
+        "readers",
+        "scratch",
+        "targets",
+        "unasked",
+    )
 
     def __init__(self, layer: str, elements: Size, kernel: Kernel, targets: list[_Backward | None]) -> None:
         self.layer, self.elements, self.targets = layer, elements, targets
@@ -326,7 +337,7 @@ class _Run:
         """The result of one kernel, whose holder is the caller; and its autograd node, where gradients are wanted."""
         reads = [values[i] for i in kernel.reads]
         base = None
-        learns = parameters or (self.gradients and any([value.source is not None for value in reads]))
+        learns = parameters or (self.gradients and any(value.source is not None for value in reads))
         beside = [
             self.born(extra.what, "transient", extra.elements, extra.size)
             for extra in kernel.beside
@@ -379,24 +390,23 @@ class _Run:
         return _Value(memory, kernel.elements, node, base)
 
     def refuse(self, memory: _Memory) -> None:
-        """A layer overwrites what a gradient needs."""
-        keeper = memory.keepers[0].layer
-        if keeper in self.graph.reached:
+        """The layer overwrites what others keep: there is an error where one of them has a gradient."""
+        for keeper in [node.layer for node in memory.keepers if node.layer in self.graph.reached]:
             raise CostcalcError(
                 f"{self.graph.name}: {keeper} cannot be trained: its gradient needs a tensor that {self.layer} "
                 f"overwrites: tell that one inplace=False"
             )
 
     def forget(self, node: _Backward) -> None:
-        """One less needs the node of a layer that no output depends on; without any it goes, and what it keeps."""
+        """One less needs a node; without any it goes, and what it keeps, unless an output depends on its layer."""
         node.readers -= 1
-        if node.readers:
+        if node.readers or node.layer in self.graph.reached:
             return
         for piece in node.kept:
             self.drop(piece)
         node.kept = []
         for target in node.targets:
-            if target is not None and target.layer not in self.graph.reached:
+            if target is not None:
                 self.forget(target)
 
     def loss(self) -> None:

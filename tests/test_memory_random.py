@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
 from hypothesis import HealthCheck, assume, given, note, settings
 from hypothesis import strategies as st
 from op_cases import CASES
@@ -37,18 +36,28 @@ def graphs(draw, names=(*KNOWN_OPS, *FREQUENT, *FREQUENT)):
             fitting = [
                 tensor
                 for tensor, shape in shapes.items()
-                if len(shape) == len(first) and all(a == b for i, (a, b) in enumerate(zip(shape, first)) if i != 1 or name == "add")
+                if len(shape) == len(first)
+                and all(a == b for i, (a, b) in enumerate(zip(shape, first, strict=True)) if i != 1 or name == "add")
             ]
             taken += draw(st.lists(st.sampled_from(fitting), min_size=1, max_size=3))
         channels = first[1] if len(first) > 1 else 1
         groups = draw(st.sampled_from([g for g in range(1, channels + 1) if channels % g == 0]))
         try:
-            op = make_op({"n": batch, "g": groups, "m": channels // groups, "k": draw(st.integers(1, 3)), "h": 4, "w": 4})
+            op = make_op(
+                {"n": batch, "g": groups, "m": channels // groups, "k": draw(st.integers(1, 3)), "h": 4, "w": 4}
+            )
             given = tuple(shapes[tensor] for tensor in taken)
             made, _ = infer(op, given)
         except OpError:
             continue
-        same = [n.name for n in nodes if n.shares is None and n.op == op and op.parameters(*given) and op.parameters(*given) == op.parameters(*(shapes[i] for i in n.inputs))]
+        same = [
+            n.name
+            for n in nodes
+            if n.shares is None
+            and n.op == op
+            and op.parameters(*given)
+            and op.parameters(*given) == op.parameters(*(shapes[i] for i in n.inputs))
+        ]
         nodes.append(Node(f"{name}{place}", op, tuple(taken), draw(st.sampled_from([None, *same]))))
         shapes[nodes[-1].name] = made
     assume(nodes)
@@ -80,7 +89,9 @@ def test_a_random_graph_is_what_torch_runs(graph, training, gradients, device):
     gradients = training and gradients
     assume(device == "cpu" or all(node.op.name != "mish" for node in graph.nodes))
     for node in graph.nodes:
-        note(f"{node.name} = {node.op} of {', '.join(node.inputs)}" + (f", shares {node.shares}" if node.shares else ""))
+        note(
+            f"{node.name} = {node.op} of {', '.join(node.inputs)}" + (f", shares {node.shares}" if node.shares else "")
+        )
     note(f"{graph.inputs[0].shape} to {', '.join(graph.outputs)}; training {training}, gradients {gradients}, {device}")
     how = {"training": training, "gradients": gradients}
     assert answers(timeline, graph, **how) == answers(observe, graph, device=device, **how)

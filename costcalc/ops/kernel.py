@@ -33,8 +33,8 @@ class Kernel(NamedTuple):
     `lies_in` the memory of an operand: a view of it, or it overwritten (`in_place`). `keeps` are the operands that
     backward needs, the result being one. An operand that no later kernel reads is dead after this one; `holds` are
     further ones that live until it has run. Backward makes a new gradient for each operand, or `passes_on` the one it
-    is given, or a view of it; `scratch` is how many elements it holds at most beyond what it makes. `unasked`: it makes a
-    gradient for operands that need none, too, and drops it at once.
+    is given, or a view of it; `scratch` is how many elements it holds at most beyond what it makes. If `unasked`, it
+    makes a gradient for operands that need none, too, and drops it at once.
     """
 
     reads: tuple[int, ...]

@@ -154,7 +154,7 @@ class Pad(Op):
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
         if self.mode != "circular":
             return (Kernel((0,), prod(output), keeps=() if self.mode == "constant" else (0,)),)
-        batch, channels, height, width = inputs[0]
+        batch, channels, height, _ = inputs[0]
         inner, padded = prod(inputs[0]), prod(output)
         left, right, top, bottom = self.padding
         strips = [batch * channels * side * height for side in (left, right) if side]
@@ -203,7 +203,7 @@ class ZeroPadShortcut(Op):
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
         batch, channels, *seen = inputs[0]
-        kernels = []
+        kernels: list[Kernel] = []
         for axis, stride in enumerate(self.stride):
             if stride > 1:  # every stride-th row, then every stride-th column: a view, but gradients are not
                 seen[axis] = output[2 + axis]

@@ -9,7 +9,8 @@ that computes.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -26,9 +27,9 @@ from costcalc.torch_backend.watch import Watch, subject
 class Observation(NamedTuple):
     """What was alive in one run, in bytes, without parameters, buffers and inputs.
 
-    `saved_by_layer` is by the layer that made what autograd keeps. `by_class` is what was alive at the peak: what
-    autograd keeps, other tensors of the forward pass, gradients of parameters, and what else the backward pass made.
-    `peak_at` is the layer that ran, none for the loss, and its direction.
+    `saved_by_layer` is by the layer that made what autograd keeps. `by_class` is what was alive at the peak: "saved for
+    backward", "activation" (what else the forward pass made), "gradient of a parameter", "gradient" (what else the
+    backward pass made) and "loss". `peak_at` is the layer that ran, none for the loss, and its direction.
     """
 
     peak_live: int
@@ -54,28 +55,14 @@ def observe(
     with subject(graph, where, training) as running:
         watch = Watch(running, lambda: None)
         network = running.network
-        live = _Live(watch, [*network.parameters(), *network.buffers()], running.inputs)
-        with live, saved_tensors_hooks(live.keep, _give_back):
+        standing = [*network.parameters(), *network.buffers()]
+        live = LiveStorages(standing, running.inputs, lambda: watch.now)
+        with live.recording():
             watch.watch(gradients)
-    learnt = {live.known[p.grad.untyped_storage()._cdata] for p in network.parameters() if p.grad is not None}
-    by_class = {"saved": 0, "activation": 0, "parameter gradient": 0, "gradient": 0, "loss": 0}
-    for storage in live.alive_at_peak():
-        layer, direction = storage.made_by
-        if storage.kept:
-            kind = "saved"
-        elif not layer:
-            kind = "loss"
-        elif direction == "forward":
-            kind = "activation"
-        else:
-            kind = "parameter gradient" if storage in learnt else "gradient"
-        by_class[kind] += storage.size
-    saved: dict[str, int] = {}
-    for storage in live.seen:
-        if storage.kept:
-            saved[storage.made_by[0]] = saved.get(storage.made_by[0], 0) + storage.size
+    saved = live.saved_by_layer()
+    of_class = live.by_class(parameter.grad for parameter in network.parameters())
     inputs = sum(storage.size for storage in live.inputs if storage.kept)
-    return Observation(live.peak, live.peak_at, by_class, sum(saved.values()), inputs, saved, where)
+    return Observation(live.peak, live.peak_at, of_class, sum(saved.values()), inputs, saved, where)
 
 
 @dataclass(eq=False)
@@ -87,12 +74,20 @@ class _Storage:
     kept: bool = False
 
 
-class _Live(TorchDispatchMode):
-    """Keeps count of the storages that are alive. What stands before the run is known, and not counted."""
+class LiveStorages(TorchDispatchMode):
+    """Counts the storages that are alive while anything runs in torch, on any device.
 
-    def __init__(self, watch: Watch[None], standing: Iterable[Tensor], inputs: Iterable[Tensor]) -> None:
+    What is `standing` before, and `inputs`, are known and not counted. `now` names who runs, and in which direction.
+    """
+
+    def __init__(
+        self,
+        standing: Iterable[Tensor],
+        inputs: Iterable[Tensor] = (),
+        now: Callable[[], tuple[str, str]] = lambda: ("", "forward"),
+    ) -> None:
         super().__init__()
-        self.watch = watch
+        self.now = now
         self.live = self.peak = 0
         self.peak_at = ("", "forward")
         self.seen: list[_Storage] = []
@@ -105,18 +100,44 @@ class _Live(TorchDispatchMode):
         self.known |= zip(map(_address, inputs), self.inputs, strict=True)
         self._references: dict[int, weakref.ref[Any]] = {}
 
+    @contextmanager
+    def recording(self) -> Iterator[None]:
+        """While this is entered, storages are counted, and what autograd keeps is noted."""
+        with self, saved_tensors_hooks(self._keep, _give_back):
+            yield
+
+    def saved_by_layer(self) -> dict[str, int]:
+        """The bytes that autograd kept, each storage once, by who made it; without what stood before, and inputs."""
+        saved: dict[str, int] = {}
+        for storage in self.seen:
+            if storage.kept:
+                saved[storage.made_by[0]] = saved.get(storage.made_by[0], 0) + storage.size
+        return saved
+
+    def by_class(self, parameter_gradients: Iterable[Tensor | None] = ()) -> dict[str, int]:
+        """The bytes that were alive at the peak; `parameter_gradients` are those that there are at the end."""
+        learnt = {self.known[_address(gradient)] for gradient in parameter_gradients if gradient is not None}
+        dead = set(self.deaths[: self.deaths_at_peak])
+        kinds: dict[str, int] = {}
+        for storage in self.seen[: self.seen_at_peak]:
+            if storage not in dead:
+                kind = _kind(storage, storage in learnt)
+                kinds[kind] = kinds.get(kind, 0) + storage.size
+        return kinds
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """One operation, and what is alive after it."""
         result = func(*args, **(kwargs or {}))
         for place, tensor in enumerate(result if isinstance(result, (tuple, list)) else (result,)):
             if isinstance(tensor, Tensor) and _address(tensor) not in self.known:
-                self._register(tensor.untyped_storage(), counted=not (tensor.is_meta and _only_on_meta(func, args, place)))
+                unreal = tensor.is_meta and _only_on_meta(func, args, place)
+                self._register(tensor.untyped_storage(), 0 if unreal else tensor.untyped_storage().nbytes())
         if self.live > self.peak:
-            self.peak, self.peak_at = self.live, self.watch.now
+            self.peak, self.peak_at = self.live, self.now()
             self.seen_at_peak, self.deaths_at_peak = len(self.seen), len(self.deaths)
         return result
 
-    def keep(self, tensor: Tensor) -> tuple[Tensor, int]:
+    def _keep(self, tensor: Tensor) -> tuple[Tensor, int]:
         """Autograd packs a tensor away.
 
         Detached, for a result that is kept with its history keeps itself; with its version, for torch does not look at
@@ -125,14 +146,9 @@ class _Live(TorchDispatchMode):
         self.known[_address(tensor)].kept = True
         return tensor.detach(), tensor._version
 
-    def alive_at_peak(self) -> Iterable[_Storage]:
-        """The storages that were alive at the peak."""
-        dead = set(self.deaths[: self.deaths_at_peak])
-        return (storage for storage in self.seen[: self.seen_at_peak] if storage not in dead)
-
-    def _register(self, storage: torch.UntypedStorage, *, counted: bool) -> None:
+    def _register(self, storage: torch.UntypedStorage, size: int) -> None:
         address = storage._cdata
-        new = _Storage(self.watch.now, storage.nbytes() if counted else 0)
+        new = _Storage(self.now(), size)
 
         def die(_: Any) -> None:
             del self.known[address], self._references[address]
@@ -145,6 +161,15 @@ class _Live(TorchDispatchMode):
         self.live += new.size
 
 
+def _kind(storage: _Storage, is_learnt: bool) -> str:
+    layer, direction = storage.made_by
+    if storage.kept:
+        return "saved for backward"
+    if is_learnt:
+        return "gradient of a parameter"
+    return "loss" if not layer else "activation" if direction == "forward" else "gradient"
+
+
 def _give_back(packed: tuple[Tensor, int]) -> Tensor:
     tensor, version = packed
     if tensor._version != version:
@@ -153,7 +178,8 @@ def _give_back(packed: tuple[Tensor, int]) -> Tensor:
 
 
 def _address(tensor: Tensor) -> int:
-    return tensor.untyped_storage()._cdata
+    address: int = tensor.untyped_storage()._cdata
+    return address
 
 
 _BATCH_NORM = torch.ops.aten.native_batch_norm.default

@@ -1,8 +1,8 @@
 """Running a network layer by layer while reading a meter: what each layer adds to it, forward and backward.
 
-Any meter will do: a FLOP counter, a clock, a count of live bytes. Forward, it is read as a layer is entered and left. Backward, autograd's
-nodes run in an order of its own; each is marked with its layer as the layer makes it, and the meter is read as a node
-of another layer's takes over. What accumulates gradients into parameters runs right after the node that made them, and
+Any meter will do: a FLOP counter, a clock, a count of live bytes. Forward, it is read as a layer is entered and left.
+Backward, autograd's nodes run in an order of its own; each is marked with its layer as the layer makes it, and the
+meter is read as a node of another layer's takes over. What accumulates gradients into parameters runs right after the node that made them, and
 so counts for its layer.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Generic, Literal, NamedTuple, TypeVar
+from typing import Any, Generic, Literal, NamedTuple, TypeVar, cast
 
 import torch
 from torch import Tensor, fx, nn
@@ -142,9 +142,12 @@ class Watch(fx.Interpreter, Generic[Reading]):
             node = waiting.pop()
             # A layer's own mark is kept by the node, for one that is held from here would keep tensors alive. What has
             # a variable accumulates a parameter's gradient.
-            if node is None or LAYER in node.metadata or hasattr(node, "variable"):
+            if node is None or hasattr(node, "variable"):
                 continue
-            node.metadata[LAYER] = layer
+            marks: dict[Any, Any] = cast(Any, node).metadata  # torch's stubs call it a method
+            if LAYER in marks:
+                continue
+            marks[LAYER] = layer
             node.register_prehook(lambda gradients: self._take_over(layer))
             waiting += [before for before, _ in node.next_functions]
 
