@@ -86,7 +86,7 @@ class LiveStorages(TorchDispatchMode):
         inputs: Iterable[Tensor] = (),
         now: Callable[[], tuple[str, str]] = lambda: ("", "forward"),
     ) -> None:
-        super().__init__()
+        TorchDispatchMode.__init__(self)
         self.now = now
         self.live = self.peak = 0
         self.peak_at = ("", "forward")

@@ -2,8 +2,8 @@
 
 Any meter will do: a FLOP counter, a clock, a count of live bytes. Forward, it is read as a layer is entered and left.
 Backward, autograd's nodes run in an order of its own; each is marked with its layer as the layer makes it, and the
-meter is read as a node of another layer's takes over. What accumulates gradients into parameters runs right after the node that made them, and
-so counts for its layer.
+meter is read as a node of another layer's takes over. What accumulates gradients into parameters runs right after the
+node that made them, and so counts for its layer.
 """
 
 from __future__ import annotations

@@ -11,174 +11,50 @@ one tensor are added into a third, which without a mode is done in place. What a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from functools import cached_property
-from types import MappingProxyType
-from typing import Literal, NamedTuple
-
 from costcalc.costs import element_bytes
-from costcalc.dims import Shape, Size, prod
+from costcalc.dims import Size, prod
 from costcalc.errors import CostcalcError
 from costcalc.graph import Graph, Node
+from costcalc.memory.optimizers import Optimizer, optimizer_named
+from costcalc.memory.timeline import KEPT_INPUT, STANDING, Event, Kind, Phase, Tensor, Timeline
 from costcalc.ops.kernel import INT64, Kernel
 
-Phase = Literal["before", "forward", "loss", "backward"]
-Kind = Literal[
-    "parameter",
-    "buffer",
-    "input",
-    "saved for backward",
-    "activation",
-    "gradient of an activation",
-    "gradient of a parameter",
-    "transient",
-]
-# There before the run, and after it: no part of `peak_live`.
-STANDING: frozenset[Kind] = frozenset({"parameter", "buffer", "input"})
 
-
-class Tensor(NamedTuple):
-    """A piece of memory: the layer that makes it (none: the loss, or an input), what it is there, its kind and bytes.
-
-    Where autograd keeps a tensor of the forward pass, that is its kind from its birth on.
-    """
-
-    layer: str
-    what: str
-    kind: Kind
-    bytes: Size
-
-
-class Event(NamedTuple):
-    """A tensor is born or dies while a layer runs (none: the loss)."""
-
-    phase: Phase
-    layer: str
-    born: bool
-    tensor: Tensor
-
-
-@dataclass(frozen=True)
-class Timeline:
-    """All tensors of one run, and in what order they are born and die. Bytes, for the whole batch.
-
-    `unknown` are layers of which nobody has told what they keep: while there are any, sums are lower bounds.
-    """
-
-    name: str
-    batch: Size
-    dtype: str
-    training: bool
-    gradients: bool
-    events: tuple[Event, ...]
-    unknown: tuple[str, ...] = ()
-
-    @cached_property
-    def live(self) -> tuple[Size, ...]:
-        """What is alive after each event, but for what stands before the run: parameters, buffers, inputs."""
-        alive: Size = 0
-        levels = []
-        for _, _, born, (_, _, kind, size) in self.events:
-            if kind not in STANDING:
-                alive += size if born else -size
-            levels.append(alive)
-        return tuple(levels)
-
-    @cached_property
-    def peak_live(self) -> Size:
-        """The most that is ever alive of activations, gradients and transients."""
-        return max(self.live)
-
-    @property
-    def peak_total(self) -> Size:
-        """The same with parameters, buffers and inputs."""
-        return self.peak_live + sum(self.standing.values())
-
-    @cached_property
-    def standing(self) -> Mapping[Kind, Size]:
-        """Parameters, buffers and inputs."""
-        return _by_kind(event.tensor for event in self.events if event.phase == "before")
-
-    @cached_property
-    def peak_event(self) -> int:
-        """The event with which the peak is first reached."""
-        return self.live.index(self.peak_live)
-
-    @property
-    def peak_at(self) -> tuple[str, Phase]:
-        """The layer that runs at the peak (none: the loss), and in which phase."""
-        event = self.events[self.peak_event]
-        return event.layer, event.phase
-
-    @cached_property
-    def alive_at_peak(self) -> tuple[Tensor, ...]:
-        """Every tensor that is alive at the peak, in the order of birth."""
-        alive: dict[int, Tensor] = {}
-        for event in self.events[: self.peak_event + 1]:
-            if event.born:
-                alive[id(event.tensor)] = event.tensor
-            else:
-                del alive[id(event.tensor)]
-        return tuple(alive.values())
-
-    @property
-    def by_class(self) -> Mapping[Kind, Size]:
-        """What is alive at the peak, by kind; together they are `peak_total`."""
-        return _by_kind(self.alive_at_peak)
-
-    @cached_property
-    def saved(self) -> tuple[Tensor, ...]:
-        """All that autograd keeps for the backward pass and that is no parameter, buffer or input."""
-        return tuple(e.tensor for e in self.events if e.born and e.tensor.kind == "saved for backward")
-
-    @property
-    def saved_for_backward(self) -> Size:
-        """Bytes of `saved`."""
-        return sum(tensor.bytes for tensor in self.saved)
-
-    @cached_property
-    def saved_input(self) -> Size:
-        """Bytes of the inputs that autograd keeps, too."""
-        return sum(e.tensor.bytes for e in self.events if e.tensor.kind == "input" and e.tensor.what == _KEPT_INPUT)
-
-    @property
-    def saved_by_layer(self) -> Mapping[str, Size]:
-        """`saved_for_backward` by the layer that made the tensors."""
-        layers: dict[str, Size] = {}
-        for tensor in self.saved:
-            layers[tensor.layer] = layers.get(tensor.layer, 0) + tensor.bytes
-        return layers
-
-
-def _by_kind(tensors: Iterable[Tensor]) -> Mapping[Kind, Size]:
-    kinds: dict[Kind, Size] = {}
-    for tensor in tensors:
-        kinds[tensor.kind] = kinds.get(tensor.kind, 0) + tensor.bytes
-    return MappingProxyType(kinds)
-
-
-def timeline(graph: Graph, *, training: bool = False, gradients: bool | None = None, dtype: str = "fp32") -> Timeline:
+def timeline(
+    graph: Graph,
+    *,
+    training: bool = False,
+    gradients: bool | None = None,
+    dtype: str = "fp32",
+    optimizer: str | None = None,
+) -> Timeline:
     """The memory of one run of `graph` for its whole batch, event by event.
 
     Without `gradients` it is a forward pass under no_grad, in training or evaluation mode. With them (as in training,
     unless told otherwise) a backward pass follows from the loss, the sum of all elements of all outputs: the outputs
-    are dead by then, inputs need no gradient, and the gradients of parameters stay. Raises CostcalcError for an unknown
-    dtype, and where a layer in place overwrites what a gradient needs, which torch refuses to train.
+    are dead by then, inputs need no gradient, and the gradients of parameters stay, until an `optimizer`, if there is
+    one, has made its step (its state is there from the step before). Raises CostcalcError for an unknown dtype or
+    optimizer, and where a layer in place overwrites what a gradient needs, which torch refuses to train.
     """
     gradients = training if gradients is None else gradients
     if gradients and not training:
         raise CostcalcError("gradients are predicted in training mode alone")
+    if optimizer is not None and not gradients:
+        raise CostcalcError("an optimizer needs gradients: it goes with training")
+    steps = None if optimizer is None else optimizer_named(optimizer)
     run = _Run(graph, training, gradients, element_bytes(dtype))
+    run.before(steps)
     run.forward()
     if gradients:
         run.loss()
         run.backward()
+    if steps is not None:
+        run.step(steps)
     unknown = tuple(node.name for node in graph.nodes if not node.op.counted)
-    return Timeline(graph.name, graph.batch, dtype, training, gradients, run.told(), unknown)
+    return Timeline(graph.name, graph.batch, dtype, training, gradients, optimizer, run.told(), unknown)
 
 
-_KEPT_INPUT = "kept"
+FP32 = 4  # bytes of what an optimizer counts its steps in, whatever the network computes in
 
 
 class _Memory:
@@ -230,11 +106,12 @@ class _Backward:
 class _Parameter:
     """A parameter: its elements, and its gradient once there is one."""
 
-    __slots__ = ("elements", "gradient", "what")
+    __slots__ = ("elements", "gradient", "trained", "what")
 
     def __init__(self, what: str, elements: Size) -> None:
         self.what, self.elements = what, elements
         self.gradient: _Memory | None = None
+        self.trained = False  # by an optimizer
 
 
 class _Run:
@@ -270,15 +147,29 @@ class _Run:
             events.append(Event(phase, layer, born, tensors[id(memory)]))
         return tuple(events)
 
-    def forward(self) -> None:
-        """All layers in running order; outputs are alive at the end."""
+    def before(self, optimizer: Optimizer | None) -> None:
+        """What stands: inputs, the layers' own tensors, and the optimizer's for each parameter that has a gradient."""
         graph = self.graph
         for name, shape in graph.inputs:
             self.values[name] = _Value(self.born(name, "input", prod(shape)), prod(shape), None)
+        for node in graph.nodes:
+            self.own(node)
+        if optimizer is None:
+            return
+        for (layer, _), parameter in self.parameters.items():
+            if layer in graph.reached and not parameter.trained:
+                self.layer, parameter.trained = layer, True
+                for what in optimizer.copies:
+                    self.born(f"{what} of {parameter.what}", "optimizer state", parameter.elements)
+                if optimizer.counts:
+                    self.born(f"steps of {parameter.what}", "optimizer state", 1, FP32)
+
+    def forward(self) -> None:
+        """All layers in running order; outputs are alive at the end."""
+        graph = self.graph
         last = {name: place for place, node in enumerate(graph.nodes) for name in node.inputs}
         dying: dict[int, list[str]] = {}
         for place, node in enumerate(graph.nodes):
-            self.own(node)
             # What nobody reads dies as it is made.
             if node.name not in graph.outputs:
                 dying.setdefault(last.get(node.name, place), []).append(node.name)
@@ -377,7 +268,7 @@ class _Run:
             piece.keepers.append(node)
             node.kept.append(piece)
             if piece.kind == "input":
-                piece.what = _KEPT_INPUT
+                piece.what = KEPT_INPUT
             elif piece.kind == "activation":
                 piece.kind = "saved for backward"
         if not reached:
@@ -473,6 +364,29 @@ class _Run:
         for parameter, gradient in zip(node.parameters, learnt, strict=True):
             self.give(parameter, gradient)
 
+    def step(self, optimizer: Optimizer) -> None:
+        """The optimizer's step, one parameter after the other; then the gradients die (`set_to_none`)."""
+        self.phase = "step"
+        held: _Memory | None = None  # the last tensor that was made for the parameter before
+        trained = {parameter: layer for (layer, _), parameter in self.parameters.items() if parameter.trained}
+        for parameter, layer in trained.items() if optimizer.scratch else ():
+            self.layer = layer
+            *passing, left = [
+                self.born(f"step of {parameter.what}", "transient", parameter.elements)
+                for _ in range(optimizer.scratch)
+            ]
+            for memory in passing:
+                self.drop(memory)
+            if held is not None:
+                self.drop(held)
+            held = left
+        if held is not None:
+            self.drop(held)
+        for parameter, layer in trained.items():
+            assert parameter.gradient is not None
+            self.layer = layer
+            self.drop(parameter.gradient)
+
     def give(self, target: _Backward | _Parameter | None, gradient: _Memory) -> None:
         """Add a gradient to what there is of it; the target holds it from then on."""
         if target is None:
@@ -500,6 +414,3 @@ def _last_needed(kernels: tuple[Kernel, ...], inputs: int) -> list[list[int]]:
         ]
         dying[max(users, default=made)].append(number)
     return dying
-
-
-__all__ = ["Event", "Kind", "Phase", "Shape", "Tensor", "Timeline", "timeline"]
