@@ -86,6 +86,7 @@ def figures(answer):
         "saved by layer": dict(answer.saved_by_layer),
         "peak": answer.peak_live,
         "at": (layer, phase) if layer else "loss",
+        "by layer": {who: alive for who, alive in answer.most_alive.items() if who[0] and alive},
         "by class": classes,
     }
 

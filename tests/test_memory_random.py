@@ -70,6 +70,7 @@ def figures(answer):
     return {
         "peak": answer.peak_live,
         "at": (layer, phase) if layer else "loss",
+        "by layer": {who: alive for who, alive in answer.most_alive.items() if who[0] and alive},
         "saved": dict(answer.saved_by_layer),
         "saved input": answer.saved_input,
     }

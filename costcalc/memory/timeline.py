@@ -115,6 +115,16 @@ class Timeline:
                 del alive[id(event.tensor)]
         return tuple(alive.values())
 
+    @cached_property
+    def most_alive(self) -> Mapping[tuple[str, Phase], Size]:
+        """The most that is alive as a layer makes a tensor, by layer (none: the loss) and phase."""
+        levels: dict[tuple[str, Phase], Size] = {}
+        for event, alive in zip(self.events, self.live, strict=True):
+            if event.born and event.phase != "before":
+                who = (event.layer, event.phase)
+                levels[who] = max(levels.get(who, 0), alive)
+        return MappingProxyType(levels)
+
     @property
     def by_class(self) -> Mapping[Kind, Size]:
         """What is alive at the peak, by kind; together they are `peak_total`."""

@@ -29,10 +29,12 @@ class Observation(NamedTuple):
 
     `saved_by_layer` is by the layer that made what autograd keeps. `by_class` is what was alive at the peak: "saved for
     backward", "activation" (what else the forward pass made), "gradient of a parameter", "gradient" (what else the
-    backward pass made) and "loss". `peak_at` is the layer that ran, none for the loss, and its direction.
+    backward pass made) and "loss". `peak_at` is the layer that ran, none for the loss, and its direction; `most_alive`
+    is for each of them the most that was alive as it made a storage.
     """
 
     peak_live: int
+    most_alive: Mapping[tuple[str, str], int]
     peak_at: tuple[str, str]
     by_class: Mapping[str, int]
     saved_for_backward: int
@@ -62,7 +64,7 @@ def observe(
     saved = live.saved_by_layer()
     of_class = live.by_class(parameter.grad for parameter in network.parameters())
     inputs = sum(storage.size for storage in live.inputs if storage.kept)
-    return Observation(live.peak, live.peak_at, of_class, sum(saved.values()), inputs, saved, where)
+    return Observation(live.peak, live.most_alive, live.peak_at, of_class, sum(saved.values()), inputs, saved, where)
 
 
 @dataclass(eq=False)
@@ -90,6 +92,7 @@ class LiveStorages(TorchDispatchMode):
         self.now = now
         self.live = self.peak = 0
         self.peak_at = ("", "forward")
+        self.most_alive: dict[tuple[str, str], int] = {}
         self.seen: list[_Storage] = []
         self.deaths: list[_Storage] = []
         self.seen_at_peak = self.deaths_at_peak = 0
@@ -128,13 +131,17 @@ class LiveStorages(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """One operation, and what is alive after it."""
         result = func(*args, **(kwargs or {}))
+        before = len(self.seen)
         for place, tensor in enumerate(result if isinstance(result, (tuple, list)) else (result,)):
             if isinstance(tensor, Tensor) and _address(tensor) not in self.known:
                 unreal = tensor.is_meta and _only_on_meta(func, args, place)
                 self._register(tensor.untyped_storage(), 0 if unreal else tensor.untyped_storage().nbytes())
-        if self.live > self.peak:
-            self.peak, self.peak_at = self.live, self.now()
-            self.seen_at_peak, self.deaths_at_peak = len(self.seen), len(self.deaths)
+        if len(self.seen) > before:
+            now = self.now()
+            self.most_alive[now] = max(self.live, self.most_alive.get(now, 0))
+            if self.live > self.peak:
+                self.peak, self.peak_at = self.live, now
+                self.seen_at_peak, self.deaths_at_peak = len(self.seen), len(self.deaths)
         return result
 
     def _keep(self, tensor: Tensor) -> tuple[Tensor, int]:
