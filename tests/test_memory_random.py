@@ -96,3 +96,25 @@ def test_a_random_graph_is_what_torch_runs(graph, training, gradients, device):
     note(f"{graph.inputs[0].shape} to {', '.join(graph.outputs)}; training {training}, gradients {gradients}, {device}")
     how = {"training": training, "gradients": gradients}
     assert answers(timeline, graph, **how) == answers(observe, graph, device=device, **how)
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@given(graph=graphs(), data=st.data(), accumulating=st.booleans(), device=st.sampled_from(["cpu", "meta"]))
+def test_frozen_layers_and_gradients_that_are_there_before(graph, data, accumulating, device):
+    assume(device == "cpu" or all(node.op.name != "mish" for node in graph.nodes))
+    frozen = data.draw(st.sets(st.sampled_from([node.name for node in graph.nodes])))
+    for node in graph.nodes:
+        note(
+            f"{node.name} = {node.op} of {', '.join(node.inputs)}" + (f", shares {node.shares}" if node.shares else "")
+        )
+    note(f"{graph.inputs[0].shape} to {', '.join(graph.outputs)}; frozen {frozen}, {accumulating}, {device}")
+    how = {"training": True, "frozen": frozen, "accumulating": accumulating}
+    predicted = answers(timeline, graph, **how)
+    if predicted != "refused":  # the gradients that are there before are not seen again
+        events = timeline(graph, **how).events
+        before = sum(
+            e.tensor.bytes for e in events if (e.phase, e.tensor.kind) == ("before", "gradient of a parameter")
+        )
+        predicted["peak"] -= before
+        predicted["by layer"] = {who: alive - before for who, alive in predicted["by layer"].items()}
+    assert predicted == answers(observe, graph, device=device, **how)

@@ -153,6 +153,9 @@ def test_sizes(size, budget):
     ("arguments", "code", "message"),
     [
         (["vgg16", "--optimizer", "adam"], 2, "--optimizer goes with --training"),
+        (["vgg16", "--freeze", "stage1"], 2, "--freeze goes with --training"),
+        (["vgg16", "--accumulate"], 2, "--accumulate goes with --training"),
+        (["vgg16", "--training", "--freeze", "stage7"], 1, "vgg16 has no layer 'stage7' (did you mean"),
         (["vgg16", "--training", "--optimizer", "adm"], 1, "no optimizer 'adm' (did you mean 'adam'?)"),
         (["vgg16", "--fit", "24 gallons"], 1, "--fit is a size such as 24GiB, 16GB or 512MiB, not '24 gallons'"),
         (["vgg16", "--fit", "1GiB", "--batch", "3"], 2, "--fit finds the batch: it goes without --batch"),
@@ -215,3 +218,23 @@ def test_memory_and_time_are_checked_apart():
     result = CliRunner().invoke(cli, ["check", "vgg11", "--memory", "--time"])
     assert result.exit_code == 2
     assert "without --time" in result.output
+
+
+def test_frozen_layers_keep_nothing_and_need_no_state():
+    """A head trained on vgg16's features: the convolutions keep nothing, and no gradient goes back to them."""
+    stages = [option for i in range(1, 6) for option in ("--freeze", f"stage{i}")]
+    head = data("vgg16", "--batch", "8", "--training", "--optimizer", "adam", *stages)
+    # Inputs of the three linear layers, the last pool's output and what the two ReLUs overwrote, and two dropout masks.
+    fc = 8 * 4096 * 4
+    assert head["saved_for_backward"] == 8 * 512 * 7 * 7 * 4 + 2 * (fc + fc + fc)
+    trained = 512 * 7 * 7 * 4096 + 4096 + 4096 * 4096 + 4096 + 4096 * 1000 + 1000
+    assert head["by_class"]["optimizer state"] == 2 * trained * 4 + 6 * 4
+    assert max(e["live"] for e in head["events"] if e["phase"] == "forward") < head["peak_live"]
+
+
+def test_accumulated_gradients_stay():
+    once, again = (data("resnet18", "--training", *option) for option in ([], ["--accumulate"]))
+    params = 11_689_512 * 4
+    assert again["events"][-1]["live"] == params
+    assert again["by_class"]["gradient of a parameter"] >= params
+    assert once["peak_live"] < again["peak_live"] < once["peak_live"] + params

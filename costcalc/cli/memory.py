@@ -30,6 +30,19 @@ _UNITS |= {f"{letter}ib": 1024**power for power, letter in enumerate("kmgt", sta
     metavar="NAME",
     help="With --training: its state and its step, too: sgd, sgd-momentum, adam, adamw, rmsprop.  [default: none]",
 )
+@click.option(
+    "--freeze",
+    "frozen",
+    multiple=True,
+    metavar="LAYER",
+    help="With --training: parameters of a layer, or of all below a prefix, need no gradient; repeatable.",
+)
+@click.option(
+    "--accumulate",
+    "accumulating",
+    is_flag=True,
+    help="With --training: gradients are there before, and new ones are added to them.",
+)
 @click.option("--fit", metavar="SIZE", help="The largest batch that fits, such as 24GiB, and the memory it takes.")
 @network_options
 @output_options
@@ -37,6 +50,8 @@ def memory(
     targets: tuple[str, ...],
     training: bool,
     optimizer: str | None,
+    frozen: tuple[str, ...],
+    accumulating: bool,
     fit: str | None,
     style: str,
     output: str | None,
@@ -55,34 +70,33 @@ def memory(
     """
     if optimizer == "none":
         optimizer = None
-    if optimizer is not None and not training:
-        raise click.UsageError("--optimizer goes with --training")
+    for option, asked in (("--optimizer", optimizer), ("--freeze", frozen), ("--accumulate", accumulating)):
+        if asked and not training:
+            raise click.UsageError(f"{option} goes with --training")
     budget = None if fit is None else _size(fit)
     if fit is not None and given["batch"] is not None:
         raise click.UsageError("--fit finds the batch: it goes without --batch")
     from costcalc.report.memory import memory
 
     wanted = [read_target(target, convention="bologna", **given) for target in targets]
-    print_document(memory([_run(target, training, optimizer, budget) for target in wanted]), style, output)
+    how = {"training": training, "optimizer": optimizer, "frozen": frozen, "accumulating": accumulating}
+    print_document(memory([_run(target, budget, how) for target in wanted]), style, output)
 
 
-def _run(target: Target, training: bool, optimizer: str | None, budget: int | None) -> Run:
+def _run(target: Target, budget: int | None, how: dict[str, Any]) -> Run:
     from costcalc.memory import largest_batch, timeline
     from costcalc.report.memory import Run
 
-    dtype = target.rules["dtype"]
+    def run(target: Target) -> Timeline:
+        return timeline(target.graph(), dtype=target.rules["dtype"], **how)
 
-    def at(batch: int) -> Timeline:
-        return timeline(_with_batch(target, batch).graph(), training=training, optimizer=optimizer, dtype=dtype)
-
-    fit = None
-    if budget is not None:
-        if "batch" in target.given:
-            raise CostcalcError(f"--fit finds the batch: {target.name} goes without batch={target.given['batch']}")
-        fit = largest_batch(at, budget)
-        target = _with_batch(target, max(fit.batch, 1))
-    run = timeline(target.graph(), training=training, optimizer=optimizer, dtype=dtype)
-    return Run(run, target.analyze(), fit)
+    if budget is None:
+        return Run(run(target), target.analyze())
+    if "batch" in target.given:
+        raise CostcalcError(f"--fit finds the batch: {target.name} goes without batch={target.given['batch']}")
+    fit = largest_batch(lambda batch: run(_with_batch(target, batch)), budget)
+    fitting = _with_batch(target, max(fit.batch, 1))
+    return Run(run(fitting), fitting.analyze(), fit)
 
 
 def _with_batch(target: Target, batch: int) -> Target:

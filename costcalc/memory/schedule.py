@@ -11,6 +11,8 @@ one tensor are added into a third, which without a mode is done in place. What a
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from costcalc.costs import element_bytes
 from costcalc.dims import Size, prod
 from costcalc.errors import CostcalcError
@@ -27,23 +29,28 @@ def timeline(
     gradients: bool | None = None,
     dtype: str = "fp32",
     optimizer: str | None = None,
+    frozen: Collection[str] = (),
+    accumulating: bool = False,
 ) -> Timeline:
     """The memory of one run of `graph` for its whole batch, event by event.
 
     Without `gradients` it is a forward pass under no_grad, in training or evaluation mode. With them (as in training,
     unless told otherwise) a backward pass follows from the loss, the sum of all elements of all outputs: the outputs
     are dead by then, inputs need no gradient, and the gradients of parameters stay, until an `optimizer`, if there is
-    one, has made its step (its state is there from the step before). Raises CostcalcError for an unknown dtype or
-    optimizer, and where a layer in place overwrites what a gradient needs, which torch refuses to train.
+    one, has made its step (its state is there from the step before). The parameters of `frozen` layers, or of all below
+    such a prefix, need no gradient. If `accumulating`, the gradients are there before, and new ones are added to them:
+    a further part of a batch, or gradients set to zero and not to None. Raises CostcalcError for an unknown dtype,
+    optimizer or layer, and where a layer in place overwrites what a gradient needs, which torch refuses to train.
     """
     gradients = training if gradients is None else gradients
     if gradients and not training:
         raise CostcalcError("gradients are predicted in training mode alone")
-    if optimizer is not None and not gradients:
-        raise CostcalcError("an optimizer needs gradients: it goes with training")
+    for what, asked in (("an optimizer", optimizer), ("freezing", frozen), ("accumulating", accumulating)):
+        if asked and not gradients:
+            raise CostcalcError(f"{what} needs gradients: it goes with training")
     steps = None if optimizer is None else optimizer_named(optimizer)
     run = _Run(graph, training, gradients, element_bytes(dtype))
-    run.before(steps)
+    run.before(steps, frozenset(node.name for prefix in frozen for node in graph.select(prefix)), accumulating)
     run.forward()
     if gradients:
         run.loss()
@@ -54,6 +61,7 @@ def timeline(
     return Timeline(graph.name, graph.batch, dtype, training, gradients, optimizer, run.told(), unknown)
 
 
+_LEARNT: Kind = "gradient of a parameter"
 FP32 = 4  # bytes of what an optimizer counts its steps in, whatever the network computes in
 
 
@@ -106,11 +114,14 @@ class _Backward:
 class _Parameter:
     """A parameter: its elements, and its gradient once there is one."""
 
-    __slots__ = ("elements", "gradient", "trained", "what")
+    __slots__ = ("awaited", "elements", "frozen", "gradient", "there", "trained", "what")
 
     def __init__(self, what: str, elements: Size) -> None:
         self.what, self.elements = what, elements
         self.gradient: _Memory | None = None
+        self.awaited = 0  # how many nodes have yet to give it one
+        self.there: _Memory | None = None  # the gradient that was there before, to which it is added
+        self.frozen = False
         self.trained = False  # by an optimizer
 
 
@@ -147,18 +158,20 @@ class _Run:
             events.append(Event(phase, layer, born, tensors[id(memory)]))
         return tuple(events)
 
-    def before(self, optimizer: Optimizer | None) -> None:
-        """What stands: inputs, the layers' own tensors, and the optimizer's for each parameter that has a gradient."""
+    def before(self, optimizer: Optimizer | None, frozen: frozenset[str], accumulating: bool) -> None:
+        """What stands: inputs, the layers' own tensors, and what there is for each parameter that gets a gradient."""
         graph = self.graph
         for name, shape in graph.inputs:
             self.values[name] = _Value(self.born(name, "input", prod(shape)), prod(shape), None)
         for node in graph.nodes:
-            self.own(node)
-        if optimizer is None:
-            return
-        for (layer, _), parameter in self.parameters.items():
-            if layer in graph.reached and not parameter.trained:
-                self.layer, parameter.trained = layer, True
+            self.own(node, node.name in frozen)
+        for (layer, _), parameter in self.parameters.items() if self.gradients else ():
+            if layer not in graph.reached or parameter.frozen or parameter.trained:
+                continue
+            self.layer, parameter.trained = layer, True
+            if accumulating:
+                parameter.there = self.born(f"gradient of {parameter.what}", _LEARNT, parameter.elements)
+            if optimizer is not None:
                 for what in optimizer.copies:
                     self.born(f"{what} of {parameter.what}", "optimizer state", parameter.elements)
                 if optimizer.counts:
@@ -185,8 +198,8 @@ class _Run:
                     self.forget(value.source)
         self.layer = ""
 
-    def own(self, node: Node) -> None:
-        """The parameters and buffers of a layer, told before the run; those it shares are their owner's."""
+    def own(self, node: Node, frozen: bool) -> None:
+        """The parameters and buffers of a layer; those it shares are their owner's."""
         shapes, self.layer = self.graph.input_shapes(node), node.name
         used = node.op.parameters(*shapes)
         for name, shape in used.items():
@@ -195,6 +208,8 @@ class _Run:
                 self.born(name, "parameter", prod(shape))
             else:
                 self.parameters[node.name, name] = self.parameters[node.shares, name]
+            if frozen:
+                self.parameters[node.name, name].frozen = True
         if node.shares is None:
             for name, shape in node.op.buffers(*shapes).items():
                 self.born(name, "buffer", prod(shape), None if shape else INT64)  # a lone number is a count
@@ -211,7 +226,8 @@ class _Run:
             if not reached and values[0].source is not None:
                 values[0].source.readers += 1
             return values[0]
-        parameters = [self.parameters[node.name, name] for name in op.parameters(*shapes)] if self.gradients else []
+        used = [self.parameters[node.name, name] for name in op.parameters(*shapes)] if self.gradients else []
+        parameters = [parameter for parameter in used if not parameter.frozen]
         needed = _last_needed(kernels, inputs)
         for place, kernel in enumerate(kernels):
             values.append(self.kernel(kernel, values, parameters if place == 0 else [], inputs + place, reached))
@@ -257,12 +273,18 @@ class _Run:
         elements = base.elements if overwritten_view and base is not None else kernel.elements
         node = _Backward(self.layer, elements, kernel, [value.source for value in reads])
         node.parameters = parameters
+        if reached:
+            for parameter in parameters:
+                parameter.awaited += 1
         if kernel.unasked:
             node.unasked = sum([value.elements for value in reads if value.source is None])
         for extra in beside:  # the node is its only holder now
             extra.kind = "saved for backward"
             node.kept.append(extra)
-        kept = [memory if i == number else values[i].memory for i in kernel.keeps]
+        kept = [
+            memory if i == number else values[i].memory
+            for i in (*kernel.keeps, *(kernel.keeps_to_learn if parameters else ()))
+        ]
         for piece in dict.fromkeys(kept):
             piece.holders += 1
             piece.keepers.append(node)
@@ -350,8 +372,7 @@ class _Run:
         if node.unasked:
             self.drop(self.born("unneeded gradient", "transient", node.unasked))
         learnt = [
-            self.born(f"gradient of {parameter.what}", "gradient of a parameter", parameter.elements)
-            for parameter in node.parameters
+            self.born(f"gradient of {parameter.what}", _LEARNT, parameter.elements) for parameter in node.parameters
         ]
         if scratch is not None:
             self.drop(scratch)
@@ -363,9 +384,15 @@ class _Run:
             self.give(target, gradient)
         for parameter, gradient in zip(node.parameters, learnt, strict=True):
             self.give(parameter, gradient)
+        for parameter in node.parameters:
+            parameter.awaited -= 1
+            if parameter.there is not None and not parameter.awaited:  # added in place
+                assert parameter.gradient is not None
+                self.drop(parameter.gradient)
+                parameter.gradient = None
 
     def step(self, optimizer: Optimizer) -> None:
-        """The optimizer's step, one parameter after the other; then the gradients die (`set_to_none`)."""
+        """The optimizer's step, one parameter after the other; then the gradients die, unless they are accumulated."""
         self.phase = "step"
         held: _Memory | None = None  # the last tensor that was made for the parameter before
         trained = {parameter: layer for (layer, _), parameter in self.parameters.items() if parameter.trained}
@@ -383,9 +410,9 @@ class _Run:
         if held is not None:
             self.drop(held)
         for parameter, layer in trained.items():
-            assert parameter.gradient is not None
             self.layer = layer
-            self.drop(parameter.gradient)
+            if parameter.gradient is not None:
+                self.drop(parameter.gradient)
 
     def give(self, target: _Backward | _Parameter | None, gradient: _Memory) -> None:
         """Add a gradient to what there is of it; the target holds it from then on."""
@@ -396,7 +423,7 @@ class _Run:
         if before is None:
             target.gradient = gradient
             return
-        kind: Kind = "gradient of a parameter" if isinstance(target, _Parameter) else "gradient of an activation"
+        kind: Kind = _LEARNT if isinstance(target, _Parameter) else "gradient of an activation"
         target.gradient = self.born("sum of gradients", kind, target.elements)
         self.drop(before)
         self.drop(gradient)

@@ -80,7 +80,7 @@ class Timeline:
     @cached_property
     def standing(self) -> Mapping[Kind, Size]:
         """What is alive before the run, and after it: parameters, buffers, the optimizer's state, inputs."""
-        return _by_kind(event.tensor for event in self.events if event.phase == "before")
+        return _by_kind(event.tensor for event in self.events if event.tensor.kind in STANDING)
 
     @cached_property
     def peak_live(self) -> Size:

@@ -31,10 +31,11 @@ class Kernel(NamedTuple):
 
     `reads` are the operands that a gradient flows to. The result is a new tensor of so many elements, unless it
     `lies_in` the memory of an operand: a view of it, or it overwritten (`in_place`). `keeps` are the operands that
-    backward needs, the result being one. An operand that no later kernel reads is dead after this one; `holds` are
-    further ones that live until it has run. Backward makes a new gradient for each operand, or `passes_on` the one it
-    is given, or a view of it; `scratch` is how many elements it holds at most beyond what it makes. If `unasked`, it
-    makes a gradient for operands that need none, too, and drops it at once.
+    backward needs, the result being one, and `keeps_to_learn` those that the gradients of parameters alone need. An
+    operand that no later kernel reads is dead after this one; `holds` are further ones that live until it has run.
+    Backward makes a new gradient for each operand, or `passes_on` the one it is given, or a view of it; `scratch` is
+    how many elements it holds at most beyond what it makes. If `unasked`, it makes a gradient for operands that need
+    none, too, and drops it at once.
     """
 
     reads: tuple[int, ...]
@@ -42,6 +43,7 @@ class Kernel(NamedTuple):
     lies_in: int | None = None
     in_place: bool = False
     keeps: tuple[int, ...] = ()
+    keeps_to_learn: tuple[int, ...] = ()
     beside: tuple[Beside, ...] = ()
     holds: tuple[int, ...] = ()
     passes_on: bool = False

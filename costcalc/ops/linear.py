@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from costcalc.costs import Work
 from costcalc.dims import Shape, Size, prod
+from costcalc.ops.kernel import Kernel
 from costcalc.ops.op import Layout, Op, flag, op, size
 
 
@@ -19,7 +20,6 @@ class Linear(Op):
     bias: bool = flag(default=True)
 
     weight_layer = True
-    keeps_input = True
 
     def output(self, *inputs: Shape) -> Shape:
         return (*inputs[0][:-1], self.out_features)
@@ -31,6 +31,9 @@ class Linear(Op):
     def work(self, inputs: tuple[Shape, ...], output: Shape) -> Work:
         macs = prod(output[:-1]) * prod(self.parameters(*inputs)["weight"])
         return Work(macs=macs, adds=prod(output) if self.bias else 0)
+
+    def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
+        return (Kernel((0,), prod(output), keeps_to_learn=(0,)),)
 
     def layout(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Layout:
         """A plane that lies before the last dimension is kept; one that the features are a part of is gone."""

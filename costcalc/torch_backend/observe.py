@@ -9,7 +9,7 @@ that computes.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -21,6 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from costcalc.graph import Graph
 from costcalc.torch_backend.device import Environment, environment
+from costcalc.torch_backend.network import LAYER
 from costcalc.torch_backend.watch import Watch, subject
 
 
@@ -44,20 +45,37 @@ class Observation(NamedTuple):
 
 
 def observe(
-    graph: Graph, *, device: str = "auto", dtype: str = "fp32", training: bool = False, gradients: bool | None = None
+    graph: Graph,
+    *,
+    device: str = "auto",
+    dtype: str = "fp32",
+    training: bool = False,
+    gradients: bool | None = None,
+    frozen: Collection[str] = (),
+    accumulating: bool = False,
 ) -> Observation:
     """Build `graph`, run it, and tell what memory its tensors took.
 
     Without `gradients` it is a forward pass under no_grad, in training or evaluation mode; with them (as in training,
-    unless told otherwise) a backward pass from the sum of all outputs follows, which are dead by then. Raises
-    CostcalcError for a device that is not there and for a layer that torch refuses, with its reason.
+    unless told otherwise) a backward pass from the sum of all outputs follows, which are dead by then. The parameters
+    of `frozen` layers, or of all below such a prefix, need no gradient; if `accumulating`, all others have one before,
+    which is not counted, and new ones are added to it. Raises CostcalcError for a device that is not there and for a
+    layer that torch refuses, with its reason.
     """
     gradients = training if gradients is None else gradients
     where = environment(device, dtype)
     with subject(graph, where, training) as running:
-        watch = Watch(running, lambda: None)
         network = running.network
+        still = {node.name for prefix in frozen for node in graph.select(prefix)}
+        for step in network.graph.nodes:
+            if step.meta.get(LAYER) in still:
+                network.get_submodule(str(step.target)).requires_grad_(False)
         standing = [*network.parameters(), *network.buffers()]
+        if accumulating:
+            for parameter in network.parameters():
+                parameter.grad = torch.zeros_like(parameter) if parameter.requires_grad else None
+            standing += [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
+        watch = Watch(running._replace(accumulating=accumulating), lambda: None)
         live = LiveStorages(standing, running.inputs, lambda: watch.now)
         with live.recording():
             watch.watch(gradients)

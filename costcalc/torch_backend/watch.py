@@ -33,15 +33,17 @@ class Span(NamedTuple, Generic[Reading]):
 
 
 class Subject(NamedTuple):
-    """A network on a device, and something to feed it."""
+    """A network on a device, and something to feed it; `accumulating`, gradients are added to those that are there."""
 
     graph: Graph
     network: fx.GraphModule
     inputs: tuple[Tensor, ...]
+    accumulating: bool = False
 
     def step(self, run: Callable[..., Any], train: bool) -> None:
         """One forward pass by `run`, and with `train` one backward pass from the sum of all outputs."""
-        self.network.zero_grad(set_to_none=True)
+        if not self.accumulating:
+            self.network.zero_grad(set_to_none=True)
         with torch.set_grad_enabled(train):
             outputs = run(*self.inputs)
         if train:
