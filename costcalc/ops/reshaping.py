@@ -116,10 +116,6 @@ class Permute(Op):
         place = self.dims.index
         return Layout(None if plane is None else (place(plane[0]), place(plane[1])), tuple([place(d) for d in order]))
 
-    def windows(self, *inputs: Shape) -> tuple[Window, ...] | None:
-        start, end = self._span(len(inputs[0]))
-        return () if start == end else None
-
 
 @op
 class Pad(Op):
@@ -208,6 +204,8 @@ class ZeroPadShortcut(Op):
             if stride > 1:  # every stride-th row, then every stride-th column: a view, but gradients are not
                 seen[axis] = output[2 + axis]
                 kernels.append(Kernel((len(kernels),), batch * channels * prod(seen), lies_in=len(kernels)))
+        if kernels:
+            kernels.append(Kernel((len(kernels),), kernels[-1].elements, passes_on=True))  # those in order in memory
         return (*kernels, Kernel((len(kernels),), prod(output)))
 
     def windows(self, *inputs: Shape) -> tuple[Window, ...]:
