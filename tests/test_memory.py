@@ -181,6 +181,44 @@ def test_a_small_network_by_hand():
     assert timeline(small()).peak_live == (432 + 432) * 4
 
 
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+@pytest.mark.parametrize(
+    "graph",
+    [
+        chain(("conv", OPS["conv2d"](6, 3)), ("flatten", OPS["flatten"]()), ("relu", OPS["relu"]())),
+        chain(("fc", OPS["linear"](5)), ("relu", OPS["relu"]()), ("again", OPS["linear"](2))),
+        chain(("conv", OPS["conv2d"](6, 3)), ("flatten", OPS["flatten"]()), ("silu", OPS["silu"]())),
+    ],
+)
+def test_a_view_that_is_overwritten(graph, device):
+    """Autograd copies its gradient three times: a flatten, and a linear layer's rows in the shape of a plane."""
+    how = {"training": True}
+    assert figures(timeline(graph, **how)) == figures(observe(graph, device=device, **how))
+
+
+def test_only_meta_takes_the_gradient_of_mish_apart():
+    """torch has no kernel for it there: seven tensors are alive as the gradient is made, which a device makes in one."""
+    graph = chain(("conv", OPS["conv2d"](6, 3)), ("mish", OPS["mish"]()))
+    predicted = timeline(graph, training=True)
+    elements = 2 * 6 * 6 * 6
+    assert predicted.peak_live == observe(graph, device="cpu", training=True).peak_live
+    assert observe(graph, device="meta", training=True).peak_live == predicted.peak_live + 7 * elements * 4
+
+
+def test_a_linear_layer_on_a_permuted_tensor_is_more_than_is_predicted():
+    """torch puts its input in order first, and keeps that copy instead of the input itself."""
+    graph = chain(
+        ("conv", OPS["conv2d"](6, 3)), ("permute", OPS["permute"]((0, 2, 3, 1))), ("fc", OPS["linear"](2, bias=False))
+    )
+    predicted, seen = (
+        answer(graph, training=True) for answer in (timeline, lambda g, **how: observe(g, device="cpu", **how))
+    )
+    copy = 2 * 6 * 6 * 6 * 4
+    assert predicted.saved_by_layer == {"conv": copy}
+    assert seen.saved_by_layer == {"fc": copy}
+    assert predicted.saved_for_backward == seen.saved_for_backward
+
+
 def test_a_kept_tensor_that_is_overwritten_is_an_error():
     graph = chain(("conv", OPS["conv2d"](6, 3)), ("tanh", OPS["tanh"]()), ("relu", OPS["relu"]()))
     with pytest.raises(CostcalcError) as error:

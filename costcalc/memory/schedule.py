@@ -263,14 +263,14 @@ class _Run:
             for extra in beside:
                 self.drop(extra)
             return _Value(memory, kernel.elements, None, base)
-        overwritten_view = kernel.in_place and base is not None and base.source is not None
-        if overwritten_view:
-            # Autograd rebases the history of what the view is a view of: its gradient is copied, the part that the
-            # view is copied again for the kernel's own backward, and the result copied into it (CopySlices).
-            assert base is not None
+        rebased = base if kernel.in_place and base is not None and base.source is not None else None
+        if rebased is not None:
+            # The layer overwrites a view. Autograd makes it part of the history of what it is a view of (CopySlices):
+            # backward, that one's gradient is copied, the part that the view is copied again for the kernel's own
+            # backward, and its result put in place of the part.
             kernel = kernel._replace(passes_on=False, scratch=kernel.scratch + 2 * kernel.elements)
-            reads = [base]
-        elements = base.elements if overwritten_view and base is not None else kernel.elements
+            reads = [rebased]
+        elements = kernel.elements if rebased is None else rebased.elements
         node = _Backward(self.layer, elements, kernel, [value.source for value in reads])
         node.parameters = parameters
         if reached:
@@ -298,9 +298,13 @@ class _Run:
                 if target is not None:
                     target.readers += 1
         self.nodes.append(node)
-        if overwritten_view and base is not None:
-            base = _Value(memory, base.elements, node)
-        return _Value(memory, kernel.elements, node, base)
+        if rebased is None:
+            return _Value(memory, kernel.elements, node, base)
+        # The view is then taken anew, by strides: its gradient is copied into one as large as what it is a view of.
+        view = _Backward(self.layer, kernel.elements, Kernel((), kernel.elements), [node])
+        node.readers += not reached
+        self.nodes.append(view)
+        return _Value(memory, kernel.elements, view, _Value(memory, rebased.elements, node))
 
     def refuse(self, memory: _Memory) -> None:
         """The layer overwrites what others keep: there is an error where one of them has a gradient."""

@@ -198,14 +198,15 @@ class ZeroPadShortcut(Op):
         return (batch, self.out_channels, ceil_div(height, self.stride[0]), ceil_div(width, self.stride[1]))
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
-        batch, channels, *seen = inputs[0]
+        batch, channels, *plane = inputs[0]
+        seen = list(plane)
         kernels: list[Kernel] = []
         for axis, stride in enumerate(self.stride):
             if stride > 1:  # every stride-th row, then every stride-th column: a view, but gradients are not
                 seen[axis] = output[2 + axis]
                 kernels.append(Kernel((len(kernels),), batch * channels * prod(seen), lies_in=len(kernels)))
-        if kernels:
-            kernels.append(Kernel((len(kernels),), kernels[-1].elements, passes_on=True))  # those in order in memory
+        if not known(prod(seen), "==", prod(plane)).answer:  # copied, so that they follow one another in memory
+            kernels.append(Kernel((len(kernels),), batch * channels * prod(seen), passes_on=True))
         return (*kernels, Kernel((len(kernels),), prod(output)))
 
     def windows(self, *inputs: Shape) -> tuple[Window, ...]:
