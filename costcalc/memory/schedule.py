@@ -18,7 +18,7 @@ from costcalc.dims import Size, prod
 from costcalc.errors import CostcalcError
 from costcalc.graph import Graph, Node
 from costcalc.memory.optimizers import Optimizer, optimizer_named
-from costcalc.memory.timeline import KEPT_INPUT, STANDING, Event, Kind, Phase, Tensor, Timeline
+from costcalc.memory.timeline import STANDING, Event, Kind, Phase, Tensor, Timeline
 from costcalc.ops.kernel import INT64, Kernel
 
 
@@ -57,8 +57,9 @@ def timeline(
         run.backward()
     if steps is not None:
         run.step(steps)
+    saved_input = sum(memory.size for memory in run.kept_inputs)
     unknown = tuple(node.name for node in graph.nodes if not node.op.counted)
-    return Timeline(graph.name, graph.batch, dtype, training, gradients, optimizer, run.told(), unknown)
+    return Timeline(graph.name, graph.batch, dtype, training, gradients, optimizer, run.told(), saved_input, unknown)
 
 
 _LEARNT: Kind = "gradient of a parameter"
@@ -137,6 +138,7 @@ class _Run:
         self.values: dict[str, _Value] = {}
         self.parameters: dict[tuple[str, str], _Parameter] = {}
         self.losses: list[_Memory] = []
+        self.kept_inputs: set[_Memory] = set()
 
     def born(self, what: str, kind: Kind, elements: Size, size: int | None = None) -> _Memory:
         memory = _Memory(self.layer, what, kind, elements * (size or self.element))
@@ -290,7 +292,7 @@ class _Run:
             piece.keepers.append(node)
             node.kept.append(piece)
             if piece.kind == "input":
-                piece.what = KEPT_INPUT
+                self.kept_inputs.add(piece)
             elif piece.kind == "activation":
                 piece.kind = "saved for backward"
         if not reached:

@@ -26,9 +26,6 @@ Kind = Literal[
 STANDING: frozenset[Kind] = frozenset({"parameter", "buffer", "optimizer state", "input"})
 
 
-KEPT_INPUT = "kept for backward"  # what an input is that autograd keeps
-
-
 class Tensor(NamedTuple):
     """A piece of memory: the layer that makes it (none: the loss, or an input), what it is there, its kind and bytes.
 
@@ -54,6 +51,7 @@ class Event(NamedTuple):
 class Timeline:
     """All tensors of one run, and in what order they are born and die. Bytes, for the whole batch.
 
+    `saved_input` are the bytes of inputs that autograd keeps, in no other sum of what it keeps.
     `unknown` are layers of which nobody has told what they keep: while there are any, sums are lower bounds.
     """
 
@@ -64,6 +62,7 @@ class Timeline:
     gradients: bool
     optimizer: str | None
     events: tuple[Event, ...]
+    saved_input: Size = 0
     unknown: tuple[str, ...] = ()
 
     @cached_property
@@ -139,11 +138,6 @@ class Timeline:
     def saved_for_backward(self) -> Size:
         """Bytes of `saved`."""
         return sum(tensor.bytes for tensor in self.saved)
-
-    @cached_property
-    def saved_input(self) -> Size:
-        """Bytes of the inputs that autograd keeps, too."""
-        return sum(e.tensor.bytes for e in self.events if e.tensor.kind == "input" and e.tensor.what == KEPT_INPUT)
 
     @property
     def saved_by_layer(self) -> Mapping[str, Size]:
