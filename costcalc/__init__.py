@@ -21,10 +21,11 @@ if TYPE_CHECKING:
     from costcalc.analysis import analyze
     from costcalc.conventions import CONVENTIONS
     from costcalc.costs import CostTable, Row, Work
-    from costcalc.crosscheck import CrossCheck, check
+    from costcalc.crosscheck import CrossCheck, check, check_memory
     from costcalc.errors import CostcalcError
     from costcalc.formula import ClosedForms, closed_forms, explain, forms_of, solve
     from costcalc.graph import Builder, Graph, GraphError, Input, Node
+    from costcalc.memory import Timeline, timeline
     from costcalc.ops import OPS
     from costcalc.reconciliation import reconcile
     from costcalc.rewrites import Rewriting, rewrite
@@ -34,10 +35,11 @@ _HOMES = {
     "analysis": ["analyze"],
     "conventions": ["CONVENTIONS"],
     "costs": ["CostTable", "Row", "Work"],
-    "crosscheck": ["CrossCheck", "check"],
+    "crosscheck": ["CrossCheck", "check", "check_memory"],
     "errors": ["CostcalcError"],
     "formula": ["ClosedForms", "closed_forms", "explain", "forms_of", "solve"],
     "graph": ["Builder", "Graph", "GraphError", "Input", "Node"],
+    "memory": ["Timeline", "timeline"],
     "ops": ["OPS"],
     "reconciliation": ["reconcile"],
     "rewrites": ["Rewriting", "rewrite"],
@@ -60,10 +62,12 @@ __all__ = [
     "Rewriting",
     "Row",
     "SpecError",
+    "Timeline",
     "Work",
     "analyze",
     "architectures",
     "check",
+    "check_memory",
     "closed_forms",
     "explain",
     "forms_of",
@@ -71,6 +75,7 @@ __all__ = [
     "reconcile",
     "rewrite",
     "solve",
+    "timeline",
     "to_yaml",
 ]
 

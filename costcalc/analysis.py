@@ -32,7 +32,7 @@ def analyze(graph: Graph, *, convention: str = "flops", dtype: str = "fp32", tra
     fields = receptive_fields(graph)
     planes = _planes(graph)
     weighing = _weight_layers(graph)
-    reached = _reached(graph)
+    reached = graph.reached
     learns = {name: False for name, _ in graph.inputs}  # whether training needs a tensor's gradient
     rows = []
     for node in graph.nodes:
@@ -92,15 +92,6 @@ def analyze(graph: Graph, *, convention: str = "flops", dtype: str = "fp32", tra
         assumptions=tuple(map(str, graph.assumptions)),
         unknown=tuple(row for row in rows if row.work is None),
     )
-
-
-def _reached(graph: Graph) -> set[str]:
-    """The tensors that an output depends on, outputs included: what nothing depends on has no gradient."""
-    reached = set(graph.outputs)
-    for node in reversed(graph.nodes):
-        if node.name in reached:
-            reached.update(node.inputs)
-    return reached
 
 
 def _weight_layers(graph: Graph) -> set[str]:

@@ -13,7 +13,8 @@ from costcalc.graph import Graph
 if TYPE_CHECKING:
     from types import ModuleType
 
-    from costcalc.torch_backend import Measurement
+    from costcalc.memory import Timeline
+    from costcalc.torch_backend import Measurement, Observation
 
 WHOLE = "the whole network"
 
@@ -81,6 +82,58 @@ def check(graph: Graph, *, device: str = "auto", dtype: str = "fp32", train: boo
         else:
             differences.append(difference)
     return CrossCheck(calculated, measured, compared, tuple(differences), tuple(known))
+
+
+class MemoryCheck(NamedTuple):
+    """A network's memory predicted and observed: `layers` has what is compared of each, `whole` of all together."""
+
+    predicted: Timeline
+    observed: Observation
+    layers: tuple[tuple[str, dict[str, int], dict[str, int]], ...]
+    whole: tuple[dict[str, int], dict[str, int]]
+    differences: tuple[Difference, ...]
+
+    @property
+    def compared(self) -> int:
+        """How many figures were compared."""
+        return len(self.whole[0]) + sum(len(expected) for _, expected, _ in self.layers)
+
+
+def check_memory(graph: Graph, *, device: str = "auto", dtype: str = "fp32", train: bool = False) -> MemoryCheck:
+    """Predict the memory of `graph`, build and run it in torch, and compare the two with ==.
+
+    For each layer: the most that is alive as it makes a tensor, forward and with `train` backward, and the bytes that
+    autograd keeps of what it made; the same for the whole network. Raises CostcalcError as `check` does, and for a
+    layer of which nobody has told what it keeps.
+    """
+    from costcalc.memory import timeline
+
+    backend = torch_backend()
+    predicted = timeline(graph, training=train, dtype=dtype)
+    if predicted.unknown:
+        names = ", ".join(predicted.unknown)
+        raise CostcalcError(f"{graph.name}: nobody has told what is kept by {names}: its memory cannot be checked")
+    observed: Observation = backend.observe(graph, device=device, dtype=dtype, training=train)
+    layers = tuple((n.name, _memory(predicted, n.name, train), _memory(observed, n.name, train)) for n in graph.nodes)
+    whole = (_whole_memory(predicted, train), _whole_memory(observed, train))
+    differences = [d for layer, expected, found in layers for d in _compare(layer, expected, found)]
+    differences += _compare(WHOLE, *whole)
+    return MemoryCheck(predicted, observed, layers, whole, tuple(differences))
+
+
+def _memory(answer: Timeline | Observation, layer: str, train: bool) -> dict[str, int]:
+    """What is compared of a layer."""
+    alive: Any = answer.most_alive
+    forward = {"alive forward": alive.get((layer, "forward"), 0)}
+    if not train:
+        return forward
+    backward = {"alive backward": alive.get((layer, "backward"), 0)}
+    return forward | backward | {"saved for backward": answer.saved_by_layer.get(layer, 0)}
+
+
+def _whole_memory(answer: Timeline | Observation, train: bool) -> dict[str, int]:
+    kept = {"saved for backward": answer.saved_for_backward, "saved inputs": answer.saved_input}
+    return {"peak alive": answer.peak_live} | (kept if train else {})
 
 
 def torch_backend() -> ModuleType:

@@ -138,6 +138,15 @@ class Graph:
         return None if plane is None else (shape[plane[0]], shape[plane[1]])
 
     @cached_property
+    def reached(self) -> frozenset[str]:
+        """The tensors that an output depends on, outputs included: what nothing depends on has no gradient."""
+        reached = set(self.outputs)
+        for node in reversed(self.nodes):
+            if node.name in reached:
+                reached.update(node.inputs)
+        return frozenset(reached)
+
+    @cached_property
     def _unsafe_in_place(self) -> frozenset[str]:
         """Layers in place whose input, or a view of it, is read by a later layer or is an output of the graph."""
         last_read = {name: place for place, node in enumerate(self.nodes) for name in node.inputs}

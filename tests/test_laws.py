@@ -40,6 +40,10 @@ def facts(op, inputs):
     if op.counted:
         work = op.work(inputs, output)
         found |= dict(zip(work.__slots__, astuple(work), strict=True))
+    for training in (False, True):
+        for i, kernel in enumerate(op.kernels(inputs, output, training)):
+            made = {"makes": kernel.elements, "needs": kernel.scratch} | {b.what: b.elements for b in kernel.beside}
+            found |= {f"kernel {i} {what}, training {training}": size for what, size in made.items()}
     return found
 
 

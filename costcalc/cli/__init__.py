@@ -24,6 +24,7 @@ _COMMANDS = {
     name: module
     for module, names in {
         "networks": "list report compare explain field check",
+        "memory": "memory",
         "rewriting": "rewrite moves",
         "designs": "stage head residual",
         "formulas": "formula",

@@ -173,6 +173,7 @@ def field(target: str, layer: str | None, style: str, output: str | None, **shap
     help="Where to run: auto is a GPU where there is one, else the CPU; on meta nothing is computed.",
 )
 @click.option("--train", is_flag=True, help="In training mode, and backward: the FLOPs of the gradients, too.")
+@click.option("--memory", is_flag=True, help="Instead, what is alive and what autograd keeps, at every layer.")
 @click.option("--time", "timed", is_flag=True, help="Also time each layer and the whole.")
 @click.option(
     "--runs", type=click.IntRange(1), metavar="N", help="With --time: of how many runs to take medians.  [default: 15]"
@@ -185,6 +186,7 @@ def check(
     every: bool,
     device: str,
     train: bool,
+    memory: bool,
     timed: bool,
     runs: int | None,
     strict: bool,
@@ -208,7 +210,9 @@ def check(
         raise click.UsageError("--time needs a device that computes: nothing runs on meta")
     if runs is not None and not timed:
         raise click.UsageError("--runs goes with --time")
-    from costcalc.crosscheck import check, torch_backend
+    if memory and timed:
+        raise click.UsageError("--memory is a check of its own: without --time")
+    from costcalc.crosscheck import check, check_memory, torch_backend
     from costcalc.report.cross_check import cross_check
     from costcalc.spec import architectures
 
@@ -217,6 +221,15 @@ def check(
     graphs, mistakes = _each(wanted, lambda target: (target.graph(), target.rules["dtype"]))
     if mistakes:
         raise CostcalcError("\n".join(mistakes))
+
+    if memory:
+        from costcalc.report.memory_check import memory_check
+
+        seen, mistakes = _each(graphs, lambda it: check_memory(it[0], device=device, dtype=it[1], train=train))
+        if seen:
+            print_document(memory_check(seen, refused=mistakes), style, output)
+        _fail_where_differing(sum(len(checked.differences) for checked in seen), mistakes)
+        return
 
     def run(graph: Graph, dtype: str) -> tuple[Any, Any]:
         checked = check(graph, device=device, dtype=dtype, train=train)
@@ -229,12 +242,17 @@ def check(
     if checks:
         timings = [timing for _, timing in done if timing is not None]
         print_document(cross_check(checks, timings, refused=mistakes), style, output)
-    differing = sum(len(checked.differences) for checked in checks)
-    mistakes += [f"{differing} figure{'s differ' if differing > 1 else ' differs'}"] if differing else []
     unknown = sum(len(checked.calculated.unknown) for checked in checks)
-    mistakes += [uncounted(unknown)] if strict and unknown else []
-    if mistakes:
-        fail("\n".join(mistakes))
+    also = [uncounted(unknown)] if strict and unknown else []
+    _fail_where_differing(sum(len(checked.differences) for checked in checks), mistakes, also)
+
+
+def _fail_where_differing(differing: int, mistakes: Iterable[str], also: Iterable[str] = ()) -> None:
+    """Exit with 1 where there were mistakes, or where figures differ."""
+    said = [f"{differing} figure{'s differ' if differing > 1 else ' differs'}"] if differing else []
+    said = [*mistakes, *said, *also]
+    if said:
+        fail("\n".join(said))
 
 
 def _each(items: Iterable[_Item], call: Callable[[_Item], _Answer]) -> tuple[list[_Answer], list[str]]:

@@ -11,6 +11,7 @@ from typing import ClassVar
 from costcalc.costs import Work
 from costcalc.dims import Shape, Size, known, prod
 from costcalc.errors import OpError
+from costcalc.ops.kernel import Beside, Kernel
 from costcalc.ops.op import Layout, Op, Requirement, choice, flag, number, op, size, whole
 
 
@@ -19,6 +20,7 @@ class Activation(Op):
 
     per_element: ClassVar[Work]
     nonlinearity: ClassVar[bool] = True
+    keeps_input: ClassVar[bool] = True
 
     def makes_tensor(self, training: bool = False) -> bool:
         return not getattr(self, "inplace", False)
@@ -29,15 +31,26 @@ class Activation(Op):
 
 @op
 class _InPlace(Activation):
-    """An activation that overwrites its input unless told otherwise."""
+    """An activation that overwrites its input unless told otherwise.
+
+    Where its gradient needs the input, it is copied first in training.
+    """
 
     inplace: bool = flag(default=True)
+
+    def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
+        if not self.inplace or self.keeps_output:
+            return super().kernels(inputs, output, training)
+        elements = prod(output)
+        return (Kernel((0,), elements, 0, True, beside=(Beside("copy", elements, needed=False),)),)
 
 
 class Relu(_InPlace):
     """max(x, 0), torch.nn.ReLU, in place by default. Work: 1 compare per element."""
 
     per_element = Work(compares=1)
+    keeps_input = False
+    keeps_output = True
 
 
 class Relu6(_InPlace):
@@ -75,6 +88,10 @@ class Prelu(Activation):
     def parameters(self, *inputs: Shape) -> dict[str, Shape]:
         return {"weight": (self.num_parameters,)}
 
+    def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
+        # The gradient of a is made for each element before it is summed.
+        return (Kernel((0,), prod(output), keeps=(0,), scratch=prod(output), unasked=True),)
+
 
 @op
 class Elu(Activation):
@@ -108,6 +125,8 @@ class Sigmoid(Activation):
     """1 / (1 + exp(−x)), torch.nn.Sigmoid. Work: 1 exp, 1 add, 1 div per element."""
 
     per_element = Work(exps=1, adds=1, divs=1)
+    keeps_input = False
+    keeps_output = True
 
 
 class Silu(_InPlace):
@@ -120,6 +139,8 @@ class Tanh(Activation):
     """(exp(2x) − 1) / (exp(2x) + 1), torch.nn.Tanh. Work: 1 mul, 1 exp, 2 adds, 1 div per element."""
 
     per_element = Work(muls=1, exps=1, adds=2, divs=1)
+    keeps_input = False
+    keeps_output = True
 
 
 @op
@@ -174,6 +195,8 @@ class Softmax(Activation):
 
     per_element = Work(compares=1, exps=1, adds=1, divs=1)
     nonlinearity = False
+    keeps_input = False
+    keeps_output = True
 
     def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
         if not -len(inputs[0]) <= self.dim < len(inputs[0]):

@@ -29,6 +29,7 @@ class Conv2d(Op):
 
     rank = 4
     weight_layer = True
+    keeps_input = True
 
     def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
         _, channels, *plane = inputs[0]

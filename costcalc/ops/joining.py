@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from costcalc.costs import Work
 from costcalc.dims import Shape, known, prod, show_shape
 from costcalc.errors import OpError
+from costcalc.ops.kernel import Kernel
 from costcalc.ops.op import CHANNELS_LAST, Layout, Op, Requirement, op, whole
 
 
@@ -38,6 +39,9 @@ class Concat(Op):
         last = all(layout.order == CHANNELS_LAST for layout in layouts)
         return Layout(layouts[0].plane, CHANNELS_LAST if last else tuple(range(len(inputs[0]))))
 
+    def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
+        return (Kernel(tuple(range(len(inputs))), prod(output), passes_on=True),)
+
 
 @op
 class Add(Op):
@@ -53,6 +57,13 @@ class Add(Op):
 
     def work(self, inputs: tuple[Shape, ...], output: Shape) -> Work:
         return Work(adds=(len(inputs) - 1) * prod(output))
+
+    def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
+        count, elements = len(inputs), prod(output)
+        everything = tuple(range(count))  # is held until the last sum is made
+        first = Kernel((0, 1), elements, passes_on=True, holds=everything)
+        further = [Kernel((count + i, i + 2), elements, passes_on=True, holds=everything) for i in range(count - 2)]
+        return (first, *further)
 
 
 def _agree(name: str, inputs: tuple[Shape, ...], along: int | None) -> Iterator[Requirement]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from costcalc.costs import Work
 from costcalc.dims import Shape, Size, prod
+from costcalc.ops.kernel import Kernel
 from costcalc.ops.op import Layout, Op, flag, op, size
 
 
@@ -30,6 +31,12 @@ class Linear(Op):
     def work(self, inputs: tuple[Shape, ...], output: Shape) -> Work:
         macs = prod(output[:-1]) * prod(self.parameters(*inputs)["weight"])
         return Work(macs=macs, adds=prod(output) if self.bias else 0)
+
+    def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
+        product = Kernel((0,), prod(output), keeps_to_learn=(0,))
+        if len(output) == 2 or not self.bias:
+            return (product,)
+        return (product, Kernel((1,), prod(output), lies_in=1, passes_on=True))  # of rows, seen in the input's shape
 
     def layout(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Layout:
         """A plane that lies before the last dimension is kept; one that the features are a part of is gone."""

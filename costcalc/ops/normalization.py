@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from costcalc.costs import Work
 from costcalc.dims import Shape, prod
+from costcalc.ops.kernel import Beside, Kernel
 from costcalc.ops.op import Op, flag, number, op, whole
 
 
@@ -35,6 +36,12 @@ class BatchNorm2d(Op):
     def work(self, inputs: tuple[Shape, ...], output: Shape) -> Work:
         return Work(muls=1, adds=1) * prod(output)
 
+    def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
+        of_batch = training or not self.track_running_stats
+        channels = inputs[0][1]
+        statistics = (Beside("mean", channels), Beside("inverse deviation", channels)) if of_batch else ()
+        return (Kernel((0,), prod(output), keeps=(0,), beside=statistics),)
+
 
 @op
 class LocalResponseNorm(Op):
@@ -52,6 +59,20 @@ class LocalResponseNorm(Op):
     def work(self, inputs: tuple[Shape, ...], output: Shape) -> Work:
         return Work(muls=self.size + 2, adds=self.size, exps=1, divs=1) * prod(output)
 
+    def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
+        batch, channels, *plane = inputs[0]
+        elements = prod(output)
+        padded = batch * (channels + self.size - 1) * prod(plane)
+        return (
+            Kernel((0, 0), elements, keeps=(0,)),  # 1: x²
+            Kernel((1,), padded),  # 2: with zeros before the first and after the last channel
+            Kernel((2,), elements, keeps=(2,)),  # 3: its means over a window
+            Kernel((3,), elements),  # 4: times alpha
+            Kernel((4,), elements, passes_on=True, holds=(3,)),  # 5: plus k
+            Kernel((5,), elements, keeps=(5,), holds=(3,), scratch=2 * elements),  # 6: to the power of beta
+            Kernel((0, 6), elements, keeps=(0, 6), scratch=2 * elements),  # 7: x divided by it
+        )
+
 
 @op
 class Dropout(Op):
@@ -65,3 +86,10 @@ class Dropout(Op):
 
     def makes_tensor(self, training: bool = False) -> bool:
         return training and self.p > 0 and not self.inplace
+
+    def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
+        if not training or self.p == 0:
+            return ()
+        elements = prod(output)
+        mask = Beside("mask", elements if self.p < 1 else 1)  # a factor for each element, or 0 for all
+        return (Kernel((0,), elements, 0 if self.inplace else None, self.inplace, beside=(mask,)),)

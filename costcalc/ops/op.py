@@ -20,8 +20,9 @@ from collections.abc import Iterator
 from typing import Any, ClassVar, NamedTuple, TypeVar, dataclass_transform
 
 from costcalc.costs import NO_WORK, Work
-from costcalc.dims import Relation, Shape, Size, as_size, at, is_plain, known, same, show_shape
+from costcalc.dims import Relation, Shape, Size, as_size, at, is_plain, known, prod, same, show_shape
 from costcalc.errors import OpError
+from costcalc.ops.kernel import Kernel
 
 
 class Requirement(NamedTuple):
@@ -256,6 +257,8 @@ class Op:
     weight_layer: ClassVar[bool] = False  # counted in "ResNet-50", "VGG-16"
     nonlinearity: ClassVar[bool] = False  # an activation function, which bends what the layers before it compute
     counted: ClassVar[bool] = True  # False: its cost is not known
+    keeps_input: ClassVar[bool] = False  # what autograd keeps until it has made the gradients
+    keeps_output: ClassVar[bool] = False
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -302,6 +305,16 @@ class Op:
     def makes_tensor(self, training: bool = False) -> bool:
         """Whether the result is a new tensor: not a view, not the input changed in place."""
         return True
+
+    def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
+        """What runs forward, and what autograd keeps for it; nothing where the (first) input is the result.
+
+        For most ops it is one kernel that makes the output. The parameters are the first kernel's.
+        """
+        count = len(inputs)
+        new = self.makes_tensor(training)
+        keeps = (*range(count * self.keeps_input), *([count] if self.keeps_output else ()))
+        return (Kernel(tuple(range(count)), prod(output), None if new else 0, not new, keeps),)
 
     def windows(self, *inputs: Shape) -> tuple[Window, ...] | None:
         """The window each output looks through, per axis.

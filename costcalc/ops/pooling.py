@@ -9,6 +9,7 @@ from costcalc.costs import Work
 from costcalc.dims import Shape, Size, ceil_div, known, prod, window
 from costcalc.errors import OpError
 from costcalc.ops.convolution import windows_fit
+from costcalc.ops.kernel import INT64, Beside, Kernel
 from costcalc.ops.op import Op, Requirement, Window, flag, op, per_axis
 
 
@@ -19,6 +20,7 @@ class Pool(Op, ABC):
     """
 
     rank = 4
+    keeps_input = True
 
     @abstractmethod
     def taps(self, inputs: tuple[Shape, ...], output: Shape) -> Size:
@@ -77,6 +79,10 @@ class MaxPool2d(_SlidingPool):
     def work(self, inputs: tuple[Shape, ...], output: Shape) -> Work:
         return Work(compares=self.taps(inputs, output) - prod(output))
 
+    def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
+        indices = Beside("indices", prod(output), INT64)  # of the largest elements, made at inference, too
+        return (Kernel((0,), prod(output), keeps=(0,), beside=(indices,)),)
+
 
 @op
 class AvgPool2d(_SlidingPool):
@@ -111,6 +117,10 @@ class _AdaptivePool(Pool):
     def work(self, inputs: tuple[Shape, ...], output: Shape) -> Work:
         outputs = prod(output)
         return Work(adds=self.taps(inputs, output) - outputs, divs=outputs)
+
+    def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
+        # A mean of the whole plane is a sum, whose gradient needs no value.
+        return (Kernel((0,), prod(output), keeps=() if self.output_size == (1, 1) else (0,)),)
 
     def windows(self, *inputs: Shape) -> tuple[Window, ...] | None:
         """Even windows where the input divides evenly; None for a single place, or where windows differ in size."""

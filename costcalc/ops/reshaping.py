@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from costcalc.dims import Shape, Size, ceil_div, known, prod, show_shape
 from costcalc.errors import OpError
+from costcalc.ops.kernel import Kernel
 from costcalc.ops.op import (
     Layout,
     Op,
@@ -49,6 +50,12 @@ class Flatten(Op):
 
     def makes_tensor(self, training: bool = False) -> bool:
         return False
+
+    def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
+        start, end = self._span(len(inputs[0]))
+        if start == end:
+            return ()
+        return (Kernel((0,), prod(output), None if self.makes_tensor() else 0, passes_on=True),)
 
     def layout(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Layout:
         (start, end), (plane, order) = self._span(len(inputs[0])), layouts[0]
@@ -101,6 +108,9 @@ class Permute(Op):
     def makes_tensor(self, training: bool = False) -> bool:
         return False
 
+    def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
+        return (Kernel((0,), prod(output), lies_in=0, passes_on=True),)
+
     def layout(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Layout:
         plane, order = layouts[0]
         place = self.dims.index
@@ -137,6 +147,26 @@ class Pad(Op):
         left, right, top, bottom = self.padding
         return (batch, channels, height + top + bottom, width + left + right)
 
+    def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
+        if self.mode != "circular":
+            return (Kernel((0,), prod(output), keeps=() if self.mode == "constant" else (0,)),)
+        batch, channels, height, _ = inputs[0]
+        inner, padded = prod(inputs[0]), prod(output)
+        left, right, top, bottom = self.padding
+        strips = [batch * channels * side * height for side in (left, right) if side]
+        strips += [batch * channels * side * output[3] for side in (top, bottom) if side]
+        kernels = [
+            Kernel((), padded),  # 1: empty
+            Kernel((0,), inner, lies_in=0),  # 2, 3: the input's rows, and their columns, all of them
+            Kernel((2,), inner, lies_in=2),
+            Kernel((3,), padded, lies_in=1, in_place=True, holds=(1,), scratch=padded),  # 4: copied into the middle
+        ]
+        for strip in strips:  # what is on one side copied to the other
+            made = len(kernels)
+            kernels.append(Kernel((made,), strip, lies_in=made))
+            kernels.append(Kernel((made, made + 1), padded, lies_in=made, in_place=True, scratch=strip))
+        return tuple(kernels)
+
     def windows(self, *inputs: Shape) -> tuple[Window, ...]:
         left, _, top, _ = self.padding
         return (Window(1, padding=top), Window(1, padding=left))
@@ -166,6 +196,18 @@ class ZeroPadShortcut(Op):
     def output(self, *inputs: Shape) -> Shape:
         batch, _, height, width = inputs[0]
         return (batch, self.out_channels, ceil_div(height, self.stride[0]), ceil_div(width, self.stride[1]))
+
+    def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
+        batch, channels, *plane = inputs[0]
+        seen = list(plane)
+        kernels: list[Kernel] = []
+        for axis, stride in enumerate(self.stride):
+            if stride > 1:  # every stride-th row, then every stride-th column: a view, but gradients are not
+                seen[axis] = output[2 + axis]
+                kernels.append(Kernel((len(kernels),), batch * channels * prod(seen), lies_in=len(kernels)))
+        if not known(prod(seen), "==", prod(plane)).answer:  # copied, so that they follow one another in memory
+            kernels.append(Kernel((len(kernels),), batch * channels * prod(seen), passes_on=True))
+        return (*kernels, Kernel((len(kernels),), prod(output)))
 
     def windows(self, *inputs: Shape) -> tuple[Window, ...]:
         return (Window(1, self.stride[0]), Window(1, self.stride[1]))

@@ -9,8 +9,10 @@ from typing import Any, NamedTuple
 from costcalc.report.table import AtLeast, Column, Document, Formula, Table, is_number
 
 WIDTH = 100
+BAR = 40  # characters of a whole bar
 NARROWEST = 20  # characters that a column of text is left with, however wide the others are
 THOUSANDS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15, "E": 10**18}
+_LATEX = {"×": r"$\times$", "·": r"$\cdot$", "≥": r"$\geq$", "÷": r"$\div$", "█": r"\rule{1mm}{1.5ex}"}
 SECONDS = {"ns": 1, "µs": 10**3, "ms": 10**6, "s": 10**9}
 BINARY = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40, "PiB": 2**50}
 
@@ -135,7 +137,7 @@ def _latex(document: Document) -> str:
     for table in document.tables:
         comments = [f"% {line}" for text in (table.title, *table.notes) for line in text.split("\n")]
         grid = _tabulated(table, "latex_booktabs", total="{}", escape=str)
-        for symbol, command in (("×", r"$\times$"), ("·", r"$\cdot$"), ("≥", r"$\geq$"), ("÷", r"$\div$")):
+        for symbol, command in _LATEX.items():
             grid = grid.replace(symbol, command)
         parts.append("\n".join([*comments, grid]))
     return "\n\n".join(parts) + "\n"
@@ -219,7 +221,7 @@ def _printed(table: Table) -> list[_Printed]:
         cells = [_cell(value, column, scale, decimals) for value in values[place]]
         if column.grouped:
             cells = ["" if before == cell else cell for before, cell in zip([None, *cells], cells, strict=False)]
-        printed.append(_Printed(column.title.split("\n"), unit, column.kind not in ("text", "shape"), cells))
+        printed.append(_Printed(column.title.split("\n"), unit, column.kind not in ("text", "shape", "bar"), cells))
     return printed
 
 
@@ -259,6 +261,8 @@ def _cell(value: Any, column: Column, scale: int, decimals: int) -> str:
         return f"{value:.2f}×" if value < 1000 else f"{value:,.0f}×"
     if column.kind == "share":
         return f"{100 * value:.1f}%"
+    if column.kind == "bar":
+        return "█" * round(BAR * float(value))
     if column.kind == "text" or not is_number(value):
         return str(value)
     return _rounded(value, scale, decimals)

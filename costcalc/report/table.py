@@ -8,7 +8,7 @@ from __future__ import annotations
 from numbers import Rational
 from typing import Any, Literal, NamedTuple
 
-Kind = Literal["text", "count", "exact", "bytes", "time", "ratio", "share", "shape", "side", "difference"]
+Kind = Literal["text", "count", "exact", "bytes", "time", "ratio", "share", "shape", "side", "difference", "bar"]
 
 
 class Column(NamedTuple):
@@ -17,8 +17,8 @@ class Column(NamedTuple):
     A count is shown in one unit of 1000s (k, M, G), bytes in one of 1024s, a time (nanoseconds) in one of ns to s;
     columns of one `group` share their unit, and `unit` and `decimals` fix it. An exact count is shown in full, a
     quotient among such to four digits; a difference is an exact count with its sign. A side is the length of a square,
-    or a (height, width) where it is none. In a `grouped` column people see a cell only where it differs from the one
-    above.
+    or a (height, width) where it is none. A bar is a share, drawn. In a `grouped` column people see a cell only where
+    it differs from the one above.
     """
 
     title: str

@@ -13,13 +13,16 @@ from costcalc.torch_backend.known_differences import KNOWN_DIFFERENCES
 from costcalc.torch_backend.lowering import lower
 from costcalc.torch_backend.measure import Measurement, measure
 from costcalc.torch_backend.network import build
+from costcalc.torch_backend.observe import LiveStorages, Observation, observe
 from costcalc.torch_backend.timing import Timing, time_layers
 from costcalc.torch_backend.weights import copy_weights
 
 __all__ = [
     "KNOWN_DIFFERENCES",
     "Environment",
+    "LiveStorages",
     "Measurement",
+    "Observation",
     "Timing",
     "build",
     "carry_weights",
@@ -27,5 +30,6 @@ __all__ = [
     "environment",
     "lower",
     "measure",
+    "observe",
     "time_layers",
 ]

@@ -1,16 +1,16 @@
 """Running a network layer by layer while reading a meter: what each layer adds to it, forward and backward.
 
-Any meter will do: a FLOP counter, a clock. Forward, it is read as a layer is entered and left. Backward, autograd's
-nodes run in an order of its own; each is marked with its layer as the layer makes it, and the meter is read as a node
-of another layer's takes over. What accumulates gradients into parameters runs right after the node that made them, and
-so counts for its layer.
+Any meter will do: a FLOP counter, a clock, a count of live bytes. Forward, it is read as a layer is entered and left.
+Backward, autograd's nodes run in an order of its own; each is marked with its layer as the layer makes it, and the
+meter is read as a node of another layer's takes over. What accumulates gradients into parameters runs right after the
+node that made them, and so counts for its layer.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Generic, Literal, NamedTuple, TypeVar
+from typing import Any, Generic, Literal, NamedTuple, TypeVar, cast
 
 import torch
 from torch import Tensor, fx, nn
@@ -33,23 +33,24 @@ class Span(NamedTuple, Generic[Reading]):
 
 
 class Subject(NamedTuple):
-    """A network on a device, and something to feed it."""
+    """A network on a device, and something to feed it; `accumulating`, gradients are added to those that are there."""
 
     graph: Graph
     network: fx.GraphModule
     inputs: tuple[Tensor, ...]
+    accumulating: bool = False
 
     def step(self, run: Callable[..., Any], train: bool) -> None:
         """One forward pass by `run`, and with `train` one backward pass from the sum of all outputs."""
-        self.network.zero_grad(set_to_none=True)
+        if not self.accumulating:
+            self.network.zero_grad(set_to_none=True)
         with torch.set_grad_enabled(train):
             outputs = run(*self.inputs)
         if train:
-            outputs = outputs if isinstance(outputs, tuple) else (outputs,)
-            learnt = [output.sum() for output in outputs if output.requires_grad]
-            if learnt:
-                del outputs
-                torch.autograd.backward(torch.stack(learnt).sum())
+            loss: Any = sum(output.sum() for output in (outputs if isinstance(outputs, tuple) else (outputs,)))
+            del outputs  # as in training, where nothing holds them while gradients are made
+            if loss.requires_grad:
+                loss.backward()
 
 
 @contextmanager
@@ -88,7 +89,6 @@ class Watch(fx.Interpreter, Generic[Reading]):
         self.spans: list[Span[Reading]] = []
         self._layer = ""  # that runs forward
         self._backward: tuple[str, Reading] | None = None  # the layer that runs backward, and the meter as it began
-        self._marked: set[Any] = set()  # autograd's nodes
 
     def watch(self, train: bool) -> None:
         """One forward pass and, with `train`, one backward pass."""
@@ -101,14 +101,25 @@ class Watch(fx.Interpreter, Generic[Reading]):
                 reason = "its gradient needs a tensor that a layer in place overwrites: tell that one inplace=False"
             message = f"{self.subject.graph.name}: torch cannot train it{where}: {reason}"
             raise CostcalcError(message) from error
-        finally:
-            self._marked.clear()
         self._take_over(None)
+
+    def run(self, *args: Any, **kwargs: Any) -> Any:
+        """The module's result, which is not kept here."""
+        try:
+            return super().run(*args, **kwargs)
+        finally:
+            self.env.clear()
+
+    @property
+    def now(self) -> tuple[str, Literal["forward", "backward"]]:
+        """The layer that runs, and in which direction; no layer where what runs is the loss."""
+        return (self._layer, "forward") if self._backward is None else (self._backward[0], "backward")
 
     def run_node(self, n: fx.Node) -> Any:
         """One step of the module."""
         self._layer = n.meta.get(LAYER, "")
-        return super().run_node(n)
+        result = super().run_node(n)
+        return result if n.users or n.op == "output" else None  # what nobody reads is dead, as in the module's own code
 
     def call_module(self, target: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """One layer, between two readings."""
@@ -131,9 +142,14 @@ class Watch(fx.Interpreter, Generic[Reading]):
         waiting = [result.grad_fn]
         while waiting:
             node = waiting.pop()
-            if node is None or node in self._marked or hasattr(node, "variable"):  # the last accumulates a gradient
+            # A layer's own mark is kept by the node, for one that is held from here would keep tensors alive. What has
+            # a variable accumulates a parameter's gradient.
+            if node is None or hasattr(node, "variable"):
                 continue
-            self._marked.add(node)
+            marks: dict[Any, Any] = cast(Any, node).metadata  # torch's stubs call it a method
+            if LAYER in marks:
+                continue
+            marks[LAYER] = layer
             node.register_prehook(lambda gradients: self._take_over(layer))
             waiting += [before for before, _ in node.next_functions]
 

@@ -1,0 +1,114 @@
+"""The command about memory."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from costcalc.cli.options import network_options, output_options
+from costcalc.cli.printing import print_document
+from costcalc.cli.target import Target, read_target
+from costcalc.errors import CostcalcError
+
+if TYPE_CHECKING:
+    from costcalc.memory import Timeline
+    from costcalc.report.memory import Run
+
+_UNITS = {"": 1, "b": 1}
+_UNITS |= {f"{letter}b": 1000**power for power, letter in enumerate("kmgt", start=1)}
+_UNITS |= {f"{letter}ib": 1024**power for power, letter in enumerate("kmgt", start=1)}
+
+
+@click.command()
+@click.argument("targets", nargs=-1, required=True, metavar="TARGET…")
+@click.option("--training", is_flag=True, help="A forward and a backward pass, in training mode; else inference.")
+@click.option(
+    "--optimizer",
+    default=None,
+    metavar="NAME",
+    help="With --training: its state and its step, too: sgd, sgd-momentum, adam, adamw, rmsprop.  [default: none]",
+)
+@click.option(
+    "--freeze",
+    "frozen",
+    multiple=True,
+    metavar="LAYER",
+    help="With --training: parameters of a layer, or of all below a prefix, need no gradient; repeatable.",
+)
+@click.option(
+    "--accumulate",
+    "accumulating",
+    is_flag=True,
+    help="With --training: gradients are there before, and new ones are added to them.",
+)
+@click.option("--fit", metavar="SIZE", help="The largest batch that fits, such as 24GiB, and the memory it takes.")
+@network_options
+@output_options
+def memory(
+    targets: tuple[str, ...],
+    training: bool,
+    optimizer: str | None,
+    frozen: tuple[str, ...],
+    accumulating: bool,
+    fit: str | None,
+    style: str,
+    output: str | None,
+    **given: Any,
+) -> None:
+    """Print where the memory goes: what is alive at the peak, where that is, and what autograd keeps.
+
+    Every tensor of a run is told from the network alone, to the byte of what torch makes; workspace inside kernels, and
+    how an allocator rounds, are not.
+
+    \b
+    Examples:
+      costcalc memory vgg16 --batch 32 --training --optimizer adam
+      costcalc memory resnet50 --training --fit 24GiB
+      costcalc memory alexnet vgg16 googlenet --batch 8 --training
+    """
+    if optimizer == "none":
+        optimizer = None
+    for option, asked in (("--optimizer", optimizer), ("--freeze", frozen), ("--accumulate", accumulating)):
+        if asked and not training:
+            raise click.UsageError(f"{option} goes with --training")
+    budget = None if fit is None else _size(fit)
+    if fit is not None and given["batch"] is not None:
+        raise click.UsageError("--fit finds the batch: it goes without --batch")
+    from costcalc.report.memory import memory
+
+    wanted = [read_target(target, convention="bologna", **given) for target in targets]
+    how = {"training": training, "optimizer": optimizer, "frozen": frozen, "accumulating": accumulating}
+    print_document(memory([_run(target, budget, how) for target in wanted]), style, output)
+
+
+def _run(target: Target, budget: int | None, how: dict[str, Any]) -> Run:
+    from costcalc.memory import largest_batch, timeline
+    from costcalc.report.memory import Run
+
+    def run(target: Target) -> Timeline:
+        return timeline(target.graph(), dtype=target.rules["dtype"], **how)
+
+    if budget is None:
+        return Run(run(target), target.analyze())
+    if "batch" in target.given:
+        raise CostcalcError(f"--fit finds the batch: {target.name} goes without batch={target.given['batch']}")
+    fit = largest_batch(lambda batch: run(_with_batch(target, batch)), budget)
+    fitting = _with_batch(target, max(fit.batch, 1))
+    return Run(run(fitting), fitting.analyze(), fit)
+
+
+def _with_batch(target: Target, batch: int) -> Target:
+    return target._replace(given={**target.given, "batch": batch})
+
+
+def _size(text: str) -> int:
+    """Bytes: a number with or without a unit, such as 24GiB, 16GB or 500000."""
+    found = re.fullmatch(r"\s*(\d{1,18})(?:\.(\d{1,9}))?\s*([a-zA-Z]*)\s*", text, re.ASCII)
+    unit = _UNITS.get(found[3].lower()) if found else None
+    if found is None or unit is None:
+        raise CostcalcError(f"--fit is a size such as 24GiB, 16GB or 512MiB, not {text!r}")
+    whole, part = found[1], found[2] or ""
+    size: int = int(whole + part) * unit // 10 ** len(part)
+    return size

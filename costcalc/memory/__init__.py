@@ -1,0 +1,16 @@
+"""Where the memory goes: what is alive at every moment of a forward pass, a backward pass and an optimizer's step.
+
+    from costcalc.memory import timeline
+
+    training = timeline(costcalc.load("vgg16", batch=32), training=True, optimizer="adam")
+    training.peak_total, training.peak_at, training.by_class, training.saved_for_backward
+
+Told from a graph alone, to the byte of what torch's dispatcher makes; `torch_backend.observe` measures the same.
+"""
+
+from costcalc.memory.fit import Fit, largest_batch
+from costcalc.memory.optimizers import OPTIMIZERS
+from costcalc.memory.schedule import timeline
+from costcalc.memory.timeline import STANDING, Event, Kind, Phase, Tensor, Timeline
+
+__all__ = ["OPTIMIZERS", "STANDING", "Event", "Fit", "Kind", "Phase", "Tensor", "Timeline", "largest_batch", "timeline"]

@@ -1,0 +1,449 @@
+"""Where the memory goes: every tensor of a run, from the operation that makes it until nothing needs it.
+
+The schedule is torch's, told without torch. A forward pass runs layers in order, and a tensor lives until its last
+reader has run; one that autograd keeps, until the gradients that need it are made. A backward pass runs autograd's
+nodes in the reverse order of their making, for whatever is ready was made before all that has run. A tensor is counted
+at its full size, once, however many views of it there are.
+
+What is alive follows torch under a dispatch mode, where it can be seen (`torch_backend/observe.py`): two gradients of
+one tensor are added into a third, which without a mode is done in place. What a kernel uses inside is not predicted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from costcalc.costs import element_bytes
+from costcalc.dims import Size, prod
+from costcalc.errors import CostcalcError
+from costcalc.graph import Graph, Node
+from costcalc.memory.optimizers import Optimizer, optimizer_named
+from costcalc.memory.timeline import STANDING, Event, Kind, Phase, Tensor, Timeline
+from costcalc.ops.kernel import INT64, Kernel
+
+
+def timeline(
+    graph: Graph,
+    *,
+    training: bool = False,
+    gradients: bool | None = None,
+    dtype: str = "fp32",
+    optimizer: str | None = None,
+    frozen: Collection[str] = (),
+    accumulating: bool = False,
+) -> Timeline:
+    """The memory of one run of `graph` for its whole batch, event by event.
+
+    Without `gradients` it is a forward pass under no_grad, in training or evaluation mode. With them (as in training,
+    unless told otherwise) a backward pass follows from the loss, the sum of all elements of all outputs: the outputs
+    are dead by then, inputs need no gradient, and the gradients of parameters stay, until an `optimizer`, if there is
+    one, has made its step (its state is there from the step before). The parameters of `frozen` layers, or of all below
+    such a prefix, need no gradient. If `accumulating`, the gradients are there before, and new ones are added to them:
+    a further part of a batch, or gradients set to zero and not to None. Raises CostcalcError for an unknown dtype,
+    optimizer or layer, and where a layer in place overwrites what a gradient needs, which torch refuses to train.
+    """
+    gradients = training if gradients is None else gradients
+    if gradients and not training:
+        raise CostcalcError("gradients are predicted in training mode alone")
+    for what, asked in (("an optimizer", optimizer), ("freezing", frozen), ("accumulating", accumulating)):
+        if asked and not gradients:
+            raise CostcalcError(f"{what} needs gradients: it goes with training")
+    steps = None if optimizer is None else optimizer_named(optimizer)
+    run = _Run(graph, training, gradients, element_bytes(dtype))
+    run.before(steps, frozenset(node.name for prefix in frozen for node in graph.select(prefix)), accumulating)
+    run.forward()
+    if gradients:
+        run.loss()
+        run.backward()
+    if steps is not None:
+        run.step(steps)
+    saved_input = sum(memory.size for memory in run.kept_inputs)
+    unknown = tuple(node.name for node in graph.nodes if not node.op.counted)
+    return Timeline(graph.name, graph.batch, dtype, training, gradients, optimizer, run.told(), saved_input, unknown)
+
+
+_LEARNT: Kind = "gradient of a parameter"
+FP32 = 4  # bytes of what an optimizer counts its steps in, whatever the network computes in
+
+
+class _Memory:
+    """A piece of memory, how many still need it, and the autograd nodes that keep what is in it."""
+
+    __slots__ = ("holders", "keepers", "kind", "layer", "size", "what")
+
+    def __init__(self, layer: str, what: str, kind: Kind, size: Size) -> None:
+        self.layer, self.what, self.kind, self.size = layer, what, kind, size
+        self.holders = 1
+        self.keepers: list[_Backward] = []
+
+
+class _Value:
+    """A tensor as a layer reads it: where it lies, and what makes its gradient; of a view also what it is a view of."""
+
+    __slots__ = ("base", "elements", "memory", "source")
+
+    def __init__(self, memory: _Memory, elements: Size, source: _Backward | None, base: _Value | None = None) -> None:
+        self.memory, self.elements, self.source, self.base = memory, elements, source, base
+
+
+class _Backward:
+    """An autograd node: given the gradient of a kernel's result, it makes those of its operands and parameters."""
+
+    __slots__ = (
+        "elements",
+        "gradient",
+        "kept",
+        "layer",
+        "parameters",
+        "passes_on",
+        "readers",
+        "scratch",
+        "targets",
+        "unasked",
+    )
+
+    def __init__(self, layer: str, elements: Size, kernel: Kernel, targets: list[_Backward | None]) -> None:
+        self.layer, self.elements, self.targets = layer, elements, targets
+        self.passes_on, self.scratch = kernel.passes_on, kernel.scratch
+        self.parameters: list[_Parameter] = []
+        self.kept: list[_Memory] = []
+        self.unasked: Size = 0  # elements of gradients that it makes, and nobody needs
+        self.gradient: _Memory | None = None  # of its result, as far as it has been made
+        self.readers = 0  # of what no output depends on: results and nodes that it is needed by
+
+
+class _Parameter:
+    """A parameter: its elements, and its gradient once there is one."""
+
+    __slots__ = ("awaited", "elements", "frozen", "gradient", "there", "trained", "what")
+
+    def __init__(self, what: str, elements: Size) -> None:
+        self.what, self.elements = what, elements
+        self.gradient: _Memory | None = None
+        self.awaited = 0  # how many nodes have yet to give it one
+        self.there: _Memory | None = None  # the gradient that was there before, to which it is added
+        self.frozen = False
+        self.trained = False  # by an optimizer
+
+
+class _Run:
+    """One run, as it goes on."""
+
+    def __init__(self, graph: Graph, training: bool, gradients: bool, element: int) -> None:
+        self.graph, self.training, self.gradients, self.element = graph, training, gradients, element
+        self.told_so_far: list[tuple[Phase, str, bool, _Memory]] = []
+        self.phase: Phase = "before"
+        self.layer = ""
+        self.nodes: list[_Backward] = []  # in the order of their making
+        self.values: dict[str, _Value] = {}
+        self.parameters: dict[tuple[str, str], _Parameter] = {}
+        self.losses: list[_Memory] = []
+        self.kept_inputs: set[_Memory] = set()
+
+    def born(self, what: str, kind: Kind, elements: Size, size: int | None = None) -> _Memory:
+        memory = _Memory(self.layer, what, kind, elements * (size or self.element))
+        self.told_so_far.append((self.phase, self.layer, True, memory))
+        return memory
+
+    def drop(self, memory: _Memory) -> None:
+        """One holder less; without any, it dies."""
+        memory.holders -= 1
+        if not memory.holders and memory.kind not in STANDING:
+            self.told_so_far.append((self.phase, self.layer, False, memory))
+
+    def told(self) -> tuple[Event, ...]:
+        tensors: dict[int, Tensor] = {}
+        events = []
+        for phase, layer, born, memory in self.told_so_far:
+            if born:
+                tensors[id(memory)] = Tensor(memory.layer, memory.what, memory.kind, memory.size)
+            events.append(Event(phase, layer, born, tensors[id(memory)]))
+        return tuple(events)
+
+    def before(self, optimizer: Optimizer | None, frozen: frozenset[str], accumulating: bool) -> None:
+        """What stands: inputs, the layers' own tensors, and what there is for each parameter that gets a gradient."""
+        graph = self.graph
+        for name, shape in graph.inputs:
+            self.values[name] = _Value(self.born(name, "input", prod(shape)), prod(shape), None)
+        for node in graph.nodes:
+            self.own(node, node.name in frozen)
+        for (layer, _), parameter in self.parameters.items() if self.gradients else ():
+            if layer not in graph.reached or parameter.frozen or parameter.trained:
+                continue
+            self.layer, parameter.trained = layer, True
+            if accumulating:
+                parameter.there = self.born(f"gradient of {parameter.what}", _LEARNT, parameter.elements)
+            if optimizer is not None:
+                for what in optimizer.copies:
+                    self.born(f"{what} of {parameter.what}", "optimizer state", parameter.elements)
+                if optimizer.counts:
+                    self.born(f"steps of {parameter.what}", "optimizer state", 1, FP32)
+
+    def forward(self) -> None:
+        """All layers in running order; outputs are alive at the end."""
+        graph = self.graph
+        last = {name: place for place, node in enumerate(graph.nodes) for name in node.inputs}
+        dying: dict[int, list[str]] = {}
+        for place, node in enumerate(graph.nodes):
+            # What nobody reads dies as it is made.
+            if node.name not in graph.outputs:
+                dying.setdefault(last.get(node.name, place), []).append(node.name)
+        reached = graph.reached
+        self.phase = "forward"
+        for place, node in enumerate(graph.nodes):
+            self.layer = node.name
+            self.values[node.name] = self.run(node, node.name in reached)
+            for name in dying.get(place, ()):
+                value = self.values.pop(name)
+                self.drop(value.memory)
+                if name not in reached and value.source is not None:
+                    self.forget(value.source)
+        self.layer = ""
+
+    def own(self, node: Node, frozen: bool) -> None:
+        """The parameters and buffers of a layer; those it shares are their owner's."""
+        shapes, self.layer = self.graph.input_shapes(node), node.name
+        used = node.op.parameters(*shapes)
+        for name, shape in used.items():
+            if node.shares is None:
+                self.parameters[node.name, name] = _Parameter(name, prod(shape))
+                self.born(name, "parameter", prod(shape))
+            else:
+                self.parameters[node.name, name] = self.parameters[node.shares, name]
+            if frozen:
+                self.parameters[node.name, name].frozen = True
+        if node.shares is None:
+            for name, shape in node.op.buffers(*shapes).items():
+                self.born(name, "buffer", prod(shape), None if shape else INT64)  # a lone number is a count
+
+    def run(self, node: Node, reached: bool) -> _Value:
+        """What a layer makes."""
+        graph = self.graph
+        op, shapes = graph.running_op(node), graph.input_shapes(node)
+        values = [self.values[name] for name in node.inputs]
+        inputs = len(values)
+        kernels = op.kernels(shapes, graph.shapes[node.name], self.training)
+        if not kernels:
+            values[0].memory.holders += 1
+            if not reached and values[0].source is not None:
+                values[0].source.readers += 1
+            return values[0]
+        used = [self.parameters[node.name, name] for name in op.parameters(*shapes)] if self.gradients else []
+        parameters = [parameter for parameter in used if not parameter.frozen]
+        needed = _last_needed(kernels, inputs)
+        for place, kernel in enumerate(kernels):
+            values.append(self.kernel(kernel, values, parameters if place == 0 else [], inputs + place, reached))
+            for number in needed[place]:
+                self.drop(values[number].memory)
+        result = values[-1]
+        if not reached and result.source is not None:
+            result.source.readers += 1
+        return result
+
+    def kernel(
+        self, kernel: Kernel, values: list[_Value], parameters: list[_Parameter], number: int, reached: bool
+    ) -> _Value:
+        """The result of one kernel, whose holder is the caller; and its autograd node, where gradients are wanted."""
+        reads = [values[i] for i in kernel.reads]
+        base = None
+        learns = parameters or (self.gradients and any(value.source is not None for value in reads))
+        beside = [
+            self.born(extra.what, "transient", extra.elements, extra.size)
+            for extra in kernel.beside
+            if learns or extra.needed
+        ]
+        if kernel.lies_in is None:
+            memory = self.born("output", "activation", kernel.elements)
+        else:
+            lies_in = values[kernel.lies_in]
+            memory = lies_in.memory
+            memory.holders += 1
+            base = lies_in.base if kernel.in_place else lies_in.base or lies_in
+            if kernel.in_place and memory.keepers:
+                self.refuse(memory)
+        if not learns:
+            for extra in beside:
+                self.drop(extra)
+            return _Value(memory, kernel.elements, None, base)
+        rebased = base if kernel.in_place and base is not None and base.source is not None else None
+        if rebased is not None:
+            # The layer overwrites a view. Autograd makes it part of the history of what it is a view of (CopySlices):
+            # backward, that one's gradient is copied, the part that the view is copied again for the kernel's own
+            # backward, and its result put in place of the part.
+            kernel = kernel._replace(passes_on=False, scratch=kernel.scratch + 2 * kernel.elements)
+            reads = [rebased]
+        elements = kernel.elements if rebased is None else rebased.elements
+        node = _Backward(self.layer, elements, kernel, [value.source for value in reads])
+        node.parameters = parameters
+        if reached:
+            for parameter in parameters:
+                parameter.awaited += 1
+        if kernel.unasked:
+            node.unasked = sum([value.elements for value in reads if value.source is None])
+        for extra in beside:  # the node is its only holder now
+            extra.kind = "saved for backward"
+            node.kept.append(extra)
+        kept = [
+            memory if i == number else values[i].memory
+            for i in (*kernel.keeps, *(kernel.keeps_to_learn if parameters else ()))
+        ]
+        for piece in dict.fromkeys(kept):
+            piece.holders += 1
+            piece.keepers.append(node)
+            node.kept.append(piece)
+            if piece.kind == "input":
+                self.kept_inputs.add(piece)
+            elif piece.kind == "activation":
+                piece.kind = "saved for backward"
+        if not reached:
+            for target in node.targets:
+                if target is not None:
+                    target.readers += 1
+        self.nodes.append(node)
+        if rebased is None:
+            return _Value(memory, kernel.elements, node, base)
+        # The view is then taken anew, by strides: its gradient is copied into one as large as what it is a view of.
+        view = _Backward(self.layer, kernel.elements, Kernel((), kernel.elements), [node])
+        node.readers += not reached
+        self.nodes.append(view)
+        return _Value(memory, kernel.elements, view, _Value(memory, rebased.elements, node))
+
+    def refuse(self, memory: _Memory) -> None:
+        """The layer overwrites what others keep: there is an error where one of them has a gradient."""
+        for keeper in [node.layer for node in memory.keepers if node.layer in self.graph.reached]:
+            raise CostcalcError(
+                f"{self.graph.name}: {keeper} cannot be trained: its gradient needs a tensor that {self.layer} "
+                f"overwrites: tell that one inplace=False"
+            )
+
+    def forget(self, node: _Backward) -> None:
+        """One less needs a node; without any it goes, and what it keeps, unless an output depends on its layer."""
+        node.readers -= 1
+        if node.readers or node.layer in self.graph.reached:
+            return
+        for piece in node.kept:
+            self.drop(piece)
+        node.kept = []
+        for target in node.targets:
+            if target is not None:
+                self.forget(target)
+
+    def loss(self) -> None:
+        """The sum of all outputs, each added to what there is; then the outputs die."""
+        self.phase = "loss"
+        total: _Memory | None = None
+        for _ in self.graph.outputs:
+            each = self.born("sum of an output", "transient", 1)
+            before, total = total, self.born("loss", "transient", 1)
+            if before is not None:
+                self.drop(before)
+            self.drop(each)
+        for name in dict.fromkeys(self.graph.outputs):
+            self.drop(self.values[name].memory)
+        assert total is not None
+        self.losses.append(total)
+
+    def backward(self) -> None:
+        """All nodes that a gradient reaches, the last made first; then the loss dies."""
+        self.phase = "backward"
+        outputs = [self.values[name].source for name in reversed(self.graph.outputs)]
+        if any(outputs):
+            # The gradient of a sum is one number, seen as many.
+            ones = self.born("gradient of the loss", "transient", 1)
+            self.losses.append(ones)
+            for source in outputs:
+                ones.holders += 1
+                self.give(source, ones)
+            for node in reversed(self.nodes):
+                if node.gradient is not None:
+                    self.differentiate(node)
+        self.layer = ""
+        for memory in self.losses:
+            self.drop(memory)
+
+    def differentiate(self, node: _Backward) -> None:
+        """Run one node: make gradients, let go of what it was given and what it kept, and give them on."""
+        self.layer = node.layer
+        given = node.gradient
+        assert given is not None
+        targets = [target for target in node.targets if target is not None]
+        made = []
+        for target in targets:
+            if node.passes_on:
+                given.holders += 1
+                made.append(given)
+            else:
+                made.append(self.born("gradient", "gradient of an activation", target.elements))
+        scratch = self.born("scratch", "transient", node.scratch) if node.scratch else None
+        if node.unasked:
+            self.drop(self.born("unneeded gradient", "transient", node.unasked))
+        learnt = [
+            self.born(f"gradient of {parameter.what}", _LEARNT, parameter.elements) for parameter in node.parameters
+        ]
+        if scratch is not None:
+            self.drop(scratch)
+        node.gradient = None
+        self.drop(given)
+        for piece in node.kept:
+            self.drop(piece)
+        for target, gradient in zip(targets, made, strict=True):
+            self.give(target, gradient)
+        for parameter, gradient in zip(node.parameters, learnt, strict=True):
+            self.give(parameter, gradient)
+        for parameter in node.parameters:
+            parameter.awaited -= 1
+            if parameter.there is not None and not parameter.awaited:  # added in place
+                assert parameter.gradient is not None
+                self.drop(parameter.gradient)
+                parameter.gradient = None
+
+    def step(self, optimizer: Optimizer) -> None:
+        """The optimizer's step, one parameter after the other; then the gradients die, unless they are accumulated."""
+        self.phase = "step"
+        held: _Memory | None = None  # the last tensor that was made for the parameter before
+        trained = {parameter: layer for (layer, _), parameter in self.parameters.items() if parameter.trained}
+        for parameter, layer in trained.items() if optimizer.scratch else ():
+            self.layer = layer
+            *passing, left = [
+                self.born(f"step of {parameter.what}", "transient", parameter.elements)
+                for _ in range(optimizer.scratch)
+            ]
+            for memory in passing:
+                self.drop(memory)
+            if held is not None:
+                self.drop(held)
+            held = left
+        if held is not None:
+            self.drop(held)
+        for parameter, layer in trained.items():
+            self.layer = layer
+            if parameter.gradient is not None:
+                self.drop(parameter.gradient)
+
+    def give(self, target: _Backward | _Parameter | None, gradient: _Memory) -> None:
+        """Add a gradient to what there is of it; the target holds it from then on."""
+        if target is None:
+            self.drop(gradient)
+            return
+        before = target.gradient
+        if before is None:
+            target.gradient = gradient
+            return
+        kind: Kind = _LEARNT if isinstance(target, _Parameter) else "gradient of an activation"
+        target.gradient = self.born("sum of gradients", kind, target.elements)
+        self.drop(before)
+        self.drop(gradient)
+
+
+def _last_needed(kernels: tuple[Kernel, ...], inputs: int) -> list[list[int]]:
+    """By kernel, the results that die when it has run; the last kernel's is the layer's."""
+    dying: list[list[int]] = [[] for _ in kernels]
+    for made in range(len(kernels) - 1):
+        number = inputs + made
+        users = [
+            place
+            for place, kernel in enumerate(kernels)
+            if number in kernel.reads or number in kernel.holds or number == kernel.lies_in
+        ]
+        dying[max(users, default=made)].append(number)
+    return dying

@@ -1,0 +1,51 @@
+"""What a layer runs, for memory's sake: the tensors that it makes, and what autograd keeps and makes for them.
+
+A layer is one kernel or a few (a local response normalisation is seven). Operands are numbered: the layer's inputs
+0 … n − 1, then the kernels' results n, n + 1, …; the last result is the layer's.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from costcalc.dims import Size
+
+INT64 = 8  # bytes of a pool's index, whatever the network computes in
+
+
+class Beside(NamedTuple):
+    """A tensor that a kernel makes beside its result.
+
+    It is kept for backward. `size` is what an element takes, where that is not the dtype's; one that is not `needed` by
+    the forward pass is made only where there will be a backward pass.
+    """
+
+    what: str
+    elements: Size
+    size: int | None = None
+    needed: bool = True
+
+
+class Kernel(NamedTuple):
+    """One operation that torch dispatches, and the node that autograd makes of it.
+
+    `reads` are the operands that a gradient flows to. The result is a new tensor of so many elements, unless it
+    `lies_in` the memory of an operand: a view of it, or it overwritten (`in_place`). `keeps` are the operands that
+    backward needs, the result being one, and `keeps_to_learn` those that the gradients of parameters alone need. An
+    operand that no later kernel reads is dead after this one; `holds` are further ones that live until it has run.
+    Backward makes a new gradient for each operand, or `passes_on` the one it is given, or a view of it; `scratch` is
+    how many elements it holds at most beyond what it makes. If `unasked`, it makes a gradient for operands that need
+    none, too, and drops it at once.
+    """
+
+    reads: tuple[int, ...]
+    elements: Size
+    lies_in: int | None = None
+    in_place: bool = False
+    keeps: tuple[int, ...] = ()
+    keeps_to_learn: tuple[int, ...] = ()
+    beside: tuple[Beside, ...] = ()
+    holds: tuple[int, ...] = ()
+    passes_on: bool = False
+    scratch: Size = 0
+    unasked: bool = False

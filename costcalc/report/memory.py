@@ -1,0 +1,242 @@
+"""Where the memory goes: classes at the peak, stages, and a run as bars."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from costcalc.costs import CostTable
+from costcalc.dims import show_shape
+from costcalc.report.table import AtLeast, Column, Document, Table, ratio
+
+if TYPE_CHECKING:
+    from costcalc.memory import Fit, Kind, Timeline
+
+CLASSES: tuple[Kind, ...] = (
+    "saved for backward",
+    "activation",
+    "gradient of an activation",
+    "gradient of a parameter",
+    "transient",
+    "input",
+    "parameter",
+    "buffer",
+    "optimizer state",
+)
+
+
+class Run(NamedTuple):
+    """A run's timeline, the same network's costs as a lecture counts memory, and what fits, if that was asked."""
+
+    timeline: Timeline
+    lecture: CostTable
+    fit: Fit | None = None
+
+
+def memory(runs: Sequence[Run]) -> Document:
+    """One run in full, or several side by side."""
+    if len(runs) == 1:
+        run = runs[0]
+        tables = [_at_the_peak(run)]
+        if run.timeline.gradients:
+            tables.append(_saved(run.timeline))
+        return Document((*tables, _bars(run.timeline)), _data(run))
+    data = {"schema": "costcalc/memory-comparison/1", "runs": [_data(run) for run in runs]}
+    return Document((_side_by_side(runs),), data)
+
+
+def _headline(run: Run) -> str:
+    costs, timeline = run.lecture, run.timeline
+    title = f"{costs.name}: {costs.title}" if costs.title not in ("", costs.name) else costs.name
+    inputs = ", ".join(f"{name} {show_shape(shape[1:])}" for name, shape in costs.inputs.items())
+    return f"{title}\n{inputs}, batch {timeline.batch:,}, {timeline.dtype}, {_mode(timeline)}"
+
+
+def _mode(timeline: Timeline) -> str:
+    if not timeline.gradients:
+        return "a forward pass in training mode, without gradients" if timeline.training else "inference"
+    return "training" + (f" with {timeline.optimizer}" if timeline.optimizer else ", without an optimizer")
+
+
+def _bytes(timeline: Timeline, value: int) -> Any:
+    """A sum of bytes; a lower bound where nobody has told what a layer keeps."""
+    return AtLeast(value) if timeline.unknown else value
+
+
+def _where(timeline: Timeline) -> str:
+    layer, phase = timeline.peak_at
+    if phase == "step":
+        return f"{layer}, in the optimizer's step"
+    return f"{layer}, {phase}" if layer else "the loss"
+
+
+def _at_the_peak(run: Run) -> Table:
+    timeline = run.timeline
+    kinds, total = timeline.by_class, timeline.peak_total
+    rows = [(kind, kinds[kind], ratio(kinds[kind], total), kinds[kind]) for kind in CLASSES if kinds.get(kind)]
+    columns = (
+        Column("alive at the peak", "class"),
+        Column("memory", "bytes", "bytes"),
+        Column("share", "share", "share"),
+        Column("bytes", "exact_bytes", "exact"),
+    )
+    passing = [tensor for tensor in timeline.alive_at_peak if tensor.kind not in timeline.standing]
+    largest = sorted(passing, key=lambda tensor: -tensor.bytes)[:3]
+    notes = [
+        f"The peak is at {_where(timeline)}. Largest there, of what comes and goes: "
+        + ", ".join(f"{tensor.what} of {tensor.layer} ({_mib(tensor.bytes)})" for tensor in largest)
+        + ".",
+        f"Activations and gradients alone: at most {timeline.peak_live:,} bytes.",
+    ]
+    if timeline.gradients:
+        kept = f"Autograd keeps {timeline.saved_for_backward:,} bytes for the backward pass"
+        notes.append(kept + (f", and the input ({timeline.saved_input:,})." if timeline.saved_input else "."))
+        lecture = run.lecture.total()
+        counted = (lecture.activation_bytes or 0) + (lecture.param_bytes or 0)
+        notes.append(
+            f"By the lecture's rule (outputs twice, parameters three times) it would be {_mib(counted)}: "
+            f"{_mib(lecture.activation_bytes or 0)} of activations and {_mib(lecture.param_bytes or 0)} of parameters."
+        )
+    if run.fit is not None:
+        notes.append(_fitting(run.fit))
+    if timeline.unknown:
+        notes.append(f"Lower bounds (≥): nobody has told what is kept by {', '.join(timeline.unknown)}.")
+    footer = (("all", _bytes(timeline, total), 1.0, _bytes(timeline, total)),)
+    return Table(_headline(run), columns, tuple(rows), footer, tuple(notes))
+
+
+def _fitting(fit: Fit) -> str:
+    budget = f"{_mib(fit.budget)} ({fit.budget:,} bytes)"
+    if not fit.batch:
+        return f"Not even batch 1 fits in {budget}: it takes {fit.next_peak:,} bytes, {fit.exceeds_by:,} too many."
+    return (
+        f"Batch {fit.batch:,} is the largest that fits in {budget}: it takes {fit.peak:,} bytes; "
+        f"batch {fit.batch + 1:,} takes {fit.exceeds_by:,} too many."
+    )
+
+
+def _mib(size: Any) -> str:
+    return f"{size / 2**20:,.1f} MiB"
+
+
+def _stage(layer: str) -> str:
+    return layer.partition("/")[0]
+
+
+def _saved(timeline: Timeline) -> Table:
+    """What autograd keeps, by the stage that made it."""
+    stages: dict[str, int] = {}
+    for layer, size in timeline.saved_by_layer.items():
+        stages[_stage(layer)] = stages.get(_stage(layer), 0) + size
+    total = timeline.saved_for_backward
+    rows = [(stage, size, ratio(size, total), ratio(size, total)) for stage, size in stages.items()]
+    columns = (
+        Column("stage", "stage"),
+        Column("saved for backward", "saved_bytes", "bytes"),
+        Column("share", "share", "share"),
+        Column("", "bar", "bar"),
+    )
+    footer = (("total", _bytes(timeline, total), 1.0, ""),)
+    return Table("What autograd keeps, by the stage that made it", columns, tuple(rows), footer)
+
+
+class _Moment(NamedTuple):
+    """A stretch of the run, and the most that is alive in it."""
+
+    phase: str
+    stage: str
+    alive: int
+
+
+def _moments(timeline: Timeline) -> list[_Moment]:
+    """The run by phase and stage; an optimizer's step is one."""
+    moments: list[_Moment] = []
+    for event, alive in zip(timeline.events, timeline.live, strict=True):
+        phase, stage = event.phase, _stage(event.layer)
+        if phase == "before":
+            continue
+        if phase == "step" or not stage:
+            phase, stage = "step" if phase == "step" else "loss", ""
+        if moments and moments[-1][:2] == (phase, stage):
+            moments[-1] = moments[-1]._replace(alive=max(moments[-1].alive, alive))
+        else:
+            moments.append(_Moment(phase, stage, alive))
+    return moments if moments[-1].phase != "loss" else moments[:-1]  # where it dies, and nothing else happens
+
+
+def _bars(timeline: Timeline) -> Table:
+    highest = max(timeline.live) or 1
+    rows = []
+    before = ""
+    for moment in _moments(timeline):
+        share = ratio(moment.alive, highest)
+        rows.append((moment.phase if moment.phase != before else "", moment.stage, moment.alive, share))
+        before = moment.phase
+    columns = (
+        Column("phase", "phase"),
+        Column("stage", "stage"),
+        Column("alive", "alive_bytes", "bytes"),
+        Column("", "bar", "bar"),
+    )
+    standing = sum(timeline.standing.values())
+    title = f"The most that is alive in each stage, beside the {_mib(standing)} that are there all the time"
+    return Table(title, columns, tuple(rows))
+
+
+def _side_by_side(runs: Sequence[Run]) -> Table:
+    """One column a run."""
+    names = [f"{run.timeline.name}\nbatch {run.timeline.batch:,}" for run in runs]
+    columns = [Column("alive at the peak", "class")]
+    columns += [Column(name, name.partition("\n")[0], "bytes", "bytes") for name in names]
+    timelines = [run.timeline for run in runs]
+    rows: list[tuple[Any, ...]] = []
+    for kind in CLASSES:
+        if any(timeline.by_class.get(kind) for timeline in timelines):
+            rows.append((kind, *(timeline.by_class.get(kind, 0) for timeline in timelines)))
+    footer: list[tuple[Any, ...]] = [("all", *(_bytes(t, t.peak_total) for t in timelines))]
+    footer.append(("activations, gradients", *(_bytes(t, t.peak_live) for t in timelines)))
+    if any(timeline.gradients for timeline in timelines):
+        footer.append(("saved for backward", *(_bytes(t, t.saved_for_backward) for t in timelines)))
+    notes = [f"{t.name}: the peak is at {_where(t)}." for t in timelines]
+    notes += [f"{run.timeline.name}: {_fitting(run.fit)}" for run in runs if run.fit is not None]
+    unknown = [f"{t.name}: {', '.join(t.unknown)}" for t in timelines if t.unknown]
+    notes += [f"Lower bounds (≥), for nobody has told what is kept by {'; '.join(unknown)}."] if unknown else []
+    modes = " and ".join(dict.fromkeys(f"{t.dtype}, {_mode(t)}" for t in timelines))
+    return Table(f"Memory side by side\n{modes}", tuple(columns), tuple(rows), tuple(footer), tuple(notes))
+
+
+def _data(run: Run) -> dict[str, Any]:
+    timeline, fit = run.timeline, run.fit
+    layer, phase = timeline.peak_at
+    return {
+        "schema": "costcalc/memory/1",
+        "architecture": timeline.name,
+        "settings": dict(run.lecture.settings),
+        "batch": timeline.batch,
+        "dtype": timeline.dtype,
+        "training": timeline.training,
+        "optimizer": timeline.optimizer,
+        "saved_for_backward": timeline.saved_for_backward,
+        "saved_input": timeline.saved_input,
+        "peak_live": timeline.peak_live,
+        "peak_total": timeline.peak_total,
+        "by_class": {kind: timeline.by_class.get(kind, 0) for kind in CLASSES},
+        "peak_at": {"layer": layer or None, "phase": phase},
+        "saved_by_layer": dict(timeline.saved_by_layer),
+        "fit": None if fit is None else {**fit._asdict(), "exceeds_by": fit.exceeds_by},
+        "unknown": list(timeline.unknown),
+        "events": list(_events(timeline)),
+    }
+
+
+def _events(timeline: Timeline) -> Iterable[dict[str, Any]]:
+    for (phase, layer, born, tensor), alive in zip(timeline.events, timeline.live, strict=True):
+        yield {
+            "phase": phase,
+            "layer": layer or None,
+            "event": "born" if born else "freed",
+            "tensor": f"{tensor.layer} {tensor.what}".strip(),
+            "class": tensor.kind,
+            "bytes": tensor.bytes,
+            "live": alive,
+        }

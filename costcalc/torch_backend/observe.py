@@ -1,0 +1,222 @@
+"""What memory a network takes when torch runs it: every storage, from the operation that makes it until it dies.
+
+Storages are seen as torch's dispatcher returns them: after each operation, every output that lies in a storage not yet
+known is counted at its full size, until the storage object dies. What a kernel uses inside is not seen, and a view adds
+nothing. Parameters, buffers and inputs are left out. This needs no allocator, so `meta` gives the integers of a device
+that computes.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from costcalc.graph import Graph
+from costcalc.torch_backend.device import Environment, environment
+from costcalc.torch_backend.network import LAYER
+from costcalc.torch_backend.watch import Watch, subject
+
+
+class Observation(NamedTuple):
+    """What was alive in one run, in bytes, without parameters, buffers and inputs.
+
+    `saved_by_layer` is by the layer that made what autograd keeps. `by_class` is what was alive at the peak: "saved for
+    backward", "activation" (what else the forward pass made), "gradient of a parameter", "gradient" (what else the
+    backward pass made) and "loss". `peak_at` is the layer that ran, none for the loss, and its direction; `most_alive`
+    is for each of them the most that was alive as it made a storage.
+    """
+
+    peak_live: int
+    most_alive: Mapping[tuple[str, str], int]
+    peak_at: tuple[str, str]
+    by_class: Mapping[str, int]
+    saved_for_backward: int
+    saved_input: int
+    saved_by_layer: Mapping[str, int]
+    environment: Environment
+
+
+def observe(
+    graph: Graph,
+    *,
+    device: str = "auto",
+    dtype: str = "fp32",
+    training: bool = False,
+    gradients: bool | None = None,
+    frozen: Collection[str] = (),
+    accumulating: bool = False,
+) -> Observation:
+    """Build `graph`, run it, and tell what memory its tensors took.
+
+    Without `gradients` it is a forward pass under no_grad, in training or evaluation mode; with them (as in training,
+    unless told otherwise) a backward pass from the sum of all outputs follows, which are dead by then. The parameters
+    of `frozen` layers, or of all below such a prefix, need no gradient; if `accumulating`, all others have one before,
+    which is not counted, and new ones are added to it. Raises CostcalcError for a device that is not there and for a
+    layer that torch refuses, with its reason.
+    """
+    gradients = training if gradients is None else gradients
+    where = environment(device, dtype)
+    with subject(graph, where, training) as running:
+        network = running.network
+        still = {node.name for prefix in frozen for node in graph.select(prefix)}
+        for step in network.graph.nodes:
+            if step.meta.get(LAYER) in still:
+                network.get_submodule(str(step.target)).requires_grad_(False)
+        standing = [*network.parameters(), *network.buffers()]
+        if accumulating:
+            for parameter in network.parameters():
+                parameter.grad = torch.zeros_like(parameter) if parameter.requires_grad else None
+            standing += [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
+        watch = Watch(running._replace(accumulating=accumulating), lambda: None)
+        live = LiveStorages(standing, running.inputs, lambda: watch.now)
+        with live.recording():
+            watch.watch(gradients)
+    saved = live.saved_by_layer()
+    of_class = live.by_class(parameter.grad for parameter in network.parameters())
+    inputs = sum(storage.size for storage in live.inputs if storage.kept)
+    return Observation(live.peak, live.most_alive, live.peak_at, of_class, sum(saved.values()), inputs, saved, where)
+
+
+@dataclass(eq=False)
+class _Storage:
+    """A storage that was seen: what made it, its bytes, and whether autograd was seen to keep it."""
+
+    made_by: tuple[str, str]
+    size: int
+    kept: bool = False
+
+
+class LiveStorages(TorchDispatchMode):
+    """Counts the storages that are alive while anything runs in torch, on any device.
+
+    What is `standing` before, and `inputs`, are known and not counted. `now` names who runs, and in which direction.
+    """
+
+    def __init__(
+        self,
+        standing: Iterable[Tensor],
+        inputs: Iterable[Tensor] = (),
+        now: Callable[[], tuple[str, str]] = lambda: ("", "forward"),
+    ) -> None:
+        TorchDispatchMode.__init__(self)
+        self.now = now
+        self.live = self.peak = 0
+        self.peak_at = ("", "forward")
+        self.most_alive: dict[tuple[str, str], int] = {}
+        self.seen: list[_Storage] = []
+        self.deaths: list[_Storage] = []
+        self.seen_at_peak = self.deaths_at_peak = 0
+        # By the address of the storage object: data_ptr() is 0 on meta. Storages that stand never die, others are
+        # forgotten when they do.
+        self.known = {_address(tensor): _Storage(("", "before"), 0) for tensor in standing}
+        self.inputs = [_Storage(("", "before"), tensor.untyped_storage().nbytes()) for tensor in inputs]
+        self.known |= zip(map(_address, inputs), self.inputs, strict=True)
+        self._references: dict[int, weakref.ref[Any]] = {}
+
+    @contextmanager
+    def recording(self) -> Iterator[None]:
+        """While this is entered, storages are counted, and what autograd keeps is noted."""
+        with self, saved_tensors_hooks(self._keep, _give_back):
+            yield
+
+    def saved_by_layer(self) -> dict[str, int]:
+        """The bytes that autograd kept, each storage once, by who made it; without what stood before, and inputs."""
+        saved: dict[str, int] = {}
+        for storage in self.seen:
+            if storage.kept:
+                saved[storage.made_by[0]] = saved.get(storage.made_by[0], 0) + storage.size
+        return saved
+
+    def by_class(self, parameter_gradients: Iterable[Tensor | None] = ()) -> dict[str, int]:
+        """The bytes that were alive at the peak; `parameter_gradients` are those that there are at the end."""
+        learnt = {self.known[_address(gradient)] for gradient in parameter_gradients if gradient is not None}
+        dead = set(self.deaths[: self.deaths_at_peak])
+        kinds: dict[str, int] = {}
+        for storage in self.seen[: self.seen_at_peak]:
+            if storage not in dead:
+                kind = _kind(storage, storage in learnt)
+                kinds[kind] = kinds.get(kind, 0) + storage.size
+        return kinds
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """One operation, and what is alive after it."""
+        result = func(*args, **(kwargs or {}))
+        before = len(self.seen)
+        for place, tensor in enumerate(result if isinstance(result, (tuple, list)) else (result,)):
+            if isinstance(tensor, Tensor) and _address(tensor) not in self.known:
+                unreal = tensor.is_meta and _only_on_meta(func, args, place)
+                self._register(tensor.untyped_storage(), 0 if unreal else tensor.untyped_storage().nbytes())
+        if len(self.seen) > before:
+            now = self.now()
+            self.most_alive[now] = max(self.live, self.most_alive.get(now, 0))
+            if self.live > self.peak:
+                self.peak, self.peak_at = self.live, now
+                self.seen_at_peak, self.deaths_at_peak = len(self.seen), len(self.deaths)
+        return result
+
+    def _keep(self, tensor: Tensor) -> tuple[Tensor, int]:
+        """Autograd packs a tensor away.
+
+        Detached, for a result that is kept with its history keeps itself; with its version, for torch does not look at
+        that of what a hook has packed.
+        """
+        self.known[_address(tensor)].kept = True
+        return tensor.detach(), tensor._version
+
+    def _register(self, storage: torch.UntypedStorage, size: int) -> None:
+        address = storage._cdata
+        new = _Storage(self.now(), size)
+
+        def die(_: Any) -> None:
+            del self.known[address], self._references[address]
+            self.deaths.append(new)
+            self.live -= new.size
+
+        self.known[address] = new
+        self._references[address] = weakref.ref(storage, die)
+        self.seen.append(new)
+        self.live += new.size
+
+
+def _kind(storage: _Storage, is_learnt: bool) -> str:
+    layer, direction = storage.made_by
+    if storage.kept:
+        return "saved for backward"
+    if is_learnt:
+        return "gradient of a parameter"
+    return "loss" if not layer else "activation" if direction == "forward" else "gradient"
+
+
+def _give_back(packed: tuple[Tensor, int]) -> Tensor:
+    tensor, version = packed
+    if tensor._version != version:
+        raise RuntimeError("a tensor needed for a gradient has been modified by an inplace operation")
+    return tensor
+
+
+def _address(tensor: Tensor) -> int:
+    address: int = tensor.untyped_storage()._cdata
+    return address
+
+
+_BATCH_NORM = torch.ops.aten.native_batch_norm.default
+_BATCH_NORM_BACKWARD = torch.ops.aten.native_batch_norm_backward.default
+
+
+def _only_on_meta(func: Any, args: Any, place: int) -> bool:
+    """Whether an output is one that no device computes: `meta` alone gives it.
+
+    These are the mean and the deviation of a BatchNorm in evaluation, which uses the running ones, and a BatchNorm's
+    gradients that were not asked for.
+    """
+    if func is _BATCH_NORM:
+        return place > 0 and not args[5]
+    return func is _BATCH_NORM_BACKWARD and not args[9][place]

@@ -1,0 +1,131 @@
+"""The timeline of small random graphs against live storages in torch: branches, skips, joins, in place or not."""
+
+from __future__ import annotations
+
+from hypothesis import HealthCheck, assume, given, note, settings
+from hypothesis import strategies as st
+from op_cases import CASES
+
+from costcalc import CostcalcError, Graph, Input, Node
+from costcalc.errors import OpError
+from costcalc.memory import timeline
+from costcalc.ops import OPS
+from costcalc.ops.op import infer
+from costcalc.torch_backend import observe
+
+KNOWN_OPS = [name for name in OPS if name != "unknown"]
+# Ops in place and joins come more often than others: most of what can go wrong is between layers.
+FREQUENT = ["conv2d", "relu", "relu6", "elu", "dropout", "add", "concat", "flatten", "linear", "batch_norm2d"]
+
+
+def permuted(nodes, tensor):
+    """Whether a permutation may show in how a tensor lies in memory."""
+    above = {tensor}
+    for node in reversed(nodes):
+        if node.name in above:
+            above.update(node.inputs)
+    return any(node.name in above and node.op.name == "permute" for node in nodes)
+
+
+@st.composite
+def graphs(draw, names=(*KNOWN_OPS, *FREQUENT, *FREQUENT)):
+    """Up to a dozen layers, each on any tensors there are; one to three outputs, so that some layers may lead nowhere."""
+    batch = draw(st.integers(2, 3))
+    inputs = [Input("input", (batch, draw(st.integers(1, 4)), draw(st.integers(4, 9)), draw(st.integers(4, 9))))]
+    shapes = dict(inputs)
+    nodes: list[Node] = []
+    for place in range(draw(st.integers(1, 12))):
+        name = draw(st.sampled_from(names))
+        make_op, _ = CASES[name](draw)
+        taken = [draw(st.sampled_from(list(shapes)[-4:]))]
+        first = shapes[taken[0]]
+        if name in ("local_response_norm", "prelu") and len(first) != 4:  # torch refuses what has no channels
+            continue
+        if name in ("add", "concat"):
+            fitting = [
+                tensor
+                for tensor, shape in shapes.items()
+                if len(shape) == len(first)
+                and all(a == b for i, (a, b) in enumerate(zip(shape, first, strict=True)) if i != 1 or name == "add")
+            ]
+            taken += draw(st.lists(st.sampled_from(fitting), min_size=1, max_size=3))
+        channels = first[1] if len(first) > 1 else 1
+        groups = draw(st.sampled_from([g for g in range(1, channels + 1) if channels % g == 0]))
+        try:
+            op = make_op(
+                {"n": batch, "g": groups, "m": channels // groups, "k": draw(st.integers(1, 3)), "h": 4, "w": 4}
+            )
+            given = tuple(shapes[tensor] for tensor in taken)
+            made, _ = infer(op, given)
+        except OpError:
+            continue
+        if name == "linear" and len(first) > 2 and permuted(nodes, taken[0]):
+            continue  # torch copies such an input first, and adds the bias to a further tensor: not predicted
+        same = [
+            n.name
+            for n in nodes
+            if n.shares is None
+            and n.op == op
+            and op.parameters(*given)
+            and op.parameters(*given) == op.parameters(*(shapes[i] for i in n.inputs))
+        ]
+        nodes.append(Node(f"{name}{place}", op, tuple(taken), draw(st.sampled_from([None, *same]))))
+        shapes[nodes[-1].name] = made
+    assume(nodes)
+    ends = draw(st.lists(st.sampled_from([n.name for n in nodes]), min_size=0, max_size=2))
+    return Graph("random", tuple(inputs), tuple(nodes), (nodes[-1].name, *ends))
+
+
+def figures(answer):
+    layer, phase = answer.peak_at
+    return {
+        "peak": answer.peak_live,
+        "at": (layer, phase) if layer else "loss",
+        "by layer": {who: alive for who, alive in answer.most_alive.items() if who[0] and alive},
+        "saved": dict(answer.saved_by_layer),
+        "saved input": answer.saved_input,
+    }
+
+
+def answers(function, graph, **how):
+    try:
+        return figures(function(graph, **how))
+    except CostcalcError as error:
+        note(str(error))
+        return "refused"
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@given(graph=graphs(), training=st.booleans(), gradients=st.booleans(), device=st.sampled_from(["cpu", "meta"]))
+def test_a_random_graph_is_what_torch_runs(graph, training, gradients, device):
+    gradients = training and gradients
+    assume(device == "cpu" or all(node.op.name != "mish" for node in graph.nodes))
+    for node in graph.nodes:
+        note(
+            f"{node.name} = {node.op} of {', '.join(node.inputs)}" + (f", shares {node.shares}" if node.shares else "")
+        )
+    note(f"{graph.inputs[0].shape} to {', '.join(graph.outputs)}; training {training}, gradients {gradients}, {device}")
+    how = {"training": training, "gradients": gradients}
+    assert answers(timeline, graph, **how) == answers(observe, graph, device=device, **how)
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@given(graph=graphs(), data=st.data(), accumulating=st.booleans(), device=st.sampled_from(["cpu", "meta"]))
+def test_frozen_layers_and_gradients_that_are_there_before(graph, data, accumulating, device):
+    assume(device == "cpu" or all(node.op.name != "mish" for node in graph.nodes))
+    frozen = data.draw(st.sets(st.sampled_from([node.name for node in graph.nodes])))
+    for node in graph.nodes:
+        note(
+            f"{node.name} = {node.op} of {', '.join(node.inputs)}" + (f", shares {node.shares}" if node.shares else "")
+        )
+    note(f"{graph.inputs[0].shape} to {', '.join(graph.outputs)}; frozen {frozen}, {accumulating}, {device}")
+    how = {"training": True, "frozen": frozen, "accumulating": accumulating}
+    predicted = answers(timeline, graph, **how)
+    if predicted != "refused":  # the gradients that are there before are not seen again
+        events = timeline(graph, **how).events
+        before = sum(
+            e.tensor.bytes for e in events if (e.phase, e.tensor.kind) == ("before", "gradient of a parameter")
+        )
+        predicted["peak"] -= before
+        predicted["by layer"] = {who: alive - before for who, alive in predicted["by layer"].items()}
+    assert predicted == answers(observe, graph, device=device, **how)

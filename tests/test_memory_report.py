@@ -1,0 +1,240 @@
+"""`costcalc memory`: its numbers, its words, and the batch that fits."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+
+import pytest
+from click.testing import CliRunner
+
+import costcalc
+from costcalc.cli import cli
+from costcalc.errors import CostcalcError
+from costcalc.memory import largest_batch, timeline
+from costcalc.ops import OPS
+
+
+def run(*arguments):
+    result = CliRunner().invoke(cli, ["memory", *arguments])
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def data(*arguments):
+    return json.loads(run(*arguments, "--format", "json"))
+
+
+def test_json_has_the_measured_integers():
+    training = data("googlenet-torchvision", "--set", "aux=true", "--batch", "8", "--training", "--optimizer", "none")
+    assert training["schema"] == "costcalc/memory/1"
+    assert training["saved_for_backward"] == 381_601_664
+    assert training["saved_input"] == 8 * 3 * 224 * 224 * 4
+    assert training["peak_live"] == 388_771_624
+    assert training["peak_at"] == {"layer": "inception5b/pool/proj/conv2d", "phase": "backward"}
+    assert training["peak_total"] == sum(training["by_class"].values())
+    # 13,004,888 parameters, and 60,760 bytes of BatchNorm's buffers
+    assert training["peak_total"] == 388_771_624 + 8 * 3 * 224 * 224 * 4 + 13_004_888 * 4 + 60_760
+    assert training["optimizer"] is None
+    inference = data("resnet18", "--batch", "8")
+    assert inference["peak_live"] == 51_380_224  # measured on a CPU
+    assert inference["saved_for_backward"] == 0
+
+
+def test_events_of_json_add_up():
+    training = data("alexnet", "--training", "--optimizer", "rmsprop")
+    alive = {}
+    live = 0
+    standing = {"parameter", "buffer", "optimizer state", "input"}
+    for event in training["events"]:
+        if event["class"] in standing:
+            assert (event["phase"], event["event"]) == ("before", "born")
+            alive[event["class"]] = alive.get(event["class"], 0) + event["bytes"]
+        else:
+            live += event["bytes"] if event["event"] == "born" else -event["bytes"]
+        assert event["live"] == live
+    assert live == 0
+    assert {kind: size for kind, size in training["by_class"].items() if kind in standing and size} == alive
+    assert training["peak_live"] == max(e["live"] for e in training["events"] if e["phase"] != "step")
+    assert training["peak_total"] == max(e["live"] for e in training["events"]) + sum(alive.values())
+
+
+@pytest.mark.parametrize("style", ["text", "markdown"])
+@pytest.mark.parametrize("name", ["alexnet", "resnet152", "inception_v3", "googlenet"])
+def test_tables_fit_a_terminal(name, style):
+    text = run(name, "--training", "--optimizer", "adam", "--batch", "32", "--format", style)
+    if style == "text":
+        assert max(map(len, text.splitlines())) <= 100
+    assert "█" * 40 in text
+    assert "█" * 41 not in text
+
+
+def test_csv_has_exact_bytes():
+    peak, saved, stages = run("vgg16", "--training", "--format", "csv").split("\n\n")
+    rows = list(csv.DictReader(io.StringIO(peak)))
+    vgg = timeline(costcalc.load("vgg16"), training=True)
+    assert {row["class"]: int(row["bytes"]) for row in rows} == {k: v for k, v in vgg.by_class.items() if v}
+    saved = {row["stage"]: int(row["saved_bytes"]) for row in csv.DictReader(io.StringIO(saved))}
+    assert sum(saved.values()) == vgg.saved_for_backward
+    assert saved["stage1"] > vgg.saved_for_backward * 0.45  # where planes are large, though channels are few
+    assert max(int(row["alive_bytes"]) for row in csv.DictReader(io.StringIO(stages))) == vgg.peak_live
+
+
+def test_several_side_by_side():
+    both = data("vgg16", "alexnet:batch=4", "--training")
+    assert [run["architecture"] for run in both["runs"]] == ["vgg16", "alexnet"]
+    assert [run["batch"] for run in both["runs"]] == [1, 4]
+    text = run("vgg16", "alexnet:batch=4", "--training")
+    assert "alexnet: the peak is at norm2, backward." in text
+
+
+def test_a_layer_that_nobody_knows_makes_lower_bounds(tmp_path):
+    spec = tmp_path / "odd.yaml"
+    spec.write_text(
+        "name: odd\ninput: {channels: 3, height: 8, width: 8}\nlayers:\n  - conv2d(4, 3)\n  - unknown('riddle')\n"
+    )
+    text = run(str(spec), "--training")
+    assert "≥" in text
+    assert "nobody has told what is kept by unknown" in text
+    assert data(str(spec))["unknown"] == ["unknown"]
+
+
+@pytest.mark.parametrize("name", ["resnet50", "vgg16", "alexnet", "googlenet", "resnet20-cifar"])
+@pytest.mark.parametrize(("how", "budget"), [({}, 2**30), ({"training": True, "optimizer": "adam"}, 12 * 2**30)])
+def test_the_batch_that_fits_is_exact(name, how, budget):
+    def at(batch):
+        return timeline(costcalc.load(name, batch=batch), **how)
+
+    fit = largest_batch(at, budget)
+    assert fit.batch >= 1
+    assert at(fit.batch).peak_total == fit.peak <= budget
+    assert at(fit.batch + 1).peak_total == fit.next_peak > budget
+    assert fit.exceeds_by == fit.next_peak - budget
+    # exactly as much as is needed, and a byte less
+    assert largest_batch(at, fit.peak).batch == fit.batch
+    assert largest_batch(at, fit.peak - 1).batch == fit.batch - 1
+
+
+def test_nothing_fits():
+    fit = data("vgg16", "--fit", "100MB")["fit"]
+    one = timeline(costcalc.load("vgg16"))
+    assert fit == {
+        "budget": 100_000_000,
+        "batch": 0,
+        "peak": 0,
+        "next_peak": one.peak_total,
+        "exceeds_by": one.peak_total - 100_000_000,
+    }
+    assert "Not even batch 1 fits in 95.4 MiB (100,000,000 bytes)" in run("vgg16", "--fit", "100MB")
+
+
+def test_a_network_that_mixes_its_images_has_no_batch_that_fits():
+    def at(batch):
+        b = costcalc.Builder("mixed", batch=batch, channels=2, height=1, width=1)
+        b.add("flatten", OPS["flatten"](0))
+        b.add("fc", OPS["linear"](5))
+        b.add("again", OPS["linear"](batch))
+        b.add("last", OPS["linear"](batch))
+        return timeline(b.build())
+
+    with pytest.raises(CostcalcError, match="not linear in the batch"):
+        largest_batch(at, 10**9)
+
+
+@pytest.mark.parametrize(
+    ("size", "budget"), [("24GiB", 24 * 2**30), ("1.5 gb", 1_500_000_000), ("3000000000", 3 * 10**9)]
+)
+def test_sizes(size, budget):
+    assert data("resnet18", "--fit", size)["fit"]["budget"] == budget
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["vgg16", "--optimizer", "adam"], 2, "--optimizer goes with --training"),
+        (["vgg16", "--freeze", "stage1"], 2, "--freeze goes with --training"),
+        (["vgg16", "--accumulate"], 2, "--accumulate goes with --training"),
+        (["vgg16", "--training", "--freeze", "stage7"], 1, "vgg16 has no layer 'stage7' (did you mean"),
+        (["vgg16", "--training", "--optimizer", "adm"], 1, "no optimizer 'adm' (did you mean 'adam'?)"),
+        (["vgg16", "--fit", "24 gallons"], 1, "--fit is a size such as 24GiB, 16GB or 512MiB, not '24 gallons'"),
+        (["vgg16", "--fit", "1GiB", "--batch", "3"], 2, "--fit finds the batch: it goes without --batch"),
+        (["vgg16:batch=3", "--fit", "1GiB"], 1, "--fit finds the batch: vgg16 goes without batch=3"),
+        (["vgg17"], 1, "vgg17"),
+        ([], 2, "Missing argument"),
+    ],
+)
+def test_what_cannot_be_asked(arguments, code, message):
+    result = CliRunner().invoke(cli, ["memory", *arguments])
+    assert result.exit_code == code
+    assert message in result.output
+
+
+def check(*arguments):
+    return CliRunner().invoke(cli, ["check", "--memory", "--device", "meta", *arguments])
+
+
+def test_a_check_of_memory_shows_both_to_the_byte():
+    result = check("alexnet", "--train", "--batch", "2", "--format", "json")
+    assert result.exit_code == 0
+    (network,) = json.loads(result.output)["networks"]
+    alexnet = timeline(costcalc.load("alexnet", batch=2), training=True)
+    assert network["agrees"]
+    assert network["compared"] == 23 * 3 + 3
+    assert network["whole"]["predicted"] == network["whole"]["observed"]
+    assert network["whole"]["observed"]["peak alive"] == alexnet.peak_live
+    assert max(row["observed"]["alive backward"] for row in network["rows"]) == alexnet.peak_live
+    assert sum(row["observed"]["saved for backward"] for row in network["rows"]) == alexnet.saved_for_backward
+    text = check("alexnet", "--train", "--batch", "2").output
+    assert "72 figures compared with ==, to the byte: all are equal." in text
+    assert max(map(len, text.splitlines())) <= 100
+
+
+def test_several_checks_of_memory():
+    result = check("alexnet", "vgg11:batch=2")
+    assert result.exit_code == 0
+    assert "2 networks: memory predicted against observed" in result.output
+
+
+def test_a_check_of_memory_that_fails_says_where(monkeypatch):
+    from costcalc.ops.pooling import MaxPool2d
+
+    monkeypatch.setattr(MaxPool2d, "kernels", MaxPool2d.__mro__[1].kernels)  # forget the indices
+    result = check("vgg11")
+    assert result.exit_code == 1
+    assert "DIFFERS" in result.output
+    assert "figures differ" in result.output
+
+
+def test_what_nobody_knows_is_not_checked(tmp_path):
+    spec = tmp_path / "odd.yaml"
+    spec.write_text("name: odd\ninput: {channels: 3, height: 8, width: 8}\nlayers:\n  - unknown('riddle')\n")
+    result = check(str(spec))
+    assert result.exit_code == 1
+    assert "odd: nobody has told what is kept by unknown: its memory cannot be checked" in result.output
+
+
+def test_memory_and_time_are_checked_apart():
+    result = CliRunner().invoke(cli, ["check", "vgg11", "--memory", "--time"])
+    assert result.exit_code == 2
+    assert "without --time" in result.output
+
+
+def test_frozen_layers_keep_nothing_and_need_no_state():
+    """A head trained on vgg16's features: the convolutions keep nothing, and no gradient goes back to them."""
+    stages = [option for i in range(1, 6) for option in ("--freeze", f"stage{i}")]
+    head = data("vgg16", "--batch", "8", "--training", "--optimizer", "adam", *stages)
+    # Inputs of the three linear layers, the last pool's output and what the two ReLUs overwrote, and two dropout masks.
+    fc = 8 * 4096 * 4
+    assert head["saved_for_backward"] == 8 * 512 * 7 * 7 * 4 + 2 * (fc + fc + fc)
+    trained = 512 * 7 * 7 * 4096 + 4096 + 4096 * 4096 + 4096 + 4096 * 1000 + 1000
+    assert head["by_class"]["optimizer state"] == 2 * trained * 4 + 6 * 4
+    assert max(e["live"] for e in head["events"] if e["phase"] == "forward") < head["peak_live"]
+
+
+def test_accumulated_gradients_stay():
+    once, again = (data("resnet18", "--training", *option) for option in ([], ["--accumulate"]))
+    params = 11_689_512 * 4
+    assert again["events"][-1]["live"] == params
+    assert again["by_class"]["gradient of a parameter"] >= params
+    assert once["peak_live"] < again["peak_live"] < once["peak_live"] + params
