@@ -274,7 +274,7 @@ def test_linear_layers_that_are_no_head_stay():
     assert reasons(rewrite(words, "fc-to-conv")) == {"fc": "it comes from no flatten of a plane"}
     h = sympy.Symbol("h", integer=True, positive=True)
     graph = chain(("flat", OPS["flatten"]()), ("a", OPS["linear"](5)), ("b", OPS["linear"](5)), shape=(1, 3, h, 4))
-    with pytest.raises(CostcalcError, match="^a would have a kernel of h×4, and a kernel is a plain number"):
+    with pytest.raises(CostcalcError, match="a would have a kernel of h×4, and a kernel is a plain number"):
         rewrite(graph, "fc-to-conv")
     assert rewrite(graph, "gap-head").after.shapes["b"] == (1, 5)
     one = rewrite(load("vgg16"), "fc-to-conv", at="head/fc2")
