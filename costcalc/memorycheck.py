@@ -114,7 +114,7 @@ def _memory(answer: Timeline | Observation, layer: str, train: bool) -> dict[str
 
 
 def _as_meta_tells(graph: Graph, run: Timeline) -> tuple[Timeline, dict[str, Timeline]]:
-    """The run as torch makes it on `meta`: with all that is known to be wrong, and with one thing alone, by its reason."""
+    """The run as torch makes it on `meta`: with all that is known to be wrong, and by reason with one thing alone."""
     backend = torch_backend()
     tensors: dict[str, dict[tuple[str, str], int]] = {node.name: {} for node in graph.nodes}
     for phase, layer, born, tensor in run.events:
