@@ -21,11 +21,12 @@ if TYPE_CHECKING:
     from costcalc.analysis import analyze
     from costcalc.conventions import CONVENTIONS
     from costcalc.costs import CostTable, Row, Work
-    from costcalc.crosscheck import CrossCheck, check, check_memory
+    from costcalc.crosscheck import CrossCheck, check
     from costcalc.errors import CostcalcError
     from costcalc.formula import ClosedForms, closed_forms, explain, forms_of, solve
     from costcalc.graph import Builder, Graph, GraphError, Input, Node
     from costcalc.memory import Timeline, timeline
+    from costcalc.memorycheck import MemoryCheck, check_memory
     from costcalc.ops import OPS
     from costcalc.reconciliation import reconcile
     from costcalc.rewrites import Rewriting, rewrite
@@ -35,11 +36,12 @@ _HOMES = {
     "analysis": ["analyze"],
     "conventions": ["CONVENTIONS"],
     "costs": ["CostTable", "Row", "Work"],
-    "crosscheck": ["CrossCheck", "check", "check_memory"],
+    "crosscheck": ["CrossCheck", "check"],
     "errors": ["CostcalcError"],
     "formula": ["ClosedForms", "closed_forms", "explain", "forms_of", "solve"],
     "graph": ["Builder", "Graph", "GraphError", "Input", "Node"],
     "memory": ["Timeline", "timeline"],
+    "memorycheck": ["MemoryCheck", "check_memory"],
     "ops": ["OPS"],
     "reconciliation": ["reconcile"],
     "rewrites": ["Rewriting", "rewrite"],
@@ -58,6 +60,7 @@ __all__ = [
     "Graph",
     "GraphError",
     "Input",
+    "MemoryCheck",
     "Node",
     "Rewriting",
     "Row",

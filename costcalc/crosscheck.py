@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from costcalc.analysis import analyze
@@ -13,8 +13,7 @@ from costcalc.graph import Graph
 if TYPE_CHECKING:
     from types import ModuleType
 
-    from costcalc.memory import Timeline
-    from costcalc.torch_backend import Measurement, Observation
+    from costcalc.torch_backend import Measurement
 
 WHOLE = "the whole network"
 
@@ -63,7 +62,7 @@ def check(graph: Graph, *, device: str = "auto", dtype: str = "fp32", train: boo
             continue
         expected, found = _figures(row, train), _figures(seen[row.path], train)
         compared += len(expected)
-        for difference in _compare(row.path, expected, found):
+        for difference in differing(row.path, expected, found):
             reasons = [
                 entry.reason
                 for entry in backend.KNOWN_DIFFERENCES
@@ -75,7 +74,7 @@ def check(graph: Graph, *, device: str = "auto", dtype: str = "fp32", train: boo
                 differences.append(difference)
     expected, found = (_totals(row, train) for row in (calculated.total(), measured.whole))
     compared += len(expected)
-    for difference in _compare(WHOLE, expected, found):
+    for difference in differing(WHOLE, expected, found):
         excused = [d for d in known if d.figure == difference.figure]
         if difference.measured - difference.calculated == sum(d.measured - d.calculated for d in excused):
             known.append(difference._replace(reason=excused[0].reason))
@@ -84,56 +83,11 @@ def check(graph: Graph, *, device: str = "auto", dtype: str = "fp32", train: boo
     return CrossCheck(calculated, measured, compared, tuple(differences), tuple(known))
 
 
-class MemoryCheck(NamedTuple):
-    """A network's memory predicted and observed: `layers` has what is compared of each, `whole` of all together."""
-
-    predicted: Timeline
-    observed: Observation
-    layers: tuple[tuple[str, dict[str, int], dict[str, int]], ...]
-    whole: tuple[dict[str, int], dict[str, int]]
-    differences: tuple[Difference, ...]
-
-    @property
-    def compared(self) -> int:
-        """How many figures were compared."""
-        return len(self.whole[0]) + sum(len(expected) for _, expected, _ in self.layers)
-
-
-def check_memory(graph: Graph, *, device: str = "auto", dtype: str = "fp32", train: bool = False) -> MemoryCheck:
-    """Predict the memory of `graph`, build and run it in torch, and compare the two with ==.
-
-    For each layer: the most that is alive as it makes a tensor, forward and with `train` backward, and the bytes that
-    autograd keeps of what it made; the same for the whole network. Raises CostcalcError as `check` does, and for a
-    layer of which nobody has told what it keeps.
-    """
-    from costcalc.memory import timeline
-
-    backend = torch_backend()
-    predicted = timeline(graph, training=train, dtype=dtype)
-    if predicted.unknown:
-        names = ", ".join(predicted.unknown)
-        raise CostcalcError(f"{graph.name}: nobody has told what is kept by {names}: its memory cannot be checked")
-    observed: Observation = backend.observe(graph, device=device, dtype=dtype, training=train)
-    layers = tuple((n.name, _memory(predicted, n.name, train), _memory(observed, n.name, train)) for n in graph.nodes)
-    whole = (_whole_memory(predicted, train), _whole_memory(observed, train))
-    differences = [d for layer, expected, found in layers for d in _compare(layer, expected, found)]
-    differences += _compare(WHOLE, *whole)
-    return MemoryCheck(predicted, observed, layers, whole, tuple(differences))
-
-
-def _memory(answer: Timeline | Observation, layer: str, train: bool) -> dict[str, int]:
-    """What is compared of a layer."""
-    alive: Any = answer.most_alive
-    forward = {"alive forward": alive.get((layer, "forward"), 0)}
-    if not train:
-        return forward
-    backward = {"alive backward": alive.get((layer, "backward"), 0)}
-    return forward | backward | {"saved for backward": answer.saved_by_layer.get(layer, 0)}
-
-
-def _whole_memory(answer: Timeline | Observation, train: bool) -> dict[str, int]:
-    kept = {"saved for backward": answer.saved_for_backward, "saved inputs": answer.saved_input}
-    return {"peak alive": answer.peak_live} | (kept if train else {})
+def differing(layer: str, expected: Mapping[str, Any], found: Mapping[str, Any]) -> Iterator[Difference]:
+    """The figures of a layer that are not what was expected, or that one side alone has."""
+    for figure in {**expected, **found}:
+        if expected.get(figure) != found.get(figure):
+            yield Difference(layer, figure, expected.get(figure), found.get(figure))
 
 
 def torch_backend() -> ModuleType:
@@ -164,9 +118,3 @@ def _totals(row: Row, train: bool) -> dict[str, Any]:
         "activation bytes": row.activation_bytes,
     }
     return counts | ({"backward FLOPs": 2 * (row.backward_macs or 0)} if train else {})
-
-
-def _compare(layer: str, expected: dict[str, Any], found: dict[str, Any]) -> Iterable[Difference]:
-    for figure in expected | found:
-        if expected.get(figure) != found.get(figure):
-            yield Difference(layer, figure, expected.get(figure), found.get(figure))

@@ -170,56 +170,6 @@ def test_what_cannot_be_asked(arguments, code, message):
     assert message in result.output
 
 
-def check(*arguments):
-    return CliRunner().invoke(cli, ["check", "--memory", "--device", "meta", *arguments])
-
-
-def test_a_check_of_memory_shows_both_to_the_byte():
-    result = check("alexnet", "--train", "--batch", "2", "--format", "json")
-    assert result.exit_code == 0
-    (network,) = json.loads(result.output)["networks"]
-    alexnet = timeline(costcalc.load("alexnet", batch=2), training=True)
-    assert network["agrees"]
-    assert network["compared"] == 23 * 3 + 3
-    assert network["whole"]["predicted"] == network["whole"]["observed"]
-    assert network["whole"]["observed"]["peak alive"] == alexnet.peak_live
-    assert max(row["observed"]["alive backward"] for row in network["rows"]) == alexnet.peak_live
-    assert sum(row["observed"]["saved for backward"] for row in network["rows"]) == alexnet.saved_for_backward
-    text = check("alexnet", "--train", "--batch", "2").output
-    assert "72 figures compared with ==, to the byte: all are equal." in text
-    assert max(map(len, text.splitlines())) <= 100
-
-
-def test_several_checks_of_memory():
-    result = check("alexnet", "vgg11:batch=2")
-    assert result.exit_code == 0
-    assert "2 networks: memory predicted against observed" in result.output
-
-
-def test_a_check_of_memory_that_fails_says_where(monkeypatch):
-    from costcalc.ops.pooling import MaxPool2d
-
-    monkeypatch.setattr(MaxPool2d, "kernels", MaxPool2d.__mro__[1].kernels)  # forget the indices
-    result = check("vgg11")
-    assert result.exit_code == 1
-    assert "DIFFERS" in result.output
-    assert "figures differ" in result.output
-
-
-def test_what_nobody_knows_is_not_checked(tmp_path):
-    spec = tmp_path / "odd.yaml"
-    spec.write_text("name: odd\ninput: {channels: 3, height: 8, width: 8}\nlayers:\n  - unknown('riddle')\n")
-    result = check(str(spec))
-    assert result.exit_code == 1
-    assert "odd: nobody has told what is kept by unknown: its memory cannot be checked" in result.output
-
-
-def test_memory_and_time_are_checked_apart():
-    result = CliRunner().invoke(cli, ["check", "vgg11", "--memory", "--time"])
-    assert result.exit_code == 2
-    assert "without --time" in result.output
-
-
 def test_frozen_layers_keep_nothing_and_need_no_state():
     """A head trained on vgg16's features: the convolutions keep nothing, and no gradient goes back to them."""
     stages = [option for i in range(1, 6) for option in ("--freeze", f"stage{i}")]

@@ -173,7 +173,11 @@ def field(target: str, layer: str | None, style: str, output: str | None, **shap
     help="Where to run: auto is a GPU where there is one, else the CPU; on meta nothing is computed.",
 )
 @click.option("--train", is_flag=True, help="In training mode, and backward: the FLOPs of the gradients, too.")
-@click.option("--memory", is_flag=True, help="Instead, what is alive and what autograd keeps, at every layer.")
+@click.option(
+    "--memory",
+    is_flag=True,
+    help="Instead, what is alive as each layer runs and, with --train, what autograd keeps of it.",
+)
 @click.option("--time", "timed", is_flag=True, help="Also time each layer and the whole.")
 @click.option(
     "--runs", type=click.IntRange(1), metavar="N", help="With --time: of how many runs to take medians.  [default: 15]"
@@ -201,6 +205,7 @@ def check(
     \b
     Examples:
       costcalc check resnet50 --device meta --train
+      costcalc check resnet50 --device meta --train --memory
       costcalc check vgg16 --device cpu --time
       costcalc check --all --device meta
     """
@@ -212,7 +217,7 @@ def check(
         raise click.UsageError("--runs goes with --time")
     if memory and timed:
         raise click.UsageError("--memory is a check of its own: without --time")
-    from costcalc.crosscheck import check, check_memory, torch_backend
+    from costcalc.crosscheck import check, torch_backend
     from costcalc.report.cross_check import cross_check
     from costcalc.spec import architectures
 
@@ -223,6 +228,7 @@ def check(
         raise CostcalcError("\n".join(mistakes))
 
     if memory:
+        from costcalc.memorycheck import check_memory
         from costcalc.report.memory_check import memory_check
 
         seen, mistakes = _each(graphs, lambda it: check_memory(it[0], device=device, dtype=it[1], train=train))

@@ -13,7 +13,7 @@ from costcalc.report.table import AtLeast, Column, Document, Table
 if TYPE_CHECKING:
     from costcalc.torch_backend.timing import LayerTimes, Times, Timing
 
-_EQUAL, _KNOWN, _DIFFERS, _UNKNOWN = "equal", "known", "DIFFERS", "unknown"
+EQUAL, KNOWN, DIFFERS, UNKNOWN = "equal", "known", "DIFFERS", "unknown"
 
 
 def cross_check(checks: Sequence[CrossCheck], timings: Sequence[Timing] = (), refused: Sequence[str] = ()) -> Document:
@@ -23,9 +23,9 @@ def cross_check(checks: Sequence[CrossCheck], timings: Sequence[Timing] = (), re
     """
     first = _layers(checks[0]) if len(checks) == 1 else _networks(checks)
     tables = [first._replace(notes=(*first.notes, *(f"Not checked: {message}" for message in refused)))]
-    differing = [(check, difference) for check in checks for difference in check.differences]
+    differing = [(check.calculated.name, difference) for check in checks for difference in check.differences]
     if differing:
-        tables.append(_differences(differing, several=len(checks) > 1))
+        tables.append(differences(differing, several=len(checks) > 1))
     for check, timing in zip(checks, timings, strict=False):
         tables.append(_times(check.calculated, timing))
     data = {
@@ -40,9 +40,9 @@ def cross_check(checks: Sequence[CrossCheck], timings: Sequence[Timing] = (), re
 
 def _verdicts(check: CrossCheck) -> dict[str, str]:
     """A word for each layer: the worst of its figures."""
-    verdicts = {row.path: _UNKNOWN if row.unknown else _EQUAL for row in check.calculated.rows}
-    verdicts |= {difference.layer: _KNOWN for difference in check.known}
-    return verdicts | {difference.layer: _DIFFERS for difference in check.differences}
+    verdicts = {row.path: UNKNOWN if row.unknown else EQUAL for row in check.calculated.rows}
+    verdicts |= {difference.layer: KNOWN for difference in check.known}
+    return verdicts | {difference.layer: DIFFERS for difference in check.differences}
 
 
 # -- one network --------------------------------------------------------------------------------------------------
@@ -73,7 +73,7 @@ def _layers(check: CrossCheck) -> Table:
     measured = {row.path: row for row in check.measured.costs.rows}
     rows = tuple(cells(row.path, row, measured[row.path], verdicts[row.path]) for row in costs.rows)
     total = costs.total()._replace(output=None)
-    verdict = verdicts.get(WHOLE, _EQUAL)
+    verdict = verdicts.get(WHOLE, EQUAL)
     footer = cells("whole", total, check.measured.whole, verdict)
     title = f"{costs.name}: calculated beside measured\n{_fed(costs)}; {check.measured.environment}"
     return Table(title, tuple(columns), rows, (footer,), _notes([check]))
@@ -106,11 +106,7 @@ def _notes(checks: Sequence[CrossCheck]) -> tuple[str, ...]:
         "Compared are output shapes, each parameter and buffer, parameters and their bytes, FLOPs (2 per "
         f"multiply-accumulate{'; forward and backward' if training else ''}) and the bytes of new tensors.",
     ]
-    for reason in dict.fromkeys(difference.reason for _, difference in known):
-        places = [(name, d) for name, d in known if d.reason == reason]
-        where = [f"{name} {d.layer}" if len(checks) > 1 else d.layer for name, d in places]
-        named = ", ".join(where[:5]) + (f" and {len(where) - 5} more" if len(where) > 5 else "")
-        notes.append(f"Known difference in {places[0][1].figure} ({named}): {reason}. The calculated number is right.")
+    notes += known_differences(known, several=len(checks) > 1)
     unknown = [(check.calculated.name, row) for check in checks for row in check.calculated.unknown]
     if unknown:
         of = [f"{name} " if len(checks) > 1 else "" for name, _ in unknown]
@@ -156,7 +152,8 @@ def _networks(checks: Sequence[CrossCheck]) -> Table:
     return Table(title, columns, tuple(rows), (footer,), _notes(checks))
 
 
-def _differences(differing: Iterable[tuple[CrossCheck, Difference]], several: bool) -> Table:
+def differences(differing: Iterable[tuple[str, Difference]], several: bool) -> Table:
+    """Figures that differ, each with its network: both values."""
     columns = (
         *([Column("network", "network")] if several else []),
         Column("layer", "layer"),
@@ -165,10 +162,24 @@ def _differences(differing: Iterable[tuple[CrossCheck, Difference]], several: bo
         Column("torch", "measured", "exact"),
     )
     rows = tuple(
-        (*([check.calculated.name] if several else []), d.layer, d.figure, _cell(d.calculated), _cell(d.measured))
-        for check, d in differing
+        (*([network] if several else []), d.layer, d.figure, _cell(d.calculated), _cell(d.measured))
+        for network, d in differing
     )
     return Table(f"{len(rows)} figures differ", columns, rows)
+
+
+def known_differences(known: Iterable[tuple[str, Difference]], several: bool) -> list[str]:
+    """A sentence for each reason that torch has for differing: in which figures, and where."""
+    sentences = []
+    by_reason: dict[str | None, list[tuple[str, Difference]]] = {}
+    for network, difference in known:
+        by_reason.setdefault(difference.reason, []).append((network, difference))
+    for reason, places in by_reason.items():
+        figures = ", ".join(dict.fromkeys(d.figure for _, d in places))
+        where = [*dict.fromkeys(f"{network} {d.layer}" if several else d.layer for network, d in places)]
+        named = ", ".join(where[:5]) + (f" and {len(where) - 5} more" if len(where) > 5 else "")
+        sentences.append(f"Known difference in {figures} ({named}): {reason}. The calculated number is right.")
+    return sentences
 
 
 def _cell(value: Any) -> Any:

@@ -1,12 +1,18 @@
-"""Memory predicted beside memory observed in torch."""
+"""Memory predicted beside memory observed in torch, as documents."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-from costcalc.crosscheck import MemoryCheck
+from costcalc.dims import show_shape
+from costcalc.memorycheck import MemoryCheck, MemoryFigures
+from costcalc.report.cross_check import DIFFERS, EQUAL, KNOWN, differences, known_differences
 from costcalc.report.table import Column, Document, Table
+
+_OTHER = "other"  # where equality is not claimed
+_TITLES = {"alive forward": "forward", "alive backward": "backward", "saved for backward": "saved"}
+_SIDES = (("pred.", "predicted"), ("torch", "observed"))
 
 
 def memory_check(checks: Sequence[MemoryCheck], refused: Sequence[str] = ()) -> Document:
@@ -15,18 +21,10 @@ def memory_check(checks: Sequence[MemoryCheck], refused: Sequence[str] = ()) -> 
     `refused` says of further networks why they could not be checked.
     """
     first = _layers(checks[0]) if len(checks) == 1 else _networks(checks)
-    tables = [first._replace(notes=(*_notes(checks), *(f"Not checked: {message}" for message in refused)))]
+    tables = [first._replace(notes=(*first.notes, *(f"Not checked: {message}" for message in refused)))]
     differing = [(check.predicted.name, difference) for check in checks for difference in check.differences]
     if differing:
-        columns = (
-            Column("network", "network"),
-            Column("layer", "layer"),
-            Column("figure", "figure"),
-            Column("predicted", "predicted", "exact"),
-            Column("torch", "observed", "exact"),
-        )
-        rows = tuple((name, d.layer, d.figure, d.calculated, d.measured) for name, d in differing)
-        tables.append(Table(f"{len(rows)} figures differ", columns, rows))
+        tables.append(differences(differing, several=len(checks) > 1))
     data = {
         "schema": "costcalc/memory-check/1",
         "networks": [_data(check) for check in checks],
@@ -36,81 +34,161 @@ def memory_check(checks: Sequence[MemoryCheck], refused: Sequence[str] = ()) -> 
 
 
 def _layers(check: MemoryCheck) -> Table:
-    figures = list(check.layers[0][1])
+    """Every layer: what is alive as it runs, and what autograd keeps of it, predicted and as torch has it."""
+    run = check.predicted
+    figures = [*check.layers[0].predicted]
     columns = [Column("layer", "name")]
     for figure in figures:
-        title, key = figure.replace("saved for backward", "saved"), figure.replace(" ", "_")
-        columns += [Column(f"{title}\n{who}", f"{key}_{who}", "bytes", "bytes") for who in ("pred.", "torch")]
+        key = _key(figure)
+        columns += [Column(f"{_TITLES[figure]}\n{who}", f"{key}_{side}", "bytes", "bytes") for who, side in _SIDES]
     columns.append(Column("verdict", "verdict"))
     rows = []
-    for layer, expected, found in check.layers:
-        values = [value for figure in figures for value in (expected[figure], found[figure])]
-        rows.append((layer, *values, _verdict(expected, found)))
-    whole: list[Any] = []
-    expected, found = check.whole
-    for figure in figures:
-        named = "peak alive" if figure == "alive forward" else figure
-        whole += [side.get(named, "") for side in check.whole]
-    footer = (("whole", *whole, _verdict(expected, found)),)
-    timeline = check.predicted
-    mode = "training" if timeline.gradients else "inference"
-    title = f"{timeline.name}: memory predicted beside observed\nbatch {timeline.batch}, {mode}; {_where(check)}"
-    return Table(title, tuple(columns), tuple(rows), footer)
+    for layer in check.layers:
+        cells = [_cell(figure, side[figure]) for figure in figures for side in layer[1:]]
+        rows.append((layer.layer, *cells, _verdict(check, layer)))
+    peak = "alive backward" if run.peak_at[1] == "backward" else "alive forward"
+    whole = [side.get("peak live" if figure == peak else figure, "") for figure in figures for side in check.whole[1:]]
+    footer = (("whole", *whole, _verdict(check, check.whole)),)
+    inputs = ", ".join(f"{name} {show_shape(shape[1:])}" for name, shape in check.inputs.items())
+    title = (
+        f"{run.name}: memory predicted beside observed\n"
+        f"{inputs}, batch {run.batch}, {_mode(check)}; {check.observed.environment}"
+    )
+    return Table(title, tuple(columns), tuple(rows), footer, (*_outcome([check]), *_reading(check), *_notes([check])))
+
+
+def _cell(figure: str, size: int) -> Any:
+    """Nothing where a layer makes no tensor."""
+    return size or ("" if figure.startswith("alive") else 0)
 
 
 def _networks(checks: Sequence[MemoryCheck]) -> Table:
-    columns = (
+    """A line a network; batch and dtype stand in the line where they are not the same for all."""
+    kinds = [f"batch {check.predicted.batch}, {check.predicted.dtype}" for check in checks]
+    alike = len(set(kinds)) == 1
+    columns = [
         Column("network", "name"),
-        Column("batch", "batch", "exact"),
         Column("figures\ncompared", "compared", "exact"),
         Column("differ", "differ", "exact"),
-        Column("peak alive\npred.", "peak_live_predicted", "bytes", "bytes"),
-        Column("peak alive\ntorch", "peak_live_observed", "bytes", "bytes"),
-        Column("saved\npred.", "saved_predicted", "bytes", "bytes"),
-        Column("saved\ntorch", "saved_observed", "bytes", "bytes"),
-    )
+        Column("known to\ndiffer", "known", "exact"),
+    ]
+    figures = [figure for figure in checks[0].whole.predicted if figure != "saved input"]
+    for figure in figures:
+        title, key = figure.partition(" ")[0], _key(figure)
+        columns += [Column(f"{title}\n{who}", f"{key}_{side}", "bytes", "bytes") for who, side in _SIDES]
     rows: list[tuple[Any, ...]] = []
-    for check in checks:
-        both = (check.predicted, check.observed)
-        peaks, saved = [a.peak_live for a in both], [a.saved_for_backward for a in both]
-        name, batch = check.predicted.name, check.predicted.batch
-        rows.append((name, batch, check.compared, len(check.differences), *peaks, *saved))
-    sums = (sum(row[i] for row in rows) for i in (2, 3))
-    footer = ((f"{len(rows)} networks", "", *sums, "", "", "", ""),)
-    mode = "training" if checks[0].predicted.gradients else "inference"
-    title = f"{len(rows)} networks: memory predicted against observed\n{mode}; {_where(checks[0])}"
-    return Table(title, columns, tuple(rows), footer)
+    for check, kind in zip(checks, kinds, strict=True):
+        name = check.predicted.name if alike else f"{check.predicted.name} ({kind})"
+        sizes = [side[figure] for figure in figures for side in check.whole[1:]]
+        rows.append((name, check.compared, len(check.differences), len(check.known), *sizes))
+    sums = (sum(row[i] for row in rows) for i in range(1, 4))
+    footer = ((f"{len(rows)} networks", *sums, *("" for _ in columns[4:])),)
+    settings = f"{kinds[0]}, " if alike else ""
+    where = checks[0].observed.environment
+    title = f"{len(rows)} networks: memory predicted against observed\n{settings}{_mode(checks[0])}; {where.on}"
+    return Table(title, tuple(columns), tuple(rows), footer, (*_outcome(checks), *_notes(checks)))
 
 
-def _where(check: MemoryCheck) -> str:
-    return str(check.observed.environment)
+def _mode(check: MemoryCheck) -> str:
+    return "training" if check.predicted.gradients else "inference"
 
 
-def _verdict(expected: dict[str, int], found: dict[str, int]) -> str:
-    return "equal" if expected == found else "DIFFERS"
+def _verdict(check: MemoryCheck, figures: MemoryFigures) -> str:
+    """A word for a layer: the worst of its figures."""
+    if not check.claimed:
+        return EQUAL if figures.predicted == figures.observed else _OTHER
+    if any(difference.layer == figures.layer for difference in check.differences):
+        return DIFFERS
+    return KNOWN if any(difference.layer == figures.layer for difference in check.known) else EQUAL
+
+
+def _outcome(checks: Sequence[MemoryCheck]) -> tuple[str, ...]:
+    """How the comparison came out, where there was one."""
+    if not checks[0].claimed:
+        device = checks[0].observed.environment.device
+        return (f"Nothing is compared: kernels on {device} keep other tensors than those that are predicted.",)
+    disagreements = sum(len(check.differences) for check in checks)
+    known = sum(len(check.known) for check in checks)
+    verdict = f"{disagreements:,} DIFFER" if disagreements else "all others are equal" if known else "all are equal"
+    excused = f"{known:,} differ as torch is known to, " if known else ""
+    compared, layers = sum(check.compared for check in checks), sum(len(check.layers) for check in checks)
+    return (f"{compared:,} figures of {layers:,} layers compared with ==, to the byte: {excused}{verdict}.",)
+
+
+def _reading(check: MemoryCheck) -> tuple[str, ...]:
+    """What the columns are, and the row of the peak in words."""
+    run = check.predicted
+    beside = "beside parameters, buffers and inputs"
+    peak = max(check.layers, key=lambda layer: max(_alive(layer).values()))
+    alive = {phase: f"{size:,} bytes" for phase, size in _alive(peak).items()}
+    for phase, size in _alive(peak).items():
+        alive[phase] += ", the most of the run" if size == run.peak_live else ""
+    if not run.gradients:
+        return (
+            f"Forward: the most that is alive as a layer makes a tensor (empty: it makes none), {beside}; as "
+            f"{peak.layer} makes its, {alive['alive forward']}.",
+        )
+    kept = f" Of the inputs it keeps {run.saved_input:,} bytes more." if run.saved_input else ""
+    return (
+        "Forward and backward: the most that is alive as a layer makes a tensor then (empty: it makes none), "
+        f"{beside}. Saved: what autograd keeps for the backward pass of what the layer made.{kept}",
+        f"The row of {peak.layer}: as it runs forward, {alive['alive forward']} are alive; backward, "
+        f"{alive['alive backward']}; of its own tensors {peak.predicted['saved for backward']:,} bytes are saved.",
+    )
+
+
+def _alive(layer: MemoryFigures) -> dict[str, int]:
+    return {figure: size for figure, size in layer.predicted.items() if figure.startswith("alive")}
 
 
 def _notes(checks: Sequence[MemoryCheck]) -> tuple[str, ...]:
-    differing = sum(len(check.differences) for check in checks)
-    compared = sum(check.compared for check in checks)
-    outcome = f"{differing:,} DIFFER" if differing else "all are equal"
-    alive = (
-        "Alive is the most there is as a layer makes a tensor (0: it makes none), without parameters, buffers, inputs"
-    )
-    saved = "; saved is what autograd keeps of what it made" if checks[0].predicted.gradients else ""
-    return (f"{compared:,} figures compared with ==, to the byte: {outcome}.", f"{alive}{saved}.")
+    """What torch is known to get wrong, and what an allocator held."""
+    several = len(checks) > 1
+    notes = known_differences([(check.predicted.name, d) for check in checks for d in check.known], several)
+    if not several:
+        first = {d.reason: d for d in reversed(checks[0].known)}
+        notes += [f"So torch says {d.measured:,} bytes for {d.calculated:,} at {d.layer}." for d in first.values()]
+    for check in checks:
+        if check.allocated is not None:
+            predicted = check.whole.predicted["peak live"]
+            notes.append(
+                f"{f'{check.predicted.name}: ' if several else ''}CUDA's allocator held at most {check.allocated:,} "
+                f"bytes, in rounded blocks, where {predicted:,} are predicted: the difference of "
+                f"{check.allocated - predicted:+,} is workspace and rounding, which the model does not predict, and "
+                "what CUDA's kernels keep otherwise."
+            )
+    return tuple(notes)
+
+
+def _key(figure: str) -> str:
+    return figure.replace(" ", "_")
 
 
 def _data(check: MemoryCheck) -> dict[str, Any]:
-    expected, found = check.whole
+    run = check.predicted
+    layer, phase = run.peak_at
     return {
-        "architecture": check.predicted.name,
-        "batch": check.predicted.batch,
-        "training": check.predicted.training,
+        "architecture": run.name,
+        "settings": dict(check.settings),
+        "batch": run.batch,
+        "inputs": {name: list(shape) for name, shape in check.inputs.items()},
+        "training": run.training,
         "environment": check.observed.environment._asdict(),
+        "claimed": check.claimed,
         "compared": check.compared,
-        "agrees": not check.differences,
+        "agrees": not check.differences if check.claimed else None,
         "differences": [difference._asdict() for difference in check.differences],
-        "whole": {"predicted": expected, "observed": found},
-        "rows": [{"name": layer, "predicted": p, "observed": o} for layer, p, o in check.layers],
+        "known_differences": [difference._asdict() for difference in check.known],
+        "peak_at": {"layer": layer or None, "phase": phase},
+        "allocator_peak": check.allocated,
+        "rows": [{"name": layer.layer, **_sides(check, layer)} for layer in check.layers],
+        "whole": _sides(check, check.whole),
+    }
+
+
+def _sides(check: MemoryCheck, figures: MemoryFigures) -> dict[str, Any]:
+    return {
+        "verdict": _verdict(check, figures),
+        "predicted": {_key(figure): size for figure, size in figures.predicted.items()},
+        "observed": {_key(figure): size for figure, size in figures.observed.items()},
     }

@@ -7,9 +7,10 @@
 The one part of costcalc that imports torch; whoever does not ask for it never loads it.
 """
 
+from costcalc.torch_backend.allocator import allocator_peak
 from costcalc.torch_backend.carry import carry_weights
 from costcalc.torch_backend.device import Environment, environment
-from costcalc.torch_backend.known_differences import KNOWN_DIFFERENCES
+from costcalc.torch_backend.known_differences import KNOWN_DIFFERENCES, KNOWN_EXCESSES, Excess, Making
 from costcalc.torch_backend.lowering import lower
 from costcalc.torch_backend.measure import Measurement, measure
 from costcalc.torch_backend.network import build
@@ -19,11 +20,15 @@ from costcalc.torch_backend.weights import copy_weights
 
 __all__ = [
     "KNOWN_DIFFERENCES",
+    "KNOWN_EXCESSES",
     "Environment",
+    "Excess",
     "LiveStorages",
+    "Making",
     "Measurement",
     "Observation",
     "Timing",
+    "allocator_peak",
     "build",
     "carry_weights",
     "copy_weights",

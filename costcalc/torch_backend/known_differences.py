@@ -5,11 +5,14 @@ Each entry says exactly what torch gives instead, so that it excuses this number
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Literal, NamedTuple
 
 from costcalc.costs import Row
+from costcalc.dims import Shape
+from costcalc.ops.activation import Mish
 from costcalc.ops.convolution import Conv2d
+from costcalc.ops.normalization import BatchNorm2d
 from costcalc.ops.op import Op
 from costcalc.ops.reshaping import Flatten
 
@@ -47,6 +50,85 @@ KNOWN_DIFFERENCES = (
         _no_copy,
         "convolutions on meta do not keep the channels of a permuted input last in memory, as those on real devices "
         "do, so that a flatten, which must then copy, is a view there",
+        "torch 2.14.1",
+    ),
+)
+
+
+class Making(NamedTuple):
+    """A layer, its inputs' shapes, the bytes of an element, and of each tensor that it makes, by phase and name."""
+
+    op: Op
+    inputs: tuple[Shape, ...]
+    element: int
+    tensors: Mapping[tuple[str, str], int]
+
+
+class Excess(NamedTuple):
+    """Bytes that torch makes too many: of the layer's tensor of that name, or of one more that is dead at once."""
+
+    phase: Literal["forward", "backward"]
+    bytes: int
+    of: str | None = None
+
+
+class KnownExcess(NamedTuple):
+    """Memory that torch makes on `meta` alone: what is too much at a layer, why, and in which versions."""
+
+    of: Callable[[Making], Iterator[Excess]]
+    reason: str
+    seen_in: str
+
+
+FLOAT32 = 4  # bytes of an element
+
+
+def _unused_statistics(layer: Making) -> Iterator[Excess]:
+    """A mean and an inverse deviation for each channel."""
+    if isinstance(layer.op, BatchNorm2d) and ("forward", "mean") not in layer.tensors:
+        yield Excess("forward", 2 * layer.inputs[0][1] * max(layer.element, FLOAT32))
+
+
+def _statistics_in_float32(layer: Making) -> Iterator[Excess]:
+    if isinstance(layer.op, BatchNorm2d) and layer.element < FLOAT32:
+        for name in ("mean", "inverse deviation"):
+            if ("forward", name) in layer.tensors:
+                yield Excess("forward", layer.inputs[0][1] * (FLOAT32 - layer.element), name)
+
+
+def _unasked_gradients(layer: Making) -> Iterator[Excess]:
+    """That of the input, where there are those of the parameters alone."""
+    backward = [name for phase, name in layer.tensors if phase == "backward"]
+    if isinstance(layer.op, BatchNorm2d) and backward and "gradient" not in backward:
+        yield Excess("backward", layer.tensors["forward", "output"])
+
+
+def _gradient_in_steps(layer: Making) -> Iterator[Excess]:
+    """Seven further tensors as large as the gradient are alive where most are."""
+    if isinstance(layer.op, Mish) and ("backward", "gradient") in layer.tensors:
+        yield Excess("backward", 7 * layer.tensors["backward", "gradient"])
+
+
+KNOWN_EXCESSES = (
+    KnownExcess(
+        _unused_statistics,
+        "a BatchNorm in evaluation uses its running statistics, and meta makes those of the batch all the same, where "
+        "a CPU leaves them empty",
+        "torch 2.14.1",
+    ),
+    KnownExcess(
+        _statistics_in_float32,
+        "a BatchNorm of half precision keeps its mean and deviation in float32 on meta, and in its own dtype on a CPU",
+        "torch 2.14.1",
+    ),
+    KnownExcess(
+        _unasked_gradients,
+        "a BatchNorm on meta makes the gradient of an input that needs none",
+        "torch 2.14.1",
+    ),
+    KnownExcess(
+        _gradient_in_steps,
+        "the gradient of mish is made step by step on meta, and by one kernel on a CPU",
         "torch 2.14.1",
     ),
 )

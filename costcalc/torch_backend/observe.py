@@ -53,14 +53,15 @@ def observe(
     gradients: bool | None = None,
     frozen: Collection[str] = (),
     accumulating: bool = False,
+    as_told: bool = False,
 ) -> Observation:
     """Build `graph`, run it, and tell what memory its tensors took.
 
     Without `gradients` it is a forward pass under no_grad, in training or evaluation mode; with them (as in training,
     unless told otherwise) a backward pass from the sum of all outputs follows, which are dead by then. The parameters
     of `frozen` layers, or of all below such a prefix, need no gradient; if `accumulating`, all others have one before,
-    which is not counted, and new ones are added to it. Raises CostcalcError for a device that is not there and for a
-    layer that torch refuses, with its reason.
+    which is not counted, and new ones are added to it. `as_told`, what `meta` gives and no device computes is counted,
+    too. Raises CostcalcError for a device that is not there and for a layer that torch refuses, with its reason.
     """
     gradients = training if gradients is None else gradients
     where = environment(device, dtype)
@@ -76,7 +77,7 @@ def observe(
                 parameter.grad = torch.zeros_like(parameter) if parameter.requires_grad else None
             standing += [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
         watch = Watch(running._replace(accumulating=accumulating), lambda: None)
-        live = LiveStorages(standing, running.inputs, lambda: watch.now)
+        live = LiveStorages(standing, running.inputs, lambda: watch.now, as_told)
         with live.recording():
             watch.watch(gradients)
     saved = live.saved_by_layer()
@@ -98,6 +99,7 @@ class LiveStorages(TorchDispatchMode):
     """Counts the storages that are alive while anything runs in torch, on any device.
 
     What is `standing` before, and `inputs`, are known and not counted. `now` names who runs, and in which direction.
+    What `meta` gives and no device computes counts as nothing, unless it is taken `as_told`.
     """
 
     def __init__(
@@ -105,9 +107,10 @@ class LiveStorages(TorchDispatchMode):
         standing: Iterable[Tensor],
         inputs: Iterable[Tensor] = (),
         now: Callable[[], tuple[str, str]] = lambda: ("", "forward"),
+        as_told: bool = False,
     ) -> None:
         TorchDispatchMode.__init__(self)
-        self.now = now
+        self.now, self.as_told = now, as_told
         self.live = self.peak = 0
         self.peak_at = ("", "forward")
         self.most_alive: dict[tuple[str, str], int] = {}
@@ -152,7 +155,7 @@ class LiveStorages(TorchDispatchMode):
         before = len(self.seen)
         for place, tensor in enumerate(result if isinstance(result, (tuple, list)) else (result,)):
             if isinstance(tensor, Tensor) and _address(tensor) not in self.known:
-                unreal = tensor.is_meta and _only_on_meta(func, args, place)
+                unreal = not self.as_told and tensor.is_meta and _only_on_meta(func, args, place)
                 self._register(tensor.untyped_storage(), 0 if unreal else tensor.untyped_storage().nbytes())
         if len(self.seen) > before:
             now = self.now()

@@ -11,6 +11,7 @@ import torch
 
 from costcalc.errors import CostcalcError
 from costcalc.graph import Graph
+from costcalc.torch_backend.allocator import peak_of
 from costcalc.torch_backend.device import Environment, environment
 from costcalc.torch_backend.watch import Subject, Watch, subject
 
@@ -80,7 +81,7 @@ def time_layers(
     with subject(graph, where, train) as running:
         for _ in range(WARM_UP):
             running.step(running.network, train)
-        peak = _peak(running, train) if where.device == "cuda" else None
+        peak = peak_of(running, train) if where.device == "cuda" else None
         whole = [_whole(running, train, clock) for _ in range(runs)]
         each = [_by_layer(running, train, clock) for _ in range(runs)]
     layers = []
@@ -113,16 +114,6 @@ def _by_layer(running: Subject, train: bool, clock: _Clock) -> dict[tuple[str, s
 def _times(values: list[int]) -> Times:
     low, _, high = quantiles(values, n=4) if len(values) > 1 else (values[0],) * 3
     return Times(round(median(values)), round(low), round(high))
-
-
-def _peak(running: Subject, train: bool) -> int:
-    running.network.zero_grad(set_to_none=True)
-    torch.cuda.synchronize()
-    torch.cuda.reset_peak_memory_stats()
-    before = torch.cuda.memory_allocated()
-    running.step(running.network, train)
-    torch.cuda.synchronize()
-    return torch.cuda.max_memory_allocated() - before
 
 
 def _clock(device: str) -> _Clock:
