@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from costcalc.dims import Shape
+from costcalc.dims import Shape, prod
 from costcalc.errors import CostcalcError
 from costcalc.graph import Graph, Node
 
@@ -142,6 +142,15 @@ class Coverage(NamedTuple):
     network: str
     plane: Shape
     layers: tuple[Sight, ...]
+
+    def widest_convolution(self) -> Sight | None:
+        """The weight layer that sees most pixels of the input, the last of several; None where none has a field."""
+        widest, most = None, 0
+        for sight in self.layers:
+            pixels = 0 if sight.seen is None else prod(sight.seen)
+            if sight.weighs and pixels >= most and sight.seen is not None:
+                widest, most = sight, pixels
+        return widest
 
 
 def coverage(graph: Graph, layer: str | None = None) -> Coverage:

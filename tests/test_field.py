@@ -195,7 +195,7 @@ def test_vgg16_sees_196_of_224():
         [7.5, 7.5],
     )
     assert (pool["size"], pool["stride"], pool["seen"], pool["sees_all"]) == ([212, 212], [32, 32], [212, 212], False)
-    assert (data["last"], data["last_convolution"]) == ("stage5/pool", "stage5/conv_3/conv2d")
+    assert (data["last"], data["widest_convolution"]) == ("stage5/pool", "stage5/conv_3/conv2d")
     assert data["first_to_see_all"] is None
     gone = rows["head/fc1"]
     assert (gone["size"], gone["seen"], gone["reason"], gone["since"]) == (
@@ -205,8 +205,33 @@ def test_vgg16_sees_196_of_224():
         "head/flatten",
     )
     text = " ".join(run("vgg16").split())
-    assert "stage5/conv_3/conv2d, the last convolution, sees 196 of 224 (87.5%)" in text
+    assert "stage5/conv_3/conv2d, the convolution that sees most, sees 196 of 224 (87.5%)" in text
     assert "No layer that has a field sees the whole input by one output." in text
+
+
+def test_the_convolution_that_sees_most_need_not_be_the_last():
+    """Branches of one input: 7×3 has 21 pixels, 5×5 has 25; of two alike, the last."""
+    wide, tall = OPS["conv2d"](1, 5, padding=2), OPS["conv2d"](1, (7, 3), padding=(3, 1))
+    graph = chain(("a", wide, "input"), ("b", tall, "input"), ("sum", OPS["add"](), "a", "b"), shape=(1, 1, 32, 32))
+    seen = coverage(graph)
+    assert [s.seen for s in seen.layers] == [(5, 5), (7, 3), (7, 5)]
+    assert seen.widest_convolution().layer == "a"
+    alike = chain(("a", wide, "input"), ("b", wide, "input"), ("sum", OPS["add"](), "a", "b"), shape=(1, 1, 32, 32))
+    assert coverage(alike).widest_convolution().layer == "b"
+    assert coverage(chain(("pool", OPS["max_pool2d"](2)))).widest_convolution() is None
+
+
+def test_the_convolution_that_sees_most_is_named(tmp_path):
+    spec = tmp_path / "net.yaml"
+    spec.write_text(
+        "name: net\ninput: {channels: 1, height: 32, width: 32}\nlayers:\n  - add:\n"
+        "      wide: conv2d(1, 5, padding=2)\n      tall: conv2d(1, (7, 3), padding=(3, 1))\n"
+    )
+    assert answer(spec)["widest_convolution"] == "wide"
+    text = " ".join(run(spec).split())
+    assert (
+        "wide, the convolution that sees most, sees 5 of 32 (15.6%), and add, the last layer with a field, sees" in text
+    )
 
 
 def test_a_field_of_195_sees_194_where_it_is_nowhere_whole():

@@ -66,12 +66,11 @@ def _of_the_input(sight: Sight, plane: Shape) -> str:
 
 
 def _ends(seen: Coverage) -> tuple[Sight | None, Sight | None, Sight | None]:
-    """The last layer with a field, the last convolution with one, and the first layer that sees the whole input."""
+    """The last layer with a field, the convolution that sees most, and the first layer that sees the whole input."""
     fields = [s for s in seen.layers if s.seen is not None]
-    convolutions = [s for s in fields if s.weighs]
     return (
         fields[-1] if fields else None,
-        convolutions[-1] if convolutions else None,
+        seen.widest_convolution(),
         next((s for s in fields if s.sees_all(seen.plane)), None),
     )
 
@@ -85,7 +84,7 @@ def _notes(seen: Coverage, layer: str | None) -> tuple[str, ...]:
     said = f"{last.layer}, the last layer with a field, sees {_of_the_input(last, seen.plane)}"
     if convolution is not None and convolution.seen != last.seen:
         sees = _of_the_input(convolution, seen.plane)
-        said = f"{convolution.layer}, the last convolution, sees {sees}, and {said}"
+        said = f"{convolution.layer}, the convolution that sees most, sees {sees}, and {said}"
     if first is None:
         return (f"{said}. No layer{here} that has a field sees the whole input by one output.", _LEGEND)
     return (f"{said}. {first.layer} is the first{here} with an output that sees the whole input.", _LEGEND)
@@ -118,6 +117,6 @@ def _data(seen: Coverage, layer: str | None) -> dict[str, Any]:
         "input": list(seen.plane),
         "rows": rows,
         "last": None if last is None else last.layer,
-        "last_convolution": None if convolution is None else convolution.layer,
+        "widest_convolution": None if convolution is None else convolution.layer,
         "first_to_see_all": None if first is None else first.layer,
     }
