@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from costcalc.formula import Variable, writing
 from costcalc.formula.solve import Run
 from costcalc.formula.variable import growth, never_negative, with_plain_floors
 from costcalc.ops import OPS
+from costcalc.ops.op import Assumption
 
 ARCHITECTURES = list(costcalc.architectures())
 ALL = tuple(METRICS)
@@ -495,6 +497,14 @@ def test_latex(by):
     assert all(line.startswith("%") or "_" not in line.replace(r"\_", "") for line in page.splitlines())
 
 
+def test_the_answer_in_latex():
+    page = formula("vgg16", "--in", "batch", "--solve", "memory > param-memory", "--format", "latex")
+    assert page.startswith("% vgg16: memory > param-memory holds for every batch ≥ 10\n")
+    code = [line for line in page.splitlines() if not line.startswith("%")]
+    assert code[0] == r"\begin{tabular}{rrrl}"
+    assert " ".join(code[-3].split()) == r"10 & 603,483,200 & 553,430,176 & yes \\"
+
+
 def test_latex_of_floors_and_fractions():
     page = formula("vgg16", "--in", "size,classes", "--exact", "--format", "latex", "--of", "params")
     assert r"\left\lfloor \frac{S}{32} \right\rfloor^{2}" in page
@@ -567,12 +577,13 @@ CAN = "variables can be batch, channels, height, width, size, classes, base_chan
         (["vgg16", "--in", "adaptive"], ["adaptive is true or false, and structure of vgg16"]),
         (["resnet50", "--in", "block"], ["block is text, and structure of resnet50"]),
         (["vgg16", "--in", "last_kernel"],
-         ["last_kernel is structure of vgg16, and cannot be a variable: specs/vgg.yaml:32:24: kernel_size is structure",
+         ["last_kernel cannot be a variable of vgg16: specs/vgg.yaml:32:24: kernel_size is structure",
           CAN]),
         (["vgg16", "--in", ","], ["a closed form needs a variable", CAN]),
         (["vgg16", "--in", "size,height"], ["size stands for height and width together: name size, or the two"]),
         (["vgg16", "--in", "size", "--input", "224x320"],
-         ["size is the side of a square, and the input of vgg16 is 224×320"]),
+         ["size is the side of a square, and the input of vgg16 is 224×320: name height,width, or take a square "
+          "(--input 224x224)", "variables can be batch, channels, height, width, classes"]),
         (["vgg16", "--in", "height", "--at", "stage9"], ["vgg16 has no layer 'stage9' (did you mean 'stage"]),
         (["vgg16", "--in", "height", "--convention", "maccs"], ["no convention 'maccs' (did you mean 'macs'"]),
         (["vgg16", "--in", "height", "--dtype", "fp31"], ["no dtype 'fp31' (did you mean 'fp32'"]),
@@ -601,6 +612,118 @@ def test_mistakes_are_said(args, messages):
 )
 def test_misuse_is_said(args, message):
     assert message in refused(*args, code=2)
+
+
+def test_parameters_shared_at_the_default_alone(tmp_path):
+    spec = tmp_path / "net.yaml"
+    spec.write_text(
+        "name: net\ninput: {channels: 8, height: 8, width: 8}\nsettings: {c: 8}\n"
+        "layers:\n  - a: conv2d(c, 1)\n  - b: conv2d(c, 1, shares='a')\n"
+    )
+    output = refused(spec, "--in", "c")
+    assert "c cannot be a variable of net: it can be 8, and not 9: " in output
+    assert "b: cannot share the parameters of 'a': it needs {'weight': (9, 9, 1, 1)" in output
+    assert "structure" not in output
+    assert "variables can be batch, height, width, size" in output
+
+
+def test_what_is_no_target_or_no_name_is_said():
+    graph = load("resnet18")
+    with pytest.raises(TypeError, match=r"closed_forms builds the network itself: .*; forms_of takes a graph"):
+        closed_forms(graph, "batch")
+    with pytest.raises(TypeError, match=r"solve builds the network itself: .*; forms_of takes a graph"):
+        solve(graph, "batch", "macs < 4G")
+    with pytest.raises(
+        TypeError,
+        match=re.escape("a question has one unknown: variable is the name of a size or setting, not ['batch']"),
+    ):
+        solve("resnet18", ["batch"], "macs < 4G")
+
+
+# -- what moves assume ----------------------------------------------------------------------------------------------
+
+
+def moved(name, *moves):
+    return lambda **sizes: costcalc.rewrite(load(name, **sizes), *moves).after
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_a_move_that_assumes_a_multiple_narrows_the_domain(exact):
+    """A bottleneck to a quarter: channels that are multiples of 4, and no assumption remains."""
+    made = closed_forms(moved("resnet34", "bottleneck"), "base_channels", exact=exact)
+    assert (made.variables, made.assumptions) == ((Variable("base_channels", 4, 0, 4),), ())
+    for c in (4, 20, 64):
+        costs = costcalc.analyze(moved("resnet34", "bottleneck")(base_channels=c)).total()
+        assert made.value("macs", {"base_channels": c}) == costs.macs
+        assert made.value("params", {"base_channels": c}) == costs.params
+
+
+def test_a_move_that_assumes_a_plane_raises_the_least_value():
+    """What is averaged away is larger than 1×1: from 64 on, H/32 is at least 2."""
+    for exact in (False, True):
+        (v,) = closed_forms(moved("vgg16", "gap-head"), "height", exact=exact).variables
+        assert (v.multiple, v.least) == (1 if exact else 32, 64)
+
+
+def test_multiples_in_exact_forms():
+    """Groups divide 3·c + 2 by 4 where c is 2 modulo 4; the floor of the plane stays."""
+
+    def build(c=2, height=8):
+        layers = ("a", OPS["conv2d"](3 * c + 2, 1, stride=2)), ("b", OPS["conv2d"](8, 1, groups=4))
+        return replace(chain(*layers, shape=(1, 3, height, 1)), settings={"c": c})
+
+    made = closed_forms(build, ["c", "height"], exact=True)
+    assert made.variables[0].data() == {"multiple": 4, "residue": 2}
+    assert made.variables[1].data() == {"multiple": 1, "residue": 0}
+    assert made.assumptions == ()
+    for c, height in ((2, 1), (6, 9), (10, 12)):
+        assert made.value("macs", {"c": c, "height": height}) == costcalc.analyze(build(c, height)).total().macs
+    assert solve(build, "c", "macs < 1k", exact=True).variable.multiple == 4
+    c = sympy.Symbol("c", integer=True, positive=True)
+    (v,) = forms_of(build(c)).variables
+    assert v == Variable("c", 4, 2, 2)
+
+
+def premised(*premises):
+    """One convolution to c channels, as a rewrite leaves it that took something for granted of c."""
+
+    def build(c=4):
+        graph = chain(("a", OPS["conv2d"](c, 1)), shape=(1, 1, 1, 1))
+        return replace(graph, premises=tuple(Assumption(c, *each) for each in premises), settings={"c": c})
+
+    return build
+
+
+def test_what_is_not_equal_is_listed_where_the_domain_does_not_imply_it():
+    for exact in (False, True):
+        made = closed_forms(premised(("!=", 3)), "c", exact=exact)
+        assert [writing.relation(a, str) for a in made.assumptions] == ["c ≠ 3"]
+    for premises in (
+        [("!=", 3), ("multiple of", 2)],
+        [("!=", 3), (">=", 4)],
+        [("!=", 0)],
+        [("!=", sympy.Rational(1, 2))],
+    ):
+        assert closed_forms(premised(*premises), "c").assumptions == ()
+    c, d = (sympy.Symbol(name, integer=True, positive=True) for name in "cd")
+    graph = replace(
+        premised()(c), premises=(Assumption(c, "!=", d), Assumption(c + d, "!=", 1), Assumption(c + d, "!=", 3))
+    )
+    found = forms_of(graph, [Variable("c"), Variable("d")]).assumptions
+    assert [writing.relation(a, str) for a in found] == ["c ≠ d", "c + d ≠ 3"]
+
+
+def test_an_answer_that_ends_where_an_assumption_does_not_hold():
+    """A rewrite that goes another way at 3, where the formula does not hold."""
+
+    def build(c=4):
+        return premised(("!=", 3))(c) if c != 3 else chain(("a", OPS["conv2d"](100, 1)), shape=(1, 1, 1, 1))
+
+    with pytest.raises(CostcalcError) as error:
+        solve(build, "c", "macs <= 3")
+    assert "'macs <= 3' has no answer that holds at c = 3, where it is not so that c ≠ 3" in str(error.value)
+    assert "mistake" not in str(error.value)
+    assert solve(build, "c", "macs <= 5").runs == (Run(1, 5, 1),)
 
 
 def test_a_network_without_an_image_has_a_batch_alone(tmp_path):

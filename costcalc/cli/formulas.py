@@ -77,8 +77,8 @@ def formula(
             raise click.UsageError("--solve says itself what it asks of: without --of, --at and --by")
         if len(set(names)) != 1:
             raise click.UsageError("--solve has one unknown: --in takes one name")
-        if style in ("python", "latex"):
-            raise click.UsageError(f"an answer of --solve is no formula: it has no --format {style}")
+        if style == "python":
+            raise click.UsageError("an answer of --solve is no formula: it has no --format python")
     from costcalc.formula import Network, closed_forms, solve
     from costcalc.report import formula as views
 

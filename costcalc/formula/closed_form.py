@@ -13,14 +13,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import permutations
-from math import lcm
+from math import gcd, lcm
 from typing import Any, NamedTuple
 
 import sympy
 
 from costcalc.analysis import analyze
 from costcalc.costs import METRICS, CostTable, Row, stage_of
-from costcalc.dims import Size, is_plain, is_symbolic
+from costcalc.dims import Size, is_plain, is_symbolic, same
 from costcalc.errors import CostcalcError, did_you_mean
 from costcalc.formula.variable import Variable, floors, least_for, never_negative, with_plain_floors
 from costcalc.graph import Graph
@@ -118,10 +118,13 @@ def closed_forms(
     of a loaded one. `variables` are among batch, channels, height, width, size (the side of a square) and the integer
     settings; `given` are sizes and settings that stay numbers, and `of` is among the keys of METRICS. By default a
     variable takes the values that leave no floor: a height is any multiple of the network's total stride, plus what its
-    default is more than one. `exact` keeps the floors, and every value is taken. `at` is a layer, or a prefix.
+    default is more than one. `exact` keeps the floors, and every value is taken that the graph's assumptions allow:
+    where one is that a variable is a multiple, it takes these alone. `at` is a layer, or a prefix.
 
-    Raises CostcalcError for a variable that is none, or that the network's structure depends on.
+    Raises CostcalcError for a variable that is none, or that the network's structure depends on, and TypeError for a
+    graph, which is built already.
     """
+    refuse_graph(target, "closed_forms")
     build: Build = partial(target if callable(target) else partial(load, target), **given)
     base = build()
     names = tuple(dict.fromkeys([variables] if isinstance(variables, str) else variables))
@@ -136,7 +139,11 @@ def closed_forms(
         graph = _built(build, base, made)
         costs = analyze(graph, convention=convention, dtype=dtype)
         if exact:
-            return _forms(graph, costs, made, of, at, exact)
+            narrowed = [_narrowed(variable, graph, made) for variable in made]
+            if narrowed == made:
+                return _forms(graph, costs, made, of, at, exact)
+            made = narrowed
+            continue
         further = _further_multiples(made, _sizes_of(graph, costs, of))
         if not further:
             return _forms(graph, costs, made, of, at, exact)
@@ -146,6 +153,13 @@ def closed_forms(
         if max(v.multiple for v in made) > _LARGEST_MULTIPLE:
             break
     raise CostcalcError(f"no multiples of {', '.join(names)} leave {base.name} without floors: use exact forms")
+
+
+def refuse_graph(target: object, name: str) -> None:
+    """Raise TypeError where a graph is given for what builds one."""
+    if isinstance(target, Graph):
+        message = f"{name} builds the network itself: give it a name, a file or a function that makes a graph"
+        raise TypeError(f"{message}; forms_of takes a graph, with expressions for sizes")
 
 
 def forms_of(
@@ -159,14 +173,16 @@ def forms_of(
 ) -> ClosedForms:
     """The closed forms of a graph whose sizes are expressions already: in its symbols, or in counters of `variables`.
 
-    Without `variables`, each symbol is a variable by its own name that takes every value from 1 on.
+    Without `variables`, each symbol is a variable by its own name that takes every value from 1 on, but what the graph
+    assumes to be a multiple: that takes those.
     """
     _check_metrics(of)
     exact = variables is None
     costs = analyze(graph, convention=convention, dtype=dtype)
     if variables is None:
         found = {s for size in _sizes_of(graph, costs, of) if is_symbolic(size) for s in sympy.S(size).free_symbols}
-        variables = [Variable(symbol.name) for symbol in sorted(found, key=lambda symbol: symbol.name)]
+        plain = [Variable(symbol.name) for symbol in sorted(found, key=lambda symbol: symbol.name)]
+        variables = [_narrowed(variable, graph, plain) for variable in plain]
     if at is not None:
         graph.select(at)
     return _forms(graph, costs, variables, of, at, exact)
@@ -196,19 +212,64 @@ def _forms(
             for each in terms.plain(smallest).atoms(sympy.Min):
                 for one, other in permutations(each.args, 2):
                     raised(sympy.expand(one - other))
-    open_ = tuple(each for each in assumptions if not _holds(each, least))
+    open_ = tuple(each for each in assumptions if not _holds(each, by_symbol, least))
     placed = tuple(v._replace(least=least[v.symbol]) for v in variables)
     layer = None if at is None else at.strip("/")
     part = costs if layer is None else costs.below(layer)
     return ClosedForms(part, placed, tuple(dict.fromkeys(of)), open_, exact, layer)
 
 
-def _holds(assumption: Assumption, least: Mapping[Any, int]) -> bool:
-    """Whether an assumption is found to hold on the whole domain."""
-    left, relation, right = assumption
+def _holds(assumption: Assumption, variables: Mapping[Any, Variable], least: Mapping[Any, int]) -> bool:
+    """Whether an assumption is found to hold on the whole domain, where variables begin at their `least`."""
+    left, right = map(sympy.sympify, (assumption.left, assumption.right))
+    relation, difference = assumption.relation, left - right  # as it is: products of what rises are seen to rise
     if relation == ">=":
-        return never_negative(left - right, least)
-    return relation == "==" and sympy.expand(left - right) == 0
+        return never_negative(difference, least)
+    if relation == "==":
+        return bool(sympy.expand(difference) == 0)
+    if relation == "!=":
+        return any(never_negative(sign * difference - 1, least) for sign in (1, -1)) or _never(difference, variables)
+    counted = (left / right).xreplace({symbol: variable.size for symbol, variable in variables.items()})
+    return bool(sympy.expand(counted).is_integer)
+
+
+def _never(difference: Any, variables: Mapping[Any, Variable]) -> bool:
+    """Whether a sum of a variable and a number is 0 at none of the variable's values."""
+    linear = _linear(difference)
+    if linear is None:
+        return False
+    symbol, slope, constant = linear
+    zero, variable = -constant / slope, variables[symbol]
+    return not zero.is_Integer or zero < variable.smallest or zero % variable.multiple != variable.residue
+
+
+def _linear(expression: Any) -> tuple[Any, Any, Any] | None:
+    """Symbol, slope and constant of slope·symbol + constant; None where the expression is no such one."""
+    constant, varying = sympy.expand(expression).as_coeff_Add()
+    slope, symbol = varying.as_coeff_Mul()
+    return (symbol, slope, constant) if symbol.is_Symbol and slope.is_Rational and constant.is_Rational else None
+
+
+def _narrowed(variable: Variable, graph: Graph, variables: Iterable[Variable]) -> Variable:
+    """The variable on those of its values for which a multiple is what the graph assumes to be one.
+
+    a·x/q + b/q is a multiple of n where a·x + b is one of q·n, which is so on a residue class of x modulo q·n over the
+    common divisor of a and q·n, or nowhere.
+    """
+    terms = _Translation(variables)
+    for left, relation, right in map(terms.assumption, graph.assumptions):
+        linear = _linear(left) if relation == "multiple of" and sympy.sympify(right).is_Integer else None
+        if linear is None or linear[0] != variable.symbol:
+            continue
+        _, slope, constant = linear
+        below = lcm(slope.q, constant.q)
+        a, b, n = int(slope * below), int(constant * below), int(right) * below
+        step = lcm(variable.multiple, n // gcd(a, n))
+        for residue in range(variable.residue, variable.residue + step, variable.multiple):
+            if (a * residue + b) % n == 0:
+                variable = Variable(variable.name, step, residue % step)
+                break
+    return variable
 
 
 class _Translation:
@@ -218,7 +279,7 @@ class _Translation:
 
     def __init__(self, variables: Iterable[Variable]) -> None:
         variables = tuple(variables)
-        self.named = {v.name: v.symbol for v in variables}
+        self.named = {v.name: v.size for v in variables}
         self.counted = {v.counter: v.counted for v in variables if v.counter != v.symbol}
         self.least = {v.symbol: v.least for v in variables}
         self.known: dict[Any, Any] = {}
@@ -235,7 +296,7 @@ class _Translation:
         """The expression in the variables as it is."""
         expression = sympy.sympify(size)
         given = {s: self.named[s.name] for s in expression.free_symbols if s.name in self.named}
-        return with_plain_floors(expression.xreplace({**given, **self.counted}))
+        return with_plain_floors(expression.xreplace(given).xreplace(self.counted))
 
     def assumption(self, assumption: Assumption) -> Assumption:
         return Assumption(self.plain(assumption.left), assumption.relation, self.plain(assumption.right))
@@ -324,7 +385,10 @@ def _check(build: Build, base: Graph, names: tuple[str, ...]) -> None:
         if {"height", "width"} & {*names}:
             mistakes.append(f"{SQUARE} stands for height and width together: name {SQUARE}, or the two")
         elif height != width:
-            mistakes.append(f"{SQUARE} is the side of a square, and the input of {base.name} is {height}×{width}")
+            mistakes.append(
+                f"{SQUARE} is the side of a square, and the input of {base.name} is {height}×{width}: "
+                f"name height,width, or take a square (--input {min(height, width)}x{min(height, width)})"
+            )
     if mistakes:
         raise CostcalcError("\n".join([*mistakes, _what_can_be(_refusals(build, base))]))
 
@@ -355,7 +419,10 @@ def _built(build: Build, base: Graph, variables: Sequence[Variable]) -> Graph:
         names = [v.name for v in variables if refusals[v.name]]
         if not names:
             raise
-        blamed = [f"{name} is structure of {base.name}, and cannot be a variable: {refusals[name]}" for name in names]
+        blamed = [
+            f"{name} cannot be a variable of {base.name}: {_why_not(build, base, name) or refusals[name]}"
+            for name in names
+        ]
         raise CostcalcError("\n".join([*blamed, _what_can_be(refusals)])) from error
 
 
@@ -363,13 +430,32 @@ def _refusals(build: Build, base: Graph) -> dict[str, str]:
     """For each size and integer setting, why it cannot be a variable; empty where it can."""
     refusals = {}
     for name, value in defaults(base).items():
-        if _is_whole(value):
+        if _is_whole(value) and (name != SQUARE or _is_square(base)):
             try:
                 build(**_given(Variable(name)))
                 refusals[name] = ""
-            except CostcalcError as refusal:
-                refusals[name] = str(refusal).split("\n")[0]
+            except (CostcalcError, TypeError) as refusal:  # TypeError: a function that does not take it
+                refusals[name] = _first_line(refusal)
     return refusals
+
+
+def _is_square(graph: Graph) -> bool:
+    height, width = graph.inputs[0].shape[2:]
+    return same(height, width)
+
+
+def _first_line(refusal: Exception) -> str:
+    return str(refusal).split("\n")[0]
+
+
+def _why_not(build: Build, base: Graph, name: str) -> str:
+    """What is said of a number other than the default, where it will not do: that is plainer than what symbols say."""
+    default = defaults(base)[name]
+    try:
+        build(**dict.fromkeys(_given(Variable(name)), default + 1))
+    except CostcalcError as refusal:
+        return f"it can be {default}, and not {default + 1}: {_first_line(refusal)}"
+    return ""
 
 
 def _what_can_be(refusals: Mapping[str, str]) -> str:

@@ -21,10 +21,10 @@ import sympy
 from costcalc.analysis import Rules, analyze
 from costcalc.costs import METRICS
 from costcalc.errors import CostcalcError
-from costcalc.formula.closed_form import SQUARE, Build, closed_forms, defaults
+from costcalc.formula.closed_form import SQUARE, Build, closed_forms, defaults, refuse_graph
 from costcalc.formula.question import RELATIONS, Question, Side, read_question
 from costcalc.formula.variable import Variable, growth
-from costcalc.formula.writing import degree
+from costcalc.formula.writing import degree, relation
 from costcalc.ops.op import Assumption
 from costcalc.spec import load
 
@@ -92,8 +92,12 @@ def solve(
 
     `target`, `variable`, `exact` and `given` are as for `closed_forms`, the language of questions is that of
     `formula.question`; `other` reads a TARGET in it, by default as `target` is read, with the same `given`. Raises
-    CostcalcError for a question that cannot be read, or not be answered.
+    CostcalcError for a question that cannot be read, or not be answered, and TypeError for a graph in place of what
+    builds it, and for more than the name of one variable.
     """
+    refuse_graph(target, "solve")
+    if not isinstance(variable, str):
+        raise TypeError(f"a question has one unknown: variable is the name of a size or setting, not {variable!r}")
     asked = read_question(question)
     build: Build = target if callable(target) else partial(load, target)
     first = Network(partial(build, **given), convention, dtype)
@@ -109,8 +113,8 @@ def solve(
     ]
     domain = _common([side.variable for side in sides if side.variable], variable)
     runs = _runs(asked, sides, domain)
-    checks = tuple(_checked(asked, sides, domain, runs))
     assumptions = tuple(dict.fromkeys(each for side in sides for each in side.assumptions))
+    checks = tuple(_checked(asked, sides, domain, runs, assumptions))
     left, right = (side.form for side in sides)
     return Solution(asked, base.name, convention, domain, tuple(runs), checks, left, right, assumptions, exact)
 
@@ -317,21 +321,39 @@ def _joined(runs: Iterable[_Places]) -> list[_Places]:
 # -- the check ----------------------------------------------------------------------------------------------------
 
 
-def _checked(question: Question, sides: Sequence[_Side], domain: Variable, runs: Iterable[Run]) -> Iterator[Check]:
+def _checked(
+    question: Question,
+    sides: Sequence[_Side],
+    domain: Variable,
+    runs: Iterable[Run],
+    assumptions: Sequence[Assumption],
+) -> Iterator[Check]:
     """Both sides by the analysis on both sides of every border. Raises CostcalcError where a form says otherwise."""
     places = {domain.least}
     for first, last, _ in runs:
         places |= {first - domain.multiple, first}
         places |= set() if last is None else {last, last + domain.multiple}
     for value in sorted(place for place in places if place >= domain.least):
-        counts = [side.counted(value) for side in sides]
+        at = f"at {domain.name} = {value:,}"
+        broken = [relation(each, str) for each in assumptions if not _holds_at(each, domain.symbol, value)]
+        no_answer = f"'{question}' has no answer that holds {at}, where it is not so that {' and '.join(broken)}"
+        try:
+            counts = [side.counted(value) for side in sides]
+        except CostcalcError as error:
+            raise CostcalcError(f"{no_answer}: {error}") if broken else error from None
         formed = [side.form.subs(domain.symbol, value) for side in sides]
         holds = _sign(counts[0] - counts[1]) in RELATIONS[question.relation]
         said = any(run.first <= value and (run.last is None or value <= run.last)
                    and (value - run.first) % run.step == 0 for run in runs)  # fmt: skip
         if counts != formed or holds != said:
-            raise CostcalcError(
-                f"at {domain.name} = {value:,} the closed forms of '{question}' give {formed}, the analysis {counts}: "
-                "this is a mistake of costcalc"
-            )
+            found = f"{at} the closed forms of '{question}' give {formed}, the analysis {counts}"
+            raise CostcalcError(f"{no_answer}: {found}" if broken else f"{found}: this is a mistake of costcalc")
         yield Check(value, counts[0], counts[1], holds)
+
+
+def _holds_at(assumption: Assumption, symbol: Any, value: int) -> bool:
+    left, right = (sympy.sympify(side).subs(symbol, value) for side in (assumption.left, assumption.right))
+    if assumption.relation == "multiple of":
+        return bool((left / right).is_integer)
+    holds = {"==": left == right, "!=": left != right, ">=": left >= right}[assumption.relation]
+    return bool(holds)
