@@ -16,6 +16,7 @@ from costcalc.dims import Size, exact_div, is_plain, known
 from costcalc.errors import CostcalcError
 from costcalc.graph import Builder
 from costcalc.ops import OPS
+from costcalc.ops.op import Assumption
 
 MOST_LAYERS = 1000  # of a stage, or of a head: more is a slip of the finger
 
@@ -29,13 +30,17 @@ class Design(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """Designs for one job; the first is measured against the others where `ratios` mean something."""
+    """Designs for one job; the first is measured against the others where `ratios` mean something.
+
+    `assumptions` are what could not be decided of symbols.
+    """
 
     key: str
     title: str
     designs: tuple[Design, ...]
     ratios: bool = True
     notes: tuple[str, ...] = ()
+    assumptions: tuple[Assumption, ...] = ()
 
 
 def stage(
@@ -60,6 +65,7 @@ def stage(
     if kernel < 1 or kernel % 2 == 0:
         raise CostcalcError(f"a kernel that keeps the plane is odd: 3, 5 or 7, not {kernel}")
     large = convs * (kernel - 1) + 1
+    counted = _Counted(rules)
 
     def convolutions(count: int, side: int) -> CostTable:
         made = channels if out_channels is None else out_channels
@@ -67,16 +73,18 @@ def stage(
         for i in range(1, count + 1):
             builder.add(f"conv_{i}", OPS["conv2d"](made, side, padding=side // 2, bias=bias))
             builder.add(f"relu_{i}", OPS["relu"]())
-        return analyze(builder.build(), **rules)
+        return counted(builder)
 
+    designs = (
+        Design("stage", f"{convs} of\n{kernel}×{kernel}", convolutions(convs, kernel)),
+        Design("one", f"one of\n{large}×{large}", convolutions(1, large)),
+    )
     return Comparison(
         "stage",
         f"A stage of {_counted(convs, f'{kernel}×{kernel} convolution')} against one of {large}×{large}, "
         "each with ReLU",
-        (
-            Design("stage", f"{convs} of\n{kernel}×{kernel}", convolutions(convs, kernel)),
-            Design("one", f"one of\n{large}×{large}", convolutions(1, large)),
-        ),
+        designs,
+        assumptions=counted.assumptions,
     )
 
 
@@ -98,12 +106,13 @@ def head(
     """
     if len(hidden) >= MOST_LAYERS:
         raise CostcalcError(f"a head has at most {MOST_LAYERS} layers, not {len(hidden) + 1}")
+    counted = _Counted(rules)
 
     def built(*layers: tuple[str, Any]) -> CostTable:
         builder = Builder("head", batch=batch, channels=channels, height=height, width=width)
         for name, op in layers:
             builder.add(name, op)
-        return analyze(builder.build(), **rules)
+        return counted(builder)
 
     linear, relu = OPS["linear"], OPS["relu"]
     between = [
@@ -112,18 +121,20 @@ def head(
     maps = ("maps", OPS["conv2d"](classes, 1))
     pool, flatten = ("pool", OPS["global_avg_pool2d"]()), ("flatten", OPS["flatten"]())
     scores = ("fc", linear(classes))
+    designs = (
+        Design("fully-connected", "flatten,\nlinear", built(flatten, *between, scores)),
+        Design("global-average", "average,\nlinear", built(pool, flatten, scores)),
+        Design("class-maps", "1×1 conv.,\naverage", built(maps, ("relu", relu()), pool, flatten)),
+    )
     return Comparison(
         "head",
         "A fully connected head against global average pooling",
-        (
-            Design("fully-connected", "flatten,\nlinear", built(flatten, *between, scores)),
-            Design("global-average", "average,\nlinear", built(pool, flatten, scores)),
-            Design("class-maps", "1×1 conv.,\naverage", built(maps, ("relu", relu()), pool, flatten)),
-        ),
+        designs,
         notes=(
             "The fully connected head has weights for every position, and takes planes of this size alone; the others "
             "take any plane with the same weights.",
         ),
+        assumptions=counted.assumptions,
     )
 
 
@@ -141,19 +152,24 @@ def residual(
     if known(channels, "multiple of", ratio).answer is False:
         raise CostcalcError(f"{channels} channels cannot be divided by a ratio of {ratio}")
     narrow = exact_div(channels, ratio)
+    counted = _Counted(rules)
 
     def block(kind: str, taken: Size, made: Size, *, stride: int = 1, skip: str = "identity") -> CostTable:
         builder = Builder(kind, batch=batch, channels=taken, height=height, width=width)
         _main_path(builder, kind, made, stride, ratio)
         _skip(builder, skip, made, stride)
         builder.add("relu", OPS["relu"]())
-        return analyze(builder.build(), **rules)
+        return counted(builder)
 
     twice = 2 * channels
     kept = {skip: block("basic", channels, channels, skip=skip) for skip in ("identity", "projection")}
     wider = {skip: block("basic", channels, twice, stride=2, skip=skip) for skip in ("zeros", "projection")}
     bottleneck, basic = block("bottleneck", channels, channels), kept["identity"]
+    narrow_basic = block("basic", narrow, narrow)
     wider_bottleneck = block("bottleneck", channels, twice, stride=2, skip="zeros")
+    similar = (
+        " He et al. call a bottleneck of ratio 4 and a basic block over a quarter of its channels of similar time: "
+    )
     return (
         Comparison(
             "block",
@@ -161,12 +177,10 @@ def residual(
             (
                 Design("bottleneck", f"bottleneck\n{channels}", bottleneck),
                 Design("basic", f"basic\n{channels}", basic),
-                Design("basic-narrow", f"basic\n{narrow}", block("basic", narrow, narrow)),
+                Design("basic-narrow", f"basic\n{narrow}", narrow_basic),
             ),
-            notes=(
-                "Weights are those of convolutions. He et al. call a bottleneck of ratio 4 and a basic block over a "
-                "quarter of its channels of similar time: the last column.",
-            ),
+            notes=("Weights are those of convolutions." + (f"{similar}the last column." if ratio == 4 else ""),),
+            assumptions=counted.assumptions,
         ),
         Comparison(
             "skip-kept",
@@ -191,6 +205,23 @@ def residual(
             ratios=False,
         ),
     )
+
+
+class _Counted:
+    """Counts the graphs of a comparison by its rules, and collects what they assume."""
+
+    def __init__(self, rules: Rules) -> None:
+        self._rules = rules
+        self._assumed: dict[Assumption, None] = {}
+
+    def __call__(self, builder: Builder) -> CostTable:
+        graph = builder.build()
+        self._assumed |= dict.fromkeys(graph.assumptions)
+        return analyze(graph, **self._rules)
+
+    @property
+    def assumptions(self) -> tuple[Assumption, ...]:
+        return tuple(self._assumed)
 
 
 def _main_path(builder: Builder, kind: str, made: Size, stride: int, ratio: int) -> None:
@@ -249,6 +280,17 @@ class Symbols(NamedTuple):
     meanings: dict[str, str]
     multiples: dict[str, int]
 
+    def imply(self, assumption: Assumption) -> bool:
+        """Whether an assumption holds for all numbers that the symbols may be: positive, and multiples."""
+        import sympy
+
+        def counted(size: Any) -> Any:
+            symbols = sympy.sympify(size).free_symbols
+            counters = {s: sympy.Symbol(s.name, integer=True, positive=True) for s in symbols}
+            return sympy.sympify(size).xreplace({s: self.multiples[s.name] * counters[s] for s in symbols})
+
+        return known(counted(assumption.left), assumption.relation, counted(assumption.right)).answer is True
+
 
 def in_symbols(sizes: Mapping[str, Any], multiples: Mapping[str, int] = MappingProxyType({})) -> Symbols:
     """A symbol for every size: one for a number, one each for a list of them.
@@ -281,27 +323,15 @@ def in_symbols(sizes: Mapping[str, Any], multiples: Mapping[str, int] = MappingP
     return symbols
 
 
-def as_text(formula: Any) -> str:
-    """A formula as a lecture writes it, multiplied out."""
+def multiplied_out(formula: Any) -> Any:
+    """A formula as a sum of products."""
     import sympy
 
-    from costcalc.formula import written
-
-    return written(sympy.expand(formula))
+    return sympy.expand(formula)
 
 
-def quotient_as_text(a: Any, b: Any) -> str:
+def quotient(a: Any, b: Any) -> Any:
     """a / b in lowest terms."""
     import sympy
 
-    from costcalc.formula import written
-
-    return written(sympy.cancel(sympy.sympify(a) / b))
-
-
-def as_python(formula: Any) -> str:
-    """A formula as an expression in Python that is exact on ints: what is divided by is one number, and divides."""
-    import sympy
-
-    above, below = sympy.fraction(sympy.together(sympy.expand(formula)))
-    return str(sympy.expand(above)) if below == 1 else f"({sympy.expand(above)})//{below}"
+    return sympy.cancel(sympy.sympify(a) / b)

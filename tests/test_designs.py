@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from fractions import Fraction
 
 import pytest
 from click.testing import CliRunner
@@ -14,7 +15,8 @@ import costcalc
 from costcalc import CostcalcError
 from costcalc.cli import cli
 from costcalc.conventions import CONVENTIONS
-from costcalc.designs import head, residual, stage
+from costcalc.designs import head, in_symbols, residual, stage
+from costcalc.ops.op import Assumption
 
 
 def run(*arguments):
@@ -78,10 +80,10 @@ def test_stage_in_symbols_is_the_lectures():
     assert cells(text, "activation elements") == ["2·H·W·C", "H·W·C", "2"]
     assert cells(text, "receptive field") == ["5×5", "5×5", "1"]
     assert cells(text, "non-linearities") == ["2", "1", "2"]
-    assert "C channels; H height; W width." in text
+    assert "For all sizes, whatever numbers are given for them: C channels; H height; W width." in text
     designs, data = answer("stage", "--symbolic")
     assert designs["stage"]["formulas"]["params"] == "18*C**2 + 2*C"
-    assert designs["one"]["formulas"]["flops"] == "50*C**2*H*W"
+    assert designs["one"]["formulas"]["flops"] == "50*H*W*C**2"
     assert data["symbols"] == {"C": 64, "H": 56, "W": 56}
 
 
@@ -149,7 +151,9 @@ def test_nins_head_is_nins():
 
 def test_heads_in_symbols():
     text = run("head", "--symbolic")
-    assert cells(text, "parameters")[:3] == ["H·W·C·K + K", "C·K + K", "C·K + K"]
+    ratio = "(H·W·C + 1)/(C + 1)"
+    assert cells(text, "parameters") == ["H·W·C·K + K", "C·K + K", "C·K + K", ratio, ratio]
+    assert cells(text, "activation elements") == ["K", "C + K", "H·W·K + K", "K/(C + K)", "1/(H·W + 1)"]
     designs, data = answer("head", "--channels", 512, "--hidden", "4096,4096", "--batch", 8, "--symbolic")
     assert data["symbols"] == {"N": 8, "C": 512, "H": 7, "W": 7, "K": 1000, "F_1": 4096, "F_2": 4096}
     macs = designs["fully-connected"]["formulas"]["macs"]
@@ -252,7 +256,11 @@ def test_formulas_give_the_numbers(arguments, convention):
     designs, data = answer(*arguments, "--symbolic", "--convention", convention, "--dtype", "fp16")
     for design in designs.values():
         for key, total in {**design["totals"], "weights": design["weights"]}.items():
-            assert eval(design["formulas"][key], {"Min": min}, data["symbols"]) == total, key
+            assert eval(design["formulas"][key], {}, data["symbols"]) == total, key
+        fractions = {name: Fraction(value) for name, value in data["symbols"].items()}
+        for key, ratio in design.get("ratios", {}).items():
+            formula = design["ratio_formulas"][key]
+            assert (None if formula is None else float(eval(formula, {}, fractions))) == ratio, key
 
 
 @settings(max_examples=25, deadline=None)
@@ -288,6 +296,71 @@ def test_every_format_fits(arguments, style):
     assert text.endswith("\n")
     if style == "text":
         assert max(map(len, text.splitlines())) <= 100
+
+
+def test_ratios_give_way_only_where_the_table_would_be_too_wide():
+    """With hidden layers, those of several terms are too long for a terminal; every other format has them."""
+    arguments = ("head", "--hidden", "4096,4096", "--symbolic")
+    text = run(*arguments)
+    assert "…: too wide for this table; the other formats have it." in text
+    assert cells(text, "MACs")[-2:] == ["…", "…"]
+    assert cells(text, "weight layers")[-2:] == ["3", "3"]
+    assert "…" not in run("head", "--symbolic") + run("stage", "--symbolic")
+    assert cells(run("residual", "--symbolic"), "parameters")[3:] == ["…", "(17·C + 48)/(18·C + 16)"]
+    assert "(H·W·C·F_1 + F_1·F_2 + F_2·K)/(C·K)" in run(*arguments, "--format", "markdown")
+    assert ",(H*W*C*F_1 + F_1*F_2 + F_2*K)/(C*K)," in run(*arguments, "--format", "csv")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("stage", "--out-channels", "8", "--batch", "2"), ("head", "--hidden", "4,4"), ("residual",)],
+    ids=" ".join,
+)
+def test_latex_is_math(arguments):
+    page = run(*arguments, "--symbolic", "--format", "latex")
+    code = "\n".join(line for line in page.splitlines() if not line.startswith("%"))
+    assert code.isascii()
+    assert r"\_" not in code
+    assert code.count("$") % 2 == 0
+    assert code.count("{") == code.count("}")
+    expected = {
+        "stage": [
+            r"$18 N H W C_{\mathrm{out}}^{2} + 18 N H W C_{\mathrm{out}} C$",
+            r"$\frac{9 C_{\mathrm{out}} + 9 C}{25 C}$",
+        ],
+        "head": [r"$H W C F_{1} + F_{1} F_{2} + F_{2} K$", r"$\div$ average, linear"],
+        "residual": [r"$\tfrac{17}{16} C^{2} + 3 C$", r"$\tfrac{17}{18}$", r"3$\times$3"],
+    }
+    for written in expected[arguments[0]]:
+        assert written in code
+
+
+def test_what_the_domain_implies_is_not_assumed():
+    """C is a multiple of 4, so a quarter of it is at least 1."""
+    assert answer("residual", "--symbolic")[1]["assumptions"] == []
+    assert "Assuming" not in run("residual", "--symbolic", "--ratio", "8")
+    symbols = in_symbols({"channels": 8, "height": 2, "width": 2}, {"channels": 4, "height": 2, "width": 2})
+    assert "C/4 ≥ 1" in map(str, residual(**symbols.sizes)[0].assumptions)
+    c = symbols.sizes["channels"]
+    implied = {4: True, 8: False}
+    for divisor, holds in implied.items():
+        assert symbols.imply(Assumption(c, "multiple of", divisor)) is holds
+        assert symbols.imply(Assumption(c, ">=", divisor)) is holds
+
+
+def test_he_et_al_are_cited_for_a_ratio_of_4_alone():
+    assert "of similar time" in run("residual")
+    for ratio in ("1", "2", "8"):
+        text = run("residual", "--ratio", ratio)
+        assert "similar" not in text
+        assert "Weights are those of convolutions." in text
+
+
+def test_symbols_are_for_all_sizes_and_the_help_says_so():
+    assert run("stage", "--symbolic", "--channels", 8, "--size", 28) == run("stage", "--symbolic")
+    for command in ("stage", "head", "residual"):
+        said = " ".join(run(command, "--help").split())
+        assert "Sizes as symbols, whatever numbers are given for them; the structure stays." in said
 
 
 # -- mistakes -----------------------------------------------------------------------------------------------------

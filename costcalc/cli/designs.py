@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 _end_options = options(
     click.option("--batch", default="1", show_default=True, metavar="N", help="Images at once."),
-    click.option("--symbolic", is_flag=True, help="In symbols in place of numbers: what holds for all sizes."),
+    click.option(
+        "--symbolic", is_flag=True, help="Sizes as symbols, whatever numbers are given for them; the structure stays."
+    ),
     rules_options,
     output_options,
 )

@@ -16,7 +16,7 @@ from costcalc.conventions import PARAMETERS, Convention, Layer, convention_named
 from costcalc.costs import element_bytes
 from costcalc.dims import Shape, is_plain, prod
 from costcalc.errors import CostcalcError
-from costcalc.formula.writing import text
+from costcalc.formula.writing import Writer, text
 from costcalc.graph import Graph, Node
 from costcalc.ops.op import Argument, Op
 
@@ -104,9 +104,7 @@ def _explain(graph: Graph, node: Node, rule: Convention, element: int) -> list[E
         if value:
             numbers = text(formula, lambda s: str(symbols.values[s]), _rank)
             meanings = {s.name: symbols.meaning(s.name) for s in sorted(formula.free_symbols, key=_rank)}
-            lines.append(
-                Explanation(node.name, quantity, text(formula, lambda s: s.name, _rank), numbers, value, meanings)
-            )
+            lines.append(Explanation(node.name, quantity, LECTURE.text(formula), numbers, value, meanings))
     return lines
 
 
@@ -177,10 +175,8 @@ class _Symbols:
         return 1 if batch == 1 else self.symbol("N", batch)
 
 
-def written(formula: Any) -> str:
-    """A formula as text: factors in the lecture's order and joined by ·, higher terms first."""
-    return text(formula, lambda symbol: str(symbol.name), _rank)
-
-
 def _rank(symbol: sympy.Symbol) -> tuple[int, str]:
     return _ORDER.index(symbol.name) if symbol.name in _ORDER else len(_ORDER), symbol.name
+
+
+LECTURE = Writer(lambda symbol: str(symbol.name), _rank)  # factors in the lecture's order

@@ -17,7 +17,26 @@ Rank = Callable[[Any], Any]  # of a symbol: where it stands in a product, smalle
 Name = Callable[[Any], str]  # of a symbol: what is written for it
 
 _SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
-_RELATIONS: Mapping[str, str] = {"==": "=", ">=": "≥", "multiple of": "is a multiple of"}
+_RELATIONS: Mapping[str, str] = {"==": "=", "!=": "≠", ">=": "≥", "multiple of": "is a multiple of"}
+
+
+class Writer(NamedTuple):
+    """How expressions are written: what for a symbol, and where it stands in a product."""
+
+    name: Name
+    rank: Rank
+
+    def text(self, expression: Any) -> str:
+        """As the lecture writes it."""
+        return text(expression, self.name, self.rank)
+
+    def latex(self, expression: Any) -> str:
+        """In LaTeX, for math mode."""
+        return latex(expression, self.name, self.rank)
+
+    def python(self, expression: Any) -> str:
+        """As a Python expression in the symbols' own names, exact on ints where it is a whole number."""
+        return python(expression, self.rank)
 
 
 class Term(NamedTuple):
@@ -84,16 +103,17 @@ def text(expression: Any, name: Name, rank: Rank) -> str:
 
 def _text_term(term: Term, name: Name, rank: Rank) -> str:
     number = term.coefficient
-    below = [f"/{_text_power(base, -n, name, rank)}" for base, n in term.factors if n < 0]
+    below = [_text_power(base, -n, name, rank) for base, n in term.factors if n < 0]
     above = [_text_power(base, n, name, rank) for base, n in term.factors if n > 0]
     if number.q > 1 and (number.p > 1 or below or not above):
         quotient = f"{number.p:,}/{number.q:,}"
         above.insert(0, f"({quotient})" if above or below else quotient)
     elif number.q > 1:
-        below.append(f"/{number.q:,}")
+        below.append(f"{number.q:,}")
     elif number != 1 or not above:
         above.insert(0, f"{int(number):,}")
-    return "·".join(above) + "".join(below)
+    under = f"/({'·'.join(below)})" if len(below) > 1 else f"/{below[0]}" if below else ""
+    return "·".join(above) + under
 
 
 def _text_power(base: Any, exponent: int, name: Name, rank: Rank) -> str:
@@ -138,17 +158,26 @@ def latex(expression: Any, name: Name, rank: Rank) -> str:
 
 def _latex_term(term: Term, name: Name, rank: Rank) -> str:
     number = term.coefficient
-    above = [_latex_power(base, n, name, rank) for base, n in term.factors if n > 0]
-    below = [_latex_power(base, -n, name, rank) for base, n in term.factors if n < 0]
-    if below:
-        top = ([str(number.p)] if number.p != 1 or not above else []) + above
-        bottom = ([str(number.q)] if number.q != 1 else []) + below
-        return rf"\frac{{{' '.join(top)}}}{{{' '.join(bottom)}}}"
+    over = [(base, n) for base, n in term.factors if n > 0]
+    under = [(base, -n) for base, n in term.factors if n < 0]
+    if under:
+        return (
+            rf"\frac{{{_latex_product(number.p, over, name, rank)}}}{{{_latex_product(number.q, under, name, rank)}}}"
+        )
+    above = [_latex_power(base, n, name, rank) for base, n in over]
     if number.q != 1:
         above.insert(0, rf"\tfrac{{{_grouped(number.p)}}}{{{_grouped(number.q)}}}")
     elif number != 1 or not above:
         above.insert(0, _grouped(int(number)))
     return " ".join(above)
+
+
+def _latex_product(number: int, powers: list[tuple[Any, int]], name: Name, rank: Rank) -> str:
+    """Above or below a line, where a sum that stands alone needs no brackets."""
+    if number == 1 and len(powers) == 1 and powers[0][1] == 1 and isinstance(powers[0][0], sympy.Add):
+        return latex(powers[0][0], name, rank)
+    factors = [_latex_power(base, n, name, rank) for base, n in powers]
+    return " ".join(([str(number)] if number != 1 or not factors else []) + factors)
 
 
 def _grouped(number: int) -> str:
@@ -170,7 +199,10 @@ def _latex_power(base: Any, exponent: int, name: Name, rank: Rank) -> str:
 
 
 def latex_name(name: str) -> str:
-    """A symbol of one letter as it is, a longer name upright."""
+    """A symbol of one letter as it is, with its index below (F_1, C_out); a longer name as one word."""
+    letter, _, index = name.partition("_")
+    if len(letter) == 1 and index.isalnum():
+        return rf"{letter}_{{{index}}}" if index.isdecimal() else rf"{letter}_{{\mathrm{{{index}}}}}"
     escaped = name.replace("_", r"\_")
     return name if len(name) == 1 else rf"\mathit{{{escaped}}}"
 
@@ -178,10 +210,11 @@ def latex_name(name: str) -> str:
 # -- Python -------------------------------------------------------------------------------------------------------
 
 
-def python(expression: Any, rank: Rank) -> str:
+def python(expression: Any, rank: Rank, divide: str = "//") -> str:
     """A Python expression in the variables' own names, exact on ints: all over one common denominator, with //.
 
-    The division is exact wherever the expression is a whole number. A floor is //, a smallest is min.
+    The division is exact wherever the expression is a whole number; for a quotient that is none, `divide` by "/". A
+    floor is //, a smallest is min.
     """
     above, below = _over_common(sympy.sympify(expression))
     written = _python_sum(above, rank)
@@ -190,7 +223,7 @@ def python(expression: Any, rank: Rank) -> str:
     if len(sympy.Add.make_args(above)) > 1 or written.startswith("-"):
         written = f"({written})"
     bottom = _python_sum(below, rank)
-    return f"{written}//{bottom if bottom.isidentifier() or bottom.isdecimal() else f'({bottom})'}"
+    return f"{written}{divide}{bottom if bottom.isidentifier() or bottom.isdecimal() else f'({bottom})'}"
 
 
 def _python_sum(expression: Any, rank: Rank) -> str:

@@ -7,9 +7,9 @@ from typing import Any
 
 from costcalc.conventions import CONVENTIONS
 from costcalc.costs import CostTable, Row
-from costcalc.designs import Comparison, Symbols, as_python, as_text, quotient_as_text
+from costcalc.designs import Comparison, Symbols, multiplied_out, quotient
 from costcalc.dims import is_symbolic
-from costcalc.report.table import Column, Document, Kind, Table
+from costcalc.report.table import Column, Document, Formula, Kind, Table
 from costcalc.report.views import totals_data
 
 
@@ -38,16 +38,14 @@ def designs(
         how = f"{_sizes(costs)}, {how}"
         tables = [_table(comparison, how) for comparison in comparisons]
         return Document(tuple(tables), data)
-    entries = iter(data["designs"])
-    for comparison in in_symbols:
-        for design in comparison.designs:
-            total = design.costs.total()
-            formulas = {**totals_data(total), "weights": total.weights}
-            next(entries)["formulas"] = {key: as_python(formula) for key, formula in formulas.items()}
+    formulas = (entry for comparison in in_symbols for entry in _formulas(comparison))
+    for entry, formula in zip(data["designs"], formulas, strict=True):
+        entry |= formula
     how = f"in symbols, {costs.dtype}, convention {costs.convention}"
     tables = [_table(comparison, how, symbolic=True) for comparison in in_symbols]
-    legend = "; ".join(_legend(symbols, name) for name in symbols.meanings) + "."
-    assumed = dict.fromkeys(a for c in in_symbols for design in c.designs for a in design.costs.assumptions)
+    legend = "; ".join(_legend(symbols, name) for name in symbols.meanings)
+    legend = f"For all sizes, whatever numbers are given for them: {legend}."
+    assumed = dict.fromkeys(str(a) for c in in_symbols for a in c.assumptions if not symbols.imply(a))
     notes = (legend, *([f"Assuming {'; '.join(assumed)}."] if assumed else []))
     tables[-1] = tables[-1]._replace(notes=(*tables[-1].notes, *notes))
     return Document(
@@ -93,12 +91,15 @@ def _table(comparison: Comparison, how: str, *, symbolic: bool = False) -> Table
     columns = [Column("cost", "cost"), *(Column(design.title, design.key, counts) for design in comparison.designs)]
     if comparison.ratios:
         columns += [
-            Column(_divided(comparison, design.title), f"ratio_{design.key}", "text" if symbolic else "ratio")
+            Column(
+                _divided(comparison, design.title),
+                f"ratio_{design.key}",
+                "text" if symbolic else "ratio",
+                spare=symbolic,
+            )
             for design in comparison.designs[1:]
         ]
-    divide: Callable[[Any, Any], Any] = _ratio
-    if symbolic:
-        divide = _ratio_as_text if len(totals) == 2 else _short_ratio_as_text
+    divide: Callable[[Any, Any], Any] = _symbolic_ratio if symbolic else _ratio
     rows = []
     for title, cost in _lines(comparison.designs[0].costs.convention).items():
         values = [cost(total) for total in totals]
@@ -115,8 +116,14 @@ def _divided(comparison: Comparison, by: str) -> str:
 
 
 def _shown(value: Any) -> Any:
-    """A number or a field; a formula as text; nothing where the plane is gone."""
-    return as_text(value) if is_symbolic(value) else "" if value is None else value
+    """A number or a field; a formula; nothing where the plane is gone."""
+    return _formula(multiplied_out(value)) if is_symbolic(value) else "" if value is None else value
+
+
+def _formula(expression: Any) -> Formula:
+    from costcalc.formula import LECTURE
+
+    return Formula(LECTURE.text(expression), LECTURE.python(expression), LECTURE.latex(expression))
 
 
 def _ratio(first: Any, other: Any) -> float | None:
@@ -125,15 +132,16 @@ def _ratio(first: Any, other: Any) -> float | None:
     return None if first is None or not other else float(first / other)
 
 
-def _ratio_as_text(first: Any, other: Any) -> str:
+def _symbolic_ratio(first: Any, other: Any) -> Formula | None:
+    """first ÷ other as a formula: no whole number, so that a program divides by /."""
+    from costcalc.formula import LECTURE
+    from costcalc.formula.writing import python
+
     first, other = (value[0] if isinstance(value, tuple) else value for value in (first, other))
-    return "" if first is None or other is None or other == 0 else quotient_as_text(first, other)
-
-
-def _short_ratio_as_text(first: Any, other: Any) -> str:
-    """A ratio of one term, such as 17/18 or H·W: for longer ones, several designs leave no room."""
-    ratio = _ratio_as_text(first, other)
-    return "" if " " in ratio else ratio
+    if first is None or other is None or other == 0:
+        return None
+    expression = quotient(first, other)
+    return _formula(expression)._replace(python=python(expression, LECTURE.rank, "/"))
 
 
 def _data(comparison: Comparison) -> list[dict[str, Any]]:
@@ -155,4 +163,21 @@ def _data(comparison: Comparison) -> list[dict[str, Any]]:
             first, own = totals_data(totals[0]), totals_data(total)
             entry["ratios"] = {key: _ratio(first[key], own[key]) for key in own}
         entries.append(entry)
+    return entries
+
+
+def _formulas(comparison: Comparison) -> list[dict[str, Any]]:
+    """For each design its totals as expressions, and by how much the first exceeds it."""
+    totals = [design.costs.total() for design in comparison.designs]
+    first = totals_data(totals[0])
+    entries: list[dict[str, Any]] = []
+    for total in totals:
+        own = totals_data(total)
+        formulas = {
+            key: _formula(multiplied_out(value)).python for key, value in (own | {"weights": total.weights}).items()
+        }
+        entries.append({"formulas": formulas})
+        if comparison.ratios and total is not totals[0]:
+            ratios = {key: _symbolic_ratio(first[key], own[key]) for key in own}
+            entries[-1]["ratio_formulas"] = {key: ratio and ratio.python for key, ratio in ratios.items()}
     return entries

@@ -49,7 +49,7 @@ class _Writer:
         return writing.python(expression, self.rank)
 
     def formula(self, expression: Any) -> Formula:
-        return Formula(self.text(expression), self.python(expression))
+        return Formula(self.text(expression), self.python(expression), writing.latex(expression, self.name, self.rank))
 
 
 # -- tables and data ----------------------------------------------------------------------------------------------
@@ -85,7 +85,7 @@ def _lines(form: Form, forms: ClosedForms, writer: _Writer, zeros: bool) -> list
         elif zeros or form.formulas[metric] != 0:
             made = writer.formula(form.formulas[metric])
             if form.unknown and metric not in _EXACT:
-                made = Formula(f"≥ {made.text}", made.python)
+                made = Formula(f"≥ {made.text}", made.python, rf"\geq {made.latex}")
             lines.append((_title(metric, forms.costs.convention), made))
     return lines
 
@@ -110,7 +110,7 @@ def _headline(forms: ClosedForms, writer: _Writer) -> str:
 
 def _notes(forms: ClosedForms, writer: _Writer) -> list[str]:
     notes = _meanings(forms.variables, writer)
-    if any(v.multiple > 1 for v in forms.variables):
+    if not forms.exact and any(v.multiple > 1 for v in forms.variables):
         notes.append("The multiples leave no floor anywhere in the network; --exact is for every size.")
     notes += _assumed(forms.assumptions, writer)
     costs = forms.costs

@@ -11,8 +11,9 @@ from costcalc.report.table import AtLeast, Column, Document, Formula, Table, is_
 WIDTH = 100
 BAR = 40  # characters of a whole bar
 NARROWEST = 20  # characters that a column of text is left with, however wide the others are
+_LEFT_OUT = "…"
+_TOO_WIDE = f"{_LEFT_OUT}: too wide for this table; the other formats have it."
 THOUSANDS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15, "E": 10**18}
-_LATEX = {"×": r"$\times$", "·": r"$\cdot$", "≥": r"$\geq$", "÷": r"$\div$", "█": r"\rule{1mm}{1.5ex}"}
 SECONDS = {"ns": 1, "µs": 10**3, "ms": 10**6, "s": 10**9}
 BINARY = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40, "PiB": 2**50}
 
@@ -41,7 +42,8 @@ def _text(document: Document) -> str:
 
 
 def _text_table(table: Table) -> str:
-    columns = _fitted(_printed(table))
+    spare = [place for place, column in enumerate(table.columns) if column.spare]
+    columns = _fitted(_printed(table, _cell), spare)
     widths = [column.width for column in columns]
     gap = _gap(columns)
     heads = max(len(c.title) for c in columns)
@@ -63,9 +65,10 @@ def _text_table(table: Table) -> str:
     if any(c.unit for c in columns):
         printed += lines(c.unit for c in columns)
     printed += [rule, *chain(*rows), *([rule, *chain(*footer)] if footer else [])]
-    if table.notes:
+    notes = [*table.notes, *([_TOO_WIDE] if any(_LEFT_OUT in columns[place].cells for place in spare) else [])]
+    if notes:
         printed.append("")
-        printed += [part for note in table.notes for part in _wrapped(note)]
+        printed += [part for note in notes for part in _wrapped(note)]
     return "\n".join(printed) + "\n"
 
 
@@ -82,8 +85,9 @@ def _gap(columns: list[_Printed]) -> str:
     return "  " if sum(c.width + 2 for c in columns) - 2 <= WIDTH else " "
 
 
-def _fitted(columns: list[_Printed]) -> list[_Printed]:
-    """Columns that fit WIDTH together, where text can give way: prose is wrapped, then long paths are cut.
+def _fitted(columns: list[_Printed], spare: list[int]) -> list[_Printed]:
+    """Columns that fit WIDTH together, where text can give way: the longest cells of the `spare` ones go, then prose is
+    wrapped, then long paths are cut.
 
     JSON and CSV have all of it in full.
     """
@@ -91,6 +95,17 @@ def _fitted(columns: list[_Printed]) -> list[_Printed]:
 
     def over() -> int:
         return sum(c.width + 1 for c in columns) - 1 - WIDTH
+
+    while over() > 0:
+        beyond = [
+            (_width(cell), i, row) for i in spare for row, cell in enumerate(columns[i].cells)
+            if _width(cell) > max(map(_width, columns[i].title))
+        ]  # fmt: skip
+        if not beyond:
+            break
+        _, i, longest = max(beyond)
+        cells = [_LEFT_OUT if row == longest else cell for row, cell in enumerate(columns[i].cells)]
+        columns[i] = columns[i]._replace(cells=cells)
 
     prose = [i for i, c in enumerate(columns) if i and not c.right and c.width > NARROWEST]
     if over() > 0 and prose:
@@ -126,7 +141,7 @@ def _markdown(document: Document) -> str:
     parts = []
     for table in document.tables:
         head, *rest = table.title.split("\n")
-        paragraphs = [f"### {head}", *rest, _tabulated(table, "pipe", total="**{}**", escape=_markdown_escape)]
+        paragraphs = [f"### {head}", *rest, _grid(table)]
         paragraphs += ["\n".join(f"- {note}" for note in table.notes)] if table.notes else []
         parts.append("\n\n".join(paragraphs))
     return "\n\n".join(parts) + "\n"
@@ -136,28 +151,62 @@ def _latex(document: Document) -> str:
     parts = []
     for table in document.tables:
         comments = [f"% {line}" for text in (table.title, *table.notes) for line in text.split("\n")]
-        grid = _tabulated(table, "latex_booktabs", total="{}", escape=str)
-        for symbol, command in _LATEX.items():
-            grid = grid.replace(symbol, command)
-        parts.append("\n".join([*comments, grid]))
+        parts.append("\n".join([*comments, _tabular(table)]))
     return "\n\n".join(parts) + "\n"
+
+
+def _tabular(table: Table) -> str:
+    """The grid for LaTeX's booktabs: text escaped, formulas in math mode."""
+    columns = _printed(table, _latex_cell)
+    heads = [_latex_escape(" ".join([*c.title, *([f"({c.unit})"] if c.unit else [])])) for c in columns]
+    widths = [max(map(len, (head, *c.cells))) for head, c in zip(heads, columns, strict=True)]
+
+    def line(cells: Iterable[str]) -> str:
+        padded = (
+            cell.rjust(width) if c.right else cell.ljust(width)
+            for cell, width, c in zip(cells, widths, columns, strict=True)
+        )
+        return f" {' & '.join(padded)} \\\\"
+
+    body = [line(c.cells[i] for c in columns) for i in range(len(table.rows) + len(table.footer))]
+    lines = [rf"\begin{{tabular}}{{{''.join('r' if c.right else 'l' for c in columns)}}}", r"\toprule", line(heads)]
+    lines += [r"\midrule", *body[: len(table.rows)]]
+    lines += [r"\midrule", *body[len(table.rows) :]] if table.footer else []
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"])
+
+
+_LATEX = str.maketrans({
+    **{character: f"\\{character}" for character in "&%$#_{}"},
+    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+    "<": "$<$", ">": "$>$", "×": r"$\times$", "·": r"$\cdot$", "÷": r"$\div$", "≥": r"$\geq$", "≤": r"$\leq$",
+    "≠": r"$\neq$", "→": r"$\to$", "−": "$-$", "…": r"\ldots{}", "²": "$^2$", "µ": r"$\mu$",
+    "\n": " ", "█": r"\rule{1mm}{1.5ex}",
+})  # fmt: skip
+
+
+def _latex_escape(text: str) -> str:
+    return text.translate(_LATEX)
+
+
+def _latex_cell(value: Any, column: Column, scale: int, decimals: int) -> str:
+    return f"${value.latex}$" if isinstance(value, Formula) else _latex_escape(_cell(value, column, scale, decimals))
 
 
 def _markdown_escape(text: str) -> str:
     return text.replace("<", "&lt;").replace("|", "\\|")
 
 
-def _tabulated(table: Table, style: str, total: str, escape: Callable[[str], str]) -> str:
-    """The grid in one of tabulate's formats; `total` marks the cells of the footer."""
+def _grid(table: Table) -> str:
+    """The grid for Markdown, the footer in bold."""
     import tabulate
 
-    columns = _printed(table)
+    columns = _printed(table, _cell)
     headers = [" ".join([*c.title, *([f"({c.unit})"] if c.unit else [])]) for c in columns]
-    rows = [[escape(c.cells[i]) for c in columns] for i in range(len(table.rows))]
+    rows = [[_markdown_escape(c.cells[i]) for c in columns] for i in range(len(table.rows))]
     for i in range(len(table.rows), len(table.rows) + len(table.footer)):
-        rows.append([total.format(escape(c.cells[i])) if c.cells[i] else "" for c in columns])
+        rows.append([f"**{_markdown_escape(c.cells[i])}**" if c.cells[i] else "" for c in columns])
     align = ["right" if c.right else "left" for c in columns]
-    return tabulate.tabulate(rows, headers, tablefmt=style, colalign=align, disable_numparse=True)
+    return tabulate.tabulate(rows, headers, tablefmt="pipe", colalign=align, disable_numparse=True)
 
 
 def _csv(document: Document) -> str:
@@ -209,8 +258,11 @@ STYLES: dict[str, Callable[[Document], str]] = {
 # -- one cell -----------------------------------------------------------------------------------------------------
 
 
-def _printed(table: Table) -> list[_Printed]:
-    """All columns as text, the cells of a column (and of a group of columns) in one unit with equally many decimals."""
+def _printed(table: Table, write: Callable[[Any, Column, int, int], str]) -> list[_Printed]:
+    """All columns as text, the cells of a column (and of a group of columns) in one unit with equally many decimals.
+
+    `write` makes the text of a value.
+    """
     values = [[row[place] for row in (*table.rows, *table.footer)] for place in range(len(table.columns))]
     groups: dict[Any, list[Any]] = {}
     for place, column in enumerate(table.columns):
@@ -218,7 +270,7 @@ def _printed(table: Table) -> list[_Printed]:
     printed = []
     for place, column in enumerate(table.columns):
         scale, unit, decimals = _unit(column, groups[column.group or place])
-        cells = [_cell(value, column, scale, decimals) for value in values[place]]
+        cells = [write(value, column, scale, decimals) for value in values[place]]
         if column.grouped:
             cells = ["" if before == cell else cell for before, cell in zip([None, *cells], cells, strict=False)]
         printed.append(_Printed(column.title.split("\n"), unit, column.kind not in ("text", "shape", "bar"), cells))

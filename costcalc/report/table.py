@@ -18,7 +18,7 @@ class Column(NamedTuple):
     columns of one `group` share their unit, and `unit` and `decimals` fix it. An exact count is shown in full, a
     quotient among such to four digits; a difference is an exact count with its sign. A side is the length of a square,
     or a (height, width) where it is none. A bar is a share, drawn. In a `grouped` column people see a cell only where
-    it differs from the one above.
+    it differs from the one above. Cells of a `spare` column are the first to go where people's table would be too wide.
     """
 
     title: str
@@ -28,6 +28,7 @@ class Column(NamedTuple):
     unit: str | None = None
     decimals: int | None = None
     grouped: bool = False
+    spare: bool = False
 
 
 class AtLeast(NamedTuple):
@@ -37,10 +38,11 @@ class AtLeast(NamedTuple):
 
 
 class Formula(NamedTuple):
-    """An expression: as it is read, and as a program computes it."""
+    """An expression: as it is read, as a program computes it, and in LaTeX, for math mode."""
 
     text: str
     python: str
+    latex: str
 
 
 class Table(NamedTuple):
