@@ -105,6 +105,11 @@ class Graph:
         """The first size of the first input."""
         return self.inputs[0].shape[0]
 
+    def with_batch(self, batch: Size) -> Graph:
+        """The same layers, fed another batch. Raises GraphError where a layer cannot take it."""
+        inputs = [Input(name, (batch, *shape[1:])) for name, shape in self.inputs]
+        return replace(self, inputs=tuple(inputs))
+
     def input_shapes(self, node: Node) -> tuple[Shape, ...]:
         """The shapes a node takes."""
         return tuple([self.shapes[name] for name in node.inputs])

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 import costcalc
 from costcalc.cli import cli
 from costcalc.errors import CostcalcError
-from costcalc.memory import largest_batch, timeline
+from costcalc.memory import largest_batch, largest_input, timeline
 from costcalc.ops import OPS
 
 
@@ -23,7 +23,7 @@ def run(*arguments):
 
 
 def data(*arguments):
-    return json.loads(run(*arguments, "--format", "json"))
+    return json.loads(run("--format", "json", *arguments))
 
 
 def test_json_has_the_measured_integers():
@@ -107,26 +107,123 @@ def test_the_batch_that_fits_is_exact(name, how, budget):
         return timeline(costcalc.load(name, batch=batch), **how)
 
     fit = largest_batch(at, budget)
-    assert fit.batch >= 1
-    assert at(fit.batch).peak_total == fit.peak <= budget
-    assert at(fit.batch + 1).peak_total == fit.next_peak > budget
+    assert fit.largest >= 1
+    assert fit.following == fit.largest + 1
+    assert at(fit.largest).peak_total == fit.peak <= budget
+    assert at(fit.following).peak_total == fit.next_peak > budget
     assert fit.exceeds_by == fit.next_peak - budget
     # exactly as much as is needed, and a byte less
-    assert largest_batch(at, fit.peak).batch == fit.batch
-    assert largest_batch(at, fit.peak - 1).batch == fit.batch - 1
+    assert largest_batch(at, fit.peak).largest == fit.largest
+    assert largest_batch(at, fit.peak - 1).largest == fit.largest - 1
+
+
+@pytest.mark.parametrize("name", ["vgg16", "googlenet", "resnet50"])
+def test_another_batch_is_the_same_network_loaded_with_it(name):
+    assert costcalc.load(name).with_batch(5) == costcalc.load(name, batch=5)
+    assert timeline(costcalc.load(name).with_batch(5)) == timeline(costcalc.load(name, batch=5))
+
+
+@pytest.mark.parametrize("name", ["resnet18", "alexnet", "googlenet", "resnet20-cifar"])
+@pytest.mark.parametrize(("how", "budget"), [({}, 2**27), ({"training": True, "optimizer": "sgd-momentum"}, 2**30)])
+def test_the_input_that_fits_is_exact(name, how, budget):
+    def at(side):
+        return timeline(costcalc.load(name, height=side, width=side), **how)
+
+    budget += at(96).peak_total
+    fit = largest_input(at, budget, 96)
+    assert fit.following == fit.largest + 1
+    assert at(fit.largest).peak_total == fit.peak <= budget
+    assert at(fit.following).peak_total == fit.next_peak > budget
+    assert largest_input(at, fit.peak, 224) == fit._replace(budget=fit.peak)
+    smaller = largest_input(at, fit.peak - 1, fit.largest)
+    assert smaller.largest == fit.largest - 1
+    assert smaller.next_peak == fit.peak
+
+
+@pytest.mark.parametrize("name", ["alexnet", "googlenet-torchvision", "resnet18", "inception_v3", "nin", "plain18"])
+def test_memory_never_falls_as_the_input_grows(name):
+    """What `largest_input` stands on, event by event: no tensor becomes smaller."""
+    for training in (False, True):
+        before = timeline(costcalc.load(name, height=96, width=96), training=training)
+        for side in range(97, 114):
+            after = timeline(costcalc.load(name, height=side, width=side), training=training)
+            assert all(a <= b for a, b in zip(before.live, after.live, strict=True))
+            assert before.peak_total <= after.peak_total
+            before = after
+
+
+def test_only_inputs_of_which_there_is_a_network():
+    """A plane halved in two ways, rounded down and up, is added: there is such a network for even sides alone."""
+
+    def at(side):
+        b = costcalc.Builder("even", channels=2, height=side, width=side)
+        half = b.add("half", OPS["conv2d"](2, 2, stride=2))
+        other = b.add("other", OPS["max_pool2d"](2, stride=2, ceil_mode=True), "input")
+        b.add("add", OPS["add"](), half, other)
+        return timeline(b.build())
+
+    for start in (2, 40, 200):
+        fit = largest_input(at, 10**6, start)
+        assert (fit.largest % 2, fit.following) == (0, fit.largest + 2)
+        assert at(fit.largest).peak_total == fit.peak <= 10**6 < at(fit.following).peak_total == fit.next_peak
+
+
+def test_an_input_of_one_size():
+    """No larger one can be built."""
+
+    def at(side):
+        if side != 8:
+            raise CostcalcError("8 alone")
+        b = costcalc.Builder("eight", channels=2, height=side, width=side)
+        b.add("conv", OPS["conv2d"](2, 3))
+        return timeline(b.build())
+
+    fit = largest_input(at, 10**6, 8)
+    assert (fit.largest, fit.following, fit.next_peak, fit.exceeds_by) == (8, None, None, None)
+    assert fit.peak == at(8).peak_total
+    assert largest_input(at, 10, 8)[2:] == (0, 0, 8, fit.peak)
 
 
 def test_nothing_fits():
-    fit = data("vgg16", "--fit", "100MB")["fit"]
+    result = CliRunner().invoke(cli, ["memory", "vgg16", "--fit", "100MB", "--format", "json"])
+    assert result.exit_code == 1  # the answer is no
     one = timeline(costcalc.load("vgg16"))
-    assert fit == {
+    assert json.loads(result.output)["fit"] == {
         "budget": 100_000_000,
         "batch": 0,
         "peak": 0,
+        "next_batch": 1,
         "next_peak": one.peak_total,
         "exceeds_by": one.peak_total - 100_000_000,
     }
-    assert "Not even batch 1 fits in 95.4 MiB (100,000,000 bytes)" in run("vgg16", "--fit", "100MB")
+    text = CliRunner().invoke(cli, ["memory", "resnet18", "vgg16", "--fit", "100MB"])
+    assert text.exit_code == 1
+    assert "vgg16: Not even batch 1 fits in 95.4 MiB (100,000,000 bytes)" in text.output
+    assert "resnet18: The largest that fits in 95.4 MiB (100,000,000 bytes) is batch " in text.output
+
+
+@pytest.mark.parametrize("spelling", [["--input", "largest"], ["--input=largest"], ["--input"]])
+def test_the_largest_input(spelling):
+    fitting = data("resnet18", "--batch", "4", "--training", "--fit", "2GiB", *spelling)
+
+    def at(side):
+        return timeline(costcalc.load("resnet18", batch=4, height=side, width=side), training=True).peak_total
+
+    fit = fitting["fit"]
+    assert set(fit) == {"budget", "input", "peak", "next_input", "next_peak", "exceeds_by"}
+    assert at(fit["input"]) == fit["peak"] == fitting["peak_total"] <= 2**31 < at(fit["next_input"]) == fit["next_peak"]
+    assert fitting["batch"] == 4
+
+
+def test_the_largest_input_of_a_network_after_a_move():
+    """The move makes the first linear layer a convolution as large as the plane: each side is moved anew."""
+
+    def at(side):
+        vgg = costcalc.load("vgg16", height=side, width=side)
+        return timeline(costcalc.rewrite(vgg, "fc-to-conv").after).peak_total
+
+    fit = data("vgg16+fc-to-conv", "--fit", "2GiB", "--input", "largest")["fit"]
+    assert at(fit["input"]) == fit["peak"] <= 2**31 < at(fit["next_input"]) == fit["next_peak"]
 
 
 def test_a_network_that_mixes_its_images_has_no_batch_that_fits():
@@ -138,8 +235,23 @@ def test_a_network_that_mixes_its_images_has_no_batch_that_fits():
         b.add("last", OPS["linear"](batch))
         return timeline(b.build())
 
-    with pytest.raises(CostcalcError, match="not linear in the batch"):
+    with pytest.raises(CostcalcError, match="mixed: its memory is not linear in the batch"):
         largest_batch(at, 10**9)
+
+
+def test_a_network_that_leaves_out_images_has_no_batch_that_fits():
+    """Linear for large batches, and not for small ones: the runs that the answer is held to tell."""
+    with pytest.raises(CostcalcError, match="not linear in the batch"):
+        largest_batch(lambda batch: timeline(costcalc.load("alexnet", batch=max(batch, 3))), 250_000_000)
+
+
+@pytest.mark.parametrize("option", [[], ["--input"]])
+def test_what_fits_cannot_be_told_of_a_layer_that_nobody_knows(tmp_path, option):
+    spec = tmp_path / "odd.yaml"
+    spec.write_text("name: odd\ninput: {channels: 3, height: 8, width: 8}\nlayers:\n  - unknown('riddle')\n")
+    result = CliRunner().invoke(cli, ["memory", str(spec), "--fit", "1GiB", *option])
+    assert result.exit_code == 1
+    assert "odd: what fits cannot be told: nobody has told what is kept by unknown" in result.output
 
 
 @pytest.mark.parametrize(
@@ -160,6 +272,8 @@ def test_sizes(size, budget):
         (["vgg16", "--fit", "24 gallons"], 1, "--fit is a size such as 24GiB, 16GB or 512MiB, not '24 gallons'"),
         (["vgg16", "--fit", "1GiB", "--batch", "3"], 2, "--fit finds the batch: it goes without --batch"),
         (["vgg16:batch=3", "--fit", "1GiB"], 1, "--fit finds the batch: vgg16 goes without batch=3"),
+        (["vgg16:input=64", "--fit", "1GiB", "--input"], 1, "--fit finds the input: vgg16 goes without input="),
+        (["vgg16", "--input"], 2, "--input largest goes with --fit; else --input is a size, such as 320x480"),
         (["vgg17"], 1, "vgg17"),
         ([], 2, "Missing argument"),
     ],

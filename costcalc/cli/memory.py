@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+import sys
+from functools import cache
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from costcalc.cli.options import network_options, output_options
+from costcalc.cli.options import LARGEST, network_or_largest_options, output_options
 from costcalc.cli.printing import print_document
 from costcalc.cli.target import Target, read_target
 from costcalc.errors import CostcalcError
 
 if TYPE_CHECKING:
+    from costcalc.graph import Graph
     from costcalc.memory import Timeline
     from costcalc.report.memory import Run
 
@@ -43,8 +46,12 @@ _UNITS |= {f"{letter}ib": 1024**power for power, letter in enumerate("kmgt", sta
     is_flag=True,
     help="With --training: gradients are there before, and new ones are added to them.",
 )
-@click.option("--fit", metavar="SIZE", help="The largest batch that fits, such as 24GiB, and the memory it takes.")
-@network_options
+@click.option(
+    "--fit",
+    metavar="SIZE",
+    help=f"The largest batch that fits in it, such as 24GiB; with --input {LARGEST}, the largest square input.",
+)
+@network_or_largest_options
 @output_options
 def memory(
     targets: tuple[str, ...],
@@ -60,12 +67,13 @@ def memory(
     """Print where the memory goes: what is alive at the peak, where that is, and what autograd keeps.
 
     Every tensor of a run is told from the network alone, to the byte of what torch makes; workspace inside kernels, and
-    how an allocator rounds, are not.
+    how an allocator rounds, are not. Exits with 1 where not even the smallest fits.
 
     \b
     Examples:
       costcalc memory vgg16 --batch 32 --training --optimizer adam
       costcalc memory resnet50 --training --fit 24GiB
+      costcalc memory resnet50 --training --batch 8 --fit 24GiB --input
       costcalc memory alexnet vgg16 googlenet --batch 8 --training
     """
     if optimizer == "none":
@@ -73,34 +81,54 @@ def memory(
     for option, asked in (("--optimizer", optimizer), ("--freeze", frozen), ("--accumulate", accumulating)):
         if asked and not training:
             raise click.UsageError(f"{option} goes with --training")
-    budget = None if fit is None else _size(fit)
-    if fit is not None and given["batch"] is not None:
+    of: Literal["batch", "input"] | None = None
+    budget = 0
+    if fit is not None:
+        of, budget = "input" if given["size"] == LARGEST else "batch", _size(fit)
+    elif given["size"] == LARGEST:
+        raise click.UsageError(f"--input {LARGEST} goes with --fit; else --input is a size, such as 320x480")
+    if of == "batch" and given["batch"] is not None:
         raise click.UsageError("--fit finds the batch: it goes without --batch")
+    if of == "input":
+        given["size"] = None
     from costcalc.report.memory import memory
 
     wanted = [read_target(target, convention="bologna", **given) for target in targets]
     how = {"training": training, "optimizer": optimizer, "frozen": frozen, "accumulating": accumulating}
-    print_document(memory([_run(target, budget, how) for target in wanted]), style, output)
+    runs = [_run(target, of, budget, how) for target in wanted]
+    print_document(memory(runs), style, output)
+    if any(run.fit is not None and not run.fit.largest for run in runs):
+        sys.exit(1)
 
 
-def _run(target: Target, budget: int | None, how: dict[str, Any]) -> Run:
-    from costcalc.memory import largest_batch, timeline
+def _run(target: Target, of: Literal["batch", "input"] | None, budget: int, how: dict[str, Any]) -> Run:
+    from costcalc.analysis import analyze
+    from costcalc.memory import largest_batch, largest_input, timeline
     from costcalc.report.memory import Run
 
-    def run(target: Target) -> Timeline:
-        return timeline(target.graph(), dtype=target.rules["dtype"], **how)
+    graph = target.graph()
 
-    if budget is None:
-        return Run(run(target), target.analyze())
-    if "batch" in target.given:
-        raise CostcalcError(f"--fit finds the batch: {target.name} goes without batch={target.given['batch']}")
-    fit = largest_batch(lambda batch: run(_with_batch(target, batch)), budget)
-    fitting = _with_batch(target, max(fit.batch, 1))
-    return Run(run(fitting), fitting.analyze(), fit)
+    @cache
+    def sized(size: int) -> Graph:
+        return graph.with_batch(size) if of == "batch" else target.graph(height=size, width=size)
 
+    @cache
+    def run(size: int) -> Timeline:
+        return timeline(sized(size), dtype=target.rules["dtype"], **how)
 
-def _with_batch(target: Target, batch: int) -> Target:
-    return target._replace(given={**target.given, "batch": batch})
+    if of is None:
+        return Run(timeline(graph, dtype=target.rules["dtype"], **how), analyze(graph, **target.rules))
+    if of == "batch":
+        if "batch" in target.given:
+            raise CostcalcError(f"--fit finds the batch: {target.name} goes without batch={target.given['batch']}")
+        fit = largest_batch(run, budget)
+    else:
+        if "height" in target.given:
+            raise CostcalcError(f"--fit finds the input: {target.name} goes without input=")
+        fit = largest_input(run, budget, graph.inputs[0].shape[-1])
+    shown = fit.largest or fit.following
+    assert shown is not None
+    return Run(run(shown), analyze(sized(shown), **target.rules), fit)
 
 
 def _size(text: str) -> int:

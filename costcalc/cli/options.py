@@ -39,13 +39,20 @@ _convention = click.option(
     help="How FLOPs and activation memory are counted: flops, macs, fvcore, … (`costcalc conventions`).",
 )  # fmt: skip
 rules_options = options(_dtype, _convention)
-architecture_options = options(
-    click.option("--input", "size", metavar="HxW", help="Input size: 320x480, 320, or CxHxW."),
-    click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a setting; repeatable."),
-)
-network_options = options(
-    click.option("--batch", metavar="N", help="Images at once.  [default: the spec's, 1]"),
-    architecture_options,
+_input = click.option("--input", "size", metavar="HxW", help="Input size: 320x480, 320, or CxHxW.")
+_set = click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a setting; repeatable.")
+architecture_options = options(_input, _set)
+_batch = click.option("--batch", metavar="N", help="Images at once.  [default: the spec's, 1]")
+network_options = options(_batch, architecture_options, _dtype)
+LARGEST = "largest"
+# Where a size may be asked for: `--input` without one, as the last word, is LARGEST.
+network_or_largest_options = options(
+    _batch,
+    click.option(
+        "--input", "size", metavar="HxW", is_flag=False, flag_value=LARGEST,
+        help=f"Input size: 320x480, 320, or CxHxW; or {LARGEST}, which may be left out at the end (see --fit).",
+    ),
+    _set,
     _dtype,
-)
+)  # fmt: skip
 size_options = options(network_options, _convention)

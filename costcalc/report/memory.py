@@ -107,12 +107,15 @@ def _at_the_peak(run: Run) -> Table:
 
 def _fitting(fit: Fit) -> str:
     budget = f"{_mib(fit.budget)} ({fit.budget:,} bytes)"
-    if not fit.batch:
-        return f"Not even batch 1 fits in {budget}: it takes {fit.next_peak:,} bytes, {fit.exceeds_by:,} too many."
-    return (
-        f"Batch {fit.batch:,} is the largest that fits in {budget}: it takes {fit.peak:,} bytes; "
-        f"batch {fit.batch + 1:,} takes {fit.exceeds_by:,} too many."
-    )
+    largest, following = (_size_of(fit, size) for size in (fit.largest, fit.following))
+    if not fit.largest:
+        return f"Not even {following} fits in {budget}: it takes {fit.next_peak:,} bytes, {fit.exceeds_by:,} too many."
+    beyond = "there is no larger one" if fit.following is None else f"{following} takes {fit.exceeds_by:,} too many"
+    return f"The largest that fits in {budget} is {largest}: it takes {fit.peak:,} bytes; {beyond}."
+
+
+def _size_of(fit: Fit, size: int | None) -> str:
+    return f"batch {size:,}" if fit.of == "batch" else f"input {size}×{size}"
 
 
 def _mib(size: Any) -> str:
@@ -223,9 +226,20 @@ def _data(run: Run) -> dict[str, Any]:
         "by_class": {kind: timeline.by_class.get(kind, 0) for kind in CLASSES},
         "peak_at": {"layer": layer or None, "phase": phase},
         "saved_by_layer": dict(timeline.saved_by_layer),
-        "fit": None if fit is None else {**fit._asdict(), "exceeds_by": fit.exceeds_by},
+        "fit": None if fit is None else _fit_data(fit),
         "unknown": list(timeline.unknown),
         "events": list(_events(timeline)),
+    }
+
+
+def _fit_data(fit: Fit) -> dict[str, Any]:
+    return {
+        "budget": fit.budget,
+        fit.of: fit.largest,
+        "peak": fit.peak,
+        f"next_{fit.of}": fit.following,
+        "next_peak": fit.next_peak,
+        "exceeds_by": fit.exceeds_by,
     }
 
 
