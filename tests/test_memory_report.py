@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -14,6 +16,8 @@ from costcalc.cli import cli
 from costcalc.errors import CostcalcError
 from costcalc.memory import largest_batch, largest_input, timeline
 from costcalc.ops import OPS
+from costcalc.report.memory import memory_overview
+from costcalc.report.render import render
 
 
 def run(*arguments):
@@ -87,6 +91,29 @@ def test_several_side_by_side():
     assert [run["batch"] for run in both["runs"]] == [1, 4]
     text = run("vgg16", "alexnet:batch=4", "--training")
     assert "alexnet: the peak is at norm2, backward." in text
+
+
+def test_the_docs_say_what_every_op_keeps():
+    docs = (Path(costcalc.__file__).parent.parent / "docs/memory.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (.*?`.*?`.*?) \| .* \| .* \|$", docs.partition("## What is kept")[2], re.MULTILINE)
+    assert {name for row in rows for name in re.findall(r"`(\w+)`", row)} == OPS.keys() - {"unknown"}
+
+
+def test_an_overview_has_the_figures_of_every_run():
+    runs = [timeline(costcalc.load(name, batch=2), training=True) for name in ("alexnet", "resnet18")]
+    assert memory_overview(runs).data["runs"] == [
+        {
+            "network": name,
+            "parameter_bytes": 4 * parameters,
+            "peak_total": run.peak_total,
+            "peak_live": run.peak_live,
+            "saved_for_backward": run.saved_for_backward,
+            "peak_at": f"{run.peak_at[0]}, backward",
+        }
+        for name, parameters, run in zip(("alexnet", "resnet18"), (60_965_224, 11_689_512), runs, strict=True)
+    ]
+    inference = memory_overview([timeline(costcalc.load("alexnet"))])
+    assert "saved" not in render(inference, "text")
 
 
 def test_a_layer_that_nobody_knows_makes_lower_bounds(tmp_path):
