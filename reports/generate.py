@@ -15,9 +15,11 @@ import costcalc
 from costcalc.claims import Choice, Verified, read, sources, verify
 from costcalc.cli import cli
 from costcalc.crosscheck import CrossCheck
+from costcalc.memory import timeline
 from costcalc.modules import naive_versus_reduced
 from costcalc.report import claims, views
 from costcalc.report.cross_check import cross_check
+from costcalc.report.memory import memory_overview
 from costcalc.report.reference import conventions_reference, ops_reference
 from costcalc.report.render import render
 from costcalc.report.table import Document
@@ -52,13 +54,21 @@ def pages() -> dict[str, str]:
             _command(f"costcalc compare vgg16 alexnet --by stage --metric {metric}", views.compare(pair, metric=metric))
             for metric in ("memory", "macs", "params")
         ),
+        "The [timeline](../docs/memory.md) of both in training: at batch 128, as the lecture counts, and at batch 1.",
+        *(
+            _ran(f"memory {networks} --training --batch {batch}")
+            for batch in (128, 1)
+            for networks in ("vgg16 alexnet", "vgg16", "alexnet")
+        ),
     )
+    files["reports/memory.md"] = _memory_page()
     links = "\n".join(f"- [{name}]({name}.md): {costs.title}" for name, costs in networks.items())
     comparisons = [
         "- [The calculator against torch](cross-check.md)",
         "- [Naive against reduced Inception modules](naive-vs-reduced.md)",
         "- [VGG-16 against AlexNet](vgg-vs-alexnet.md)",
         "- [Design moves](design-moves.md)",
+        "- [Memory: all networks, at inference and in training](memory.md)",
         "- [Published numbers, verified](claims.md)",
     ]
     files["reports/README.md"] = _page(
@@ -96,6 +106,23 @@ def _design_moves_page() -> str:
         *(_ran(f"moves --on {name}") for name in networks),
         *(_ran(f"{command}{option}") for command in ("stage", "head", "residual") for option in ("", " --symbolic")),
         *(_ran(f"rewrite {move}") for move in moved),
+    )
+
+
+def _memory_page() -> str:
+    """Peaks of every network at two batches, at inference and in training."""
+    graphs = [costcalc.load(name) for name in costcalc.architectures()]
+
+    def overview(batch: int, training: bool) -> str:
+        runs = [timeline(graph.with_batch(batch), training=training) for graph in graphs]
+        title = f"{'Training' if training else 'Inference'}, batch {batch}"
+        return f"## {title}\n\n{render(memory_overview(runs), 'markdown')}"
+
+    return _page(
+        "# Memory",
+        "The most that is alive while a network runs; `costcalc memory NETWORK --batch N [--training]` tells it in "
+        "full, and [docs/memory.md](../docs/memory.md) explains it. In fp32, without an optimizer.",
+        *(overview(batch, training) for training in (False, True) for batch in (1, 32)),
     )
 
 

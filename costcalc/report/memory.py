@@ -45,6 +45,27 @@ def memory(runs: Sequence[Run]) -> Document:
     return Document((_side_by_side(runs),), data)
 
 
+def memory_overview(timelines: Sequence[Timeline]) -> Document:
+    """A row a run: its peaks, what autograd keeps if it does, and where the peak is."""
+    training = any(timeline.gradients for timeline in timelines)
+    columns = [
+        Column("network", "network"),
+        Column("parameters", "parameter_bytes", "bytes"),
+        Column("peak, all", "peak_total", "bytes"),
+        Column("activations, gradients", "peak_live", "bytes"),
+        *([Column("saved for backward", "saved_for_backward", "bytes")] if training else []),
+        Column("the peak is at", "peak_at"),
+    ]
+    rows: list[tuple[Any, ...]] = []
+    for t in timelines:
+        sums = (t.peak_total, t.peak_live, *([t.saved_for_backward] if training else []))
+        rows.append((t.name, t.standing.get("parameter", 0), *(_bytes(t, size) for size in sums), _where(t)))
+    keys = [column.key for column in columns]
+    data = {"schema": "costcalc/memory-overview/1", "runs": [dict(zip(keys, row, strict=True)) for row in rows]}
+    modes = " and ".join(dict.fromkeys(f"batch {t.batch:,}, {t.dtype}, {_mode(t)}" for t in timelines))
+    return Document((Table(f"Memory of {len(rows)} networks\n{modes}", tuple(columns), tuple(rows)),), data)
+
+
 def _headline(run: Run) -> str:
     costs, timeline = run.lecture, run.timeline
     title = f"{costs.name}: {costs.title}" if costs.title not in ("", costs.name) else costs.name
