@@ -6,6 +6,7 @@ import pytest
 from stopwatch import bare_pythons, fastest, kept, process
 
 import costcalc
+from costcalc.memory import largest_batch, timeline
 
 
 def test_a_report_takes_at_most_12_bare_pythons():
@@ -57,6 +58,17 @@ def test_verifying_claims_loads_neither_numpy_nor_sympy_nor_torch():
 def test_analysing_resnet152_takes_at_most_a_bare_python(fresh_memory):
     graph = costcalc.load("resnet152")
     assert kept(1, lambda: bare_pythons(lambda: costcalc.analyze(graph), runs=50))
+
+
+def test_what_fits_of_resnet152_takes_at_most_20_bare_pythons(fresh_memory):
+    """0.2 seconds, all three runs included; one run, 50 ms."""
+    graph = costcalc.load("resnet152")
+
+    def run(batch):
+        return timeline(graph.with_batch(batch), training=True)
+
+    assert kept(5, lambda: bare_pythons(lambda: run(1), runs=10))
+    assert kept(20, lambda: bare_pythons(lambda: largest_batch(run, 24 * 2**30), runs=5))
 
 
 def test_checking_resnet152_takes_3_imports_of_torch_and_5_seconds():
