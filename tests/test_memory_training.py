@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import ClassVar
 
 import pytest
+import torch
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 from small_graphs import chain
-from test_memory import figures, network
+from test_memory import TORCH_OPTIMIZERS, figures, network
 from test_memory_random import graphs
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
 
 import costcalc
 from costcalc import CostcalcError
-from costcalc.memory import timeline
+from costcalc.analysis import analyze
+from costcalc.memory import OPTIMIZERS, arithmetic, timeline
 from costcalc.ops import OPS
 from costcalc.torch_backend import observe
+from costcalc.torch_backend.device import environment
+from costcalc.torch_backend.watch import Watch, subject
 
 FP32 = 4
 
@@ -234,3 +241,73 @@ def test_checkpointing_never_raises_what_is_saved(name):
         assert run.live[-1] == plain.live[-1]  # the gradients of parameters
         assert min(run.live) >= 0
         assert {node.name for prefix in run.checkpointed for node in graph.select(prefix)} >= set(run.recomputed)
+
+
+@pytest.mark.parametrize("name", ["alexnet", "vgg16", "resnet50", "googlenet-torchvision"])
+@pytest.mark.parametrize("checkpoint", ["none", "block"])
+def test_a_step_computes_what_torch_counts(name, checkpoint):
+    """Whose FLOPs of a grouped convolution are wrong backward: they are counted here by the formula for one group."""
+    graph = network(name, 8)
+    training = timeline(graph, training=True, checkpoint=checkpoint)
+    predicted = arithmetic(analyze(graph), training)
+    where = environment("meta", "fp32")
+    with subject(graph, where, train=True) as running, FlopCounterMode(display=False) as counter:
+        Watch(running, lambda: None, checkpointed=training.checkpointed).watch(train=True)
+    grouped = sum(
+        2 * (node.op.groups - 1) * row.macs
+        for node, row in zip(graph.nodes, analyze(graph).rows, strict=True)
+        if getattr(node.op, "groups", 1) > 1
+    )
+    assert counter.get_total_flops() == predicted.flops + grouped
+    assert predicted.recomputed_macs == sum(row.macs for row in analyze(graph).rows if row.path in training.recomputed)
+    assert (predicted.recomputed_macs > 0) == (checkpoint == "block" and name != "alexnet")
+
+
+def test_a_step_by_hand():
+    """vgg11's first convolution is 64 · 27 · 224² MACs an image, and its input needs no gradient."""
+    graph = costcalc.load("vgg11", batch=2)
+    costs = analyze(graph)
+    training = timeline(graph, training=True, optimizer="adam")
+    counts = arithmetic(costs, training)
+    assert counts.forward_macs == costs.total().macs
+    assert counts.backward_macs == 2 * counts.forward_macs - 2 * 64 * 27 * 224 * 224
+    assert counts.step_flops == 13 * costs.total().params
+    # With the head alone to be trained, only it has gradients, and those of its first layer's input are not needed.
+    frozen = [f"stage{i}" for i in range(1, 6)]
+    costs = analyze(graph, frozen=frozen)
+    counts = arithmetic(costs, timeline(graph, training=True, frozen=frozen, optimizer="sgd"))
+    first, second, third = 512 * 7 * 7 * 4096, 4096 * 4096, 4096 * 1000
+    assert counts.backward_macs == 2 * (first + 2 * second + 2 * third)
+    assert counts.step_flops == 2 * (first + second + third + 4096 + 4096 + 1000)
+    assert counts.flops == 2 * (counts.forward_macs + counts.backward_macs) + counts.step_flops
+    assert arithmetic(costs, timeline(graph)).flops == 2 * counts.forward_macs
+
+
+class Operations(TorchDispatchMode):
+    """Counts what an optimizer does to every element, and leaves out what it does once for a parameter."""
+
+    EACH: ClassVar = {"mul_": 1, "div_": 1, "div": 1, "sqrt": 1, "lerp_": 3, "addcmul_": 3, "addcdiv_": 3}
+
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        name = func.__name__.partition(".")[0]
+        of_elements = any(isinstance(each, torch.Tensor) and each.numel() > 1 for each in args)
+        if of_elements and name not in ("zeros_like", "clone", "detach"):
+            scaled = (kwargs or {}).get("alpha", 1) != 1
+            self.count += args[0].numel() * (1 + scaled if name == "add_" else self.EACH[name])
+        return result
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_the_flops_of_an_optimizers_step_are_torchs(name):
+    parameter = torch.nn.Parameter(torch.ones(1000))
+    optimizer = TORCH_OPTIMIZERS[name]([parameter])
+    for _ in range(2):
+        parameter.grad = torch.ones(1000)
+        with Operations() as operations:
+            optimizer.step()
+    assert operations.count == 1000 * OPTIMIZERS[name].flops

@@ -8,9 +8,23 @@
 Told from a graph alone, to the byte of what torch's dispatcher makes; `torch_backend.observe` measures the same.
 """
 
+from costcalc.memory.arithmetic import Arithmetic, arithmetic
 from costcalc.memory.fit import Fit, largest_batch
 from costcalc.memory.optimizers import OPTIMIZERS
 from costcalc.memory.schedule import timeline
 from costcalc.memory.timeline import STANDING, Event, Kind, Phase, Tensor, Timeline
 
-__all__ = ["OPTIMIZERS", "STANDING", "Event", "Fit", "Kind", "Phase", "Tensor", "Timeline", "largest_batch", "timeline"]
+__all__ = [
+    "OPTIMIZERS",
+    "STANDING",
+    "Arithmetic",
+    "Event",
+    "Fit",
+    "Kind",
+    "Phase",
+    "Tensor",
+    "Timeline",
+    "arithmetic",
+    "largest_batch",
+    "timeline",
+]

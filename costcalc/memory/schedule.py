@@ -90,6 +90,7 @@ def timeline(
         run.told(),
         saved_input,
         unknown,
+        sum([parameter.elements for parameter in set(run.parameters.values()) if parameter.trained]),
         checkpoint,
         tuple(segment.prefix for segment in segments),
         left,

@@ -55,6 +55,7 @@ class Timeline:
 
     `saved_input` are the bytes of inputs that autograd keeps, in no other sum of what it keeps.
     `unknown` are layers of which nobody has told what they keep: while there are any, sums are lower bounds.
+    `trained` are the elements of parameters that get a gradient.
     With a `checkpoint` by stage or block, the `checkpointed` ones keep only what they take, and those in `left` are as
     they were, for the reason given; `recomputed` are the layers that run again in the backward pass.
     """
@@ -68,6 +69,7 @@ class Timeline:
     events: tuple[Event, ...]
     saved_input: Size = 0
     unknown: tuple[str, ...] = ()
+    trained: Size = 0
     checkpoint: str = "none"
     checkpointed: tuple[str, ...] = ()
     left: Mapping[str, str] = field(default_factory=dict)
