@@ -13,7 +13,7 @@ from costcalc.cli.target import Target, read_target
 from costcalc.errors import CostcalcError
 
 if TYPE_CHECKING:
-    from costcalc.memory import Timeline
+    from costcalc.memory import Fit, Timeline
     from costcalc.report.memory import Run
 
 _UNITS = {"": 1, "b": 1}
@@ -43,6 +43,13 @@ _UNITS |= {f"{letter}ib": 1024**power for power, letter in enumerate("kmgt", sta
     is_flag=True,
     help="With --training: gradients are there before, and new ones are added to them.",
 )
+@click.option(
+    "--checkpoint",
+    type=click.Choice(["none", "stage", "block"]),
+    default="none",
+    show_default=True,
+    help="With --training: stages or blocks keep only what they take, and run again in the backward pass.",
+)
 @click.option("--fit", metavar="SIZE", help="The largest batch that fits, such as 24GiB, and the memory it takes.")
 @network_options
 @output_options
@@ -52,6 +59,7 @@ def memory(
     optimizer: str | None,
     frozen: tuple[str, ...],
     accumulating: bool,
+    checkpoint: str,
     fit: str | None,
     style: str,
     output: str | None,
@@ -66,11 +74,14 @@ def memory(
     Examples:
       costcalc memory vgg16 --batch 32 --training --optimizer adam
       costcalc memory resnet50 --training --fit 24GiB
+      costcalc memory resnet50 --batch 32 --training --checkpoint block
       costcalc memory alexnet vgg16 googlenet --batch 8 --training
     """
     if optimizer == "none":
         optimizer = None
-    for option, asked in (("--optimizer", optimizer), ("--freeze", frozen), ("--accumulate", accumulating)):
+    trained = {"--optimizer": optimizer, "--freeze": frozen, "--accumulate": accumulating}
+    trained["--checkpoint"] = checkpoint != "none"
+    for option, asked in trained.items():
         if asked and not training:
             raise click.UsageError(f"{option} goes with --training")
     budget = None if fit is None else _size(fit)
@@ -80,23 +91,29 @@ def memory(
 
     wanted = [read_target(target, convention="bologna", **given) for target in targets]
     how = {"training": training, "optimizer": optimizer, "frozen": frozen, "accumulating": accumulating}
+    how["checkpoint"] = checkpoint
     print_document(memory([_run(target, budget, how) for target in wanted]), style, output)
 
 
 def _run(target: Target, budget: int | None, how: dict[str, Any]) -> Run:
-    from costcalc.memory import largest_batch, timeline
+    from costcalc.analysis import analyze
+    from costcalc.memory import arithmetic, largest_batch, timeline
     from costcalc.report.memory import Run
 
     def run(target: Target) -> Timeline:
         return timeline(target.graph(), dtype=target.rules["dtype"], **how)
 
+    def told(target: Target, fit: Fit | None = None) -> Run:
+        told, graph = run(target), target.graph()
+        costs = analyze(graph, frozen=how["frozen"], **target.rules)
+        return Run(told, costs, arithmetic(costs, told), fit)
+
     if budget is None:
-        return Run(run(target), target.analyze())
+        return told(target)
     if "batch" in target.given:
         raise CostcalcError(f"--fit finds the batch: {target.name} goes without batch={target.given['batch']}")
     fit = largest_batch(lambda batch: run(_with_batch(target, batch)), budget)
-    fitting = _with_batch(target, max(fit.batch, 1))
-    return Run(run(fitting), fitting.analyze(), fit)
+    return told(_with_batch(target, max(fit.batch, 1)), fit)
 
 
 def _with_batch(target: Target, batch: int) -> Target:
