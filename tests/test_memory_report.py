@@ -231,3 +231,17 @@ def test_checkpointing_fits_a_larger_batch():
         for how in ("none", "block")
     )
     assert training > plain
+
+
+def test_mixed_precision():
+    how = ("resnet18", "--training", "--optimizer", "adam", "--dtype", "bf16")
+    plain, mixed = data(*how), data(*how, "--master-weights")
+    assert (plain["master_weights"], mixed["master_weights"]) == (False, True)
+    parameters = 11_689_512
+    assert mixed["by_class"]["parameter"] == plain["by_class"]["parameter"] == 2 * parameters
+    # Two moments of 2 bytes; or, of 4 each, with a copy of the parameters. And 62 counts of steps.
+    assert plain["by_class"]["optimizer state"] == 2 * 2 * parameters + 62 * 4
+    assert mixed["by_class"]["optimizer state"] == 3 * 4 * parameters + 62 * 4
+    assert "bf16, training with adam and fp32 master weights" in run(*how, "--master-weights")
+    result = CliRunner().invoke(cli, ["memory", "resnet18", "--master-weights"])
+    assert "--master-weights goes with --training" in result.output

@@ -20,8 +20,8 @@ from costcalc import CostcalcError
 from costcalc.analysis import analyze
 from costcalc.memory import OPTIMIZERS, arithmetic, timeline
 from costcalc.ops import OPS
-from costcalc.torch_backend import observe
-from costcalc.torch_backend.device import environment
+from costcalc.torch_backend import LiveStorages, build, observe
+from costcalc.torch_backend.device import environment, torch_dtype
 from costcalc.torch_backend.watch import Watch, subject
 
 FP32 = 4
@@ -221,6 +221,11 @@ def test_a_result_from_the_middle():
             {"training": True, "checkpoint": "stages"},
             "no checkpointing by 'stages' (did you mean 'stage'?): there are none, stage, block",
         ),
+        ({"training": True, "master_weights": True}, "master weights are the optimizer's: they go with one"),
+        (
+            {"training": True, "master_weights": True, "optimizer": "adam"},
+            "master weights are fp32 copies of a network in fp16 or bf16, not in fp32",
+        ),
         ({"checkpoint": "block"}, "checkpointing needs gradients: it goes with training"),
     ],
 )
@@ -311,3 +316,59 @@ def test_the_flops_of_an_optimizers_step_are_torchs(name):
         with Operations() as operations:
             optimizer.step()
     assert operations.count == 1000 * OPTIMIZERS[name].flops
+
+
+@pytest.mark.parametrize("dtype", ["fp16", "bf16"])
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_master_weights_are_what_torch_keeps_and_makes(name, dtype):
+    graph = two_stages()
+    kind = torch_dtype(dtype)
+    module = build(graph, device="meta", dtype=kind).train()
+    masters = [torch.nn.Parameter(parameter.detach().float()) for parameter in module.parameters()]
+    stepping = TORCH_OPTIMIZERS[name](masters)
+    x = torch.empty(graph.inputs[0].shape, device="meta", dtype=kind)
+
+    def differentiate():
+        module.zero_grad(set_to_none=True)
+        stepping.zero_grad(set_to_none=True)
+        module(x).sum().backward()
+
+    def step():
+        for parameter, master in zip(module.parameters(), masters, strict=True):
+            master.grad = parameter.grad.float()
+        stepping.step()
+        with torch.no_grad():
+            for parameter, master in zip(module.parameters(), masters, strict=True):
+                parameter.copy_(master)
+
+    differentiate()
+    step()  # makes the state
+    differentiate()
+    states = [value for state in stepping.state.values() for value in state.values() if torch.is_tensor(value)]
+    gradients = [parameter.grad for parameter in module.parameters()]
+    seen = LiveStorages([*module.parameters(), *masters, *states, *gradients])
+    with seen.recording():
+        step()
+    training = timeline(graph, training=True, optimizer=name, dtype=dtype, master_weights=True)
+    before = next(i for i, event in enumerate(training.events) if event.phase == "step") - 1
+    assert training.standing["optimizer state"] == sum(tensor.nbytes for tensor in [*masters, *states])
+    assert training.standing["parameter"] == sum(parameter.nbytes for parameter in module.parameters())
+    assert training.live[before] == sum(gradient.nbytes for gradient in gradients)
+    assert max(training.live[before:]) == training.live[before] + seen.peak
+    assert training.live[-1] == 0
+    plain = timeline(graph, training=True, optimizer=name, dtype=dtype)
+    assert training.peak_live == plain.peak_live
+    assert figures(plain)["peak"] == observe(graph, training=True, device="cpu", dtype=dtype).peak_live
+
+
+def test_what_adam_in_mixed_precision_takes_a_parameter():
+    """2 bytes, and 2 of its gradient; 4 of the master copy, and 4 and 4 of the moments: 16 in all, as is often said."""
+    graph = chain(("fc", OPS["linear"](1000, bias=False)), shape=(1, 1000))
+    training = timeline(graph, training=True, optimizer="adam", dtype="bf16", master_weights=True)
+    parameters, steps = 1000 * 1000, 4
+    assert training.standing["parameter"] == 2 * parameters
+    assert training.standing["optimizer state"] == 12 * parameters + steps
+    at_step = next(i for i, event in enumerate(training.events) if event.phase == "step")
+    assert training.live[at_step - 1] == 2 * parameters
+    # The step: its gradient in fp32, and two tensors to compute with.
+    assert max(training.live) == 2 * parameters + 4 * parameters + 2 * 4 * parameters

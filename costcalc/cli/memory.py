@@ -44,6 +44,11 @@ _UNITS |= {f"{letter}ib": 1024**power for power, letter in enumerate("kmgt", sta
     help="With --training: gradients are there before, and new ones are added to them.",
 )
 @click.option(
+    "--master-weights",
+    is_flag=True,
+    help="With --optimizer and --dtype fp16 or bf16: mixed precision, the optimizer keeps its own copies in fp32.",
+)
+@click.option(
     "--checkpoint",
     type=click.Choice(["none", "stage", "block"]),
     default="none",
@@ -59,6 +64,7 @@ def memory(
     optimizer: str | None,
     frozen: tuple[str, ...],
     accumulating: bool,
+    master_weights: bool,
     checkpoint: str,
     fit: str | None,
     style: str,
@@ -80,7 +86,7 @@ def memory(
     if optimizer == "none":
         optimizer = None
     trained = {"--optimizer": optimizer, "--freeze": frozen, "--accumulate": accumulating}
-    trained["--checkpoint"] = checkpoint != "none"
+    trained |= {"--master-weights": master_weights, "--checkpoint": checkpoint != "none"}
     for option, asked in trained.items():
         if asked and not training:
             raise click.UsageError(f"{option} goes with --training")
@@ -91,7 +97,7 @@ def memory(
 
     wanted = [read_target(target, convention="bologna", **given) for target in targets]
     how = {"training": training, "optimizer": optimizer, "frozen": frozen, "accumulating": accumulating}
-    how["checkpoint"] = checkpoint
+    how |= {"master_weights": master_weights, "checkpoint": checkpoint}
     print_document(memory([_run(target, budget, how) for target in wanted]), style, output)
 
 

@@ -34,6 +34,7 @@ def timeline(
     frozen: Collection[str] = (),
     accumulating: bool = False,
     checkpoint: str = "none",
+    master_weights: bool = False,
 ) -> Timeline:
     """The memory of one run of `graph` for its whole batch, event by event.
 
@@ -42,10 +43,14 @@ def timeline(
     are dead by then, inputs need no gradient, and the gradients of parameters stay, until an `optimizer`, if there is
     one, has made its step (its state is there from the step before). The parameters of `frozen` layers, or of all below
     such a prefix, need no gradient. If `accumulating`, the gradients are there before, and new ones are added to them:
-    a further part of a batch, or gradients set to zero and not to None. With a `checkpoint` by "stage" or "block",
-    such runs of layers keep only what they take, and run again in the backward pass (see `memory.checkpoint`). Raises
-    CostcalcError for an unknown dtype, optimizer, layer or checkpoint, and where a layer in place overwrites what a
-    gradient needs, which torch refuses to train.
+    a further part of a batch, or gradients set to zero and not to None. With a `checkpoint` by "stage" or "block", such
+    runs of layers keep only what they take, and run again in the backward pass (see `memory.checkpoint`). With
+    `master_weights` the whole network is in fp16 or bf16, and the optimizer has a copy of each parameter in fp32, as
+    its own state is (Micikevicius et al., "Mixed precision training", 2018): its step first copies all gradients to
+    fp32, and then changes these copies, and the parameters by them.
+
+    Raises CostcalcError for an unknown dtype, optimizer, layer or checkpoint, and where a layer in place overwrites
+    what a gradient needs, which torch refuses to train.
     """
     gradients = training if gradients is None else gradients
     if gradients and not training:
@@ -59,11 +64,15 @@ def timeline(
         if asked and not gradients:
             raise CostcalcError(f"{what} needs gradients: it goes with training")
     steps = None if optimizer is None else optimizer_named(optimizer)
+    if master_weights and steps is None:
+        raise CostcalcError("master weights are the optimizer's: they go with one")
+    if master_weights and dtype not in ("fp16", "bf16"):
+        raise CostcalcError(f"master weights are fp32 copies of a network in fp16 or bf16, not in {dtype}")
     still = frozenset(node.name for prefix in frozen for node in graph.select(prefix))
 
     def forward(segments: Sequence[Segment]) -> _Run:
         run = _Run(graph, training, gradients, element_bytes(dtype), segments)
-        run.before(steps, still, accumulating)
+        run.before(steps, still, accumulating, master_weights)
         run.forward()
         return run
 
@@ -77,7 +86,7 @@ def timeline(
         run.loss()
         run.backward()
     if steps is not None:
-        run.step(steps)
+        run.step(steps, master_weights)
     saved_input = sum(memory.size for memory in run.kept_inputs)
     unknown = tuple(node.name for node in graph.nodes if not node.op.counted)
     return Timeline(
@@ -95,11 +104,12 @@ def timeline(
         tuple(segment.prefix for segment in segments),
         left,
         tuple(node.name for node in graph.nodes if node.name in run.ran_again),
+        master_weights,
     )
 
 
 _LEARNT: Kind = "gradient of a parameter"
-FP32 = 4  # bytes of what an optimizer counts its steps in, whatever the network computes in
+FP32 = 4  # bytes of what an optimizer counts its steps in, and of master weights, whatever the network computes in
 
 
 class _Run:
@@ -153,7 +163,9 @@ class _Run:
             events.append(Event(phase, layer, born, tensors[id(memory)]))
         return tuple(events)
 
-    def before(self, optimizer: Optimizer | None, frozen: frozenset[str], accumulating: bool) -> None:
+    def before(
+        self, optimizer: Optimizer | None, frozen: frozenset[str], accumulating: bool, master_weights: bool
+    ) -> None:
         """What stands: inputs, the layers' own tensors, and what there is for each parameter that gets a gradient."""
         graph = self.graph
         for name, shape in graph.inputs:
@@ -168,8 +180,11 @@ class _Run:
             if accumulating:
                 parameter.there = self.born(f"gradient of {parameter.what}", _LEARNT, parameter.elements)
             if optimizer is not None:
+                size = FP32 if master_weights else None
+                if master_weights:
+                    self.born(f"master copy of {parameter.what}", "optimizer state", parameter.elements, FP32)
                 for what in optimizer.copies:
-                    self.born(f"{what} of {parameter.what}", "optimizer state", parameter.elements)
+                    self.born(f"{what} of {parameter.what}", "optimizer state", parameter.elements, size)
                 if optimizer.counts:
                     self.born(f"steps of {parameter.what}", "optimizer state", 1, FP32)
 
@@ -492,15 +507,20 @@ class _Run:
                 self.drop(anew)
         self.phase, self.layer = before
 
-    def step(self, optimizer: Optimizer) -> None:
+    def step(self, optimizer: Optimizer, master_weights: bool) -> None:
         """The optimizer's step, one parameter after the other; then the gradients die, unless they are accumulated."""
         self.phase = "step"
+        size = FP32 if master_weights else None
         held: Memory | None = None  # the last tensor that was made for the parameter before
         trained = {parameter: layer for (layer, _), parameter in self.parameters.items() if parameter.trained}
+        copied = []
+        for parameter, layer in trained.items() if master_weights else ():
+            self.layer = layer
+            copied.append(self.born(f"fp32 gradient of {parameter.what}", _LEARNT, parameter.elements, FP32))
         for parameter, layer in trained.items() if optimizer.scratch else ():
             self.layer = layer
             *passing, left = [
-                self.born(f"step of {parameter.what}", "transient", parameter.elements)
+                self.born(f"step of {parameter.what}", "transient", parameter.elements, size)
                 for _ in range(optimizer.scratch)
             ]
             for memory in passing:
@@ -510,6 +530,8 @@ class _Run:
             held = left
         if held is not None:
             self.drop(held)
+        for memory in copied:
+            self.drop(memory)
         for parameter, layer in trained.items():
             self.layer = layer
             if parameter.gradient is not None:

@@ -74,6 +74,7 @@ class Timeline:
     checkpointed: tuple[str, ...] = ()
     left: Mapping[str, str] = field(default_factory=dict)
     recomputed: tuple[str, ...] = ()
+    master_weights: bool = False
 
     @cached_property
     def live(self) -> tuple[Size, ...]:

@@ -58,6 +58,7 @@ def _mode(timeline: Timeline) -> str:
     if not timeline.gradients:
         return "a forward pass in training mode, without gradients" if timeline.training else "inference"
     mode = "training" + (f" with {timeline.optimizer}" if timeline.optimizer else ", without an optimizer")
+    mode += " and fp32 master weights" if timeline.master_weights else ""
     return mode + (f", checkpointed by {timeline.checkpoint}" if timeline.checkpoint != "none" else "")
 
 
@@ -263,6 +264,7 @@ def _data(run: Run) -> dict[str, Any]:
         "by_class": {kind: timeline.by_class.get(kind, 0) for kind in CLASSES},
         "peak_at": {"layer": layer or None, "phase": phase},
         "saved_by_layer": dict(timeline.saved_by_layer),
+        "master_weights": timeline.master_weights,
         "checkpoint": timeline.checkpoint,
         "checkpointed": list(timeline.checkpointed),
         "left": dict(timeline.left),
