@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TypedDict
 
 from costcalc.conventions import PARAMETERS, TENSORS, Layer, convention_named, total
@@ -18,12 +19,21 @@ class Rules(TypedDict, total=False):
     dtype: str
 
 
-def analyze(graph: Graph, *, convention: str = "flops", dtype: str = "fp32", training: bool = False) -> CostTable:
+def analyze(
+    graph: Graph,
+    *,
+    convention: str = "flops",
+    dtype: str = "fp32",
+    training: bool = False,
+    frozen: Collection[str] = (),
+) -> CostTable:
     """The cost of every layer of `graph`, in running order, for its whole batch.
 
     `flops` and the bytes of activations and parameters follow `convention`; parameters, MACs and activation elements
-    never do. `dtype` is what every tensor is stored in; in `training`, dropout makes a tensor. Counts are of whatever
-    carrier the graph's sizes are: ints, arrays or expressions. Raises CostcalcError for an unknown convention or dtype.
+    never do. `dtype` is what every tensor is stored in; in `training`, dropout makes a tensor. The parameters of
+    `frozen` layers, or of all below such a prefix, need no gradient, which `backward_macs` alone shows. Counts are of
+    whatever carrier the graph's sizes are: ints, arrays or expressions. Raises CostcalcError for an unknown convention,
+    dtype or layer.
     """
     rule = convention_named(convention)
     element = element_bytes(dtype)
@@ -33,6 +43,7 @@ def analyze(graph: Graph, *, convention: str = "flops", dtype: str = "fp32", tra
     planes = _planes(graph)
     weighing = _weight_layers(graph)
     reached = graph.reached
+    still = {node.shares or node.name for prefix in frozen for node in graph.select(prefix)}
     learns = {name: False for name, _ in graph.inputs}  # whether training needs a tensor's gradient
     rows = []
     for node in graph.nodes:
@@ -40,14 +51,15 @@ def analyze(graph: Graph, *, convention: str = "flops", dtype: str = "fp32", tra
         inputs, output = graph.input_shapes(node), graph.shapes[name]
         used = op.parameters(*inputs)
         parameters = {} if node.shares else used
-        learns[name] = bool(used) or any(learns[i] for i in node.inputs)
+        taught = bool(used) and (node.shares or name) not in still
+        learns[name] = taught or any(learns[i] for i in node.inputs)
         work = op.work(inputs, output) if op.counted else None
         params = sum([prod(shape) for shape in parameters.values()]) if op.counted or node.shares else None
         runs = graph.running_op(node)
         activations = prod(output) if runs.makes_tensor(training) else 0
         # A product that is linear in each operand takes as many multiply-accumulates for the gradient of one operand as
         # it takes itself; its operands are the weight, and inputs that depend on weights (the data does not).
-        operands = bool(used) + sum([learns[i] for i in node.inputs])
+        operands = taught + sum([learns[i] for i in node.inputs])
         layer = None if work is None else Layer(runs, inputs, output, work, node.functional, not node.shares)
         counted = activations if rule.activations is TENSORS or layer is None else total(rule.activations, layer)
         field = fields[name]

@@ -28,8 +28,11 @@ def permuted(nodes, tensor):
 
 
 @st.composite
-def graphs(draw, names=(*KNOWN_OPS, *FREQUENT, *FREQUENT)):
-    """Up to a dozen layers, each on any tensors there are; one to three outputs, so that some layers may lead nowhere."""
+def graphs(draw, names=(*KNOWN_OPS, *FREQUENT, *FREQUENT), back=4, ends=2):
+    """Up to a dozen layers, each on one of the last `back` tensors; joins, on any others, too.
+
+    There are up to `ends` outputs beside the last layer, so that some layers may lead nowhere.
+    """
     batch = draw(st.integers(2, 3))
     inputs = [Input("input", (batch, draw(st.integers(1, 4)), draw(st.integers(4, 9)), draw(st.integers(4, 9))))]
     shapes = dict(inputs)
@@ -37,7 +40,7 @@ def graphs(draw, names=(*KNOWN_OPS, *FREQUENT, *FREQUENT)):
     for place in range(draw(st.integers(1, 12))):
         name = draw(st.sampled_from(names))
         make_op, _ = CASES[name](draw)
-        taken = [draw(st.sampled_from(list(shapes)[-4:]))]
+        taken = [draw(st.sampled_from(list(shapes)[-back:]))]
         first = shapes[taken[0]]
         if name in ("local_response_norm", "prelu") and len(first) != 4:  # torch refuses what has no channels
             continue
@@ -72,8 +75,8 @@ def graphs(draw, names=(*KNOWN_OPS, *FREQUENT, *FREQUENT)):
         nodes.append(Node(f"{name}{place}", op, tuple(taken), draw(st.sampled_from([None, *same]))))
         shapes[nodes[-1].name] = made
     assume(nodes)
-    ends = draw(st.lists(st.sampled_from([n.name for n in nodes]), min_size=0, max_size=2))
-    return Graph("random", tuple(inputs), tuple(nodes), (nodes[-1].name, *ends))
+    others = draw(st.lists(st.sampled_from([n.name for n in nodes]), min_size=0, max_size=ends))
+    return Graph("random", tuple(inputs), tuple(nodes), (nodes[-1].name, *others))
 
 
 def figures(answer):

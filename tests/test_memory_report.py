@@ -75,7 +75,11 @@ def test_tables_fit_a_terminal(name, style):
 
 
 def test_csv_has_exact_bytes():
-    peak, saved, stages = run("vgg16", "--training", "--format", "csv").split("\n\n")
+    peak, saved, computed, stages = run("vgg16", "--training", "--format", "csv").split("\n\n")
+    forward, backward = csv.DictReader(io.StringIO(computed))
+    assert int(forward["macs"]) == 15_470_264_320
+    assert int(backward["macs"]) == 2 * 15_470_264_320 - 64 * 27 * 224 * 224
+    assert int(backward["flops"]) == 2 * int(backward["macs"])
     rows = list(csv.DictReader(io.StringIO(peak)))
     vgg = timeline(costcalc.load("vgg16"), training=True)
     assert {row["class"]: int(row["bytes"]) for row in rows} == {k: v for k, v in vgg.by_class.items() if v}
@@ -329,3 +333,55 @@ def test_accumulated_gradients_stay():
     assert again["events"][-1]["live"] == params
     assert again["by_class"]["gradient of a parameter"] >= params
     assert once["peak_live"] < again["peak_live"] < once["peak_live"] + params
+
+
+def test_checkpointing_in_words_and_json():
+    plain, training = (
+        data("resnet18", "--batch", "8", "--training", "--checkpoint", how, "--optimizer", "adam")
+        for how in ("none", "stage")
+    )
+    assert (training["checkpoint"], training["checkpointed"]) == (
+        "stage",
+        ["stem", *(f"layer{i}" for i in range(1, 5))],
+    )
+    assert training["left"] == {"head": "autograd would keep no less"}
+    assert training["saved_for_backward"] < plain["saved_for_backward"]
+    assert training["peak_live"] < plain["peak_live"]
+    head = 8 * 512 * 1000
+    assert training["recomputed_macs"] == training["forward_macs"] - head
+    assert training["recomputed_flops"] == 2 * training["recomputed_macs"] == training["flops"] - plain["flops"]
+    assert plain["recomputed_flops"] == 0
+    assert training["backward_macs"] == plain["backward_macs"] == 2 * plain["forward_macs"] - 8 * 64 * 147 * 112 * 112
+    assert {e["class"] for e in training["events"] if e["phase"] == "recomputation"} >= {"recomputed"}
+    text = run("resnet18", "--training", "--checkpoint", "stage")
+    assert "training, without an optimizer, checkpointed by stage" in text
+    assert "Left as they are: head (autograd would keep no less)." in text
+    assert "forward again" in text
+    several = run("resnet18", "vgg11", "--training", "--checkpoint", "block")
+    assert re.search(r"resnet18: a step computes [\d,]+ FLOPs, [\d,]+ of them in layers that run again", several)
+    assert (
+        "--checkpoint goes with --training"
+        in CliRunner().invoke(cli, ["memory", "nin", "--checkpoint", "block"]).output
+    )
+
+
+def test_checkpointing_fits_a_larger_batch():
+    plain, training = (
+        data("resnet18", "--training", "--checkpoint", how, "--fit", "1GiB")["fit"]["batch"]
+        for how in ("none", "block")
+    )
+    assert training > plain
+
+
+def test_mixed_precision():
+    how = ("resnet18", "--training", "--optimizer", "adam", "--dtype", "bf16")
+    plain, mixed = data(*how), data(*how, "--master-weights")
+    assert (plain["master_weights"], mixed["master_weights"]) == (False, True)
+    parameters = 11_689_512
+    assert mixed["by_class"]["parameter"] == plain["by_class"]["parameter"] == 2 * parameters
+    # Two moments of 2 bytes; or, of 4 each, with a copy of the parameters. And 62 counts of steps.
+    assert plain["by_class"]["optimizer state"] == 2 * 2 * parameters + 62 * 4
+    assert mixed["by_class"]["optimizer state"] == 3 * 4 * parameters + 62 * 4
+    assert "bf16, training with adam and fp32 master weights" in run(*how, "--master-weights")
+    result = CliRunner().invoke(cli, ["memory", "resnet18", "--master-weights"])
+    assert "--master-weights goes with --training" in result.output

@@ -16,7 +16,7 @@ from costcalc.errors import CostcalcError
 
 if TYPE_CHECKING:
     from costcalc.graph import Graph
-    from costcalc.memory import Timeline
+    from costcalc.memory import Fit, Timeline
     from costcalc.report.memory import Run
 
 _UNITS = {"": 1, "b": 1}
@@ -47,6 +47,18 @@ _UNITS |= {f"{letter}ib": 1024**power for power, letter in enumerate("kmgt", sta
     help="With --training: gradients are there before, and new ones are added to them.",
 )
 @click.option(
+    "--master-weights",
+    is_flag=True,
+    help="With --optimizer and --dtype fp16 or bf16: mixed precision, the optimizer keeps its own copies in fp32.",
+)
+@click.option(
+    "--checkpoint",
+    type=click.Choice(["none", "stage", "block"]),
+    default="none",
+    show_default=True,
+    help="With --training: stages or blocks keep only what they take, and run again in the backward pass.",
+)
+@click.option(
     "--fit",
     metavar="SIZE",
     help=f"The largest batch that fits in it, such as 24GiB; with --input {LARGEST}, the largest square input.",
@@ -59,6 +71,8 @@ def memory(
     optimizer: str | None,
     frozen: tuple[str, ...],
     accumulating: bool,
+    master_weights: bool,
+    checkpoint: str,
     fit: str | None,
     style: str,
     output: str | None,
@@ -74,11 +88,14 @@ def memory(
       costcalc memory vgg16 --batch 32 --training --optimizer adam
       costcalc memory resnet50 --training --fit 24GiB
       costcalc memory resnet50 --training --batch 8 --fit 24GiB --input
+      costcalc memory resnet50 --batch 32 --training --checkpoint block
       costcalc memory alexnet vgg16 googlenet --batch 8 --training
     """
     if optimizer == "none":
         optimizer = None
-    for option, asked in (("--optimizer", optimizer), ("--freeze", frozen), ("--accumulate", accumulating)):
+    trained = {"--optimizer": optimizer, "--freeze": frozen, "--accumulate": accumulating}
+    trained |= {"--master-weights": master_weights, "--checkpoint": checkpoint != "none"}
+    for option, asked in trained.items():
         if asked and not training:
             raise click.UsageError(f"{option} goes with --training")
     of: Literal["batch", "input"] | None = None
@@ -95,6 +112,7 @@ def memory(
 
     wanted = [read_target(target, convention="bologna", **given) for target in targets]
     how = {"training": training, "optimizer": optimizer, "frozen": frozen, "accumulating": accumulating}
+    how |= {"master_weights": master_weights, "checkpoint": checkpoint}
     runs = [_run(target, of, budget, how) for target in wanted]
     print_document(memory(runs), style, output)
     if any(run.fit is not None and not run.fit.largest for run in runs):
@@ -103,7 +121,7 @@ def memory(
 
 def _run(target: Target, of: Literal["batch", "input"] | None, budget: int, how: dict[str, Any]) -> Run:
     from costcalc.analysis import analyze
-    from costcalc.memory import largest_batch, largest_input, timeline
+    from costcalc.memory import arithmetic, largest_batch, largest_input, timeline
     from costcalc.report.memory import Run
 
     graph = target.graph()
@@ -116,8 +134,12 @@ def _run(target: Target, of: Literal["batch", "input"] | None, budget: int, how:
     def run(size: int) -> Timeline:
         return timeline(sized(size), dtype=target.rules["dtype"], **how)
 
+    def told(graph: Graph, run: Timeline, fit: Fit | None = None) -> Run:
+        costs = analyze(graph, frozen=how["frozen"], **target.rules)
+        return Run(run, costs, arithmetic(costs, run), fit)
+
     if of is None:
-        return Run(timeline(graph, dtype=target.rules["dtype"], **how), analyze(graph, **target.rules))
+        return told(graph, timeline(graph, dtype=target.rules["dtype"], **how))
     if of == "batch":
         if "batch" in target.given:
             raise CostcalcError(f"--fit finds the batch: {target.name} goes without batch={target.given['batch']}")
@@ -128,7 +150,7 @@ def _run(target: Target, of: Literal["batch", "input"] | None, budget: int, how:
         fit = largest_input(run, budget, graph.inputs[0].shape[-1])
     shown = fit.largest or fit.following
     assert shown is not None
-    return Run(run(shown), analyze(sized(shown), **target.rules), fit)
+    return told(sized(shown), run(shown), fit)
 
 
 def _size(text: str) -> int:

@@ -8,6 +8,7 @@
 Told from a graph alone, to the byte of what torch's dispatcher makes; `torch_backend.observe` measures the same.
 """
 
+from costcalc.memory.arithmetic import Arithmetic, arithmetic
 from costcalc.memory.fit import Fit, largest_batch, largest_input
 from costcalc.memory.optimizers import OPTIMIZERS
 from costcalc.memory.schedule import timeline
@@ -16,12 +17,14 @@ from costcalc.memory.timeline import STANDING, Event, Kind, Phase, Tensor, Timel
 __all__ = [
     "OPTIMIZERS",
     "STANDING",
+    "Arithmetic",
     "Event",
     "Fit",
     "Kind",
     "Phase",
     "Tensor",
     "Timeline",
+    "arithmetic",
     "largest_batch",
     "largest_input",
     "timeline",

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 from costcalc.dims import Size
 
-Phase = Literal["before", "forward", "loss", "backward", "step"]
+Phase = Literal["before", "forward", "loss", "backward", "recomputation", "step"]
 Kind = Literal[
     "parameter",
     "buffer",
@@ -18,6 +18,7 @@ Kind = Literal[
     "input",
     "saved for backward",
     "activation",
+    "recomputed",
     "gradient of an activation",
     "gradient of a parameter",
     "transient",
@@ -29,7 +30,8 @@ STANDING: frozenset[Kind] = frozenset({"parameter", "buffer", "optimizer state",
 class Tensor(NamedTuple):
     """A piece of memory: the layer that makes it (none: the loss, or an input), what it is there, its kind and bytes.
 
-    Where autograd keeps a tensor of the forward pass, that is its kind from its birth on.
+    Where autograd keeps a tensor of the forward pass, that is its kind from its birth on. What a checkpointed segment
+    makes in the backward pass is recomputed, kept or not.
     """
 
     layer: str
@@ -53,6 +55,9 @@ class Timeline:
 
     `saved_input` are the bytes of inputs that autograd keeps, in no other sum of what it keeps.
     `unknown` are layers of which nobody has told what they keep: while there are any, sums are lower bounds.
+    `trained` are the elements of parameters that get a gradient.
+    With a `checkpoint` by stage or block, the `checkpointed` ones keep only what they take, and those in `left` are as
+    they were, for the reason given; `recomputed` are the layers that run again in the backward pass.
     """
 
     name: str
@@ -64,6 +69,12 @@ class Timeline:
     events: tuple[Event, ...]
     saved_input: Size = 0
     unknown: tuple[str, ...] = ()
+    trained: Size = 0
+    checkpoint: str = "none"
+    checkpointed: tuple[str, ...] = ()
+    left: Mapping[str, str] = field(default_factory=dict)
+    recomputed: tuple[str, ...] = ()
+    master_weights: bool = False
 
     @cached_property
     def live(self) -> tuple[Size, ...]:

@@ -42,7 +42,7 @@ class _InPlace(Activation):
         if not self.inplace or self.keeps_output:
             return super().kernels(inputs, output, training)
         elements = prod(output)
-        return (Kernel((0,), elements, 0, True, beside=(Beside("copy", elements, needed=False),)),)
+        return (Kernel((0,), elements, 0, True, beside=(Beside("copy", elements, needed=False, first=True),)),)
 
 
 class Relu(_InPlace):
@@ -90,7 +90,7 @@ class Prelu(Activation):
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
         # The gradient of a is made for each element before it is summed.
-        return (Kernel((0,), prod(output), keeps=(0,), scratch=prod(output), unasked=True),)
+        return (Kernel((0,), prod(output), keeps=(0,), scratch=prod(output), unasked=True, sums="weight"),)
 
 
 @op

@@ -17,13 +17,15 @@ class Beside(NamedTuple):
     """A tensor that a kernel makes beside its result.
 
     It is kept for backward. `size` is what an element takes, where that is not the dtype's; one that is not `needed` by
-    the forward pass is made only where there will be a backward pass.
+    the forward pass is made only where there will be a backward pass. One that is there `first` is kept before the
+    result is made.
     """
 
     what: str
     elements: Size
     size: int | None = None
     needed: bool = True
+    first: bool = False
 
 
 class Kernel(NamedTuple):
@@ -35,7 +37,8 @@ class Kernel(NamedTuple):
     operand that no later kernel reads is dead after this one; `holds` are further ones that live until it has run.
     Backward makes a new gradient for each operand, or `passes_on` the one it is given, or a view of it; `scratch` is
     how many elements it holds at most beyond what it makes. If `unasked`, it makes a gradient for operands that need
-    none, too, and drops it at once.
+    none, too, and drops it at once. It `sums` the gradient of the parameter of that name, which it makes many
+    times over, at the very end, when it has let go of what it unpacked.
     """
 
     reads: tuple[int, ...]
@@ -49,3 +52,4 @@ class Kernel(NamedTuple):
     passes_on: bool = False
     scratch: Size = 0
     unasked: bool = False
+    sums: str | None = None

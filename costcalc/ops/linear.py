@@ -33,7 +33,7 @@ class Linear(Op):
         return Work(macs=macs, adds=prod(output) if self.bias else 0)
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
-        product = Kernel((0,), prod(output), keeps_to_learn=(0,))
+        product = Kernel((0,), prod(output), keeps_to_learn=(0,), sums="bias")
         if len(output) == 2 or not self.bias:
             return (product,)
         return (product, Kernel((1,), prod(output), lies_in=1, passes_on=True))  # of rows, seen in the input's shape

@@ -91,5 +91,5 @@ class Dropout(Op):
         if not training or self.p == 0:
             return ()
         elements = prod(output)
-        mask = Beside("mask", elements if self.p < 1 else 1)  # a factor for each element, or 0 for all
+        mask = Beside("mask", elements if self.p < 1 else 1, first=True)  # a factor for each element, or 0 for all
         return (Kernel((0,), elements, 0 if self.inplace else None, self.inplace, beside=(mask,)),)

@@ -10,11 +10,12 @@ from costcalc.dims import show_shape
 from costcalc.report.table import AtLeast, Column, Document, Table, ratio
 
 if TYPE_CHECKING:
-    from costcalc.memory import Fit, Kind, Timeline
+    from costcalc.memory import Arithmetic, Fit, Kind, Timeline
 
 CLASSES: tuple[Kind, ...] = (
     "saved for backward",
     "activation",
+    "recomputed",
     "gradient of an activation",
     "gradient of a parameter",
     "transient",
@@ -26,10 +27,11 @@ CLASSES: tuple[Kind, ...] = (
 
 
 class Run(NamedTuple):
-    """A run's timeline, the same network's costs as a lecture counts memory, and what fits, if that was asked."""
+    """A run's timeline, the costs as a lecture counts memory, what it computes, and what fits, if that was asked."""
 
     timeline: Timeline
     lecture: CostTable
+    arithmetic: Arithmetic
     fit: Fit | None = None
 
 
@@ -39,7 +41,7 @@ def memory(runs: Sequence[Run]) -> Document:
         run = runs[0]
         tables = [_at_the_peak(run)]
         if run.timeline.gradients:
-            tables.append(_saved(run.timeline))
+            tables += [_saved(run.timeline), _computed(run)]
         return Document((*tables, _bars(run.timeline)), _data(run))
     data = {"schema": "costcalc/memory-comparison/1", "runs": [_data(run) for run in runs]}
     return Document((_side_by_side(runs),), data)
@@ -59,7 +61,7 @@ def memory_overview(timelines: Sequence[Timeline]) -> Document:
     rows: list[tuple[Any, ...]] = []
     for t in timelines:
         sums = (t.peak_total, t.peak_live, *([t.saved_for_backward] if training else []))
-        rows.append((t.name, t.standing.get("parameter", 0), *(_bytes(t, size) for size in sums), _where(t)))
+        rows.append((t.name, t.standing.get("parameter", 0), *(_sum(t, size) for size in sums), _where(t)))
     keys = [column.key for column in columns]
     data = {"schema": "costcalc/memory-overview/1", "runs": [dict(zip(keys, row, strict=True)) for row in rows]}
     modes = " and ".join(dict.fromkeys(f"batch {t.batch:,}, {t.dtype}, {_mode(t)}" for t in timelines))
@@ -76,11 +78,13 @@ def _headline(run: Run) -> str:
 def _mode(timeline: Timeline) -> str:
     if not timeline.gradients:
         return "a forward pass in training mode, without gradients" if timeline.training else "inference"
-    return "training" + (f" with {timeline.optimizer}" if timeline.optimizer else ", without an optimizer")
+    mode = "training" + (f" with {timeline.optimizer}" if timeline.optimizer else ", without an optimizer")
+    mode += " and fp32 master weights" if timeline.master_weights else ""
+    return mode + (f", checkpointed by {timeline.checkpoint}" if timeline.checkpoint != "none" else "")
 
 
-def _bytes(timeline: Timeline, value: int) -> Any:
-    """A sum of bytes; a lower bound where nobody has told what a layer keeps."""
+def _sum(timeline: Timeline, value: int) -> Any:
+    """A sum; a lower bound where there are layers that nobody knows."""
     return AtLeast(value) if timeline.unknown else value
 
 
@@ -122,7 +126,7 @@ def _at_the_peak(run: Run) -> Table:
         notes.append(_fitting(run.fit))
     if timeline.unknown:
         notes.append(f"Lower bounds (≥): nobody has told what is kept by {', '.join(timeline.unknown)}.")
-    footer = (("all", _bytes(timeline, total), 1.0, _bytes(timeline, total)),)
+    footer = (("all", _sum(timeline, total), 1.0, _sum(timeline, total)),)
     return Table(_headline(run), columns, tuple(rows), footer, tuple(notes))
 
 
@@ -160,7 +164,7 @@ def _saved(timeline: Timeline) -> Table:
         Column("share", "share", "share"),
         Column("", "bar", "bar"),
     )
-    footer = (("total", _bytes(timeline, total), 1.0, ""),)
+    footer = (("total", _sum(timeline, total), 1.0, ""),)
     return Table("What autograd keeps, by the stage that made it", columns, tuple(rows), footer)
 
 
@@ -173,12 +177,14 @@ class _Moment(NamedTuple):
 
 
 def _moments(timeline: Timeline) -> list[_Moment]:
-    """The run by phase and stage; an optimizer's step is one."""
+    """The run by phase and stage; what is recomputed is a part of the backward pass, an optimizer's step is one."""
     moments: list[_Moment] = []
     for event, alive in zip(timeline.events, timeline.live, strict=True):
         phase, stage = event.phase, _stage(event.layer)
         if phase == "before":
             continue
+        if phase == "recomputation":
+            phase = "backward"
         if phase == "step" or not stage:
             phase, stage = "step" if phase == "step" else "loss", ""
         if moments and moments[-1][:2] == (phase, stage):
@@ -186,6 +192,36 @@ def _moments(timeline: Timeline) -> list[_Moment]:
         else:
             moments.append(_Moment(phase, stage, alive))
     return moments if moments[-1].phase != "loss" else moments[:-1]  # where it dies, and nothing else happens
+
+
+def _computed(run: Run) -> Table:
+    """What a step computes, and which layers do so twice."""
+    timeline, counts = run.timeline, run.arithmetic
+    parts = {
+        "forward": (counts.forward_macs, 2 * counts.forward_macs),
+        "backward": (counts.backward_macs, 2 * counts.backward_macs),
+        "forward again": (counts.recomputed_macs, 2 * counts.recomputed_macs),
+        "optimizer's step": ("", counts.step_flops),
+    }
+    rows = [(part, macs, flops, ratio(flops, counts.flops)) for part, (macs, flops) in parts.items() if flops]
+    columns = (
+        Column("computed", "part"),
+        Column("MACs", "macs", "count"),
+        Column("FLOPs", "flops", "count"),
+        Column("share", "share", "share"),
+    )
+    macs = counts.forward_macs + counts.backward_macs + counts.recomputed_macs
+    footer = (("all", _sum(timeline, macs), _sum(timeline, counts.flops), 1.0),)
+    notes = ["Convolutions and matrix products, 2 FLOPs a MAC; of what is done to single elements, the step alone."]
+    if timeline.checkpointed:
+        notes.append(
+            f"Checkpointed, so that they keep only what they take, and run again: {', '.join(timeline.checkpointed)}."
+        )
+    reasons: dict[str, list[str]] = {}
+    for prefix, reason in timeline.left.items():
+        reasons.setdefault(reason, []).append(prefix)
+    notes += [f"Left as they are: {', '.join(prefixes)} ({reason})." for reason, prefixes in reasons.items()]
+    return Table("What a step computes", columns, tuple(rows), footer, tuple(notes))
 
 
 def _bars(timeline: Timeline) -> Table:
@@ -217,12 +253,17 @@ def _side_by_side(runs: Sequence[Run]) -> Table:
     for kind in CLASSES:
         if any(timeline.by_class.get(kind) for timeline in timelines):
             rows.append((kind, *(timeline.by_class.get(kind, 0) for timeline in timelines)))
-    footer: list[tuple[Any, ...]] = [("all", *(_bytes(t, t.peak_total) for t in timelines))]
-    footer.append(("activations, gradients", *(_bytes(t, t.peak_live) for t in timelines)))
+    footer: list[tuple[Any, ...]] = [("all", *(_sum(t, t.peak_total) for t in timelines))]
+    footer.append(("activations, gradients", *(_sum(t, t.peak_live) for t in timelines)))
     if any(timeline.gradients for timeline in timelines):
-        footer.append(("saved for backward", *(_bytes(t, t.saved_for_backward) for t in timelines)))
+        footer.append(("saved for backward", *(_sum(t, t.saved_for_backward) for t in timelines)))
     notes = [f"{t.name}: the peak is at {_where(t)}." for t in timelines]
     notes += [f"{run.timeline.name}: {_fitting(run.fit)}" for run in runs if run.fit is not None]
+    for run in runs:
+        if run.timeline.gradients:
+            computed, again = run.arithmetic.flops, 2 * run.arithmetic.recomputed_macs
+            repeated = f", {again:,} of them in layers that run again" if again else ""
+            notes.append(f"{run.timeline.name}: a step computes {computed:,} FLOPs{repeated}.")
     unknown = [f"{t.name}: {', '.join(t.unknown)}" for t in timelines if t.unknown]
     notes += [f"Lower bounds (≥), for nobody has told what is kept by {'; '.join(unknown)}."] if unknown else []
     modes = " and ".join(dict.fromkeys(f"{t.dtype}, {_mode(t)}" for t in timelines))
@@ -230,7 +271,7 @@ def _side_by_side(runs: Sequence[Run]) -> Table:
 
 
 def _data(run: Run) -> dict[str, Any]:
-    timeline, fit = run.timeline, run.fit
+    timeline, fit, counts = run.timeline, run.fit, run.arithmetic
     layer, phase = timeline.peak_at
     return {
         "schema": "costcalc/memory/1",
@@ -247,6 +288,17 @@ def _data(run: Run) -> dict[str, Any]:
         "by_class": {kind: timeline.by_class.get(kind, 0) for kind in CLASSES},
         "peak_at": {"layer": layer or None, "phase": phase},
         "saved_by_layer": dict(timeline.saved_by_layer),
+        "master_weights": timeline.master_weights,
+        "checkpoint": timeline.checkpoint,
+        "checkpointed": list(timeline.checkpointed),
+        "left": dict(timeline.left),
+        "recomputed_layers": list(timeline.recomputed),
+        "forward_macs": counts.forward_macs,
+        "backward_macs": counts.backward_macs,
+        "recomputed_macs": counts.recomputed_macs,
+        "recomputed_flops": 2 * counts.recomputed_macs,
+        "step_flops": counts.step_flops,
+        "flops": counts.flops,
         "fit": None if fit is None else _fit_data(fit),
         "unknown": list(timeline.unknown),
         "events": list(_events(timeline)),

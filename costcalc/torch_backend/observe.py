@@ -29,9 +29,9 @@ class Observation(NamedTuple):
     """What was alive in one run, in bytes, without parameters, buffers and inputs.
 
     `saved_by_layer` is by the layer that made what autograd keeps. `by_class` is what was alive at the peak: "saved for
-    backward", "activation" (what else the forward pass made), "gradient of a parameter", "gradient" (what else the
-    backward pass made) and "loss". `peak_at` is the layer that ran, none for the loss, and its direction; `most_alive`
-    is for each of them the most that was alive as it made a storage.
+    backward", "activation" (what else the forward pass made), "recomputed", "gradient of a parameter", "gradient" (what
+    else the backward pass made) and "loss". `peak_at` is the layer that ran, none for the loss, and its direction;
+    `most_alive` is for each of them the most that was alive as it made a storage.
     """
 
     peak_live: int
@@ -54,6 +54,7 @@ def observe(
     frozen: Collection[str] = (),
     accumulating: bool = False,
     as_told: bool = False,
+    checkpointed: Collection[str] = (),
 ) -> Observation:
     """Build `graph`, run it, and tell what memory its tensors took.
 
@@ -61,7 +62,8 @@ def observe(
     unless told otherwise) a backward pass from the sum of all outputs follows, which are dead by then. The parameters
     of `frozen` layers, or of all below such a prefix, need no gradient; if `accumulating`, all others have one before,
     which is not counted, and new ones are added to it. `as_told`, what `meta` gives and no device computes is counted,
-    too. Raises CostcalcError for a device that is not there and for a layer that torch refuses, with its reason.
+    too. What is below the prefixes in `checkpointed` runs under torch.utils.checkpoint (see `Watch`). Raises
+    CostcalcError for a device that is not there and for a layer that torch refuses, with its reason.
     """
     gradients = training if gradients is None else gradients
     where = environment(device, dtype)
@@ -76,7 +78,7 @@ def observe(
             for parameter in network.parameters():
                 parameter.grad = torch.zeros_like(parameter) if parameter.requires_grad else None
             standing += [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
-        watch = Watch(running._replace(accumulating=accumulating), lambda: None)
+        watch = Watch(running._replace(accumulating=accumulating), lambda: None, checkpointed=checkpointed)
         live = LiveStorages(standing, running.inputs, lambda: watch.now, as_told)
         with live.recording():
             watch.watch(gradients)
@@ -157,7 +159,7 @@ class LiveStorages(TorchDispatchMode):
             if isinstance(tensor, Tensor) and _address(tensor) not in self.known:
                 unreal = not self.as_told and tensor.is_meta and _only_on_meta(func, args, place)
                 self._register(tensor.untyped_storage(), 0 if unreal else tensor.untyped_storage().nbytes())
-        if len(self.seen) > before:
+        if any(storage.size for storage in self.seen[before:]):
             now = self.now()
             self.most_alive[now] = max(self.live, self.most_alive.get(now, 0))
             if self.live > self.peak:
@@ -195,6 +197,8 @@ def _kind(storage: _Storage, is_learnt: bool) -> str:
         return "saved for backward"
     if is_learnt:
         return "gradient of a parameter"
+    if direction == "recomputation":
+        return "recomputed"
     return "loss" if not layer else "activation" if direction == "forward" else "gradient"
 
 

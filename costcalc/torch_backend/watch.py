@@ -8,12 +8,13 @@ node that made them, and so counts for its layer.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Generic, Literal, NamedTuple, TypeVar, cast
 
 import torch
 from torch import Tensor, fx, nn
+from torch.utils.checkpoint import checkpoint
 
 from costcalc.errors import CostcalcError
 from costcalc.graph import Graph
@@ -74,6 +75,8 @@ def subject(graph: Graph, where: Environment, train: bool) -> Iterator[Subject]:
 class Watch(fx.Interpreter, Generic[Reading]):
     """Runs a network and keeps the spans of its layers; `seen` is told of each layer its module, inputs and result.
 
+    The layers below each prefix in `checkpointed`, which run one after the other, take one tensor and give the last
+    one's, are called through torch.utils.checkpoint; their second run is in no span, and its direction "recomputation".
     Raises CostcalcError, naming the layer, for what torch refuses.
     """
 
@@ -82,12 +85,19 @@ class Watch(fx.Interpreter, Generic[Reading]):
         subject: Subject,
         read: Callable[[], Reading],
         seen: Callable[[str, nn.Module, tuple[Tensor, ...], Tensor], None] | None = None,
+        checkpointed: Collection[str] = (),
     ) -> None:
         super().__init__(subject.network)
         self.extra_traceback = False
         self.subject, self.read, self.seen = subject, read, seen
         self.spans: list[Span[Reading]] = []
         self._layer = ""  # that runs forward
+        self._again = False  # for the second time
+        self._segments: dict[fx.Node, list[fx.Node]] = {}  # by the first step
+        for prefix in checkpointed:
+            names = {node.name for node in subject.graph.select(prefix)}
+            steps = [step for step in subject.network.graph.nodes if step.meta.get(LAYER) in names]
+            self._segments[steps[0]] = steps
         self._backward: tuple[str, Reading] | None = None  # the layer that runs backward, and the meter as it began
 
     def watch(self, train: bool) -> None:
@@ -111,15 +121,54 @@ class Watch(fx.Interpreter, Generic[Reading]):
             self.env.clear()
 
     @property
-    def now(self) -> tuple[str, Literal["forward", "backward"]]:
+    def now(self) -> tuple[str, Literal["forward", "backward", "recomputation"]]:
         """The layer that runs, and in which direction; no layer where what runs is the loss."""
+        if self._again:
+            return self._layer, "recomputation"
         return (self._layer, "forward") if self._backward is None else (self._backward[0], "backward")
 
     def run_node(self, n: fx.Node) -> Any:
         """One step of the module."""
+        if n in self._segments:
+            return self._checkpoint(self._segments[n])
         self._layer = n.meta.get(LAYER, "")
         result = super().run_node(n)
         return result if n.users or n.op == "output" else None  # what nobody reads is dead, as in the module's own code
+
+    def _checkpoint(self, steps: list[fx.Node]) -> Any:
+        """The result of the first of the steps, which all run here, as one function of the tensor that they take."""
+        (taken,) = {before for step in steps for before in step.all_input_nodes if before not in steps}
+        *passed, last = steps
+
+        def run(tensor: Tensor) -> Any:
+            again, self._again = self._again, self._backward is not None
+            try:
+                values = {taken: tensor}
+                for step in steps:
+                    values[step] = self._run_step(step, values)
+                    for dead in self.user_to_last_uses.get(step, ()):
+                        del values[dead]
+                return values[last]
+            finally:
+                self._again = again
+
+        result = checkpoint(run, self.env[taken], use_reentrant=False)
+        if not passed:
+            return result
+        # The interpreter passes over what has a value, and lets go of what is used for the last time by other steps.
+        self.env |= dict.fromkeys(passed[1:]) | {last: result}
+        for step in steps[1:]:
+            for dead in self.user_to_last_uses.get(step, ()):
+                if dead not in passed:
+                    del self.env[dead]
+        return None
+
+    def _run_step(self, step: fx.Node, values: Mapping[fx.Node, Any]) -> Any:
+        self._layer = step.meta[LAYER]
+        arguments = tuple(values[cast(fx.Node, argument)] for argument in step.args)
+        if self._again:
+            return self.fetch_attr(str(step.target))(*arguments)
+        return self.call_module(step.target, arguments, {})
 
     def call_module(self, target: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """One layer, between two readings."""
