@@ -121,6 +121,7 @@ class Row(NamedTuple):
     unknown: int = 0  # how many of its layers could not be counted: while there are any, its counts are lower bounds
     counted_params: Count | None = 0  # parameters as the convention counts them: without bias, with statistics, …
     counted_activations: Count = 0  # activation elements as the convention counts them
+    saved_bytes: Size | None = None  # of what it makes, what autograd keeps in training; None where nobody asked
     nonlinearities: Size = 0  # layers that are activation functions, whatever path they lie on
 
     @property
@@ -240,5 +241,6 @@ def _add_up(path: str, rows: Iterable[Row]) -> Row:
         unknown=sum(r.unknown for r in rows),
         counted_params=known_sum(r.counted_params for r in rows),
         counted_activations=sum(r.counted_activations for r in rows),
+        saved_bytes=None if any(r.saved_bytes is None for r in rows) else known_sum(r.saved_bytes for r in rows),
         nonlinearities=sum(r.nonlinearities for r in rows),
     )

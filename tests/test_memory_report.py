@@ -103,6 +103,28 @@ def test_the_docs_say_what_every_op_keeps():
     assert {name for row in rows for name in re.findall(r"`(\w+)`", row)} == OPS.keys() - {"unknown"}
 
 
+def test_a_report_in_training_has_gradients_and_what_autograd_keeps():
+    def data(*arguments):
+        done = CliRunner().invoke(cli, [*arguments, "--format", "json"])
+        assert done.exit_code == 0, done.output
+        return json.loads(done.output)
+
+    report = data("report", "alexnet-torchvision", "--batch", "8", "--training")
+    memory = data("memory", "alexnet-torchvision", "--batch", "8", "--training")
+    assert report["training"]
+    assert report["totals"]["saved_for_backward"] == memory["saved_for_backward"] == 25_112_576
+    assert {row["name"]: row["saved_for_backward"] for row in report["rows"] if row["saved_for_backward"]} == memory[
+        "saved_by_layer"
+    ]
+    # twice the forward pass, but for the first layer, whose input needs no gradient
+    first = report["rows"][0]["macs"]
+    assert report["totals"]["backward_macs"] == 2 * report["totals"]["macs"] - first == memory["backward_macs"]
+    assert "saved_for_backward" not in data("report", "alexnet-torchvision")["totals"]
+    for by in ("layer", "stage", "op", "resolution"):
+        done = CliRunner().invoke(cli, ["report", "inception_v3", "--training", "--by", by, "--batch", "128"])
+        assert max(map(len, done.output.splitlines())) <= 100
+
+
 def test_an_overview_has_the_figures_of_every_run():
     runs = [timeline(costcalc.load(name, batch=2), training=True) for name in ("alexnet", "resnet18")]
     assert memory_overview(runs).data["runs"] == [

@@ -46,6 +46,11 @@ def list_(style: str, output: str | None) -> None:
     help="With --by stage: parts of a path that name a stage.  [default: 1]",
 )
 @click.option("--naive-vs-reduced", is_flag=True, help="Inception modules with and without their 1×1 reductions.")
+@click.option(
+    "--training",
+    is_flag=True,
+    help="Also the MACs of the gradients, and what autograd keeps of what each layer makes (`costcalc memory`).",
+)
 @click.option("--strict", is_flag=True, help="Exit 1 when a layer could not be counted.")
 @size_options
 @output_options
@@ -54,6 +59,7 @@ def report(
     by: str | None,
     depth: int | None,
     naive_vs_reduced: bool,
+    training: bool,
     strict: bool,
     style: str,
     output: str | None,
@@ -69,8 +75,8 @@ def report(
     """
     if depth is not None and by != "stage":
         raise click.UsageError("--depth goes with --by stage")
-    if naive_vs_reduced and (by is not None or strict):
-        raise click.UsageError("--naive-vs-reduced is a report of its own: without --by and --strict")
+    if naive_vs_reduced and (by is not None or strict or training):
+        raise click.UsageError("--naive-vs-reduced is a report of its own: without --by, --strict and --training")
     wanted = read_target(target, **sizes)
     if naive_vs_reduced:
         wanted = wanted.unmoved("--naive-vs-reduced")
@@ -82,7 +88,7 @@ def report(
         return
     from costcalc.report.views import report
 
-    costs = wanted.analyze()
+    costs = wanted.analyze(training)
     print_document(report(costs, by or "layer", depth or 1), style, output)
     if strict and costs.unknown:
         fail(uncounted(len(costs.unknown)))

@@ -38,11 +38,17 @@ class Target(NamedTuple):
             note(f"{idle} changes nothing in {graph.name}")
         return replace(done.after, name="+".join([graph.name, *self.moves]))
 
-    def analyze(self) -> CostTable:
-        """Its costs, by the rules asked for."""
+    def analyze(self, training: bool = False) -> CostTable:
+        """Its costs, by the rules asked for; in training also what autograd keeps of what each layer makes."""
         from costcalc.analysis import analyze
 
-        return analyze(self.graph(), **self.rules)
+        graph = self.graph()
+        costs = analyze(graph, training=training, **self.rules)
+        if not training:
+            return costs
+        from costcalc.memory import timeline, with_saved
+
+        return with_saved(costs, timeline(graph, training=True, dtype=self.rules["dtype"]))
 
     def unmoved(self, what: str) -> Target:
         """Itself. Raises CostcalcError where it has design moves: `what` is about a spec as it is written."""

@@ -12,7 +12,7 @@ from costcalc.memory.arithmetic import Arithmetic, arithmetic
 from costcalc.memory.fit import Fit, largest_batch, largest_input
 from costcalc.memory.optimizers import OPTIMIZERS
 from costcalc.memory.schedule import timeline
-from costcalc.memory.timeline import STANDING, Event, Kind, Phase, Tensor, Timeline
+from costcalc.memory.timeline import STANDING, Event, Kind, Phase, Tensor, Timeline, with_saved
 
 __all__ = [
     "OPTIMIZERS",
@@ -28,4 +28,5 @@ __all__ = [
     "largest_batch",
     "largest_input",
     "timeline",
+    "with_saved",
 ]

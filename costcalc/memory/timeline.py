@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import MappingProxyType
 from typing import Literal, NamedTuple
 
+from costcalc.costs import CostTable
 from costcalc.dims import Size
 
 Phase = Literal["before", "forward", "loss", "backward", "recomputation", "step"]
@@ -157,6 +158,12 @@ class Timeline:
         for tensor in self.saved:
             layers[tensor.layer] = layers.get(tensor.layer, 0) + tensor.bytes
         return layers
+
+
+def with_saved(costs: CostTable, timeline: Timeline) -> CostTable:
+    """The costs of the same graph, with what autograd keeps of what each layer makes."""
+    saved = timeline.saved_by_layer
+    return replace(costs, rows=tuple(row._replace(saved_bytes=saved.get(row.path, 0)) for row in costs.rows))
 
 
 def _by_kind(tensors: Iterable[Tensor]) -> Mapping[Kind, Size]:

@@ -31,7 +31,7 @@ def report(costs: CostTable, by: str = "layer", depth: int = 1) -> Document:
         "resolution": costs.by_resolution,
     }[by]()
     convention = CONVENTIONS[costs.convention]
-    fields = _fields(by, convention)
+    fields = [*_fields(by, convention), *(_TRAINING if costs.training else ())]
     total = costs.total()
     columns: list[Column] = []
     cells: list[Callable[[Row], Any]] = []
@@ -76,6 +76,12 @@ def _fields(by: str, convention: Convention) -> list[_Field]:
     return [paths, output, field, params, *work, memory]
 
 
+_TRAINING = (
+    _Field(Column("backward\nMACs", "backward_macs", "count"), lambda r: known(r, "backward_macs")),
+    _Field(Column("saved", "saved_bytes", "bytes"), lambda r: known(r, "saved_bytes")),
+)
+
+
 def _own_column(key: str, unit: str, decimals: int, convention: Convention) -> _Field:
     """A column as a convention's own tables print it."""
     kind: Kind = "bytes" if key.endswith("_bytes") else "count"
@@ -96,7 +102,7 @@ def _own_column(key: str, unit: str, decimals: int, convention: Convention) -> _
     return _Field(Column(titles[key], key, kind, None, unit, decimals), cell)
 
 
-_UNCERTAIN = ("params", "macs", "flops", "weights", "param_bytes")
+_UNCERTAIN = ("params", "macs", "flops", "weights", "param_bytes", "backward_macs", "saved_bytes")
 
 
 def known(row: Row, attribute: str) -> Any:
@@ -111,7 +117,8 @@ def headline(costs: CostTable, moved: str = "") -> str:
     title = f"{costs.name}" + (f": {costs.title}" if costs.title not in ("", costs.name) else "")
     title = f"{costs.name}{moved}" if moved else title
     convention = CONVENTIONS[costs.convention]
-    return f"{title}\n{inputs}, batch {_exact(costs.batch)}, {costs.dtype}, convention {convention.name}"
+    mode = ", training" if costs.training else ""
+    return f"{title}\n{inputs}, batch {_exact(costs.batch)}, {costs.dtype}{mode}, convention {convention.name}"
 
 
 def _totals_note(costs: CostTable, total: Row) -> tuple[str, ...]:
@@ -201,6 +208,7 @@ def _report_data(costs: CostTable, grouped: CostTable, total: Row) -> dict[str, 
             "receptive_field": row.receptive_field,
             "receptive_stride": row.receptive_stride,
             "unknown": row.unknown,
+            **_training_data(row, costs.training),
         }
         for row in grouped.rows
     ]
@@ -214,10 +222,15 @@ def _report_data(costs: CostTable, grouped: CostTable, total: Row) -> dict[str, 
         "inputs": {name: list(shape) for name, shape in costs.inputs.items()},
         "input_bytes": costs.input_bytes,
         "rows": rows,
-        "totals": totals_data(total),
+        "totals": {**totals_data(total), **_training_data(total, costs.training)},
+        "training": costs.training,
         "unknown": _unknown_data(costs),
         "assumptions": list(costs.assumptions),
     }
+
+
+def _training_data(row: Row, training: bool) -> dict[str, Any]:
+    return {"backward_macs": row.backward_macs, "saved_for_backward": row.saved_bytes} if training else {}
 
 
 def _unknown_data(costs: CostTable) -> list[dict[str, str]]:
