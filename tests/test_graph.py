@@ -11,6 +11,7 @@ from costcalc import Builder, CostcalcError, Graph, GraphError, Input, Node
 from costcalc.dims import as_size
 from costcalc.field import Axis, receptive_fields
 from costcalc.ops import OPS
+from costcalc.spec.language import Spec
 
 
 def chain(*ops, size=8):
@@ -32,7 +33,7 @@ layers:
   - conv: conv2d(4, 3, padding=1)
   - add: {main: relu(inplace=False), other: skip}
 """.replace("relu(inplace=False)", '"relu(inplace=False)"')
-    spec = costcalc.spec.Spec(text, "net.yaml")
+    spec = Spec(text, "net.yaml")
     assert spec.build() == builder.build()
     assert hash(spec.build()) == hash(builder.build())
 
