@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import TypedDict
 
 from costcalc.conventions import PARAMETERS, TENSORS, Layer, convention_named, total
-from costcalc.costs import CostTable, Row, element_bytes
-from costcalc.dims import Shape, prod, same
+from costcalc.costs import CostTable, Row, Work, element_bytes
+from costcalc.dims import Shape, Size, prod, same
 from costcalc.field import receptive_fields
-from costcalc.graph import Graph
+from costcalc.graph import Graph, Node
+from costcalc.ops.op import HOLDS, Op
 
 
 class Rules(TypedDict, total=False):
@@ -44,7 +45,8 @@ def analyze(
     weighing = _weight_layers(graph)
     reached = graph.reached
     still = {node.shares or node.name for prefix in frozen for node in graph.select(prefix)}
-    learns = {name: False for name, _ in graph.inputs}  # whether training needs a tensor's gradient
+    # Whether training needs a tensor's gradient: where it depends on parameters (the data does not).
+    learns = {name: False for name, *_ in graph.inputs}
     rows = []
     for node in graph.nodes:
         op, name = node.op, node.name
@@ -52,14 +54,14 @@ def analyze(
         used = op.parameters(*inputs)
         parameters = {} if node.shares else used
         taught = bool(used) and (node.shares or name) not in still
-        learns[name] = taught or any(learns[i] for i in node.inputs)
+        differentiable = graph.holds[name] == "float"
+        learns[name] = differentiable and (taught or any(learns[i] for i in node.inputs))
         work = op.work(inputs, output) if op.counted else None
         params = sum([prod(shape) for shape in parameters.values()]) if op.counted or node.shares else None
         runs = graph.running_op(node)
-        activations = prod(output) if runs.makes_tensor(training) else 0
-        # A product that is linear in each operand takes as many multiply-accumulates for the gradient of one operand as
-        # it takes itself; its operands are the weight, and inputs that depend on weights (the data does not).
-        operands = taught + sum([learns[i] for i in node.inputs])
+        holds = HOLDS[graph.holds[name]]  # bytes of an element that is not of the dtype
+        made = [output, *op.further(*inputs)]
+        activations = sum(map(prod, made)) if runs.makes_tensor(training) else 0
         layer = None if work is None else Layer(runs, inputs, output, work, node.functional, not node.shares)
         counted = activations if rule.activations is TENSORS or layer is None else total(rule.activations, layer)
         field = fields[name]
@@ -73,7 +75,7 @@ def analyze(
                 None if layer is None else total(rule.work, layer),
                 activations,
                 None if params is None else params * element * rule.param_copies,
-                0 if name in uncounted else counted * stored,
+                0 if name in uncounted else counted * (stored if holds is None else holds),
                 None if params is None else sum([prod(s) for s in parameters.values() if len(s) > 1]),
                 1 if name in weighing else 0,
                 None if field is None else tuple([axis.size for axis in field]),
@@ -82,7 +84,7 @@ def analyze(
                 parameters,
                 {} if node.shares else op.buffers(*inputs),
                 planes[name],
-                backward_macs=None if work is None else work.macs * operands if name in reached else 0,
+                backward_macs=None if work is None else _backward_macs(op, work, taught, node, learns, name in reached),
                 unknown=0 if op.counted else 1,
                 counted_params=params
                 if rule.parameters is PARAMETERS or layer is None
@@ -95,15 +97,21 @@ def analyze(
         graph.name,
         tuple(rows),
         title=graph.title,
-        inputs=dict(graph.inputs),
+        inputs={name: shape for name, shape, *_ in graph.inputs},
         settings=graph.settings,
         dtype=dtype,
         convention=convention,
         training=training,
-        input_bytes=sum(prod(shape) for _, shape in graph.inputs) * element,
+        input_bytes=sum(prod(shape) * (HOLDS[holds] or element) for _, shape, holds in graph.inputs),
         assumptions=tuple(map(str, graph.assumptions)),
         unknown=tuple(row for row in rows if row.work is None),
     )
+
+
+def _backward_macs(
+    op: Op, work: Work, taught: bool, node: Node, learns: Mapping[str, bool], reached: bool
+) -> Size:
+    return op.backward_macs(work.macs, taught, tuple([learns[i] for i in node.inputs])) if reached else 0
 
 
 def _weight_layers(graph: Graph) -> set[str]:
@@ -112,10 +120,13 @@ def _weight_layers(graph: Graph) -> set[str]:
     The rule that names VGG-16 and ResNet-50: a projection lies on the shorter way round its block, and BatchNorm is no
     weight layer. Of equally long paths, the first branch is taken.
     """
-    longest: dict[str, int] = {name: 0 for name, _ in graph.inputs}
+    longest: dict[str, int] = {name: 0 for name, *_ in graph.inputs}
     before: dict[str, str] = {}
     weighing = set()
     for node in graph.nodes:
+        if not node.inputs:
+            longest[node.name] = 0
+            continue
         before[node.name] = max(node.inputs, key=longest.__getitem__)
         longest[node.name] = longest[before[node.name]] + node.op.weight_layer
         if node.op.weight_layer:
@@ -136,7 +147,7 @@ def _planes(graph: Graph) -> dict[str, Shape | None]:
     """
     planes: dict[str, Shape | None] = {}
     for node in graph.nodes:
-        read, made = graph.plane(node.inputs[0]), graph.plane(node.name)
+        read, made = graph.plane(node.inputs[0]) if node.inputs else None, graph.plane(node.name)
         changes = read is not None and made is not None and not all(map(same, read, made))
         planes[node.name] = read if changes and not node.op.weight_layer and len(node.inputs) == 1 else made
     return planes

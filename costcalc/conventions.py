@@ -210,10 +210,10 @@ def _dominators(graph: Graph) -> dict[str, str | None]:
 
     Immediate dominators in one pass, since nodes come in topological order (Cooper, Harvey and Kennedy, 2001).
     """
-    depth: dict[str | None, int] = {None: 0} | {name: 1 for name, _ in graph.inputs}
-    above: dict[str, str | None] = {name: None for name, _ in graph.inputs}
+    depth: dict[str | None, int] = {None: 0} | {name: 1 for name, *_ in graph.inputs}
+    above: dict[str, str | None] = {name: None for name, *_ in graph.inputs}
     for node in graph.nodes:
-        meeting: str | None = node.inputs[0]
+        meeting: str | None = node.inputs[0] if node.inputs else None
         for other in node.inputs[1:]:
             branch: str | None = other
             while meeting != branch:

@@ -8,7 +8,7 @@ Fields of Convolutional Neural Networks, Distill 2019.)
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import NamedTuple
 
 from costcalc.dims import Shape, prod
@@ -68,17 +68,24 @@ def traced_fields(graph: Graph) -> Mapping[str, Field | NoField]:
     """The field of each node by name, per axis, or why it has none."""
     fields: dict[str, Field | NoField] = {
         name: NoField("the input is no plane", name) if graph.plane(name) is None else (Axis(),) * 2
-        for name, _ in graph.inputs
+        for name, *_ in graph.inputs
     }
+    constant = set()  # what depends on no input, and so neither adds to a field nor takes it away
     for node in graph.nodes:
-        field = _join(node.name, [fields[i] for i in node.inputs])
-        fields[node.name] = field if isinstance(field, NoField) else _through(graph, node, field)
+        seen = [fields[i] for i in node.inputs if i not in constant]
+        if not seen:
+            constant.add(node.name)
+            fields[node.name] = NoField("it does not depend on the input", node.name)
+            continue
+        field = _join(node.name, seen)
+        fields[node.name] = field if isinstance(field, NoField) else _through(graph, node, field, constant)
     return fields
 
 
-def _through(graph: Graph, node: Node, field: Field) -> Field | NoField:
+def _through(graph: Graph, node: Node, field: Field, constant: Container[str]) -> Field | NoField:
     windows = node.op.windows(*graph.input_shapes(node))
-    read, plane = {graph.layouts[name].plane for name in node.inputs}, graph.layouts[node.name].plane
+    read = {graph.layouts[name].plane for name in node.inputs if name not in constant}
+    plane = graph.layouts[node.name].plane
     if windows is None or plane is None:
         return NoField(_why_none(node, graph.plane(node.name)), node.name)
     if len(read) > 1:
@@ -155,7 +162,7 @@ class Coverage(NamedTuple):
 
 def coverage(graph: Graph, layer: str | None = None) -> Coverage:
     """What each layer, or each below a prefix, sees. Raises CostcalcError where there is no such layer or no plane."""
-    planes = [shape[2:] for _, shape in graph.inputs if len(shape) == 4]
+    planes = [shape[2:] for _, shape, *_ in graph.inputs if len(shape) == 4]
     if not planes:
         raise CostcalcError(f"{graph.name} takes no image: it has no receptive fields")
     nodes = graph.nodes if layer is None else graph.select(layer)

@@ -16,6 +16,7 @@ from costcalc.costs import is_below
 from costcalc.dims import Shape, Size, same
 from costcalc.errors import CostcalcError, OpError, did_you_mean
 from costcalc.ops.op import Assumption, Layout, Op, infer
+from costcalc.ops.source import Result
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +37,11 @@ class Node:
 
 
 class Input(NamedTuple):
-    """What a graph is fed: a name, and a shape with the batch first."""
+    """What a graph is fed: a name, a shape with the batch first, and what its elements are (see `op.HOLDS`)."""
 
     name: str
     shape: Shape
+    holds: str = "float"
 
 
 class Problem(NamedTuple):
@@ -107,7 +109,7 @@ class Graph:
 
     def with_batch(self, batch: Size) -> Graph:
         """The same layers, fed another batch. Raises GraphError where a layer cannot take it."""
-        inputs = [Input(name, (batch, *shape[1:])) for name, shape in self.inputs]
+        inputs = [Input(name, (batch, *shape[1:]), holds) for name, shape, holds in self.inputs]
         return replace(self, inputs=tuple(inputs))
 
     def input_shapes(self, node: Node) -> tuple[Shape, ...]:
@@ -131,11 +133,19 @@ class Graph:
     @cached_property
     def layouts(self) -> Mapping[str, Layout]:
         """Where the dimensions of each tensor are, by its name: its plane, and their order in memory."""
-        layouts = {name: Layout.of_image(len(shape)) for name, shape in self.inputs}
+        layouts = {name: Layout.of_image(len(shape)) for name, shape, _ in self.inputs}
         for node in self.nodes:
             taken = tuple([layouts[name] for name in node.inputs])
             layouts[node.name] = node.op.layout(self.input_shapes(node), taken)
         return layouts
+
+    @cached_property
+    def holds(self) -> Mapping[str, str]:
+        """What the elements of each tensor are, by its name: one of `op.HOLDS`."""
+        holds = {name: what for name, _, what in self.inputs}
+        for node in self.nodes:
+            holds[node.name] = node.op.holds(*[holds[name] for name in node.inputs])
+        return holds
 
     def plane(self, tensor: str) -> Shape | None:
         """Height and width of an image; None for a vector, or a sequence of them."""
@@ -156,11 +166,11 @@ class Graph:
         """Layers in place whose input, or a view of it, is read by a later layer or is an output of the graph."""
         last_read = {name: place for place, node in enumerate(self.nodes) for name in node.inputs}
         last_read |= dict.fromkeys(self.outputs, len(self.nodes))
-        memory_of = {name: name for name, _ in self.inputs}  # by tensor: the first tensor that lay where it lies
-        needed_until = {name: last_read.get(name, -1) for name, _ in self.inputs}  # by such a place
+        memory_of = {name: name for name, *_ in self.inputs}  # by tensor: the first tensor that lay where it lies
+        needed_until = {name: last_read.get(name, -1) for name, *_ in self.inputs}  # by such a place
         unsafe = set()
         for place, node in enumerate(self.nodes):
-            memory = memory_of[node.inputs[0]]
+            memory = memory_of[node.inputs[0]] if node.inputs else node.name
             in_place = getattr(node.op, "inplace", False)
             if in_place and needed_until[memory] > place:
                 unsafe.add(node.name)
@@ -199,7 +209,9 @@ class Graph:
         inside = {node.name for node in nodes}
         taken = dict.fromkeys(name for node in nodes for name in node.inputs)
         outside = [name for name in taken if name not in inside]
-        inputs = map(Input, outside, shapes or [self.shapes[name] for name in outside])
+        inputs = map(
+            Input, outside, shapes or [self.shapes[name] for name in outside], [self.holds[name] for name in outside]
+        )
         ends = tuple(node.name for node in reversed(nodes) if node.name not in taken)
         return Graph(f"{self.name}:{prefix}", tuple(inputs), nodes, ends, self.title, self.settings)
 
@@ -209,7 +221,8 @@ def infer_shapes(inputs: Iterable[Input], nodes: Collection[Node]) -> Inference:
 
     A layer that fails is reported once: what depends on it is passed over in silence.
     """
-    shapes: dict[str, Shape | None] = dict(inputs)
+    shapes: dict[str, Shape | None] = {name: shape for name, shape, _ in inputs}
+    further: dict[str, tuple[Shape, ...]] = {}
     assumptions: list[Assumption] = []
     problems: list[Problem] = []
     parameters: dict[str, dict[str, Shape]] = {}
@@ -232,6 +245,9 @@ def infer_shapes(inputs: Iterable[Input], nodes: Collection[Node]) -> Inference:
             continue
         try:
             shapes[name], assumed = infer(op, known)
+            further[name] = op.further(*known)
+            if isinstance(op, Result):
+                shapes[name] = _result(op, further.get(node.inputs[0], ()))
         except OpError as error:
             problems.append(Problem(node, str(error), error.field))
             continue
@@ -250,6 +266,13 @@ def infer_shapes(inputs: Iterable[Input], nodes: Collection[Node]) -> Inference:
                 message = f"cannot share the parameters of {node.shares!r}: it needs {needed}, and they are {owned}"
                 problems.append(Problem(node, message, "shares"))
     return Inference({n: s for n, s in shapes.items() if s is not None}, assumptions, problems)
+
+
+def _result(op: Result, further: tuple[Shape, ...]) -> Shape:
+    if op.index > len(further):
+        has = f"{1 + len(further)} results" if further else "one result"
+        raise OpError(f"result {op.index} is no result of the layer it takes, which has {has}, counted from 0", "index")
+    return further[op.index - 1]
 
 
 def _alike(some: Mapping[str, Shape], others: Mapping[str, Shape]) -> bool:
@@ -276,7 +299,8 @@ class Builder:
     def add(self, name: str, op: Op, *inputs: str, shares: str | None = None, functional: bool = False) -> str:
         """Append a layer that takes `inputs` (the layer before it unless given), and return its name."""
         before = self.nodes[-1].name if self.nodes else self.inputs[0].name
-        self.nodes.append(Node(name, op, inputs or (before,), shares, functional=functional))
+        taken = inputs or ((before,) if op.arity != (0, 0) else ())
+        self.nodes.append(Node(name, op, taken, shares, functional=functional))
         return name
 
     def build(self, *outputs: str) -> Graph:

@@ -76,7 +76,7 @@ def check_memory(graph: Graph, *, device: str = "auto", dtype: str = "fp32", tra
     check = MemoryCheck(
         predicted,
         observed,
-        dict(graph.inputs),
+        {name: shape for name, shape, *_ in graph.inputs},
         graph.settings,
         tuple(layers),
         whole,

@@ -17,6 +17,7 @@ Variables = Mapping[str, Any]
 Case = tuple[Callable[[Variables], Any], Callable[[Variables], tuple[Any, ...]]]
 
 CASES: dict[str, Callable[..., Case]] = {}
+ALONE = [name for name in OPS if name != "result"]  # which takes a layer with several results
 
 
 def case(name: str) -> Callable[..., Any]:
@@ -162,3 +163,14 @@ def _(draw: Any) -> Case:
 def _(draw: Any) -> Case:
     shaped = draw(st.booleans())
     return lambda v: OPS["unknown"]("mystery", (v["k"], v["h"]) if shaped else None), lambda v: (image(v),)
+
+
+@case("parameter")
+def _(draw: Any) -> Case:
+    return lambda v: OPS["parameter"]((1, v["m"], v["k"])), lambda v: ()
+
+
+@case("buffer")
+def _(draw: Any) -> Case:
+    dtype = draw(st.sampled_from(["float", "int64", "bool"]))
+    return lambda v: OPS["buffer"]((v["m"], v["k"]), dtype=dtype), lambda v: ()

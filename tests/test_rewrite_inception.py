@@ -473,7 +473,7 @@ def test_torch_agrees(name, move):
 def random_graphs(draw):
     count = draw(st.integers(1, 12))
     inputs = tuple(Input(f"in{i}", (1, 2, 4, 4)) for i in range(draw(st.integers(1, 2))))
-    tensors = [name for name, _ in inputs]
+    tensors = [name for name, *_ in inputs]
     nodes = []
     for i in range(count):
         read = draw(st.lists(st.sampled_from(tensors), min_size=1, max_size=3))
@@ -486,10 +486,10 @@ def random_graphs(draw):
 def test_a_fork_is_the_nearest_tensor_without_which_a_join_is_out_of_reach(some):
     """By the definition: take a tensor away, and see what the inputs still reach."""
     found = forks(some)
-    order = [*(name for name, _ in some.inputs), *names(some)]
+    order = [*(name for name, *_ in some.inputs), *names(some)]
     without = {}
     for gone in order:
-        reached = {name for name, _ in some.inputs} - {gone}
+        reached = {name for name, *_ in some.inputs} - {gone}
         for node in some.nodes:
             if node.name != gone and reached & set(node.inputs):
                 reached.add(node.name)

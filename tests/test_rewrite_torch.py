@@ -63,7 +63,7 @@ def randomised(graph):
 
 def outputs(graph, network):
     generator = torch.Generator().manual_seed(2)
-    images = [torch.randn(shape, generator=generator, dtype=torch.float64) for _, shape in graph.inputs]
+    images = [torch.randn(shape, generator=generator, dtype=torch.float64) for _, shape, *_ in graph.inputs]
     with torch.no_grad():
         made = network(*images)
     return made if isinstance(made, tuple) else (made,)

@@ -51,7 +51,7 @@ class Backward:
     def __init__(self, layer: str, elements: Size, kernel: Kernel, targets: list[Backward | None]) -> None:
         self.layer, self.elements, self.targets = layer, elements, targets
         self.passes_on, self.scratch, self.sums = kernel.passes_on, kernel.scratch, kernel.sums
-        self.parameters: list[Parameter] = []
+        self.parameters: list[Learnt] = []
         self.kept: list[Memory] = []
         self.unasked: Size = 0  # elements of gradients that it makes, and nobody needs
         self.gradient: Memory | None = None  # of its result, as far as it has been made
@@ -89,7 +89,7 @@ class Again:
         return self.steps[: last + 1]
 
 
-class Parameter:
+class Learnt:
     """A parameter: its elements, and its gradient once there is one."""
 
     __slots__ = ("awaited", "elements", "frozen", "gradient", "there", "trained", "what")

@@ -18,10 +18,12 @@ from costcalc.dims import Size, prod
 from costcalc.errors import CostcalcError
 from costcalc.graph import Graph, Node
 from costcalc.memory.checkpoint import Piece, Segment, candidates, worthwhile
-from costcalc.memory.holders import Again, Backward, Memory, Parameter, Value
+from costcalc.memory.holders import Again, Backward, Learnt, Memory, Value
 from costcalc.memory.optimizers import Optimizer, optimizer_named
 from costcalc.memory.timeline import STANDING, Event, Kind, Phase, Tensor, Timeline
 from costcalc.ops.kernel import INT64, Kernel
+from costcalc.ops.op import HOLDS
+from costcalc.ops.source import Buffer, Parameter
 
 
 def timeline(
@@ -124,13 +126,15 @@ class _Run:
         self.layer = ""
         self.nodes: list[Backward] = []  # in the order of their making
         self.values: dict[str, Value] = {}
-        self.parameters: dict[tuple[str, str], Parameter] = {}
+        self.parameters: dict[tuple[str, str], Learnt] = {}
         self.losses: list[Memory] = []
         self.kept_inputs: set[Memory] = set()
         self.segments = {segment.places.start: segment for segment in segments}
         self.again: Again | None = None  # the checkpointed segment that runs forward
         self.ran_again: set[str] = set()  # layers
         self.lies_in: dict[str, Memory] = {}  # by tensor
+        self.weight: dict[str, Memory] = {}  # by layer, the last that it has: a parameter's only one
+        self.buffer: dict[str, Memory] = {}  # likewise
         self.overwritten: dict[Memory, list[str]] = {}  # by which layers
 
     def born(self, what: str, kind: Kind, elements: Size, size: int | None = None) -> Memory:
@@ -168,8 +172,8 @@ class _Run:
     ) -> None:
         """What stands: inputs, the layers' own tensors, and what there is for each parameter that gets a gradient."""
         graph = self.graph
-        for name, shape in graph.inputs:
-            self.lies_in[name] = self.born(name, "input", prod(shape))
+        for name, shape, holds in graph.inputs:
+            self.lies_in[name] = self.born(name, "input", prod(shape), HOLDS[holds])
             self.values[name] = Value(self.lies_in[name], prod(shape), None)
         for node in graph.nodes:
             self.own(node, node.name in frozen)
@@ -225,15 +229,16 @@ class _Run:
         used = node.op.parameters(*shapes)
         for name, shape in used.items():
             if node.shares is None:
-                self.parameters[node.name, name] = Parameter(name, prod(shape))
-                self.born(name, "parameter", prod(shape))
+                self.parameters[node.name, name] = Learnt(name, prod(shape))
+                self.weight[node.name] = self.born(name, "parameter", prod(shape))
             else:
                 self.parameters[node.name, name] = self.parameters[node.shares, name]
             if frozen:
                 self.parameters[node.name, name].frozen = True
         if node.shares is None:
             for name, shape in node.op.buffers(*shapes).items():
-                self.born(name, "buffer", prod(shape), None if shape else INT64)  # a lone number is a count
+                size = HOLDS[self.graph.holds[node.name]] if isinstance(node.op, Buffer) else None if shape else INT64
+                self.buffer[node.name] = self.born(name, "buffer", prod(shape), size)  # a lone number is a count
 
     def run(self, node: Node, reached: bool) -> Value:
         """What a layer makes."""
@@ -242,6 +247,10 @@ class _Run:
         values = [self.values[name] for name in node.inputs]
         inputs = len(values)
         kernels = op.kernels(shapes, graph.shapes[node.name], self.training)
+        if isinstance(op, Parameter):
+            return self.given(node)
+        if isinstance(op, Buffer):
+            return Value(self.buffer[node.name], prod(op.shape), None)
         if not kernels:
             self.hold(values[0].memory)
             if not reached and values[0].source is not None:
@@ -252,6 +261,8 @@ class _Run:
         needed = _last_needed(kernels, inputs)
         for place, kernel in enumerate(kernels):
             first = place == 0
+            if place == len(kernels) - 1:
+                kernel = kernel._replace(size=HOLDS[graph.holds[node.name]])
             made = self.kernel(
                 kernel, values, parameters if first else [], inputs + place, reached, weighs=first and bool(used)
             )
@@ -263,11 +274,23 @@ class _Run:
             result.source.readers += 1
         return result
 
+    def given(self, node: Node) -> Value:
+        """A parameter as a tensor: what its readers make of its gradient becomes its own."""
+        parameter, memory = self.parameters[node.name, "weight"], self.weight[node.shares or node.name]
+        source = None
+        if self.gradients and not parameter.frozen:
+            source = Backward(node.name, parameter.elements, Kernel((), parameter.elements, passes_on=True), [])
+            source.parameters = [parameter]
+            if node.name in self.graph.reached:
+                parameter.awaited += 1
+            self.nodes.append(source)
+        return Value(memory, parameter.elements, source)
+
     def kernel(
         self,
         kernel: Kernel,
         values: list[Value],
-        parameters: list[Parameter],
+        parameters: list[Learnt],
         number: int,
         reached: bool,
         weighs: bool,
@@ -290,7 +313,7 @@ class _Run:
         ]
         middle = len(again.steps) if again is not None else 0
         if kernel.lies_in is None:
-            memory = self.born("output", "activation", kernel.elements)
+            memory = self.born("output", "activation", kernel.elements, kernel.size)
         else:
             lies_in = values[kernel.lies_in]
             memory = lies_in.memory
@@ -451,6 +474,11 @@ class _Run:
             self.drop(self.born("unneeded gradient", "transient", node.unasked))
         learnt = []
         for parameter in node.parameters:
+            if node.passes_on:  # it is the parameter itself
+                given.kind = _LEARNT
+                given.holders += 1
+                learnt.append(given)
+                continue
             if again is not None and parameter.what == node.sums:
                 self.let_go(node)  # what is recomputed is unpacked once; else it is kept until the node is done
             learnt.append(self.born(f"gradient of {parameter.what}", _LEARNT, parameter.elements))
@@ -537,7 +565,7 @@ class _Run:
             if parameter.gradient is not None:
                 self.drop(parameter.gradient)
 
-    def give(self, target: Backward | Parameter | None, gradient: Memory) -> None:
+    def give(self, target: Backward | Learnt | None, gradient: Memory) -> None:
         """Add a gradient to what there is of it; the target holds it from then on."""
         if target is None:
             self.drop(gradient)
@@ -546,7 +574,7 @@ class _Run:
         if before is None:
             target.gradient = gradient
             return
-        kind: Kind = _LEARNT if isinstance(target, Parameter) else "gradient of an activation"
+        kind: Kind = _LEARNT if isinstance(target, Learnt) else "gradient of an activation"
         target.gradient = self.born("sum of gradients", kind, target.elements)
         self.drop(before)
         self.drop(gradient)

@@ -22,6 +22,7 @@ _FAMILY_OF = {
         "softmax",
         "normalization": "batch_norm2d local_response_norm dropout",
         "joining": "concat add",
+        "source": "parameter buffer result",
         "reshaping": "flatten permute pad zero_pad_shortcut unknown",
     }.items()
     for name in names.split()

@@ -38,7 +38,8 @@ class Kernel(NamedTuple):
     Backward makes a new gradient for each operand, or `passes_on` the one it is given, or a view of it; `scratch` is
     how many elements it holds at most beyond what it makes. If `unasked`, it makes a gradient for operands that need
     none, too, and drops it at once. It `sums` the gradient of the parameter of that name, which it makes many
-    times over, at the very end, when it has let go of what it unpacked.
+    times over, at the very end, when it has let go of what it unpacked. An element of the result takes `size` bytes,
+    where that is not what the dtype takes.
     """
 
     reads: tuple[int, ...]
@@ -53,3 +54,4 @@ class Kernel(NamedTuple):
     scratch: Size = 0
     unasked: bool = False
     sums: str | None = None
+    size: int | None = None

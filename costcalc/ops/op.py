@@ -16,7 +16,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, NamedTuple, TypeVar, dataclass_transform
 
 from costcalc.costs import NO_WORK, Work
@@ -62,6 +62,16 @@ class Layout(NamedTuple):
 _IMAGE = Layout((2, 3), (0, 1, 2, 3))
 CHANNELS_LAST = (0, 2, 3, 1)
 
+# What a tensor's sizes are called, by how many there are.
+SIZE_NAMES = {
+    2: ("batch", "features"),
+    3: ("batch", "channels", "length"),
+    4: ("batch", "channels", "height", "width"),
+    5: ("batch", "channels", "depth", "height", "width"),
+}
+# What elements are, and the bytes of one; what is computed, `float`, takes what the dtype that is asked for takes.
+HOLDS: Mapping[str, int | None] = {"float": None, "int64": 8, "int32": 4, "uint8": 1, "bool": 1}
+
 
 class Assumption(NamedTuple):
     """A requirement on symbols that could not be decided and is taken for granted."""
@@ -102,7 +112,7 @@ class Argument(NamedTuple):
         return {
             "size": f"size{bounds}",
             "whole": f"integer{bounds}",
-            "per_axis": f"integer{bounds}, or {self.length} of them",
+            "per_axis": f"integer{bounds}" + (f", or {self.length} of them" if self.length > 1 else ""),
             "sides": f"integer{bounds}, or {self.length} of them",
             "flag": "true or false",
             "number": f"number{bounds}",
@@ -110,6 +120,7 @@ class Argument(NamedTuple):
             "text": "text",
             "shape": "list of sizes",
             "dimensions": "list of dimensions",
+            "wholes": f"integer{bounds}, or a list of them",
         }[self.kind]
 
     def _size(self, value: Any) -> Size:
@@ -137,6 +148,9 @@ class Argument(NamedTuple):
         if len(value) != self.length:
             raise TypeError(f"must be one integer or {self.length}, not {len(value)}")
         return tuple(self._whole(v) for v in value)
+
+    def _wholes(self, value: Any) -> tuple[int, ...]:
+        return tuple(map(self._whole, value if isinstance(value, (tuple, list)) else (value,)))
 
     def _flag(self, value: Any) -> bool:
         if not isinstance(value, bool):
@@ -192,10 +206,13 @@ def whole(*, default: Any = dataclasses.MISSING, least: int | None = None, symbo
     return _declare(Argument("whole", least=least, symbol=symbol), default)
 
 
-def per_axis(*, default: Any = dataclasses.MISSING, least: int = 0, symbol: str | None = None) -> Any:
-    """One plain integer for both axes of a plane, or (height, width)."""
-    symbols = None if symbol is None else (f"{symbol}_h", f"{symbol}_w")
-    return _declare(Argument("per_axis", least=least, symbol=symbols), default)
+def per_axis(
+    *, default: Any = dataclasses.MISSING, least: int = 0, symbol: str | None = None, axes: int = 2
+) -> Any:
+    """One plain integer for all axes, or one for each: a plane's are height and width."""
+    names = {1: ("",), 2: ("_h", "_w"), 3: ("_d", "_h", "_w")}[axes]
+    symbols = None if symbol is None else tuple([symbol + name for name in names])
+    return _declare(Argument("per_axis", least=least, symbol=symbols, length=axes), default)
 
 
 def sides(*, default: Any = dataclasses.MISSING) -> Any:
@@ -228,6 +245,11 @@ def shape(*, default: Any = dataclasses.MISSING) -> Any:
     return _declare(Argument("shape"), default)
 
 
+def wholes(*, default: Any = dataclasses.MISSING, least: int | None = None) -> Any:
+    """A plain integer, or a list of them."""
+    return _declare(Argument("wholes", least=least), default)
+
+
 def dimensions() -> Any:
     """All dimensions of a tensor in some order; a negative one counts from the last, and is stored as it counts."""
     return _declare(Argument("dimensions"), dataclasses.MISSING)
@@ -237,7 +259,7 @@ _OpType = TypeVar("_OpType", bound="Op")
 
 
 @dataclass_transform(
-    frozen_default=True, field_specifiers=(size, whole, per_axis, sides, flag, number, choice, text, shape, dimensions)
+    frozen_default=True, field_specifiers=(size, whole, per_axis, sides, flag, number, choice, text, shape, wholes, dimensions)
 )
 def op(cls: type[_OpType]) -> type[_OpType]:
     """Make a subclass of `Op` with fields of its own a frozen dataclass whose values are read by their declarations."""
@@ -253,7 +275,7 @@ class Op:
     name: ClassVar[str]  # as a spec calls it
     arguments: ClassVar[dict[str, Argument]] = {}
     arity: ClassVar[tuple[int, int | None]] = (1, 1)  # how many tensors it takes: least, most (None: any number)
-    rank: ClassVar[int | None] = None  # dimensions its input must have, if that matters
+    rank: ClassVar[int | None] = None  # dimensions its first input must have, if that matters
     weight_layer: ClassVar[bool] = False  # counted in "ResNet-50", "VGG-16"
     nonlinearity: ClassVar[bool] = False  # an activation function, which bends what the layers before it compute
     counted: ClassVar[bool] = True  # False: its cost is not known
@@ -286,8 +308,19 @@ class Op:
         """The shape of the result; for most ops, that of the (first) input."""
         return inputs[0]
 
+    def further(self, *inputs: Shape) -> tuple[Shape, ...]:
+        """The shapes of further results, which `result(1)`, `result(2)`, … take; the first is `output`."""
+        return ()
+
+    def holds(self, *inputs: str) -> str:
+        """What the elements of the result are: one of the `HOLDS`, given those of the inputs.
+
+        For most ops they are what the (first) input's are.
+        """
+        return inputs[0] if inputs else "float"
+
     def parameters(self, *inputs: Shape) -> dict[str, Shape]:
-        """The shapes of what is learnt, by torch's names."""
+        """The shapes of what is learnt, by torch's names; without those that an input is given for."""
         return {}
 
     def buffers(self, *inputs: Shape) -> dict[str, Shape]:
@@ -297,6 +330,13 @@ class Op:
     def work(self, inputs: tuple[Shape, ...], output: Shape) -> Work:
         """The arithmetic of one forward pass."""
         return NO_WORK
+
+    def backward_macs(self, macs: Size, taught: bool, learns: tuple[bool, ...]) -> Size:
+        """The multiply-accumulates of gradients: of its own parameters if `taught`, of each input that `learns`.
+
+        A product that is linear in each operand takes as many for the gradient of one operand as it takes itself.
+        """
+        return macs * (taught + sum(learns))
 
     def label(self) -> str:
         """What a report calls it."""
@@ -347,7 +387,8 @@ class Op:
             argument: Argument = f.metadata["argument"]
             if f.default is not dataclasses.MISSING and same(value, argument.read(f.name, f.default)):
                 continue
-            shown = value[0] if argument.kind in ("per_axis", "sides") and len(set(value)) == 1 else value
+            alike = argument.kind in ("per_axis", "sides", "wholes") and len(set(value or ())) == 1
+            shown = value[0] if alike and (argument.kind != "wholes" or len(value) == 1) else value
             given.append(repr(shown) if f.default is dataclasses.MISSING else f"{f.name}={shown!r}")
         return f"{self.name}({', '.join(given)})"
 
@@ -363,10 +404,10 @@ def infer(op: Op, inputs: tuple[Shape, ...]) -> tuple[Shape, list[Assumption]]:
     if len(inputs) < least or (most is not None and len(inputs) > most):
         wanted = str(least) if most == least else f"{least} or more" if most is None else f"{least} to {most}"
         raise OpError(f"{op.name} takes {wanted} input{'s' * (wanted != '1')}, not {len(inputs)}", "inputs")
-    if op.rank is not None and any(len(s) != op.rank for s in inputs):
-        names = {4: "batch, channels, height, width", 2: "batch, features"}[op.rank]
-        got = next(s for s in inputs if len(s) != op.rank)
-        raise OpError(f"{op.name} takes an input of {op.rank} sizes ({names}), not of {len(got)}: {show_shape(got)}")
+    if op.rank is not None and len(inputs[0]) != op.rank:
+        got = inputs[0]
+        sizes = f"{op.rank} sizes ({', '.join(SIZE_NAMES[op.rank])})"
+        raise OpError(f"{op.name} takes an input of {sizes}, not of {len(got)}: {show_shape(got)}")
     assumptions = []
     for requirement in op.requirements(*inputs):
         assumptions += require(requirement)

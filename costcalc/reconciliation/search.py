@@ -287,7 +287,7 @@ class _Search:
             self.target,
             self.at,
             self.batch,
-            dict(self.asked.inputs),
+            {name: shape for name, shape, *_ in self.asked.inputs},
             self.number,
             self.quantities,
             tuple(found),
@@ -366,7 +366,7 @@ class _Search:
         return replace(node, op=self.biased[key])
 
     def _sizes(self, network: _Network, cost: int) -> Iterator[_Candidate]:
-        (name, shape), *others = network.graph.inputs
+        (name, shape, _), *others = network.graph.inputs
         for size in SIZES if len(shape) == 4 and not others else ():
             image = Input(name, (*shape[:2], size, size))
             if (image,) not in (network.graph.inputs, self.own.get(network.name)):
@@ -473,7 +473,7 @@ class _Search:
         """
         if graph is None:
             return None
-        shapes: dict[str, Shape] = dict(inputs or graph.inputs)
+        shapes: dict[str, Shape] = {name: shape for name, shape, *_ in inputs or graph.inputs}
         groups: dict[Any, _Group] = {}
         for name, alike, sources, node, uncounted in plan or self._plan_of(graph):
             taken = tuple([shapes[source] for source in sources])
@@ -491,7 +491,7 @@ class _Search:
                 if group is None:
                     group = groups[kind] = _Group(counted, uncounted, [])
                 group.layers.append(name)
-        elements = sum(prod(shape) for _, shape in inputs or graph.inputs)
+        elements = sum(prod(shape) for _, shape, *_ in inputs or graph.inputs)
         found = tuple(groups.values())
         return _Network(graph.name, graph, found, self._totals(found), elements) if found else None
 

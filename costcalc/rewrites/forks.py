@@ -36,7 +36,7 @@ def forks(graph: Graph) -> Mapping[str, str | None]:
         even = depth[parent] - depth[hop] == depth[hop] - depth[far[hop]]
         above[tensor], far[tensor], depth[tensor] = parent, far[hop] if even else parent, depth[parent] + 1
 
-    for name, _ in graph.inputs:
+    for name, *_ in graph.inputs:
         hang(name, None)
     for node in graph.nodes:
         fork: _Tensor = node.inputs[0]

@@ -42,7 +42,7 @@ def stem(edit: Edit, stride: int) -> None:
         return
     assert isinstance(first.op, Conv2d)
     leading = edit.needed([first.name])
-    images = [name for name, _ in graph.inputs if name in leading]
+    images = [name for name, *_ in graph.inputs if name in leading]
     for node in graph.nodes:
         windows = node.op.windows(*graph.input_shapes(node)) if node.name in leading else ()
         strides = [window.stride for window in windows or ()]
@@ -50,7 +50,7 @@ def stem(edit: Edit, stride: int) -> None:
             by = show_shape(tuple(dict.fromkeys(strides)))
             edit.skip(node.name, f"it shrinks the image by {by} already: the network has a stem")
             return
-    if sum(len(shape) == 4 for _, shape in graph.inputs) > 1:
+    if sum(len(shape) == 4 for _, shape, *_ in graph.inputs) > 1:
         edit.skip(first.name, "the network takes several images")
         return
 

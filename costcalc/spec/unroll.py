@@ -206,6 +206,8 @@ class Unroller:
                     if other.field != error.field:
                         self.problems.append(Problem(call.place(name), str(other)))
             raise Fault(call.place(error.field), str(error)) from None
+        if op.arity == (0, 0) and "inputs" not in call.arguments:
+            inputs = []
         taken = [name for name in inputs if name is not None]
         if len(self.nodes) >= MAX_LAYERS:
             raise _TooLarge(call.place(), f"the spec makes more than {MAX_LAYERS:,} layers")

@@ -15,7 +15,7 @@ def to_yaml(graph: Graph) -> str:
 
     Raises CostcalcError for a graph of arrays or expressions: a spec states numbers.
     """
-    sizes = [size for _, shape in graph.inputs for size in shape]
+    sizes = [size for _, shape, *_ in graph.inputs for size in shape]
     calls = [_call(node, before) for node, before in zip(graph.nodes, _before(graph), strict=True)]
     if not all(map(is_plain, sizes)) or not all(is_plain(s) for shape in graph.shapes.values() for s in shape):
         raise CostcalcError(f"{graph.name} has sizes that are no plain numbers: a spec states numbers")
@@ -27,7 +27,7 @@ def to_yaml(graph: Graph) -> str:
         lines.append("input: {" + ", ".join(f"{name}: {size}" for name, size in given.items()) + "}")
     else:
         lines.append("inputs:")
-        lines += [f"  {_text(name)}: {list(shape)}" for name, shape in graph.inputs]
+        lines += [f"  {_text(name)}: {list(shape)}" for name, shape, *_ in graph.inputs]
     lines += ["", "layers:"]
     lines += [f"  - {_text(node.name)}: {_text(call)}" for node, call in zip(graph.nodes, calls, strict=True)]
     if graph.outputs != (graph.nodes[-1].name,):

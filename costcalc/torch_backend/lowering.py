@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from costcalc.dims import Shape
 from costcalc.errors import CostcalcError
-from costcalc.ops import activation, convolution, joining, linear, normalization, pooling, reshaping
+from costcalc.ops import activation, convolution, joining, linear, normalization, pooling, reshaping, source
 from costcalc.ops.op import Op
 
 
@@ -147,6 +147,64 @@ def _(op: reshaping.ZeroPadShortcut, *inputs: Shape) -> nn.Module:
     return ZeroPadShortcut(op.out_channels, op.stride)
 
 
+class Weight(nn.Module):
+    """A parameter as a tensor."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(shape))
+
+    def forward(self) -> Tensor:
+        """The parameter itself."""
+        return self.weight
+
+
+@lower.register
+def _(op: source.Parameter, *inputs: Shape) -> nn.Module:
+    return Weight(op.shape)
+
+
+class Kept(nn.Module):
+    """A buffer as a tensor."""
+
+    value: Tensor
+
+    def __init__(self, shape: Shape, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.register_buffer("value", torch.zeros(shape, dtype=dtype))
+
+    def forward(self) -> Tensor:
+        """The buffer itself."""
+        return self.value
+
+
+@lower.register
+def _(op: source.Buffer, *inputs: Shape) -> nn.Module:
+    return Kept(op.shape, torch_type(op.dtype))
+
+
+def torch_type(holds: str) -> torch.dtype:
+    """The dtype of what a tensor holds; that in which the network computes, for `float`."""
+    return torch.get_default_dtype() if holds == "float" else getattr(torch, holds)
+
+
+class Pick(nn.Module):
+    """One of several results."""
+
+    def __init__(self, index: int) -> None:
+        super().__init__()
+        self.index = index
+
+    def forward(self, results: tuple[Tensor, ...]) -> Tensor:
+        """That of the index."""
+        return results[self.index]
+
+
+@lower.register
+def _(op: source.Result, *inputs: Shape) -> nn.Module:
+    return Pick(op.index)
+
+
 class StandIn(nn.Module):
     """In place of a layer nobody knows: a tensor of the right shape that depends on the inputs, and means nothing."""
 
@@ -156,7 +214,8 @@ class StandIn(nn.Module):
 
     def forward(self, *tensors: Tensor) -> Tensor:
         """The mean of the inputs, everywhere."""
-        mean = reduce(torch.add, [tensor.mean() for tensor in tensors])
+        means = [tensor.mean() if tensor.is_floating_point() else 0 * tensor.sum() for tensor in tensors]
+        mean = reduce(torch.add, means)
         return mean.expand(tensors[0].shape[0], *self.shape).clone()
 
 

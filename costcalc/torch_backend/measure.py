@@ -69,7 +69,7 @@ def measure(graph: Graph, *, device: str = "auto", dtype: str = "fp32", train: b
         graph.name,
         rows,
         title=graph.title,
-        inputs=dict(graph.inputs),
+        inputs={name: shape for name, shape, *_ in graph.inputs},
         settings=graph.settings,
         dtype=dtype,
         training=train,
@@ -84,14 +84,15 @@ class _Seen(NamedTuple):
     inputs: tuple[Shape, ...]
     output: Shape
     element_size: int
-    made: int  # bytes of the output's storage; 0 if an input lies in the same
+    made: int  # bytes of the results' storages, without those that an input, a parameter or a buffer lies in
 
 
-def _look(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> _Seen:
-    storage = output.untyped_storage()
-    shared = any(storage._cdata == taken.untyped_storage()._cdata for taken in inputs)
-    shapes = tuple(tuple(taken.shape) for taken in inputs)
-    return _Seen(module, shapes, tuple(output.shape), output.element_size(), 0 if shared else storage.nbytes())
+def _look(module: nn.Module, inputs: tuple[Tensor, ...], results: tuple[Tensor, ...]) -> _Seen:
+    own = [*inputs, *module.parameters(), *module.buffers()]
+    before = {tensor.untyped_storage()._cdata for tensor in own}
+    made = {s._cdata: s.nbytes() for s in (result.untyped_storage() for result in results) if s._cdata not in before}
+    shapes, output = tuple(tuple(taken.shape) for taken in inputs), results[0]
+    return _Seen(module, shapes, tuple(output.shape), output.element_size(), sum(made.values()))
 
 
 def _row(layer: str, seen: _Seen, forward: int, backward: int, told: set[int]) -> Row:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import re
 from keyword import kwlist
 
@@ -11,6 +12,7 @@ from torch import fx, nn
 from costcalc.dims import is_plain
 from costcalc.errors import CostcalcError
 from costcalc.graph import Graph, Node
+from costcalc.ops.source import Result
 from costcalc.torch_backend.lowering import lower
 
 LAYER = "layer"  # where a step of the module keeps the name of its layer, in its `meta`
@@ -48,19 +50,26 @@ def build(
     root = nn.Module()
     steps = fx.Graph()
     values: dict[str, fx.Node] = {}
-    for name, _ in graph.inputs:
+    for name, *_ in graph.inputs:
         values[name] = steps.placeholder(_argument(name, {str(value.target) for value in values.values()}))
     places: dict[nn.Module, str] = {}
     for node in graph.nodes:
         module = modules[node.name]
         if module not in places:
             places[module] = _place(root, node.name, module)
-        values[node.name] = steps.call_module(places[module], tuple(values[name] for name in node.inputs))
-        values[node.name].meta[LAYER] = node.name
+        if isinstance(node.op, Result):  # of all results of the layer; the others take the first
+            arguments = values[node.inputs[0]].args[:1]
+        else:
+            arguments = tuple(values[name] for name in node.inputs)
+        made = steps.call_module(places[module], arguments)
+        made.meta[LAYER] = node.name
+        if node.op.further(*graph.input_shapes(node)):
+            made = steps.call_function(operator.getitem, (made, 0))
+        values[node.name] = made
     outputs = tuple(values[name] for name in graph.outputs)
     steps.output(outputs if len(outputs) > 1 else outputs[0])
     network = fx.GraphModule(root, steps, re.sub(r"\W", "_", graph.name))
-    network.meta[INPUT_SHAPES] = tuple(shape for _, shape in graph.inputs)
+    network.meta[INPUT_SHAPES] = tuple(shape for _, shape, *_ in graph.inputs)
     return network if dtype is None else network.to(dtype)
 
 

@@ -17,7 +17,7 @@ from torch import Tensor, fx, nn
 from torch.utils.checkpoint import checkpoint
 
 from costcalc.errors import CostcalcError
-from costcalc.graph import Graph
+from costcalc.graph import Graph, Input
 from costcalc.torch_backend.device import Environment, torch_dtype
 from costcalc.torch_backend.network import LAYER, build
 
@@ -68,8 +68,16 @@ def subject(graph: Graph, where: Environment, train: bool) -> Iterator[Subject]:
         if devices:
             torch.cuda.manual_seed(0)
         network = build(graph, device=where.device, dtype=dtype, stand_ins=True).train(train)
-        inputs = tuple(torch.randn(shape, device=where.device, dtype=dtype) for _, shape in graph.inputs)
+        inputs = tuple(_example(given, where.device, dtype) for given in graph.inputs)
         yield Subject(graph, network, inputs)
+
+
+def _example(given: Input, device: str, dtype: torch.dtype) -> Tensor:
+    """Random numbers; zeros where elements are whole numbers, for an index must be one that there is."""
+    _, shape, holds = given
+    if holds == "float":
+        return torch.randn(shape, device=device, dtype=dtype)
+    return torch.zeros(shape, device=device, dtype=getattr(torch, holds))
 
 
 class Watch(fx.Interpreter, Generic[Reading]):
@@ -84,7 +92,7 @@ class Watch(fx.Interpreter, Generic[Reading]):
         self,
         subject: Subject,
         read: Callable[[], Reading],
-        seen: Callable[[str, nn.Module, tuple[Tensor, ...], Tensor], None] | None = None,
+        seen: Callable[[str, nn.Module, tuple[Tensor, ...], tuple[Tensor, ...]], None] | None = None,
         checkpointed: Collection[str] = (),
     ) -> None:
         super().__init__(subject.network)
@@ -180,15 +188,17 @@ class Watch(fx.Interpreter, Generic[Reading]):
             message = f"{self.subject.graph.name}: torch cannot run {layer}: {_first_line(error)}"
             raise CostcalcError(message) from error
         self.spans.append(Span(layer, "forward", start, self.read()))
+        made = result if isinstance(result, tuple) else (result,)
         if torch.is_grad_enabled():
-            self._mark(result, layer)
+            self._mark(made, layer)
         if self.seen is not None:
-            self.seen(layer, module, args, result)
+            taken = tuple(tensor for arg in args for tensor in (arg if isinstance(arg, tuple) else (arg,)))
+            self.seen(layer, module, taken, made)
         return result
 
-    def _mark(self, result: Tensor, layer: str) -> None:
+    def _mark(self, results: tuple[Tensor, ...], layer: str) -> None:
         """Have the autograd nodes that the layer made say so when they run."""
-        waiting = [result.grad_fn]
+        waiting = [result.grad_fn for result in results]
         while waiting:
             node = waiting.pop()
             # A layer's own mark is kept by the node, for one that is held from here would keep tensors alive. What has
