@@ -108,9 +108,7 @@ def analyze(
     )
 
 
-def _backward_macs(
-    op: Op, work: Work, taught: bool, node: Node, learns: Mapping[str, bool], reached: bool
-) -> Size:
+def _backward_macs(op: Op, work: Work, taught: bool, node: Node, learns: Mapping[str, bool], reached: bool) -> Size:
     return op.backward_macs(work.macs, taught, tuple([learns[i] for i in node.inputs])) if reached else 0
 
 

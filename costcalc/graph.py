@@ -86,6 +86,8 @@ class Graph:
     title: str = field(default="", compare=False)
     settings: Mapping[str, Any] = field(default_factory=dict, compare=False)
     premises: tuple[Assumption, ...] = field(default=(), compare=False)  # what a rewrite took for granted of symbols
+    unused: Mapping[str, Shape] = field(default_factory=dict, compare=False)  # parameters of a model that no layer has
+    notes: tuple[str, ...] = field(default=(), compare=False)  # what an importer has to say
     shapes: Mapping[str, Shape] = field(init=False, compare=False, repr=False)
     assumptions: tuple[Assumption, ...] = field(init=False, compare=False, repr=False)
 

@@ -11,12 +11,15 @@ An operation is translated by a function registered for its name, which looks at
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from costcalc.dims import Shape
 from costcalc.ops.op import Op
+
+if TYPE_CHECKING:
+    from costcalc.importers.model import Importing
 
 
 @dataclass(eq=False)
@@ -93,7 +96,8 @@ class Call:
         Where these are parameters of the model that no other layer has, they are the layer's own; where an earlier
         layer has all the same, it shares them. Else they become further inputs, in the order in which they are given.
         """
-        return self.importing.add(self, op, inputs, {name: value for name, value in weights.items() if value is not None})
+        given = {name: value for name, value in weights.items() if value is not None}
+        return self.importing.add(self, op, inputs, given)
 
     def layers(self, op: Op, *inputs: Value, **weights: Value | None) -> tuple[Value, ...]:
         """All results of a layer that has several: its own, and a `result` for each further one that is used."""

@@ -206,9 +206,7 @@ def whole(*, default: Any = dataclasses.MISSING, least: int | None = None, symbo
     return _declare(Argument("whole", least=least, symbol=symbol), default)
 
 
-def per_axis(
-    *, default: Any = dataclasses.MISSING, least: int = 0, symbol: str | None = None, axes: int = 2
-) -> Any:
+def per_axis(*, default: Any = dataclasses.MISSING, least: int = 0, symbol: str | None = None, axes: int = 2) -> Any:
     """One plain integer for all axes, or one for each: a plane's are height and width."""
     names = {1: ("",), 2: ("_h", "_w"), 3: ("_d", "_h", "_w")}[axes]
     symbols = None if symbol is None else tuple([symbol + name for name in names])
@@ -259,7 +257,8 @@ _OpType = TypeVar("_OpType", bound="Op")
 
 
 @dataclass_transform(
-    frozen_default=True, field_specifiers=(size, whole, per_axis, sides, flag, number, choice, text, shape, wholes, dimensions)
+    frozen_default=True,
+    field_specifiers=(size, whole, per_axis, sides, flag, number, choice, text, shape, wholes, dimensions),
 )
 def op(cls: type[_OpType]) -> type[_OpType]:
     """Make a subclass of `Op` with fields of its own a frozen dataclass whose values are read by their declarations."""

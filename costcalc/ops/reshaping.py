@@ -8,6 +8,7 @@ from costcalc.dims import Shape, Size, ceil_div, known, prod, show_shape
 from costcalc.errors import OpError
 from costcalc.ops.kernel import Kernel
 from costcalc.ops.op import (
+    HOLDS,
     Layout,
     Op,
     Requirement,
@@ -17,12 +18,12 @@ from costcalc.ops.op import (
     number,
     op,
     per_axis,
-    shape,
     sides,
     size,
     text,
     whole,
 )
+from costcalc.ops.op import shape as extents
 
 
 @op
@@ -221,19 +222,32 @@ class ZeroPadShortcut(Op):
 class Unknown(Op):
     """A layer whose cost nobody has told: parameters and work are unknown, never zero, and totals become lower bounds.
 
-    Work: unknown. `kind` says what it is; `shape` is its output without the batch, that of its input unless given.
+    Work: unknown. `kind` says what it is; `shape` is its output without the batch, that of its input unless given, or
+    `sizes` the whole of it, where its first size is not the batch. Its elements are what `dtype` says.
     """
 
     kind: str = text()
-    shape: tuple[Size, ...] | None = shape(default=None)
+    shape: tuple[Size, ...] | None = extents(default=None)
+    sizes: tuple[Size, ...] | None = extents(default=None)
+    dtype: str = choice(*HOLDS, default="float")
 
-    arity = (1, None)
+    arity = (0, None)
     counted = False
+
+    def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
+        if not inputs and self.sizes is None:
+            raise OpError("unknown takes 1 or more inputs, or has the sizes of its output given", "inputs")
+        return iter(())
+
+    def holds(self, *inputs: str) -> str:
+        return self.dtype
 
     def label(self) -> str:
         return self.kind
 
     def output(self, *inputs: Shape) -> Shape:
+        if self.sizes is not None:
+            return self.sizes
         return inputs[0] if self.shape is None else (inputs[0][0], *self.shape)
 
     def windows(self, *inputs: Shape) -> None:

@@ -208,17 +208,17 @@ def _(op: source.Result, *inputs: Shape) -> nn.Module:
 class StandIn(nn.Module):
     """In place of a layer nobody knows: a tensor of the right shape that depends on the inputs, and means nothing."""
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: Shape, dtype: torch.dtype) -> None:
         super().__init__()
-        self.shape = shape  # without the batch
+        self.shape, self.dtype = shape, dtype
 
     def forward(self, *tensors: Tensor) -> Tensor:
         """The mean of the inputs, everywhere."""
         means = [tensor.mean() if tensor.is_floating_point() else 0 * tensor.sum() for tensor in tensors]
-        mean = reduce(torch.add, means)
-        return mean.expand(tensors[0].shape[0], *self.shape).clone()
+        mean = reduce(torch.add, means) if means else torch.zeros(())
+        return mean.expand(self.shape).clone().to(self.dtype)
 
 
 @lower.register
 def _(op: reshaping.Unknown, *inputs: Shape) -> nn.Module:
-    return StandIn(op.output(*inputs)[1:])
+    return StandIn(op.output(*inputs), torch_type(op.dtype))

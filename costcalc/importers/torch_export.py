@@ -1,0 +1,426 @@
+"""Any torch module as a graph, by torch.export: nothing is computed, and the module is left as it is.
+
+The export runs the module once on tensors without data. Each operation of what it gives is translated by its name
+(`importers.aten`), at the module that it runs in, so that the paths of layers are those of the user's own code.
+"""
+
+from __future__ import annotations
+
+import operator
+import re
+import warnings
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import fields, replace
+from typing import Any, NamedTuple, cast
+
+import sympy
+import torch
+from torch import fx, nn
+from torch.export.graph_signature import InputKind
+from torch.utils import _pytree as pytree
+from torch.utils._sympy import functions as of_torch
+
+from costcalc.dims import Shape, as_size
+from costcalc.errors import CostcalcError
+from costcalc.graph import Graph, Input
+from costcalc.importers.aten import TRANSLATORS
+from costcalc.importers.call import Call, Module, Value
+from costcalc.importers.model import Importing
+from costcalc.ops.op import Op
+
+# What the sizes of a tensor are called, by how many there are and whether its elements are numbers or indices.
+_IMAGE = ("batch", "channels", "height", "width")
+_NAMES = {
+    ("float", 2): ("batch", "features"),
+    ("float", 3): ("batch", "sequence", "features"),
+    ("float", 4): _IMAGE,
+    ("float", 5): ("batch", "channels", "depth", "height", "width"),
+    ("int64", 2): ("batch", "sequence"),
+}
+_HOLDS = {torch.int64: "int64", torch.int32: "int32", torch.uint8: "uint8", torch.int8: "uint8", torch.bool: "bool"}
+
+
+class Traced(NamedTuple):
+    """A module as a graph, its sizes numbers or, where they were asked to be free, expressions.
+
+    `fixed` are the sizes that were to be free and that the module allows one value of alone, with that value.
+    """
+
+    graph: Graph
+    fixed: Mapping[str, int]
+
+    def at(self, **sizes: Any) -> Graph:
+        """The graph with sizes put in by name. Raises CostcalcError for one that the module fixes to another value."""
+        for name, value in sizes.items():
+            if name in self.fixed and value != self.fixed[name]:
+                message = f"{self.graph.name} fixes {name} to {self.fixed[name]}: it cannot be {value}"
+                raise CostcalcError(message)
+        put_in = {_symbol(name): value for name, value in sizes.items()}
+        inputs = tuple(Input(name, _substituted(shape, put_in), holds) for name, shape, holds in self.graph.inputs)
+        nodes = tuple(replace(node, op=_with_sizes(node.op, put_in)) for node in self.graph.nodes)
+        return replace(self.graph, inputs=inputs, nodes=nodes)
+
+
+def from_torch(module: nn.Module, *example: Any, name: str | None = None, **keywords: Any) -> Graph:
+    """The graph of a module that is called with these tensors; keywords are the call's.
+
+    Nothing is computed and no weights are copied: the module may be on any device, `meta` among them, and the example
+    is on the same. It is taken as it is in evaluation mode, and left as it was. Operations that nobody knows become
+    `unknown` layers, so that totals are lower bounds. Raises CostcalcError where torch cannot export the module, with
+    its reason and what to try.
+    """
+    return trace(module, example, keywords, name=name).graph
+
+
+def trace(
+    module: nn.Module,
+    example: Sequence[Any],
+    keywords: Mapping[str, Any] | None = None,
+    *,
+    name: str | None = None,
+    dynamic: Collection[str] = (),
+) -> Traced:
+    """The graph of a module, with the sizes of its inputs that are named in `dynamic` as free as it leaves them.
+
+    The sizes of an image are batch, channels, height and width; of a tensor of indices batch and sequence; of a
+    sequence of vectors batch, sequence and features. Raises CostcalcError as `from_torch` does, and for a name that no
+    input has a size of.
+    """
+    name = name or type(module).__name__
+    keywords = dict(keywords or {})
+    with _evaluated(module), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        exported = _export(module, tuple(example), keywords, name, dynamic)
+    return _Walk(module, exported, name, dynamic).traced()
+
+
+@contextmanager
+def _evaluated(module: nn.Module) -> Iterator[None]:
+    """The module in evaluation mode, and then as it was."""
+    modes = {part: part.training for part in module.modules()}
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, training in modes.items():
+            part.training = training
+
+
+def _export(
+    module: nn.Module, example: tuple[Any, ...], keywords: dict[str, Any], name: str, dynamic: Collection[str]
+) -> torch.export.ExportedProgram:
+    shapes = None
+    if dynamic:
+        example, keywords, shapes = _spread(example, keywords, name, dynamic)
+    try:
+        return torch.export.export(module, example, keywords, dynamic_shapes=shapes, strict=False)
+    except Exception as error:  # whatever the module's own code raises
+        raise CostcalcError(_refusal(name, error)) from error
+
+
+def _spread(
+    example: tuple[Any, ...], keywords: dict[str, Any], name: str, dynamic: Collection[str]
+) -> tuple[tuple[Any, ...], dict[str, Any], Any]:
+    """The example with free sizes that all differ, for torch takes sizes that are equal for one; and which are free."""
+    flat, structure = pytree.tree_flatten((example, keywords))
+    tensors = [value for value in flat if isinstance(value, torch.Tensor)]
+    sizes: dict[str, int] = {}
+    for tensor in tensors:
+        for size, extent in zip(size_names(tensor), tensor.shape, strict=True):
+            sizes.setdefault(size, extent)
+    unknown = [size for size in dynamic if size not in sizes]
+    if unknown:
+        known = ", ".join(dict.fromkeys(size for tensor in tensors for size in size_names(tensor) if size))
+        raise CostcalcError(f"{name} has no size {unknown[0]!r}: its inputs have {known}")
+    taken: set[int] = set()
+    for size in dynamic:
+        extent = start = max(sizes[size], 2)
+        while extent in taken:
+            extent += start
+        taken.add(extent)
+        sizes[size] = extent
+    collection: Any = cast(Any, torch.export.ShapesCollection)()
+    for place, value in enumerate(flat):
+        if isinstance(value, torch.Tensor):
+            names = size_names(value)
+            shape = [sizes[n] if n in dynamic else extent for n, extent in zip(names, value.shape, strict=True)]
+            flat[place] = value.new_zeros(shape)
+            collection[flat[place]] = {d: torch.export.Dim.AUTO for d, n in enumerate(names) if n in dynamic}
+    example, keywords = pytree.tree_unflatten(flat, structure)
+    return example, keywords, collection
+
+
+def size_names(tensor: torch.Tensor) -> tuple[str, ...]:
+    """What the sizes of an input are called; "" where they have no name but the batch."""
+    usual = ("batch", *[""] * (tensor.dim() - 1))[: tensor.dim()]
+    return _NAMES.get((_holds(tensor.dtype), tensor.dim()), usual)
+
+
+def _holds(dtype: torch.dtype) -> str:
+    return _HOLDS.get(dtype, "float")
+
+
+def _refusal(name: str, error: Exception) -> str:
+    """Why a module cannot be exported, where in its code, and what to try."""
+    reason = str(error).strip().partition("\n")[0] or type(error).__name__
+    place = _place_of(error)
+    return f"{name} cannot be imported: {type(error).__name__}: {reason}" + (f" ({place})" if place else "")
+
+
+def _place_of(error: BaseException) -> str | None:
+    """File and line of the last frame outside torch."""
+    place, trace = None, error.__traceback__
+    while trace is not None:
+        file = trace.tb_frame.f_code.co_filename
+        if not re.search(r"/(torch|costcalc|contextlib\.py)", file):
+            place = f"{file}:{trace.tb_lineno}"
+        trace = trace.tb_next
+    return place
+
+
+class _Walk:
+    """Reads an exported program, operation by operation."""
+
+    def __init__(
+        self, module: nn.Module, exported: torch.export.ExportedProgram, name: str, dynamic: Collection[str]
+    ) -> None:
+        self.module, self.exported, self.name = module, exported, name
+        self.values: dict[fx.Node, Any] = {}
+        self.symbols: dict[Any, Any] = {}  # torch's, and what they are called here
+        self.fixed: dict[str, int] = {}
+        self.dynamic = dynamic
+        tied: dict[int, str] = {}  # by the tensor: the first of its names
+        for path, parameter in module.named_parameters(remove_duplicate=False):
+            tied.setdefault(id(parameter), path)
+        self.first_name = {
+            path: tied[id(parameter)] for path, parameter in module.named_parameters(remove_duplicate=False)
+        }
+        self.importing = Importing(name, self._together())
+
+    def _together(self) -> dict[str, list[frozenset[str]]]:
+        named = {
+            node: self.first_name[str(spec.target)]
+            for node, spec in zip(self._placeholders(), self.exported.graph_signature.input_specs, strict=True)
+            if spec.kind is InputKind.PARAMETER
+        }
+        together: dict[str, list[frozenset[str]]] = {}
+        for node in self.exported.graph.nodes:
+            used = frozenset(named[taken] for taken in node.all_input_nodes if taken in named)
+            for parameter in used:
+                together.setdefault(parameter, []).append(used)
+        return together
+
+    def _placeholders(self) -> list[fx.Node]:
+        return [node for node in self.exported.graph.nodes if node.op == "placeholder"]
+
+    def traced(self) -> Traced:
+        """The graph, all operations read."""
+        signature = self.exported.graph_signature
+        for node, spec in zip(self._placeholders(), signature.input_specs, strict=True):
+            self._given(node, spec)
+        outputs = self._run(self.exported.graph)
+        used = {value.parameter for value in self.values.values() if isinstance(value, Value) and value.parameter}
+        used &= {parameter for node in self.exported.graph.nodes for parameter in self._parameters_of(node)}
+        unused = {
+            path: tuple(parameter.shape) for path, parameter in self.module.named_parameters() if path not in used
+        }
+        ends = [value for value in outputs if isinstance(value, Value)]
+        return Traced(self.importing.graph(ends, unused=unused), self.fixed)
+
+    def _parameters_of(self, node: fx.Node) -> Iterator[str]:
+        if node.op == "call_function":
+            for taken in node.all_input_nodes:
+                value = self.values.get(taken)
+                if isinstance(value, Value) and value.parameter:
+                    yield value.parameter
+
+    def _given(self, node: fx.Node, spec: Any) -> None:
+        """What the program is given: parameters and buffers of the module, and its inputs."""
+        tensor = node.meta.get("val")
+        if not isinstance(tensor, torch.Tensor):
+            self.values[node] = spec.arg.value if hasattr(spec.arg, "value") else tensor
+            return
+        if spec.kind is InputKind.USER_INPUT:
+            self._name_sizes(tensor)
+        value = Value(self._shape(tensor), _holds(tensor.dtype))
+        if spec.kind is InputKind.PARAMETER:
+            value.parameter = self.first_name[str(spec.target)]
+        elif spec.kind is InputKind.USER_INPUT:
+            self.importing.inputs.append((node.name, value))
+        else:
+            value.buffer = str(spec.target)
+        self.values[node] = value
+
+    def _name_sizes(self, tensor: torch.Tensor) -> None:
+        for name, size in zip(size_names(tensor), tensor.shape, strict=True):
+            if name not in self.dynamic:
+                continue
+            if isinstance(size, int):
+                self.fixed.setdefault(name, size)
+                continue
+            expression = size.node.expr
+            times, symbol = expression.as_coeff_Mul()
+            if symbol.is_Symbol:
+                self.symbols.setdefault(symbol, _symbol(name) / times)
+
+    def _run(self, steps: fx.Graph) -> list[Any]:
+        """The results of a graph's operations, whose placeholders have values."""
+        for node in steps.nodes:
+            if node.op == "output":
+                return [self._value(argument) for argument in pytree.tree_leaves(node.args)]
+            if node.op == "get_attr":
+                self.values[node] = self._attribute(steps, node)
+            elif node.op == "call_function":
+                self.values[node] = self._called(node)
+        return []
+
+    def _attribute(self, steps: fx.Graph, node: fx.Node) -> Any:
+        owner = steps.owning_module
+        assert owner is not None
+        found: Any = operator.attrgetter(str(node.target))(owner)
+        if isinstance(found, torch.Tensor):
+            return Value(self._shape(found), _holds(found.dtype), buffer=str(node.target))
+        return found
+
+    def _called(self, node: fx.Node) -> Any:
+        target: Any = node.target
+        if target is operator.getitem:
+            whole, index = self._value(node.args[0]), node.args[1]
+            return whole[index]
+        seen: Any = node.meta.get("val")
+        if not any(isinstance(part, torch.Tensor) for part in pytree.tree_leaves(seen)):
+            return self._size(seen) if not isinstance(seen, (tuple, list)) else None
+        if not isinstance(target, torch._ops.OpOverload):
+            return self._inlined(node)
+        several = isinstance(seen, (tuple, list))
+        results = tuple(
+            Value(self._shape(tensor), _holds(tensor.dtype))
+            for tensor in (seen if several else [seen])
+            if isinstance(tensor, torch.Tensor)
+        )
+        namespace, _, name = str(target).partition(".")
+        call = Call(name, self._arguments(target, node), results, _module(node), _origin(node), self.importing)
+        translators = TRANSLATORS if namespace == "aten" else {}
+        kind = name.removesuffix(".default") if namespace == "aten" else str(target).removesuffix(".default")
+        made = self.importing.translate(call, translators, kind)
+        return made if several else next(iter(made), None)
+
+    def _inlined(self, node: fx.Node) -> Any:
+        """The results of an operation on a graph of its own, such as a block without gradients: those of the graph."""
+        inner = [self.values[a] for a in node.args if isinstance(a, fx.Node)]
+        graphs = [value for value in inner if isinstance(value, fx.GraphModule)]
+        if len(graphs) != 1:
+            raise CostcalcError(f"{self.name} cannot be imported: it uses {node.target}, whose branches depend on data")
+        given = [self._value(a) for a in node.args if not (isinstance(a, fx.Node) and self.values[a] is graphs[0])]
+        places = [step for step in graphs[0].graph.nodes if step.op == "placeholder"]
+        self.values.update(zip(places, given[len(given) - len(places) :], strict=True))
+        return self._run(graphs[0].graph)
+
+    def _arguments(self, target: torch._ops.OpOverload, node: fx.Node) -> dict[str, Any]:
+        arguments: dict[str, Any] = {}
+        for place, argument in enumerate(target._schema.arguments):
+            if place < len(node.args):
+                given = node.args[place]
+            elif argument.name in node.kwargs:
+                given = node.kwargs[argument.name]
+            else:
+                given = argument.default_value if argument.has_default_value() else None
+            arguments[argument.name] = self._value(given)
+        return arguments
+
+    def _value(self, argument: Any) -> Any:
+        if isinstance(argument, fx.Node):
+            return self.values[argument]
+        if isinstance(argument, (list, tuple)):
+            return [self._value(part) for part in argument]
+        if isinstance(argument, slice):
+            return slice(*map(self._value, (argument.start, argument.stop, argument.step)))
+        if isinstance(argument, torch.dtype):
+            return str(argument).removeprefix("torch.")
+        return argument
+
+    def _shape(self, tensor: torch.Tensor) -> Shape:
+        return tuple([self._size(size) for size in tensor.shape])
+
+    def _size(self, size: Any) -> Any:
+        """A number of torch's as it is here: a size that is free is an expression in the names of sizes."""
+        if not isinstance(size, torch.SymInt):
+            return size
+        expression = size.node.expr
+        if expression.is_Integer:
+            return int(expression)
+        unnamed = expression.free_symbols - self.symbols.keys()
+        if unnamed:
+            raise CostcalcError(
+                f"{self.name} cannot be imported: a tensor's size depends on what is in another tensor ({expression})"
+            )
+        return as_size(_plain(expression).subs(self.symbols))
+
+
+_QUOTIENTS = (of_torch.FloorDiv, of_torch.CleanDiv)
+_REMAINDERS = (of_torch.Mod, of_torch.PythonMod)
+
+
+def _plain(expression: Any) -> Any:
+    """An expression without torch's own functions of integers."""
+    return expression.replace(lambda part: isinstance(part, (*_QUOTIENTS, *_REMAINDERS)), _floored)
+
+
+def _floored(part: Any) -> Any:
+    number, by = part.args
+    quotient = sympy.floor(number / by)
+    return quotient if isinstance(part, _QUOTIENTS) else number - by * quotient
+
+
+def _module(node: fx.Node) -> Module:
+    """The call of a module that an operation runs in."""
+    stack = list((node.meta.get("nn_module_stack") or {}).items())
+    stack = [(key, path, kind) for key, (path, kind) in stack if key.startswith("L__self__")]
+    if not stack:
+        return Module()
+    calls: list[int] = []
+    path = ""
+    for key, path, _ in stack:
+        depth = len(path.split(".")) if path else 0
+        number = int(key.rpartition("@")[2]) if re.search(r"@\d+$", key) else 0
+        calls += [0] * (depth - len(calls))
+        if depth:
+            calls[depth - 1] = number
+    kind = stack[-1][2]
+    parts = tuple(path.split(".")) if path else ()
+    return Module(parts, kind if isinstance(kind, str) else f"{kind.__module__}.{kind.__qualname__}", tuple(calls))
+
+
+def _origin(node: fx.Node) -> str | None:
+    """File and line of the call, the last outside torch.nn."""
+    places = re.findall(r'File "([^"]+)", line (\d+)', node.meta.get("stack_trace") or "")
+    own = [place for place in places if "/torch/nn/" not in place[0]] or places
+    return f"{own[-1][0].rpartition('/')[2]}:{own[-1][1]}" if own else None
+
+
+# -- sizes by name ------------------------------------------------------------------------------------------------
+
+
+def _symbol(name: str) -> Any:
+    return sympy.Symbol(name, integer=True, positive=True)
+
+
+def _put_in(size: Any, sizes: Mapping[Any, Any]) -> Any:
+    if not isinstance(size, sympy.Basic):
+        return size
+    return as_size(size.subs({symbol: sizes[symbol] for symbol in size.free_symbols if symbol in sizes}))
+
+
+def _substituted(shape: Shape, sizes: Mapping[Any, Any]) -> Shape:
+    return tuple([_put_in(size, sizes) for size in shape])
+
+
+def _with_sizes(op: Op, sizes: Mapping[Any, Any]) -> Op:
+    changed: dict[str, Any] = {}
+    for field in fields(op):
+        value = getattr(op, field.name)
+        new = _substituted(value, sizes) if isinstance(value, tuple) else _put_in(value, sizes)
+        if new is not value and new != value:
+            changed[field.name] = new
+    return replace(op, **changed) if changed else op
