@@ -367,8 +367,10 @@ class Op:
 
         An op that takes images finds the plane in dimensions 2 and 3 whatever they were before. In memory, its result
         has the channels last where the (first) input has; that of an op without a rank lies as the input does
-        (torch's rule: memory formats are kept).
+        (torch's rule: memory formats are kept). What is made of nothing has no plane.
         """
+        if not layouts:
+            return Layout(None, tuple(range(len(self.output()))))
         first = layouts[0]
         if self.rank != 4 or first is _IMAGE:
             return first
