@@ -18,6 +18,7 @@ import sympy
 import torch
 from torch import fx, nn
 from torch.export.graph_signature import InputKind
+from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils import _pytree as pytree
 from torch.utils._sympy import functions as of_torch
 
@@ -89,34 +90,107 @@ def trace(
     """
     name = name or type(module).__name__
     keywords = dict(keywords or {})
-    with _evaluated(module), warnings.catch_warnings():
+    with _as_it_was(module), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        exported = _export(module, tuple(example), keywords, name, dynamic)
-    return _Walk(module, exported, name, dynamic).traced()
+        program = _program(module, tuple(example), keywords, name, dynamic)
+        return _Walk(module, program, name, dynamic).traced()
 
 
 @contextmanager
-def _evaluated(module: nn.Module) -> Iterator[None]:
-    """The module in evaluation mode, and then as it was."""
-    modes = {part: part.training for part in module.modules()}
+def _as_it_was(module: nn.Module) -> Iterator[None]:
+    """The module in evaluation mode; afterwards all of its attributes are as they were before."""
+    before = [
+        (
+            vars(part),
+            dict(vars(part)),
+            [(table, dict(table)) for table in (part._parameters, part._buffers, part._modules)],
+        )
+        for part in module.modules()
+    ]
     module.eval()
     try:
         yield
     finally:
-        for part, training in modes.items():
-            part.training = training
+        for attributes, saved, tables in before:
+            for table, entries in [*tables, (attributes, saved)]:
+                table.clear()
+                table.update(entries)
 
 
-def _export(
+class _Program(NamedTuple):
+    """Operations in running order, what the first of them are given (a kind, and a name), and what is to be said."""
+
+    steps: fx.Graph
+    given: Mapping[fx.Node, tuple[InputKind, str]]
+    note: str | None = None
+
+
+def _program(
     module: nn.Module, example: tuple[Any, ...], keywords: dict[str, Any], name: str, dynamic: Collection[str]
-) -> torch.export.ExportedProgram:
+) -> _Program:
+    """The operations of a module: exported by torch or, where it cannot, those that one run is seen to call."""
     shapes = None
     if dynamic:
         example, keywords, shapes = _spread(example, keywords, name, dynamic)
     try:
-        return torch.export.export(module, example, keywords, dynamic_shapes=shapes, strict=False)
+        exported = torch.export.export(module, example, keywords, dynamic_shapes=shapes, strict=False)
     except Exception as error:  # whatever the module's own code raises
-        raise CostcalcError(_refusal(name, error)) from error
+        if dynamic:
+            raise CostcalcError(_refusal(name, error)) from error
+        try:
+            return _observed(module, example, keywords, error)
+        except Exception:
+            raise CostcalcError(_refusal(name, error)) from error
+    places = [node for node in exported.graph.nodes if node.op == "placeholder"]
+    specs = exported.graph_signature.input_specs
+    return _Program(
+        exported.graph,
+        {node: (spec.kind, str(spec.target or node.name)) for node, spec in zip(places, specs, strict=True)},
+    )
+
+
+def _observed(module: nn.Module, example: tuple[Any, ...], keywords: dict[str, Any], error: Exception) -> _Program:
+    """What one run of a module calls, on tensors without data; tensors in its result are found wherever they are."""
+    flat, structure = pytree.tree_flatten((example, keywords))
+    tensors = [value for value in flat if isinstance(value, torch.Tensor)]
+
+    def run(*given: torch.Tensor) -> list[torch.Tensor]:
+        rest = iter(given)
+        filled = [next(rest) if isinstance(value, torch.Tensor) else value for value in flat]
+        arguments, named = pytree.tree_unflatten(filled, structure)
+        return list(_tensors_in(module(*arguments, **named)))
+
+    traced = make_fx(run, tracing_mode="fake", pre_dispatch=True, _allow_non_fake_inputs=True)(*tensors)
+    names = {id(tensor): (InputKind.PARAMETER, path) for path, tensor in reversed([*module.named_parameters()])}
+    names |= {id(tensor): (InputKind.BUFFER, path) for path, tensor in module.named_buffers()}
+    given: dict[fx.Node, tuple[InputKind, str]] = {}
+    for node in traced.graph.nodes:
+        if node.op == "placeholder":
+            given[node] = (InputKind.USER_INPUT, f"input{len(given)}" if len(tensors) > 1 else "input")
+        elif node.op == "get_attr":
+            tensor = getattr(traced, str(node.target))
+            node.meta["val"] = tensor
+            given[node] = names.get(id(tensor), (InputKind.CONSTANT_TENSOR, str(node.target)))
+    said = str(error).strip().partition("\n")[0]
+    note = (
+        f"torch.export refuses the model ({said}): one run was observed, and layers without parameters have no module"
+    )
+    return _Program(traced.graph, given, note)
+
+
+def _tensors_in(result: Any, depth: int = 0) -> Iterator[torch.Tensor]:
+    if isinstance(result, torch.Tensor):
+        yield result
+    elif depth < 10:
+        parts: Any = ()
+        if isinstance(result, Mapping):
+            parts = result.values()
+        elif isinstance(result, (list, tuple)):
+            parts = result
+        elif hasattr(result, "__dict__"):
+            parts = vars(result).values()
+        for part in parts:
+            yield from _tensors_in(part, depth + 1)
 
 
 def _spread(
@@ -182,49 +256,47 @@ def _place_of(error: BaseException) -> str | None:
 class _Walk:
     """Reads an exported program, operation by operation."""
 
-    def __init__(
-        self, module: nn.Module, exported: torch.export.ExportedProgram, name: str, dynamic: Collection[str]
-    ) -> None:
-        self.module, self.exported, self.name = module, exported, name
+    def __init__(self, module: nn.Module, program: _Program, name: str, dynamic: Collection[str]) -> None:
+        self.module, self.program, self.name, self.dynamic = module, program, name, dynamic
         self.values: dict[fx.Node, Any] = {}
         self.symbols: dict[Any, Any] = {}  # torch's, and what they are called here
         self.fixed: dict[str, int] = {}
-        self.dynamic = dynamic
-        tied: dict[int, str] = {}  # by the tensor: the first of its names
-        for path, parameter in module.named_parameters(remove_duplicate=False):
-            tied.setdefault(id(parameter), path)
-        self.first_name = {
-            path: tied[id(parameter)] for path, parameter in module.named_parameters(remove_duplicate=False)
+        parameters = list(module.named_parameters(remove_duplicate=False))
+        first: dict[int, str] = {}  # of a parameter's names
+        for path, parameter in parameters:
+            first.setdefault(id(parameter), path)
+        self.first_name = {path: first[id(parameter)] for path, parameter in parameters}
+        learnt = {
+            node: self.first_name[given] for node, (kind, given) in program.given.items() if kind is InputKind.PARAMETER
         }
-        self.importing = Importing(name, self._together())
-
-    def _together(self) -> dict[str, list[frozenset[str]]]:
-        named = {
-            node: self.first_name[str(spec.target)]
-            for node, spec in zip(self._placeholders(), self.exported.graph_signature.input_specs, strict=True)
-            if spec.kind is InputKind.PARAMETER
-        }
-        together: dict[str, list[frozenset[str]]] = {}
-        for node in self.exported.graph.nodes:
-            used = frozenset(named[taken] for taken in node.all_input_nodes if taken in named)
+        together: dict[str, list[frozenset[str]]] = {}  # by parameter, all that each operation takes that takes it
+        for used in self._calls(program.steps, learnt):
             for parameter in used:
                 together.setdefault(parameter, []).append(used)
-        return together
+        self.used = together.keys()
+        self.importing = Importing(name, together)
+        if program.note:
+            self.importing.notes.append(program.note)
 
-    def _placeholders(self) -> list[fx.Node]:
-        return [node for node in self.exported.graph.nodes if node.op == "placeholder"]
+    def _calls(self, steps: fx.Graph, named: Mapping[fx.Node, str]) -> Iterator[frozenset[str]]:
+        """For each operation the parameters that it takes, by their first names; those of inner graphs included."""
+        for node in steps.nodes:
+            inner = _inner_graph(node)
+            if inner is not None:
+                places = [step for step in inner.graph.nodes if step.op == "placeholder"]
+                given = node.args[len(node.args) - len(places) :]
+                pairs = zip(places, given, strict=True)
+                below = {place: named[a] for place, a in pairs if isinstance(a, fx.Node) and a in named}
+                yield from self._calls(inner.graph, below)
+            elif node.op == "call_function":
+                yield frozenset(named[taken] for taken in node.all_input_nodes if taken in named)
 
     def traced(self) -> Traced:
         """The graph, all operations read."""
-        signature = self.exported.graph_signature
-        for node, spec in zip(self._placeholders(), signature.input_specs, strict=True):
-            self._given(node, spec)
-        outputs = self._run(self.exported.graph)
-        used = {value.parameter for value in self.values.values() if isinstance(value, Value) and value.parameter}
-        used &= {parameter for node in self.exported.graph.nodes for parameter in self._parameters_of(node)}
-        unused = {
-            path: tuple(parameter.shape) for path, parameter in self.module.named_parameters() if path not in used
-        }
+        for node, (kind, name) in self.program.given.items():
+            self._given(node, kind, name)
+        outputs = self._run(self.program.steps)
+        unused = {path: tuple(p.shape) for path, p in self.module.named_parameters() if path not in self.used}
         ends = [value for value in outputs if isinstance(value, Value)]
         return Traced(self.importing.graph(ends, unused=unused), self.fixed)
 
@@ -235,21 +307,21 @@ class _Walk:
                 if isinstance(value, Value) and value.parameter:
                     yield value.parameter
 
-    def _given(self, node: fx.Node, spec: Any) -> None:
-        """What the program is given: parameters and buffers of the module, and its inputs."""
+    def _given(self, node: fx.Node, kind: InputKind, name: str) -> None:
+        """What the program is given: a parameter or a buffer of the module, or one of its inputs."""
         tensor = node.meta.get("val")
         if not isinstance(tensor, torch.Tensor):
-            self.values[node] = spec.arg.value if hasattr(spec.arg, "value") else tensor
+            self.values[node] = tensor
             return
-        if spec.kind is InputKind.USER_INPUT:
+        if kind is InputKind.USER_INPUT:
             self._name_sizes(tensor)
         value = Value(self._shape(tensor), _holds(tensor.dtype))
-        if spec.kind is InputKind.PARAMETER:
-            value.parameter = self.first_name[str(spec.target)]
-        elif spec.kind is InputKind.USER_INPUT:
-            self.importing.inputs.append((node.name, value))
+        if kind is InputKind.PARAMETER:
+            value.parameter = self.first_name[name]
+        elif kind is InputKind.USER_INPUT:
+            self.importing.inputs.append((name, value))
         else:
-            value.buffer = str(spec.target)
+            value.buffer = name
         self.values[node] = value
 
     def _name_sizes(self, tensor: torch.Tensor) -> None:
@@ -269,7 +341,7 @@ class _Walk:
         for node in steps.nodes:
             if node.op == "output":
                 return [self._value(argument) for argument in pytree.tree_leaves(node.args)]
-            if node.op == "get_attr":
+            if node.op == "get_attr" and node not in self.values:
                 self.values[node] = self._attribute(steps, node)
             elif node.op == "call_function":
                 self.values[node] = self._called(node)
@@ -300,7 +372,8 @@ class _Walk:
             if isinstance(tensor, torch.Tensor)
         )
         namespace, _, name = str(target).partition(".")
-        call = Call(name, self._arguments(target, node), results, _module(node), _origin(node), self.importing)
+        place = _module(node, next(self._parameters_of(node), None))
+        call = Call(name, self._arguments(target, node), results, place, _origin(node), self.importing)
         translators = TRANSLATORS if namespace == "aten" else {}
         kind = name.removesuffix(".default") if namespace == "aten" else str(target).removesuffix(".default")
         made = self.importing.translate(call, translators, kind)
@@ -308,14 +381,13 @@ class _Walk:
 
     def _inlined(self, node: fx.Node) -> Any:
         """The results of an operation on a graph of its own, such as a block without gradients: those of the graph."""
-        inner = [self.values[a] for a in node.args if isinstance(a, fx.Node)]
-        graphs = [value for value in inner if isinstance(value, fx.GraphModule)]
-        if len(graphs) != 1:
+        inner = _inner_graph(node)
+        if inner is None:
             raise CostcalcError(f"{self.name} cannot be imported: it uses {node.target}, whose branches depend on data")
-        given = [self._value(a) for a in node.args if not (isinstance(a, fx.Node) and self.values[a] is graphs[0])]
-        places = [step for step in graphs[0].graph.nodes if step.op == "placeholder"]
-        self.values.update(zip(places, given[len(given) - len(places) :], strict=True))
-        return self._run(graphs[0].graph)
+        places = [step for step in inner.graph.nodes if step.op == "placeholder"]
+        given = node.args[len(node.args) - len(places) :]
+        self.values.update(zip(places, map(self._value, given), strict=True))
+        return self._run(inner.graph)
 
     def _arguments(self, target: torch._ops.OpOverload, node: fx.Node) -> dict[str, Any]:
         arguments: dict[str, Any] = {}
@@ -373,12 +445,23 @@ def _floored(part: Any) -> Any:
     return quotient if isinstance(part, _QUOTIENTS) else number - by * quotient
 
 
-def _module(node: fx.Node) -> Module:
-    """The call of a module that an operation runs in."""
+def _inner_graph(node: fx.Node) -> fx.GraphModule | None:
+    """The graph that an operation runs, where it runs one: a block under no_grad, a checkpointed one."""
+    owner = node.graph.owning_module
+    if node.op != "call_function" or isinstance(node.target, torch._ops.OpOverload) or owner is None:
+        return None
+    places = [a for a in node.args if isinstance(a, fx.Node) and a.op == "get_attr"]
+    inner = [operator.attrgetter(str(place.target))(owner) for place in places]
+    graphs = [graph for graph in inner if isinstance(graph, fx.GraphModule)]
+    return graphs[0] if len(graphs) == 1 else None
+
+
+def _module(node: fx.Node, parameter: str | None) -> Module:
+    """The call of a module that an operation runs in; where that was not noted, the module that has its parameter."""
     stack = list((node.meta.get("nn_module_stack") or {}).items())
     stack = [(key, path, kind) for key, (path, kind) in stack if key.startswith("L__self__")]
     if not stack:
-        return Module()
+        return Module(tuple((parameter or "").split(".")[:-1]))
     calls: list[int] = []
     path = ""
     for key, path, _ in stack:
