@@ -22,7 +22,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils import _pytree as pytree
 from torch.utils._sympy import functions as of_torch
 
-from costcalc.dims import Shape, as_size
+from costcalc.dims import Shape, as_size, same
 from costcalc.errors import CostcalcError
 from costcalc.graph import Graph, Input
 from costcalc.importers.aten import TRANSLATORS
@@ -45,11 +45,13 @@ _HOLDS = {torch.int64: "int64", torch.int32: "int32", torch.uint8: "uint8", torc
 class Traced(NamedTuple):
     """A module as a graph, its sizes numbers or, where they were asked to be free, expressions.
 
-    `fixed` are the sizes that were to be free and that the module allows one value of alone, with that value.
+    `fixed` are the sizes that were to be free and that the module allows one value of alone, with that value; `tied`
+    those that it allows no other value of than that of another size, which is named.
     """
 
     graph: Graph
     fixed: Mapping[str, int]
+    tied: Mapping[str, str]
 
     def at(self, **sizes: Any) -> Graph:
         """The graph with sizes put in by name. Raises CostcalcError for one that the module fixes to another value."""
@@ -57,6 +59,9 @@ class Traced(NamedTuple):
             if name in self.fixed and value != self.fixed[name]:
                 message = f"{self.graph.name} fixes {name} to {self.fixed[name]}: it cannot be {value}"
                 raise CostcalcError(message)
+        for name, other in self.tied.items():
+            if name in sizes and other in sizes and not same(sizes[name], sizes[other]):
+                raise CostcalcError(f"{self.graph.name} takes inputs whose {name} is their {other} alone")
         put_in = {_symbol(name): value for name, value in sizes.items()}
         inputs = tuple(Input(name, _substituted(shape, put_in), holds) for name, shape, holds in self.graph.inputs)
         nodes = tuple(replace(node, op=_with_sizes(node.op, put_in)) for node in self.graph.nodes)
@@ -129,16 +134,15 @@ def _program(
     module: nn.Module, example: tuple[Any, ...], keywords: dict[str, Any], name: str, dynamic: Collection[str]
 ) -> _Program:
     """The operations of a module: exported by torch or, where it cannot, those that one run is seen to call."""
-    shapes = None
-    if dynamic:
-        example, keywords, shapes = _spread(example, keywords, name, dynamic)
+    free = _free(example, keywords, name, dynamic, apart=True)
     try:
-        exported = torch.export.export(module, example, keywords, dynamic_shapes=shapes, strict=False)
+        exported = torch.export.export(module, *free[:2], dynamic_shapes=free[2], strict=False)
     except Exception as error:  # whatever the module's own code raises
-        if dynamic:
-            raise CostcalcError(_refusal(name, error)) from error
         try:
-            return _observed(module, example, keywords, error)
+            if not dynamic:
+                return _observed(module, example, keywords, error)
+            free = _free(example, keywords, name, dynamic, apart=False)  # it may allow no others
+            exported = torch.export.export(module, *free[:2], dynamic_shapes=free[2], strict=False)
         except Exception:
             raise CostcalcError(_refusal(name, error)) from error
     places = [node for node in exported.graph.nodes if node.op == "placeholder"]
@@ -193,10 +197,12 @@ def _tensors_in(result: Any, depth: int = 0) -> Iterator[torch.Tensor]:
             yield from _tensors_in(part, depth + 1)
 
 
-def _spread(
-    example: tuple[Any, ...], keywords: dict[str, Any], name: str, dynamic: Collection[str]
+def _free(
+    example: tuple[Any, ...], keywords: dict[str, Any], name: str, dynamic: Collection[str], *, apart: bool
 ) -> tuple[tuple[Any, ...], dict[str, Any], Any]:
-    """The example with free sizes that all differ, for torch takes sizes that are equal for one; and which are free."""
+    """The example, and which of its sizes are free; if `apart`, these all differ, for torch takes equal ones for one."""
+    if not dynamic:
+        return example, keywords, None
     flat, structure = pytree.tree_flatten((example, keywords))
     tensors = [value for value in flat if isinstance(value, torch.Tensor)]
     sizes: dict[str, int] = {}
@@ -209,8 +215,8 @@ def _spread(
         raise CostcalcError(f"{name} has no size {unknown[0]!r}: its inputs have {known}")
     taken: set[int] = set()
     for size in dynamic:
-        extent = start = max(sizes[size], 2)
-        while extent in taken:
+        extent = start = max(sizes[size], 2)  # torch takes a size of 1 for fixed
+        while apart and extent in taken:
             extent += start
         taken.add(extent)
         sizes[size] = extent
@@ -261,6 +267,7 @@ class _Walk:
         self.values: dict[fx.Node, Any] = {}
         self.symbols: dict[Any, Any] = {}  # torch's, and what they are called here
         self.fixed: dict[str, int] = {}
+        self.tied: dict[str, str] = {}
         parameters = list(module.named_parameters(remove_duplicate=False))
         first: dict[int, str] = {}  # of a parameter's names
         for path, parameter in parameters:
@@ -271,8 +278,8 @@ class _Walk:
         }
         together: dict[str, list[frozenset[str]]] = {}  # by parameter, all that each operation takes that takes it
         for used in self._calls(program.steps, learnt):
-            for parameter in used:
-                together.setdefault(parameter, []).append(used)
+            for shared in used:
+                together.setdefault(shared, []).append(used)
         self.used = together.keys()
         self.importing = Importing(name, together)
         if program.note:
@@ -298,7 +305,7 @@ class _Walk:
         outputs = self._run(self.program.steps)
         unused = {path: tuple(p.shape) for path, p in self.module.named_parameters() if path not in self.used}
         ends = [value for value in outputs if isinstance(value, Value)]
-        return Traced(self.importing.graph(ends, unused=unused), self.fixed)
+        return Traced(self.importing.graph(ends, unused=unused), self.fixed, self.tied)
 
     def _parameters_of(self, node: fx.Node) -> Iterator[str]:
         if node.op == "call_function":
@@ -328,13 +335,16 @@ class _Walk:
         for name, size in zip(size_names(tensor), tensor.shape, strict=True):
             if name not in self.dynamic:
                 continue
-            if isinstance(size, int):
-                self.fixed.setdefault(name, size)
+            expression = size.node.expr if isinstance(size, torch.SymInt) else sympy.Integer(size)
+            if expression.is_Integer:
+                self.fixed.setdefault(name, int(expression))
                 continue
-            expression = size.node.expr
             times, symbol = expression.as_coeff_Mul()
-            if symbol.is_Symbol:
-                self.symbols.setdefault(symbol, _symbol(name) / times)
+            if not symbol.is_Symbol:
+                continue
+            if symbol in self.symbols and self.symbols[symbol] != _symbol(name):
+                self.tied[name] = str(self.symbols[symbol])
+            self.symbols.setdefault(symbol, _symbol(name) / times)
 
     def _run(self, steps: fx.Graph) -> list[Any]:
         """The results of a graph's operations, whose placeholders have values."""
