@@ -68,9 +68,7 @@ class _AddedProduct(Product):
         scaled = (self.alpha != 1) + (self.beta != 1)
         return Work(macs=made * inputs[1][-1], adds=made, muls=made * scaled)
 
-    def backward_macs(
-        self, macs: Size, taught: bool, learns: tuple[bool, ...], inputs: tuple[Shape, ...] = ()
-    ) -> Size:
+    def backward_macs(self, macs: Size, taught: bool, learns: tuple[bool, ...], inputs: tuple[Shape, ...] = ()) -> Size:
         """That of what is added is a sum."""
         return macs * sum(learns[1:])
 
@@ -95,7 +93,7 @@ class Addmm(_AddedProduct):
 
 @op
 class Baddbmm(_AddedProduct):
-    """Matrix products, batch by batch, and a tensor, torch.baddbmm: beta × the first + alpha × the product of the others.
+    """Matrix products by batch and a tensor, torch.baddbmm: beta × the first + alpha × the product of the others.
 
     Output: (batch, rows of the second, columns of the third), to which the first is broadcast.
     Work: MACs = prod(output) × the size that is summed over; 1 add per output element, and 1 mul for each of alpha and
@@ -280,9 +278,7 @@ class ScaledDotProductAttention(Product):
             compares=pairs,
         )
 
-    def backward_macs(
-        self, macs: Size, taught: bool, learns: tuple[bool, ...], inputs: tuple[Shape, ...] = ()
-    ) -> Size:
+    def backward_macs(self, macs: Size, taught: bool, learns: tuple[bool, ...], inputs: tuple[Shape, ...] = ()) -> Size:
         """Those of query and key go through the weights, whose gradient is a product with the values."""
         query, key, value, *_ = inputs
         pairs = prod(query[:-1]) * key[-2]

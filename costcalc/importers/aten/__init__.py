@@ -1,5 +1,10 @@
 """What each operation of torch's ATen library is, as layers: one module a family of ops, none of which needs torch."""
 
+from importlib import import_module
+from pkgutil import iter_modules
+
 from costcalc.importers.call import registry
 
 TRANSLATORS, aten = registry()
+for family in iter_modules(__path__):
+    import_module(f"{__name__}.{family.name}")

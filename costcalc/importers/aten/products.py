@@ -6,13 +6,11 @@ from collections.abc import Sequence
 from string import ascii_letters
 from typing import Any
 
-from costcalc.dims import is_plain
 from costcalc.importers.aten import aten
 from costcalc.importers.call import Call, Untranslated, Value
 from costcalc.ops import OPS
 from costcalc.ops.embedding import Embedding
 from costcalc.ops.linear import Bilinear, Linear
-from costcalc.ops.op import Op
 from costcalc.ops.product import Addmm, Baddbmm, Einsum, Matmul, ScaledDotProductAttention, read_equation
 
 
@@ -75,9 +73,7 @@ def _(call: Call) -> Value:
 
 @aten("convolution.default", "_convolution.default")
 def _(call: Call) -> Value:
-    return _convolve(
-        call, call["padding"], transposed=bool(call["transposed"]), output_padding=call["output_padding"]
-    )
+    return _convolve(call, call["padding"], transposed=bool(call["transposed"]), output_padding=call["output_padding"])
 
 
 @aten("linear.default")
@@ -167,7 +163,8 @@ def _(call: Call) -> Value:
 @aten("einsum.default")
 def _(call: Call) -> Value:
     """More than two tensors are multiplied pair by pair, in the order that is given, or from the left on."""
-    tensors, equation, path = list(call["tensors"]), call["equation"], call["path"]
+    tensors: list[Value] = list(call["tensors"])
+    equation, path = call["equation"], call["path"]
     if len(tensors) <= 2:
         return call.layer(Einsum(equation.replace(" ", "")), *tensors)
     indices = read_equation(equation, tuple(len(tensor.shape) for tensor in tensors))
