@@ -96,8 +96,8 @@ def examine(subject: Subject) -> Found:
     if published:
         as_timm = costcalc.analyze(graph, convention="timm").total()
         told = (
-            _printed(as_timm.flops, published[0], 10**9),
-            _printed(as_timm.counted_activations, published[1], 10**6),
+            _printed(as_timm.flops, 10**9),
+            _printed(as_timm.counted_activations, 10**6),
         )
         if told != published:
             wrong.append(f"{told[0]} G and {told[1]} M by timm's counting, published {published[0]} and {published[1]}")

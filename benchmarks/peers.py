@@ -8,11 +8,14 @@ accumulates of a model in evaluation, on the CPU, as its README says. What is ri
 from __future__ import annotations
 
 import contextlib
+import copy
 import io
 import sys
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -131,11 +134,10 @@ def models() -> Iterator[tuple[str, Callable[[], nn.Module], tuple[int, ...], in
 
 def cases() -> Iterator[tuple[str, Callable[[], nn.Module], tuple[int, ...], int]]:
     """The small cases that take one tensor."""
-    from test_import_torch import CASES
-
-    for name, (module, shapes, (_, macs)) in CASES.items():
+    small: dict[str, Any] = import_module("test_import_torch").CASES
+    for name, (module, shapes, (_, macs)) in small.items():
         if len(shapes) == 1:
-            yield name, lambda module=module: module, shapes[0], macs
+            yield name, partial(copy.deepcopy, module), shapes[0], macs
 
 
 def verdict(count: Callable[[nn.Module, Tensor], int], model: nn.Module, x: Tensor, macs: int) -> str:
