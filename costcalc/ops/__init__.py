@@ -15,8 +15,10 @@ from costcalc.ops.op import Op
 _FAMILY_OF = {
     name: family
     for family, names in {
-        "convolution": "conv2d",
-        "linear": "linear",
+        "convolution": "conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d",
+        "linear": "linear bilinear",
+        "product": "matmul addmm baddbmm einsum scaled_dot_product_attention",
+        "embedding": "embedding",
         "pooling": "max_pool2d avg_pool2d adaptive_avg_pool2d global_avg_pool2d",
         "activation": "relu relu6 leaky_relu prelu elu gelu silu mish sigmoid tanh softplus hardswish hardsigmoid "
         "softmax",

@@ -12,6 +12,7 @@ from costcalc.torch_backend.carry import carry_weights
 from costcalc.torch_backend.device import Environment, environment
 from costcalc.torch_backend.known_differences import KNOWN_DIFFERENCES, KNOWN_EXCESSES, Excess, Making
 from costcalc.torch_backend.lowering import lower
+from costcalc.torch_backend.lowering_products import Function
 from costcalc.torch_backend.measure import Measurement, measure
 from costcalc.torch_backend.network import build
 from costcalc.torch_backend.observe import LiveStorages, Observation, observe
@@ -23,6 +24,7 @@ __all__ = [
     "KNOWN_EXCESSES",
     "Environment",
     "Excess",
+    "Function",
     "LiveStorages",
     "Making",
     "Measurement",

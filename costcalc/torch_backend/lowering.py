@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from costcalc.dims import Shape
 from costcalc.errors import CostcalcError
-from costcalc.ops import activation, convolution, joining, linear, normalization, pooling, reshaping, source
+from costcalc.ops import activation, joining, normalization, pooling, reshaping, source
 from costcalc.ops.op import Op
 
 
@@ -54,17 +54,16 @@ _SAME = {
 }
 # … after the input's channels or features, where the module is told them.
 _SAME_AFTER_INPUT = {
-    convolution.Conv2d: (nn.Conv2d, 1),
-    linear.Linear: (nn.Linear, -1),
     normalization.BatchNorm2d: (nn.BatchNorm2d, 1),
 }
 for _op, _module in _SAME.items():
-    lower.register(_op, lambda op, *inputs, module=_module: module(**_arguments(op)))
+    lower.register(_op, lambda op, *inputs, module=_module: module(**arguments(op)))
 for _op, (_module, _dim) in _SAME_AFTER_INPUT.items():
-    lower.register(_op, lambda op, x, *, module=_module, dim=_dim: module(x[dim], **_arguments(op)))
+    lower.register(_op, lambda op, x, *, module=_module, dim=_dim: module(x[dim], **arguments(op)))
 
 
-def _arguments(op: Op) -> dict[str, Any]:
+def arguments(op: Op) -> dict[str, Any]:
+    """The fields of an op, by name."""
     return {field.name: getattr(op, field.name) for field in fields(op)}
 
 
