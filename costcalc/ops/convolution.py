@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from costcalc.costs import Work
 from costcalc.dims import Shape, Size, exact_div, prod, window
-from costcalc.ops.op import Op, Requirement, Window, flag, op, per_axis, size
+from costcalc.ops.op import SIZE_NAMES, Op, Requirement, Window, flag, op, per_axis, size
 
 
 @op
@@ -58,7 +58,7 @@ class Conv2d(Op):
 
 def windows_fit(plane: list[Size], windows: tuple[Window, ...]) -> Iterator[Requirement]:
     """A window must not be larger than the padded input it slides over."""
-    for axis, n, w in zip(("height", "width"), plane, windows, strict=True):
+    for axis, n, w in zip(SIZE_NAMES[len(plane) + 2][2:], plane, windows, strict=True):
         reach = w.dilation * (w.kernel - 1) + 1
         spread = f" (dilated to {reach})" if w.dilation > 1 else ""
         padded = f"the input of {{left}} (padding of {w.padding} included)" if w.padding else "the input of {left}"

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from costcalc.dims import Shape
 from costcalc.errors import CostcalcError
-from costcalc.ops import activation, convolution, joining, linear, normalization, pooling, reshaping, source
+from costcalc.ops import activation, convolution, joining, linear, reshaping, source
 from costcalc.ops.op import Op
 
 
@@ -31,9 +31,6 @@ def lower(op: Op, *inputs: Shape) -> nn.Module:
 
 # An op is spelt as torch.nn spells the same module: its fields are the module's arguments …
 _SAME = {
-    pooling.MaxPool2d: nn.MaxPool2d,
-    pooling.AvgPool2d: nn.AvgPool2d,
-    pooling.AdaptiveAvgPool2d: nn.AdaptiveAvgPool2d,
     activation.Relu: nn.ReLU,
     activation.Relu6: nn.ReLU6,
     activation.LeakyRelu: nn.LeakyReLU,
@@ -48,15 +45,12 @@ _SAME = {
     activation.Hardswish: nn.Hardswish,
     activation.Hardsigmoid: nn.Hardsigmoid,
     activation.Softmax: nn.Softmax,
-    normalization.LocalResponseNorm: nn.LocalResponseNorm,
-    normalization.Dropout: nn.Dropout,
     reshaping.Flatten: nn.Flatten,
 }
 # … after the input's channels or features, where the module is told them.
 _SAME_AFTER_INPUT = {
     convolution.Conv2d: (nn.Conv2d, 1),
     linear.Linear: (nn.Linear, -1),
-    normalization.BatchNorm2d: (nn.BatchNorm2d, 1),
 }
 for _op, _module in _SAME.items():
     lower.register(_op, lambda op, *inputs, module=_module: module(**_arguments(op)))
@@ -66,11 +60,6 @@ for _op, (_module, _dim) in _SAME_AFTER_INPUT.items():
 
 def _arguments(op: Op) -> dict[str, Any]:
     return {field.name: getattr(op, field.name) for field in fields(op)}
-
-
-@lower.register
-def _(op: pooling.GlobalAvgPool2d, *inputs: Shape) -> nn.Module:
-    return nn.AdaptiveAvgPool2d(op.output_size)
 
 
 class Concat(nn.Module):
