@@ -1,20 +1,33 @@
 """One case for every op of the registry: random fields, and inputs whose sizes are drawn from variables.
 
 A case takes `draw` and gives two functions of the variables n, m, k, g, h and w (of any carrier): the op, and the
-shapes it is given. A new op without a case fails `test_laws.py` by its name.
+shapes it is given; and, where an input's elements are no floats, what all inputs hold: `("float", "int64")`. A new op
+without a case fails `test_laws.py` by its name.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from hypothesis import strategies as st
 
 from costcalc.ops import OPS
 
 Variables = Mapping[str, Any]
-Case = tuple[Callable[[Variables], Any], Callable[[Variables], tuple[Any, ...]]]
+Case = (
+    tuple[Callable[[Variables], Any], Callable[[Variables], tuple[Any, ...]]]
+    | tuple[Callable[[Variables], Any], Callable[[Variables], tuple[Any, ...]], tuple[str, ...]]
+)
+
+
+class Drawn(NamedTuple):
+    """An op of a case on values of the variables, the shapes of its inputs, and what their elements are."""
+
+    op: Any
+    inputs: tuple[Any, ...]
+    holds: tuple[str, ...]
+
 
 CASES: dict[str, Callable[..., Case]] = {}
 ALONE = [name for name in OPS if name != "result"]  # which takes a layer with several results
@@ -27,6 +40,13 @@ def case(name: str) -> Callable[..., Any]:
         return function
 
     return register
+
+
+def drawn(name: str, draw: Any, values: Variables) -> Drawn:
+    """A random op of that name, and what it is given."""
+    make_op, make_inputs, *holds = CASES[name](draw)
+    op, inputs = make_op(values), make_inputs(values)
+    return Drawn(op, inputs, holds[0] if holds else ("float",) * len(inputs))
 
 
 def image(v: Variables) -> tuple[Any, ...]:
