@@ -19,10 +19,15 @@ _FAMILY_OF = {
         "linear": "linear bilinear",
         "product": "matmul addmm baddbmm einsum scaled_dot_product_attention",
         "embedding": "embedding",
-        "pooling": "max_pool2d avg_pool2d adaptive_avg_pool2d global_avg_pool2d",
+        "pooling": "max_pool1d max_pool2d max_pool3d avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d "
+        "adaptive_avg_pool2d adaptive_avg_pool3d adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d "
+        "global_avg_pool2d",
         "activation": "relu relu6 leaky_relu prelu elu gelu silu mish sigmoid tanh softplus hardswish hardsigmoid "
         "softmax",
-        "normalization": "batch_norm2d local_response_norm dropout",
+        "normalization": "batch_norm1d batch_norm2d batch_norm3d layer_norm rms_norm group_norm instance_norm1d "
+        "instance_norm2d instance_norm3d local_response_norm dropout feature_dropout alpha_dropout "
+        "feature_alpha_dropout",
+        "resampling": "interpolate pixel_shuffle pixel_unshuffle channel_shuffle grid_sample unfold fold",
         "joining": "concat add",
         "source": "parameter buffer result",
         "reshaping": "flatten permute pad zero_pad_shortcut unknown",
