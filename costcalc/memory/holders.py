@@ -42,6 +42,8 @@ class Backward:
         "parameters",
         "passes_on",
         "readers",
+        "renews",
+        "repeats",
         "scratch",
         "sums",
         "targets",
@@ -51,6 +53,9 @@ class Backward:
     def __init__(self, layer: str, elements: Size, kernel: Kernel, targets: list[Backward | None]) -> None:
         self.layer, self.elements, self.targets = layer, elements, targets
         self.passes_on, self.scratch, self.sums = kernel.passes_on, kernel.scratch, kernel.sums
+        operands = (*kernel.reads, *[-1] * len(targets))[: len(targets)]
+        self.renews = tuple([operand in kernel.renews for operand in operands])
+        self.repeats = tuple([operand in kernel.repeats for operand in operands])
         self.parameters: list[Learnt] = []
         self.kept: list[Memory] = []
         self.unasked: Size = 0  # elements of gradients that it makes, and nobody needs

@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, NamedTuple, TypeVar, dataclass_transform
 
 from costcalc.costs import NO_WORK, Work
-from costcalc.dims import Relation, Shape, Size, as_size, at, is_plain, known, prod, same, show_shape
+from costcalc.dims import Relation, Shape, Size, as_size, at, is_plain, is_symbolic, known, prod, same, show_shape
 from costcalc.errors import OpError
 from costcalc.ops.kernel import Kernel
 
@@ -72,6 +72,8 @@ SIZE_NAMES = {
 # What elements are, and the bytes of one; what is computed, `float`, takes what the dtype that is asked for takes.
 HOLDS: Mapping[str, int | None] = {"float": None, "int64": 8, "int32": 4, "uint8": 1, "bool": 1}
 
+INFINITIES = ("inf", "-inf")  # as a `scalar` has them
+
 
 class Assumption(NamedTuple):
     """A requirement on symbols that could not be decided and is taken for granted."""
@@ -116,6 +118,7 @@ class Argument(NamedTuple):
             "sides": f"integer{bounds}, or {self.length} of them",
             "flag": "true or false",
             "number": f"number{bounds}",
+            "scalar": "number, or 'inf' or '-inf'",
             "choice": " or ".join(map(repr, self.choices)),
             "text": "text",
             "shape": "list of sizes",
@@ -163,6 +166,15 @@ class Argument(NamedTuple):
         if (self.least is not None and value < self.least) or (self.most is not None and value > self.most):
             raise TypeError(f"must be a {self.describe()}, not {value:g}")
         return float(value)
+
+    def _scalar(self, value: Any) -> Any:
+        if value in INFINITIES or is_symbolic(value):
+            return value
+        if isinstance(value, float) and math.isinf(value):
+            return INFINITIES[value < 0]
+        if not isinstance(value, (int, float)) or math.isnan(value):
+            raise TypeError(f"must be a {self.describe()}, not {value!r}")
+        return value * 1  # true is 1
 
     def _choice(self, value: Any) -> str:
         if value not in self.choices:
@@ -228,6 +240,14 @@ def number(*, default: Any = dataclasses.MISSING, least: float | None = None, mo
     return _declare(Argument("number", least=least, most=most), default)
 
 
+def scalar(*, default: Any = dataclasses.MISSING) -> Any:
+    """A number that stands for a tensor of it alone: an integer stays one, and infinite ones are texts.
+
+    It may be an expression in sizes; no count depends on it.
+    """
+    return _declare(Argument("scalar"), default)
+
+
 def choice(*choices: str, default: Any = dataclasses.MISSING) -> Any:
     """One of a few words."""
     return _declare(Argument("choice", choices=choices), default)
@@ -258,7 +278,7 @@ _OpType = TypeVar("_OpType", bound="Op")
 
 @dataclass_transform(
     frozen_default=True,
-    field_specifiers=(size, whole, per_axis, sides, flag, number, choice, text, shape, wholes, dimensions),
+    field_specifiers=(size, whole, per_axis, sides, flag, number, scalar, choice, text, shape, wholes, dimensions),
 )
 def op(cls: type[_OpType]) -> type[_OpType]:
     """Make a subclass of `Op` with fields of its own a frozen dataclass whose values are read by their declarations."""
