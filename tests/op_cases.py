@@ -1,20 +1,33 @@
 """One case for every op of the registry: random fields, and inputs whose sizes are drawn from variables.
 
 A case takes `draw` and gives two functions of the variables n, m, k, g, h and w (of any carrier): the op, and the
-shapes it is given. A new op without a case fails `test_laws.py` by its name.
+shapes it is given; and, where an input's elements are no floats, what all inputs hold: `("float", "int64")`. A new op
+without a case fails `test_laws.py` by its name.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from hypothesis import strategies as st
 
 from costcalc.ops import OPS
 
 Variables = Mapping[str, Any]
-Case = tuple[Callable[[Variables], Any], Callable[[Variables], tuple[Any, ...]]]
+Case = (
+    tuple[Callable[[Variables], Any], Callable[[Variables], tuple[Any, ...]]]
+    | tuple[Callable[[Variables], Any], Callable[[Variables], tuple[Any, ...]], tuple[str, ...]]
+)
+
+
+class Drawn(NamedTuple):
+    """An op of a case on values of the variables, the shapes of its inputs, and what their elements are."""
+
+    op: Any
+    inputs: tuple[Any, ...]
+    holds: tuple[str, ...]
+
 
 CASES: dict[str, Callable[..., Case]] = {}
 ALONE = [name for name in OPS if name != "result"]  # which takes a layer with several results
@@ -27,6 +40,13 @@ def case(name: str) -> Callable[..., Any]:
         return function
 
     return register
+
+
+def drawn(name: str, draw: Any, values: Variables) -> Drawn:
+    """A random op of that name, and what it is given."""
+    make_op, make_inputs, *holds = CASES[name](draw)
+    op, inputs = make_op(values), make_inputs(values)
+    return Drawn(op, inputs, holds[0] if holds else ("float",) * len(inputs))
 
 
 def image(v: Variables) -> tuple[Any, ...]:
@@ -163,15 +183,23 @@ def together(draw: Any, count: int) -> Callable[[Variables], tuple[Any, ...]]:
     return inputs
 
 
-def _joined(name: str, least: int, most: int, number: str | None = None, **fields: st.SearchStrategy[Any]) -> None:
+def _joined(
+    name: str,
+    least: int,
+    most: int,
+    number: str | None = None,
+    whats: tuple[str, ...] = (),
+    **fields: st.SearchStrategy[Any],
+) -> None:
     """An op on some tensors that are broadcast; with fewer, a number is in place of the last."""
 
     def make(draw: Any) -> Case:
         count = draw(st.integers(least, most))
         drawn = {field: draw(strategy) for field, strategy in fields.items()}
         if number is not None and count == least:
-            drawn[number] = draw(NUMBERS)
-        return lambda v: OPS[name](**drawn), together(draw, count)
+            drawn[number] = draw(st.integers(1, 3) if whats else NUMBERS)
+        op, inputs = (lambda v: OPS[name](**drawn)), together(draw, count)
+        return (op, inputs, whats[:count]) if whats else (op, inputs)
 
     CASES[name] = make
 
@@ -208,18 +236,25 @@ def _(draw: Any) -> Case:
 def _(draw: Any) -> Case:
     numbers = draw(st.sampled_from([(), ("input",), ("other",), ("input", "other")]))
     fields = {name: draw(NUMBERS) for name in numbers}
-    return lambda v: OPS["where"](**fields), together(draw, 3 - len(numbers))
+    count = 3 - len(numbers)
+    return lambda v: OPS["where"](**fields), together(draw, count), ("bool", "float", "float")[:count]
 
 
 @case("masked_fill")
 def _(draw: Any) -> Case:
     value = draw(NUMBERS | st.sampled_from(["inf", "-inf"]))
-    return lambda v: OPS["masked_fill"](value=value), together(draw, 2)
+    return lambda v: OPS["masked_fill"](value=value), together(draw, 2), ("float", "bool")
 
 
 for _name in ("bitwise_and", "bitwise_or", "bitwise_xor"):
-    _joined(_name, 1, 2, "other")
-_plain("bitwise_not")
+    _joined(_name, 1, 2, "other", whats=("int64", "int64"))
+
+
+@case("bitwise_not")
+def _(draw: Any) -> Case:
+    return lambda v: OPS["bitwise_not"](), lambda v: (image(v),), (draw(st.sampled_from(["bool", "int64"])),)
+
+
 for _name in (
     "neg abs sign floor ceil trunc square reciprocal sqrt rsqrt exp exp2 expm1 log log2 log10 log1p sin cos tan asin "
     "acos atan sinh cosh erf erfc logical_not isnan isinf isfinite log_sigmoid softsign tanhshrink"

@@ -35,6 +35,7 @@ def facts(op, inputs):
     """Everything an op says of its inputs, as a flat mapping of names to sizes."""
     output, _ = infer(op, inputs)
     found = {f"output {i}": s for i, s in enumerate(output)}
+    found |= {f"result {r} {i}": s for r, shape in enumerate(op.further(*inputs), 1) for i, s in enumerate(shape)}
     for kind, shapes in (("parameter", op.parameters(*inputs)), ("buffer", op.buffers(*inputs))):
         found |= {f"{kind} {name} {i}": s for name, shape in shapes.items() for i, s in enumerate(shape)}
     if op.counted:
@@ -55,7 +56,7 @@ def test_every_op_has_a_case():
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
 @given(data=st.data(), values=samples())
 def test_int_equals_array_equals_expression(name, data, values):
-    make_op, make_inputs = CASES[name](data.draw)
+    make_op, make_inputs, *_ = CASES[name](data.draw)
     try:
         of_ints = [facts(make_op(v), make_inputs(v)) for v in values]
     except OpError:
@@ -77,7 +78,7 @@ def test_int_equals_array_equals_expression(name, data, values):
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
 @given(data=st.data(), values=samples())
 def test_work_is_linear_in_the_batch_and_parameters_do_not_depend_on_it(name, data, values):
-    make_op, make_inputs = CASES[name](data.draw)
+    make_op, make_inputs, *_ = CASES[name](data.draw)
     one, many = ({**values[0], "n": n} for n in (1, 7))
     try:
         a, b = (facts(make_op(v), make_inputs(v)) for v in (one, many))

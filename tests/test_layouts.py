@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from op_cases import CASES
+from op_cases import ALONE, CASES
 from small_graphs import chain
 
 import costcalc
@@ -93,12 +93,14 @@ def test_a_flatten_of_a_permuted_tensor_copies_what_is_not_in_order(device):
     assert costcalc.check(partly, device=device).differences == ()
 
 
-@pytest.mark.parametrize("name", [name for name in OPS if name not in ("linear", "permute", "unknown")])
+@pytest.mark.parametrize(
+    "name", [name for name in ALONE if name not in ("linear", "permute", "unknown") and OPS[name].arity != (0, 0)]
+)
 @settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data(), train=st.booleans())
 def test_every_op_leaves_a_permuted_tensor_as_torch_does(name, data, train):
     """The memory of a flatten after it is what torch takes on a CPU."""
-    make_op, _ = CASES[name](data.draw)
+    make_op, _, *holds = CASES[name](data.draw)
     op = make_op({"n": 2, "m": 2, "k": 2, "g": 2, "h": 9, "w": 9})
     if name == "flatten":
         assume(op.start_dim == 1)
@@ -106,7 +108,9 @@ def test_every_op_leaves_a_permuted_tensor_as_torch_does(name, data, train):
     try:
         infer(op, ((2, 4, 9, 10),) * (2 if several else 1))
     except OpError:
-        assume(False)
+        return  # it takes no such images
+    if holds:
+        return
     mixed = data.draw(st.permutations(["conv", "first"])) if data.draw(st.booleans()) else ["first", "first"]
     layers = [("conv", OPS["conv2d"](4, 1)), ("last", TO_LAST), ("linear", OPS["linear"](4)), ("first", TO_FIRST)]
     graph = chain(

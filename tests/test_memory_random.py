@@ -13,7 +13,9 @@ from costcalc.ops import OPS
 from costcalc.ops.op import infer
 from costcalc.torch_backend import observe
 
-KNOWN_OPS = [name for name in ALONE if name != "unknown"]
+# Ops whose memory in torch follows rules that are not told here: their random test is left out, each with its reason.
+NOT_EXACT: tuple[str, ...] = ()
+KNOWN_OPS = [name for name in ALONE if name != "unknown" and name not in NOT_EXACT]
 # Ops in place and joins come more often than others: most of what can go wrong is between layers.
 FREQUENT = ["conv2d", "relu", "relu6", "elu", "dropout", "add", "concat", "flatten", "linear", "batch_norm2d"]
 
@@ -27,41 +29,72 @@ def permuted(nodes, tensor):
     return any(node.name in above and node.op.name == "permute" for node in nodes)
 
 
+def operands(draw, place, needed, whats, shapes, holds):
+    """Tensors of the shapes that an op needs: of those that there are, or further ones, which have to be made."""
+    taken, further = [], []
+    for number, shape in enumerate(needed):
+        what = whats[number] if whats else "float"
+        there = [tensor for tensor in shapes if (shapes[tensor], holds[tensor]) == (shape, what)]
+        taken.append(draw(st.sampled_from([*there, f"operand{place}_{number}"])))
+        if taken[-1] not in shapes:
+            further.append(Input(taken[-1], shape, what))
+    return taken, further
+
+
 @st.composite
 def graphs(draw, names=(*KNOWN_OPS, *FREQUENT, *FREQUENT), back=4, ends=2):
     """Up to a dozen layers, each on one of the last `back` tensors; joins, on any others, too.
 
-    There are up to `ends` outputs beside the last layer, so that some layers may lead nowhere.
+    What an op takes beside its first input is of the shape that its case gives: another tensor, a parameter, or a
+    further input. There are up to `ends` outputs beside the last layer, so that some layers may lead nowhere.
     """
     batch = draw(st.integers(2, 3))
     inputs = [Input("input", (batch, draw(st.integers(1, 4)), draw(st.integers(4, 9)), draw(st.integers(4, 9))))]
     shapes = {name: shape for name, shape, *_ in inputs}
+    holds = {name: what for name, _, what in inputs}
     nodes: list[Node] = []
     for place in range(draw(st.integers(1, 12))):
         name = draw(st.sampled_from(names))
-        make_op, _ = CASES[name](draw)
-        taken = [draw(st.sampled_from(list(shapes)[-back:]))][: OPS[name].arity[1]]
+        make_op, make_inputs, *special = CASES[name](draw)
+        floats = [tensor for tensor in shapes if holds[tensor] == "float"]
+        taken = [draw(st.sampled_from(floats[-back:]))][: OPS[name].arity[1]]
         first = shapes[taken[0]] if taken else ()
         if name in ("local_response_norm", "prelu") and len(first) != 4:  # torch refuses what has no channels
             continue
         if name in ("add", "concat"):
             fitting = [
                 tensor
-                for tensor, shape in shapes.items()
-                if len(shape) == len(first)
-                and all(a == b for i, (a, b) in enumerate(zip(shape, first, strict=True)) if i != 1 or name == "add")
+                for tensor in floats
+                if len(shapes[tensor]) == len(first)
+                and all(
+                    a == b
+                    for i, (a, b) in enumerate(zip(shapes[tensor], first, strict=True))
+                    if i != 1 or name == "add"
+                )
             ]
             taken += draw(st.lists(st.sampled_from(fitting), min_size=1, max_size=3))
         channels = first[1] if len(first) > 1 else 1
         groups = draw(st.sampled_from([g for g in range(1, channels + 1) if channels % g == 0]))
+        height, width = first[2:] if len(first) == 4 else (4, 4)
+        values = {"n": first[0] if first else batch, "g": groups, "m": channels // groups, "h": height, "w": width}
+        values["k"] = draw(st.integers(1, 3))
+        further: list[Input] = []
         try:
-            op = make_op(
-                {"n": batch, "g": groups, "m": channels // groups, "k": draw(st.integers(1, 3)), "h": 4, "w": 4}
-            )
-            given = tuple(shapes[tensor] for tensor in taken)
+            op = make_op(values)
+            needed = () if name in ("add", "concat") else make_inputs(values)
+            if len(needed) > 1 or special:
+                taken, further = operands(draw, place, needed, special[0] if special else None, shapes, holds)
+            known = shapes | {tensor: shape for tensor, shape, _ in further}
+            given = tuple(known[tensor] for tensor in taken)
             made, _ = infer(op, given)
         except OpError:
             continue
+        for operand in further:
+            if operand.holds == "float" and draw(st.booleans()):
+                nodes.append(Node(operand.name, OPS["parameter"](operand.shape), ()))
+            else:
+                inputs.append(operand)
+            shapes[operand.name], holds[operand.name] = operand.shape, operand.holds
         if name == "linear" and len(first) > 2 and permuted(nodes, taken[0]):
             continue  # torch copies such an input first, and adds the bias to a further tensor: not predicted
         same = [
@@ -74,6 +107,7 @@ def graphs(draw, names=(*KNOWN_OPS, *FREQUENT, *FREQUENT), back=4, ends=2):
         ]
         nodes.append(Node(f"{name}{place}", op, tuple(taken), draw(st.sampled_from([None, *same]))))
         shapes[nodes[-1].name] = made
+        holds[nodes[-1].name] = op.holds(*[holds[tensor] for tensor in taken])
     assume(nodes)
     others = draw(st.lists(st.sampled_from([n.name for n in nodes]), min_size=0, max_size=ends))
     return Graph("random", tuple(inputs), tuple(nodes), (nodes[-1].name, *others))

@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from op_cases import ALONE, CASES
+from op_cases import ALONE, drawn
 from torch import nn
 
 import costcalc
@@ -17,6 +17,7 @@ from costcalc.errors import OpError
 from costcalc.ops import OPS
 from costcalc.ops.op import Op, infer
 from costcalc.torch_backend import lower
+from costcalc.torch_backend.lowering import torch_type
 
 KNOWN_OPS = [name for name in ALONE if name != "unknown"]
 
@@ -41,46 +42,64 @@ def small_values(draw):
     return channels | {name: draw(st.integers(9, 13)) for name in ("h", "w")}
 
 
-def after_something_learnt(op, inputs):
-    """A graph of the op alone, but for layers with parameters before it, so that its inputs need gradients."""
-    before = []
-    for i, shape in enumerate(inputs):
-        learnt = OPS["conv2d"](shape[1], 1) if len(shape) == 4 else OPS["linear"](shape[-1])
-        before.append(Node(f"before_{i}", learnt, (f"input_{i}",)))
-    under_test = Node("op", op, tuple(node.name for node in before))
-    named = tuple(Input(f"input_{i}", shape) for i, shape in enumerate(inputs))
-    return Graph("one op", named, (*before, under_test), ("op",))
+def after_something_learnt(op, inputs, holds):
+    """A graph of the op alone, but for layers with parameters before it, so that its inputs need gradients.
+
+    Those that hold no floats have none, and are the graph's own.
+    """
+    named = [Input(f"input_{i}", *given) for i, given in enumerate(zip(inputs, holds, strict=True))]
+    nodes, taken = [], []
+    for name, shape, what in named:
+        if what == "float" and shape:
+            learnt = OPS["conv2d"](shape[1], 1) if len(shape) == 4 else OPS["linear"](shape[-1])
+            nodes.append(Node(f"before_{name}", learnt, (name,)))
+        taken.append(nodes[-1].name if what == "float" and shape else name)
+    nodes.append(Node("op", op, tuple(taken)))
+    return Graph("one op", tuple(named) or (Input("nobody's", (1,)),), tuple(nodes), ("op",))
 
 
 @pytest.mark.parametrize("name", KNOWN_OPS)
 @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data(), values=small_values(), train=st.booleans())
 def test_op_is_what_torch_runs(name, data, values, train):
-    make_op, make_inputs = CASES[name](data.draw)
-    op, inputs = make_op(values), make_inputs(values)
+    op, inputs, holds = drawn(name, data.draw, values)
     try:
         infer(op, inputs)
     except OpError:
         assume(False)
-    checked = costcalc.check(after_something_learnt(op, inputs), device="cpu", train=train)
+    checked = costcalc.check(after_something_learnt(op, inputs, holds), device="cpu", train=train)
     assert checked.differences == ()
+
+
+# Fields that a module does not keep under their names: where they are.
+KEPT_AS = {
+    "parameter": lambda op, module: {"shape": tuple(module.weight.shape)},
+    "buffer": lambda op, module: {
+        "shape": tuple(module.value.shape),
+        "dtype": op.dtype if module.value.dtype == torch_type(op.dtype) else None,
+    },
+}
 
 
 @pytest.mark.parametrize("name", KNOWN_OPS)
 @settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data(), values=small_values())
 def test_every_field_reaches_the_module(name, data, values):
-    make_op, make_inputs = CASES[name](data.draw)
-    op = make_op(values)
-    module = lower(op, *make_inputs(values))
+    op, inputs, _ = drawn(name, data.draw, values)
+    module = lower(op, *inputs)
+    kept = KEPT_AS.get(name, lambda op, module: {})(op, module)
     for field in dataclasses.fields(op):
         value = getattr(op, field.name)
-        if field.name == "bias":
+        if field.name in kept:
+            assert kept[field.name] == value
+        elif getattr(module, "op", None) == op:  # a module of the backend's own that asks its op
+            return
+        elif field.name == "bias":
             assert (module.bias is not None) == value
-        elif field.name == "mode":
+        elif field.name == "mode" and name == "pad":
             names = {"constant": "ConstantPad2d", "reflect": "ReflectionPad2d", "circular": "CircularPad2d"}
             assert type(module).__name__ == names[value]
-        elif field.name != "value" or getattr(op, "mode", "constant") == "constant":
+        elif (name, field.name) != ("pad", "value") or op.mode == "constant":
             assert getattr(module, field.name) == value
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import fields
 from functools import reduce
 from typing import Any
 
@@ -19,17 +18,15 @@ _Function = Callable[..., Any]
 
 
 class Called(nn.Module):
-    """A function of tensors as a module, which has the fields of the op as attributes."""
+    """A function of an op and of tensors as a module."""
 
     def __init__(self, function: _Function, op: Op) -> None:
         super().__init__()
-        for field in fields(op):
-            setattr(self, field.name, getattr(op, field.name))
-        self.function = function
+        self.function, self.op = function, op
 
     def forward(self, *tensors: Tensor) -> Any:
         """What the function gives."""
-        return self.function(self, *tensors)
+        return self.function(self.op, *tensors)
 
 
 def _number(value: Any) -> Any:
