@@ -10,7 +10,7 @@ from costcalc.costs import CostTable, Row, Work, element_bytes
 from costcalc.dims import Shape, Size, prod, same
 from costcalc.field import receptive_fields
 from costcalc.graph import Graph, Node
-from costcalc.ops.op import HOLDS, Op
+from costcalc.ops.op import HOLDS
 
 
 class Rules(TypedDict, total=False):

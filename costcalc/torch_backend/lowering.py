@@ -45,6 +45,19 @@ _SAME = {
     activation.Hardswish: nn.Hardswish,
     activation.Hardsigmoid: nn.Hardsigmoid,
     activation.Softmax: nn.Softmax,
+    activation.Softmin: nn.Softmin,
+    activation.LogSoftmax: nn.LogSoftmax,
+    activation.LogSigmoid: nn.LogSigmoid,
+    activation.Hardtanh: nn.Hardtanh,
+    activation.Threshold: nn.Threshold,
+    activation.Celu: nn.CELU,
+    activation.Selu: nn.SELU,
+    activation.Rrelu: nn.RReLU,
+    activation.Softsign: nn.Softsign,
+    activation.Tanhshrink: nn.Tanhshrink,
+    activation.Softshrink: nn.Softshrink,
+    activation.Hardshrink: nn.Hardshrink,
+    activation.Glu: nn.GLU,
     reshaping.Flatten: nn.Flatten,
 }
 for _op, _module in _SAME.items():
@@ -71,19 +84,6 @@ class Concat(nn.Module):
 @lower.register
 def _(op: joining.Concat, *inputs: Shape) -> nn.Module:
     return Concat(op.dim)
-
-
-class Add(nn.Module):
-    """The sum of tensors of one shape."""
-
-    def forward(self, *tensors: Tensor) -> Tensor:
-        """A new tensor of that shape."""
-        return reduce(torch.add, tensors)
-
-
-@lower.register
-def _(op: joining.Add, *inputs: Shape) -> nn.Module:
-    return Add()
 
 
 @lower.register

@@ -6,13 +6,11 @@ from collections.abc import Sequence
 from string import ascii_letters
 from typing import Any
 
-from costcalc.dims import is_plain
 from costcalc.importers.aten import aten
 from costcalc.importers.call import Call, Untranslated, Value
 from costcalc.ops import OPS
 from costcalc.ops.embedding import Embedding
 from costcalc.ops.linear import Bilinear, Linear
-from costcalc.ops.op import Op
 from costcalc.ops.product import Addmm, Baddbmm, Einsum, Matmul, ScaledDotProductAttention, read_equation
 
 
