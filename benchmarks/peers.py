@@ -122,7 +122,8 @@ def models() -> Iterator[tuple[str, Callable[[], nn.Module], tuple[int, ...], in
         options = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
 
         def make(name: str = name, options: dict[str, Any] = options) -> nn.Module:
-            return torchvision.models.get_model(name, weights=None, **options).eval()
+            model: nn.Module = torchvision.models.get_model(name, weights=None, **options)
+            return model.eval()
 
         model = make()
         if sum(p.numel() for p in model.parameters()) > LARGEST_PARAMETERS:

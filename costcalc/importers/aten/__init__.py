@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import pkgutil
 from collections.abc import Mapping
+from functools import cache
 from importlib import import_module
 
 from costcalc.importers.call import Translator, registry
@@ -14,6 +15,7 @@ from costcalc.importers.call import Translator, registry
 _TABLE, aten = registry()
 
 
+@cache
 def translators() -> Mapping[str, Translator]:
     """All of them, by the operation's name without `aten`: "conv2d.default"."""
     for module in pkgutil.iter_modules(__path__):
