@@ -21,7 +21,10 @@ from costcalc.graph import Graph, Node
 from costcalc.ops.op import Argument, Op
 
 # Products are written in this order: the lecture's 2·H·W·C_out·C_in·k·k.
-_ORDER = ["N", "H", "W", "T_h", "T_w", "C_out", "C", "C_in", "S", "F_out", "F_in", "k_h", "k_w", "n", "g", "P"]
+_ORDER = [
+    *("N", "D", "H", "W", "L", "T_d", "T_h", "T_w", "T_l", "C_out", "C", "C_in", "S", "V", "F_out", "F_in"),
+    *("k_d", "k_h", "k_w", "k", "n", "g", "P"),
+]
 _MEANINGS = {
     "N": "batch",
     "H": "height out",
@@ -34,11 +37,20 @@ _MEANINGS = {
     "F_out": "features out",
     "F_in": "features in",
     "S": "sequence length",
+    "V": "rows of the table",
+    "D": "depth out",
+    "D_in": "depth in",
+    "L": "length out",
+    "L_in": "length in",
+    "k": "kernel length",
+    "k_d": "kernel depth",
     "k_h": "kernel height",
     "k_w": "kernel width",
     "n": "window",
     "g": "groups",
     "P": "parameters",
+    "T_l": "taps inside the input along its length, all places together",
+    "T_d": "taps inside the input along its depth, all places together",
     "T_h": "taps inside the input along its height, all places together",
     "T_w": "taps inside the input along its width",
 }
@@ -118,8 +130,9 @@ class _SymbolicLayer(Layer):
     real: Layer
 
     def taps_inside(self) -> Shape:
-        taps = zip(("T_h", "T_w"), self.real.taps_inside(), strict=True)
-        return tuple(self.symbols.symbol(name, count) for name, count in taps)
+        taps = self.real.taps_inside()
+        names = ("T_l",) if len(taps) == 1 else ("T_d", "T_h", "T_w")[-len(taps) :]
+        return tuple(self.symbols.symbol(name, count) for name, count in zip(names, taps, strict=False))
 
 
 class _Symbols:
