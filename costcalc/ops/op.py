@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, NamedTuple, TypeVar, dataclass_transform
 
 from costcalc.costs import NO_WORK, Work
-from costcalc.dims import Relation, Shape, Size, as_size, at, is_plain, known, prod, same, show_shape
+from costcalc.dims import Relation, Shape, Size, as_size, at, is_plain, is_symbolic, known, prod, same, show_shape
 from costcalc.errors import OpError
 from costcalc.ops.kernel import Kernel
 
@@ -72,6 +72,8 @@ SIZE_NAMES = {
 # What elements are, and the bytes of one; what is computed, `float`, takes what the dtype that is asked for takes.
 HOLDS: Mapping[str, int | None] = {"float": None, "int64": 8, "int32": 4, "uint8": 1, "bool": 1}
 
+INFINITIES = ("inf", "-inf")  # as a `scalar` has them
+
 
 class Assumption(NamedTuple):
     """A requirement on symbols that could not be decided and is taken for granted."""
@@ -118,6 +120,7 @@ class Argument(NamedTuple):
             "flag": "true or false",
             "number": f"number{bounds}",
             "numbers": f"list of numbers{bounds}",
+            "scalar": "number, or 'inf' or '-inf'",
             "choice": " or ".join(map(repr, self.choices)),
             "text": "text",
             "shape": "list of sizes",
@@ -174,6 +177,15 @@ class Argument(NamedTuple):
             raise TypeError(f"must be a list of numbers, not {value!r}")
         return tuple([self._number(v) for v in value])
 
+    def _scalar(self, value: Any) -> Any:
+        if value in INFINITIES or is_symbolic(value):
+            return value
+        if isinstance(value, float) and math.isinf(value):
+            return INFINITIES[value < 0]
+        if not isinstance(value, (int, float)) or math.isnan(value):
+            raise TypeError(f"must be a {self.describe()}, not {value!r}")
+        return value * 1  # true is 1
+
     def _choice(self, value: Any) -> str:
         if value not in self.choices:
             raise TypeError(f"must be {self.describe()}, not {value!r}")
@@ -217,12 +229,7 @@ def whole(*, default: Any = dataclasses.MISSING, least: int | None = None, symbo
 
 
 def per_axis(
-    *,
-    default: Any = dataclasses.MISSING,
-    least: int = 0,
-    symbol: str | None = None,
-    axes: int = 2,
-    gaps: bool = False,
+    *, default: Any = dataclasses.MISSING, least: int = 0, symbol: str | None = None, axes: int = 2, gaps: bool = False
 ) -> Any:
     """One plain integer for all axes, or one for each: a plane's are height and width.
 
@@ -251,6 +258,14 @@ def number(*, default: Any = dataclasses.MISSING, least: float | None = None, mo
 def numbers(*, default: Any = dataclasses.MISSING, least: float | None = None) -> Any:
     """A list of real numbers, or null."""
     return _declare(Argument("numbers", least=least), default)
+
+
+def scalar(*, default: Any = dataclasses.MISSING) -> Any:
+    """A number that stands for a tensor of it alone: an integer stays one, and infinite ones are texts.
+
+    It may be an expression in sizes; no count depends on it.
+    """
+    return _declare(Argument("scalar"), default)
 
 
 def choice(*choices: str, default: Any = dataclasses.MISSING) -> Any:
@@ -283,7 +298,7 @@ _OpType = TypeVar("_OpType", bound="Op")
 
 @dataclass_transform(
     frozen_default=True,
-    field_specifiers=(size, whole, per_axis, sides, flag, number, numbers, choice, text, shape, wholes, dimensions),
+    field_specifiers=(size, whole, per_axis, sides, flag, number, numbers, scalar, choice, text, shape, wholes, dimensions),
 )
 def op(cls: type[_OpType]) -> type[_OpType]:
     """Make a subclass of `Op` with fields of its own a frozen dataclass whose values are read by their declarations."""
@@ -355,7 +370,9 @@ class Op:
         """The arithmetic of one forward pass."""
         return NO_WORK
 
-    def backward_macs(self, macs: Size, taught: bool, learns: tuple[bool, ...]) -> Size:
+    def backward_macs(
+        self, macs: Size, taught: bool, learns: tuple[bool, ...], inputs: tuple[Shape, ...] = ()
+    ) -> Size:
         """The multiply-accumulates of gradients: of its own parameters if `taught`, of each input that `learns`.
 
         A product that is linear in each operand takes as many for the gradient of one operand as it takes itself.

@@ -1,11 +1,21 @@
-"""What each operation of torch's ATen library is, as layers: one module a family of ops, none of which needs torch."""
+"""What each operation of torch's ATen library is, as layers: one module a family of ops, none of which needs torch.
 
+They are loaded by `translators`: each registers its own by `aten`.
+"""
+
+from __future__ import annotations
+
+import pkgutil
+from collections.abc import Mapping
 from importlib import import_module
-from pkgutil import iter_modules
 
-from costcalc.importers.call import registry
+from costcalc.importers.call import Translator, registry
 
-TRANSLATORS, aten = registry()
+_TABLE, aten = registry()
 
-for _family in iter_modules(__path__, f"{__name__}."):
-    import_module(_family.name)
+
+def translators() -> Mapping[str, Translator]:
+    """All of them, by the operation's name without `aten`: "conv2d.default"."""
+    for module in pkgutil.iter_modules(__path__):
+        import_module(f"{__name__}.{module.name}")
+    return _TABLE
