@@ -83,34 +83,56 @@ def _(draw: Any) -> Case:
     )
 
 
-def _pool(draw: Any) -> dict[str, Any]:
-    kernel = draw(st.integers(1, 4))
-    fields = {
-        "kernel_size": kernel,
-        "padding": draw(st.integers(0, kernel // 2)),
-        "ceil_mode": draw(st.booleans()),
-    }
-    if draw(st.booleans()):
-        fields["stride"] = pair(draw, 1, 5)
-    return fields
+def sequence(v: Variables) -> tuple[Any, ...]:
+    return (v["n"], v["g"] * v["m"], v["h"])
 
 
-@case("max_pool2d")
-def _(draw: Any) -> Case:
-    fields = _pool(draw) | {"dilation": draw(st.integers(1, 2))}
-    return lambda v: OPS["max_pool2d"](**fields), lambda v: (image(v),)
+def volume(v: Variables) -> tuple[Any, ...]:
+    return (v["n"], v["g"] * v["m"], v["h"], 9, v["w"])
 
 
-@case("avg_pool2d")
-def _(draw: Any) -> Case:
-    fields = _pool(draw) | {"count_include_pad": draw(st.booleans())}
-    return lambda v: OPS["avg_pool2d"](**fields), lambda v: (image(v),)
+OF_AXES = {1: sequence, 2: image, 3: volume}
 
 
-@case("adaptive_avg_pool2d")
-def _(draw: Any) -> Case:
-    size = pair(draw, 1, 5)
-    return lambda v: OPS["adaptive_avg_pool2d"](size), lambda v: (image(v),)
+def along(draw: Any, axes: int, least: int, most: int) -> Any:
+    one = st.integers(least, most)
+    return draw(one | st.tuples(*[one] * axes))
+
+
+def _pools(name: str, axes: int, **fields: st.SearchStrategy[Any]) -> None:
+    def make(draw: Any) -> Case:
+        kernel = draw(st.integers(1, 4))
+        drawn = {
+            "kernel_size": kernel,
+            "padding": draw(st.integers(0, kernel // 2)),
+            "ceil_mode": draw(st.booleans()),
+        }
+        if draw(st.booleans()):
+            drawn["stride"] = along(draw, axes, 1, 5)
+        drawn |= {field: draw(strategy) for field, strategy in fields.items()}
+        return lambda v: OPS[name](**drawn), lambda v: (OF_AXES[axes](v),)
+
+    CASES[name] = make
+
+
+def _adaptive(name: str, axes: int, **fields: st.SearchStrategy[Any]) -> None:
+    def make(draw: Any) -> Case:
+        size = along(draw, axes, 1, 5)
+        if axes > 1 and draw(st.booleans()):
+            size = (None, *[draw(st.integers(1, 5)) for _ in range(axes - 1)])
+        drawn = {field: draw(strategy) for field, strategy in fields.items()}
+        return lambda v: OPS[name](size, **drawn), lambda v: (OF_AXES[axes](v),)
+
+    CASES[name] = make
+
+
+for _axes in OF_AXES:
+    _indices = {"return_indices": st.booleans()}
+    _pools(f"max_pool{_axes}d", _axes, dilation=st.integers(1, 2), **_indices)
+    _divisor = {"divisor_override": st.none() | st.integers(1, 9)} if _axes > 1 else {}
+    _pools(f"avg_pool{_axes}d", _axes, count_include_pad=st.booleans(), **_divisor)
+    _adaptive(f"adaptive_avg_pool{_axes}d", _axes)
+    _adaptive(f"adaptive_max_pool{_axes}d", _axes, **_indices)
 
 
 def _plain(name: str, **fields: st.SearchStrategy[Any]) -> None:
@@ -133,11 +155,136 @@ _plain("elu", alpha=st.floats(0, 2), inplace=st.booleans())
 _plain("gelu", approximate=st.sampled_from(["none", "tanh"]))
 _plain("softplus", beta=st.floats(0.5, 2))
 _plain("softmax", dim=st.integers(-4, 3))
-_plain("batch_norm2d", affine=st.booleans(), track_running_stats=st.booleans())
 _plain("local_response_norm", size=st.integers(1, 7), k=st.floats(1, 2))
-_plain("dropout", p=st.floats(0, 1), inplace=st.booleans())
+for _name in ("dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout"):
+    _plain(_name, p=st.floats(0, 1), inplace=st.booleans())
 _plain("flatten", start_dim=st.integers(0, 2), end_dim=st.sampled_from([2, 3, -1]))
 _plain("pad", padding=st.tuples(*[st.integers(0, 4)] * 4), mode=st.sampled_from(["constant", "reflect", "circular"]))
+
+
+def _norms(name: str, takes: Callable[[Variables], tuple[Any, ...]], *flags: str, operands: int = 3) -> None:
+    """A normalisation over channels, whose weight and bias may be further inputs."""
+
+    def make(draw: Any) -> Case:
+        drawn = {flag: draw(st.booleans()) for flag in flags}
+        given = draw(st.integers(0, operands - 1)) if drawn["affine"] else 0
+
+        def inputs(v: Variables) -> tuple[Any, ...]:
+            taken = takes(v)
+            return (taken, *[(taken[1],)] * given)
+
+        fields = (lambda v: {"num_groups": v["g"]}) if name == "group_norm" else (lambda v: {})
+        return lambda v: OPS[name](**fields(v), **drawn), inputs
+
+    CASES[name] = make
+
+
+for _axes, _takes in OF_AXES.items():
+    _norms(f"batch_norm{_axes}d", _takes, "affine", "track_running_stats")
+    _norms(f"instance_norm{_axes}d", _takes, "affine", "track_running_stats")
+_norms("group_norm", image, "affine")
+
+
+@case("layer_norm")
+def _(draw: Any) -> Case:
+    affine, over = draw(st.booleans()), draw(st.integers(1, 3))
+    given = draw(st.integers(0, 2)) if affine else 0
+    bias = affine and (draw(st.booleans()) if not given else given == 2)
+
+    def inputs(v: Variables) -> tuple[Any, ...]:
+        return (image(v), *[image(v)[-over:]] * given)
+
+    return lambda v: OPS["layer_norm"](image(v)[-over:], elementwise_affine=affine, bias=bias), inputs
+
+
+@case("rms_norm")
+def _(draw: Any) -> Case:
+    affine, over = draw(st.booleans()), draw(st.integers(1, 3))
+    given = draw(st.integers(0, 1)) if affine else 0
+
+    def inputs(v: Variables) -> tuple[Any, ...]:
+        return (image(v), *[image(v)[-over:]] * given)
+
+    return lambda v: OPS["rms_norm"](image(v)[-over:], eps=1e-6, elementwise_affine=affine), inputs
+
+
+@case("interpolate")
+def _(draw: Any) -> Case:
+    mode = draw(st.sampled_from(["nearest", "nearest-exact", "linear", "bilinear", "bicubic", "trilinear"]))
+    axes = {"linear": 1, "bilinear": 2, "bicubic": 2, "trilinear": 3}.get(mode) or draw(st.integers(1, 3))
+    fields: dict[str, Any] = {"mode": mode}
+    if "nearest" not in mode:
+        fields["align_corners"] = draw(st.booleans())
+    if axes == 2 and mode in ("bilinear", "bicubic"):
+        fields["antialias"] = draw(st.booleans())
+    factors = draw(st.none() | st.lists(st.sampled_from([0.5, 1.0, 2.0, 3.0, 1.5]), min_size=axes, max_size=axes))
+
+    def make(v: Variables) -> Any:
+        if factors is not None:
+            return OPS["interpolate"](scale_factor=factors, **fields)
+        return OPS["interpolate"](size=(v["h"], 7, v["k"])[:axes], **fields)
+
+    return make, lambda v: (OF_AXES[axes](v),)
+
+
+@case("pixel_shuffle")
+def _(draw: Any) -> Case:
+    r = draw(st.integers(1, 3))
+    return lambda v: OPS["pixel_shuffle"](r), lambda v: ((v["n"], v["m"] * r * r, v["h"], v["w"]),)
+
+
+@case("pixel_unshuffle")
+def _(draw: Any) -> Case:
+    r = draw(st.integers(1, 3))
+    return lambda v: OPS["pixel_unshuffle"](r), lambda v: ((v["n"], v["m"], v["h"] * r, v["w"] * r),)
+
+
+@case("channel_shuffle")
+def _(draw: Any) -> Case:
+    groups = draw(st.integers(1, 3))
+    return lambda v: OPS["channel_shuffle"](groups), lambda v: ((v["n"], v["m"] * groups, v["h"], v["w"]),)
+
+
+@case("grid_sample")
+def _(draw: Any) -> Case:
+    fields = {
+        "mode": draw(st.sampled_from(["bilinear", "nearest", "bicubic"])),
+        "padding_mode": draw(st.sampled_from(["zeros", "border", "reflection"])),
+        "align_corners": draw(st.booleans()),
+    }
+    deep = fields["mode"] != "bicubic" and draw(st.booleans())
+
+    def inputs(v: Variables) -> tuple[Any, ...]:
+        places = (v["k"], v["h"], 5)[: 3 if deep else 2]
+        return (volume(v) if deep else image(v)), (v["n"], *places, len(places))
+
+    return lambda v: OPS["grid_sample"](**fields), inputs
+
+
+def _patches(draw: Any) -> dict[str, Any]:
+    return {
+        "kernel_size": pair(draw, 1, 4),
+        "dilation": pair(draw, 1, 2),
+        "padding": pair(draw, 0, 2),
+        "stride": pair(draw, 1, 3),
+    }
+
+
+@case("unfold")
+def _(draw: Any) -> Case:
+    fields = _patches(draw)
+    return lambda v: OPS["unfold"](**fields), lambda v: (image(v),)
+
+
+@case("fold")
+def _(draw: Any) -> Case:
+    fields = _patches(draw)
+
+    def columns(v: Variables) -> tuple[Any, ...]:
+        unfold = OPS["unfold"](**fields)
+        return unfold.output(image(v))
+
+    return lambda v: OPS["fold"]((v["h"], v["w"]), **fields), lambda v: (columns(v),)
 
 
 @case("permute")

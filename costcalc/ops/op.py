@@ -231,7 +231,10 @@ def whole(*, default: Any = dataclasses.MISSING, least: int | None = None, symbo
 def per_axis(
     *, default: Any = dataclasses.MISSING, least: int = 0, symbol: str | None = None, axes: int = 2, gaps: bool = False
 ) -> Any:
-    """One plain integer for all axes, or one for each: a plane's are height and width."""
+    """One plain integer for all axes, or one for each: a plane's are height and width.
+
+    With `gaps`, an axis may have None, which means what the op says it means.
+    """
     names = {1: ("",), 2: ("_h", "_w"), 3: ("_d", "_h", "_w")}[axes]
     symbols = None if symbol is None else tuple([symbol + name for name in names])
     return _declare(Argument("per_axis", least=least, symbol=symbols, length=axes, gaps=gaps), default)
