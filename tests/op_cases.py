@@ -58,28 +58,165 @@ def pair(draw: Any, least: int, most: int) -> Any:
     return draw(one | st.tuples(one, one))
 
 
-@case("conv2d")
-def _(draw: Any) -> Case:
-    fields = {
-        "kernel_size": pair(draw, 1, 4),
-        "stride": pair(draw, 1, 3),
-        "padding": pair(draw, 0, 3),
-        "dilation": pair(draw, 1, 2),
-        "bias": draw(st.booleans()),
-    }
-    grouped = draw(st.booleans())
-    return (
-        lambda v: OPS["conv2d"](v["g"] * v["k"], groups=v["g"] if grouped else 1, **fields),
-        lambda v: (image(v),),
-    )
+def _convolution(axes: int, transposed: bool = False) -> None:
+    """A convolution with weights of its own or given ones, on a tensor with so many axes beside batch and channels."""
+    name = f"conv_transpose{axes}d" if transposed else f"conv{axes}d"
+
+    def each(draw: Any, least: int, most: int) -> Any:
+        one = st.integers(least, most)
+        return draw(one | st.tuples(*[one] * axes))
+
+    def make(draw: Any) -> Case:
+        fields = {
+            "kernel_size": each(draw, 1, 4 if axes < 3 else 3),
+            "stride": each(draw, 1, 3),
+            "padding": each(draw, 0, 3 if axes < 3 else 2),
+            "dilation": each(draw, 1, 2),
+            "bias": draw(st.booleans()),
+        }
+        if transposed:
+            fields["output_padding"] = draw(st.integers(0, 1)) if _least(fields["stride"]) > 1 else 0
+        grouped, given = draw(st.booleans()), draw(st.booleans())
+
+        def op(v: Variables) -> Any:
+            return OPS[name](v["g"] * v["k"], groups=v["g"] if grouped else 1, **fields)
+
+        def inputs(v: Variables) -> tuple[Any, ...]:
+            plane = {1: (v["w"],), 2: (v["h"], v["w"]), 3: (5, v["h"], v["w"])}[axes]
+            weight = (v["g"] * v["m"], v["k"] if grouped else v["g"] * v["k"])
+            if not transposed:
+                weight = (v["g"] * v["k"], v["m"] if grouped else v["g"] * v["m"])
+            kernel = fields["kernel_size"]
+            weight += (kernel,) * axes if isinstance(kernel, int) else kernel
+            bias = [(v["g"] * v["k"],)] * fields["bias"]
+            return ((v["n"], v["g"] * v["m"], *plane), *([weight, *bias] if given else ()))
+
+        return op, inputs
+
+    CASES[name] = make
+
+
+def _least(value: Any) -> int:
+    return value if isinstance(value, int) else min(value)
+
+
+for _axes in (1, 2, 3):
+    _convolution(_axes)
+    _convolution(_axes, transposed=True)
 
 
 @case("linear")
 def _(draw: Any) -> Case:
-    bias, deep = draw(st.booleans()), draw(st.booleans())
+    bias, deep, given = draw(st.booleans()), draw(st.booleans()), draw(st.booleans())
+
+    def inputs(v: Variables) -> tuple[Any, ...]:
+        first = (v["n"], v["h"], v["m"]) if deep else (v["n"], v["m"])
+        return (first, (v["k"], v["m"]), (v["k"],))[: 1 + given * (1 + bias)]
+
+    return lambda v: OPS["linear"](v["k"], bias=bias), inputs
+
+
+@case("bilinear")
+def _(draw: Any) -> Case:
+    bias, deep, given = draw(st.booleans()), draw(st.booleans()), draw(st.booleans())
+
+    def inputs(v: Variables) -> tuple[Any, ...]:
+        places = (v["n"], v["h"]) if deep else (v["n"],)
+        first, second = (*places, v["m"]), (*places, v["g"])
+        return (first, second, (v["k"], v["m"], v["g"]), (v["k"],))[: 2 + given * (1 + bias)]
+
+    return lambda v: OPS["bilinear"](v["k"], bias=bias), inputs
+
+
+@case("matmul")
+def _(draw: Any) -> Case:
+    n, m, k, g, h = "nmkgh"
+    one, two = draw(
+        st.sampled_from(
+            [
+                ((n, m), (m, k)),
+                ((n, h, m), (m, k)),
+                ((h, m), (n, m, k)),
+                ((n, h, m), (n, m, k)),
+                ((n, g, h, m), (n, g, m, k)),
+                ((n, 1, h, m), (g, m, k)),
+                ((n, m), (m,)),
+                ((n, h, m), (m,)),
+                ((m,), (n, m, h)),
+                ((n, g, h, m), (m,)),
+            ]
+        )
+    )
+    return lambda v: OPS["matmul"](), lambda v: tuple(tuple(v.get(s, s) for s in shape) for shape in (one, two))
+
+
+def _added(name: str, *factors: str, added: tuple[str, ...]) -> None:
+    def make(draw: Any) -> Case:
+        scales = {s: draw(st.sampled_from([1.0, 0.5, 2.0])) for s in ("alpha", "beta")}
+        shapes = (draw(st.sampled_from(added)), *factors)
+        return (
+            lambda v: OPS[name](**scales),
+            lambda v: tuple(tuple(1 if s == "1" else v[s] for s in shape) for shape in shapes),
+        )
+
+    CASES[name] = make
+
+
+_added("addmm", "nm", "mk", added=("k", "nk", "1k", "n1"))
+_added("baddbmm", "nhm", "nmk", added=("k", "nhk", "n1k"))
+
+
+@case("einsum")
+def _(draw: Any) -> Case:
+    equation = draw(
+        st.sampled_from(
+            [
+                "nm,mk->nk",
+                "nghm,ngkm->nghk",
+                "ngh,nk->nk",
+                "nm,nm->nm",
+                "nm,k->nmk",
+                "ngm,nmk",
+                "...m,mk->...k",
+                "nhm,nkm->n",
+                "ngh->nhg",
+                "ngh->ng",
+                "nh...->n...h",
+            ]
+        )
+    )
+    plain = equation.replace("...", "g" if "m" in equation else "w")
+    terms = plain.partition("->")[0].split(",")
+    return lambda v: OPS["einsum"](equation), lambda v: tuple(tuple(v[letter] for letter in term) for term in terms)
+
+
+@case("scaled_dot_product_attention")
+def _(draw: Any) -> Case:
+    masked, deep = draw(st.booleans()), draw(st.booleans())
+    fields = {"is_causal": not masked and draw(st.booleans()), "scale": draw(st.sampled_from([None, 0.5]))}
+    shared = deep and draw(st.booleans())
+    mask = draw(st.sampled_from(["hw", "nghw" if deep else "nhw"]))
+    features = draw(st.sampled_from("km"))
+
+    def inputs(v: Variables) -> tuple[Any, ...]:
+        heads = ((v["g"] * v["m"],),) * 3 if deep else ((),) * 3
+        if shared:
+            heads = ((v["g"] * v["m"],), (v["g"],), (v["g"],))
+        sizes = ((v["h"], v["k"]), (v["w"], v["k"]), (v["w"], v[features]))
+        query, key, value = ((v["n"], *h, *size) for h, size in zip(heads, sizes, strict=True))
+        of_mask = (v["h"], v["w"]) if mask == "hw" else (*query[:-1], v["w"])
+        return (query, key, value, *[of_mask] * masked)
+
+    return lambda v: OPS["scaled_dot_product_attention"](enable_gqa=shared, **fields), inputs
+
+
+@case("embedding")
+def _(draw: Any) -> Case:
+    deep, given = draw(st.booleans()), draw(st.booleans())
     return (
-        lambda v: OPS["linear"](v["k"], bias=bias),
-        lambda v: ((v["n"], v["h"], v["m"]) if deep else (v["n"], v["m"]),),
+        lambda v: OPS["embedding"](v["m"], v["k"]),
+        lambda v: ((v["n"], v["h"]) if deep else (v["n"],), *[(v["m"], v["k"])] * given),
+        ("int64", *["float"] * given),
     )
 
 

@@ -370,9 +370,7 @@ class Op:
         """The arithmetic of one forward pass."""
         return NO_WORK
 
-    def backward_macs(
-        self, macs: Size, taught: bool, learns: tuple[bool, ...], inputs: tuple[Shape, ...] = ()
-    ) -> Size:
+    def backward_macs(self, macs: Size, taught: bool, learns: tuple[bool, ...], inputs: tuple[Shape, ...] = ()) -> Size:
         """The multiply-accumulates of gradients: of its own parameters if `taught`, of each input that `learns`.
 
         A product that is linear in each operand takes as many for the gradient of one operand as it takes itself.
