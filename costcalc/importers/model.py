@@ -84,7 +84,7 @@ class Importing:
     def further(self, call: Call, first: Value) -> tuple[Value, ...]:
         """The first result of a layer, and the others, each a layer of its own."""
         others = enumerate(call.results[1:], start=1)
-        return (first, *(self.add(call, Result(index), (first,), {}, result) for index, result in others))
+        return (first, *(self.add(call, Result(index, result.holds), (first,), {}, result) for index, result in others))
 
     def _operand(self, value: Value, call: Call) -> Value:
         """A tensor that a layer takes: of a parameter or a buffer, what the layer gives that is made for it once."""

@@ -7,6 +7,7 @@
 The one part of costcalc that imports torch; whoever does not ask for it never loads it.
 """
 
+import costcalc.torch_backend.lowering_views  # noqa: F401  (it registers lowerings)
 from costcalc.torch_backend.allocator import allocator_peak
 from costcalc.torch_backend.carry import carry_weights
 from costcalc.torch_backend.device import Environment, environment
