@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from costcalc.costs import NO_WORK, Work
-from costcalc.dims import Shape, Size, exact_div, known, prod, show_shape
+from costcalc.dims import Shape, Size, exact_div, prod, show_shape
 from costcalc.errors import OpError
+from costcalc.ops.broadcasting import broadcast_shape
 from costcalc.ops.copies import fits, in_order
 from costcalc.ops.kernel import INT64, Beside, Kernel
 from costcalc.ops.op import Layout, Op, Requirement, flag, op, size, whole, wholes
@@ -28,16 +29,6 @@ class _Picking(Op):
         return in_order(layouts[0], len(self.output(*inputs)))
 
 
-def _together(shapes: Sequence[Shape]) -> Shape:
-    """The shape of tensors that are read together: sizes counted from the last, in which a 1 stands for any."""
-    rank = max(map(len, shapes))
-    result: list[Size] = []
-    for place in range(rank):
-        there = [shape[place - rank + len(shape)] for shape in shapes if place - rank + len(shape) >= 0]
-        result.append(next((n for n in there if not known(n, "==", 1).answer), 1))
-    return tuple(result)
-
-
 def _indexed(x: Shape, dims: tuple[int, ...], indices: Sequence[Shape]) -> Shape:
     """The shape of x[…] with a tensor of numbers for each of `dims`, the others in full.
 
@@ -47,13 +38,13 @@ def _indexed(x: Shape, dims: tuple[int, ...], indices: Sequence[Shape]) -> Shape
     rest = [n for d, n in enumerate(x) if d not in places]
     adjacent = places == list(range(places[0], places[0] + len(places)))
     front = places[0] if adjacent else 0
-    return (*rest[:front], *_together(indices), *rest[front:])
+    return (*rest[:front], *broadcast_shape(*indices), *rest[front:])
 
 
 def _index_requirements(name: str, dims: tuple[int, ...], indices: Sequence[Shape]) -> Iterator[Requirement]:
     if len(indices) != len(dims) or sorted(set(dims)) != list(dims):
         raise OpError(f"{name} takes one input of numbers for each of dims, which are counted up", "dims")
-    together = _together(indices)
+    together = broadcast_shape(*indices)
     for index in indices:
         yield from fits(index, together)
 

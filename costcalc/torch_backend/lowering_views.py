@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from costcalc.dims import Shape
 from costcalc.ops import copies, factories, indexing, views
 from costcalc.ops.op import Op
 from costcalc.torch_backend.lowering import lower, torch_type

@@ -106,7 +106,11 @@ def _(call: Call) -> Value:
     start = start or 0
     if start < 0:
         start = start + x.shape[dim]
-    source = expanded(call, cast(call, source, x.holds), (*x.shape[: dim % len(x.shape)], source.shape[dim], *x.shape[dim % len(x.shape) + 1 :]))
+    source = expanded(
+        call,
+        cast(call, source, x.holds),
+        (*x.shape[: dim % len(x.shape)], source.shape[dim], *x.shape[dim % len(x.shape) + 1 :]),
+    )
     return call.layer(SliceScatter(dim, start, step), x, source)
 
 
