@@ -599,3 +599,149 @@ def _(draw: Any) -> Case:
 def _(draw: Any) -> Case:
     dtype = draw(st.sampled_from(["float", "int64", "bool"]))
     return lambda v: OPS["buffer"]((v["m"], v["k"]), dtype=dtype), lambda v: ()
+
+
+# -- views, copies, picking by index, made tensors ----------------------------------------------------------------
+
+
+def _of(name: str, inputs: Callable[[Variables], tuple[Any, ...]], holds: Any = None, **fields: Any) -> None:
+    """An op whose fields are drawn, or are functions of the variables."""
+
+    def make(draw: Any) -> Case:
+        drawn_ = {f: draw(s) if isinstance(s, st.SearchStrategy) else s for f, s in fields.items()}
+        op = lambda v: OPS[name](**{f: s(v) if callable(s) else s for f, s in drawn_.items()})  # noqa: E731
+        return (op, inputs, holds) if holds else (op, inputs)
+
+    CASES[name] = make
+
+
+DIM = st.integers(-4, 3)
+NOT_BATCH = st.sampled_from([1, 2, 3, -1, -2, -3])
+
+
+@case("reshape")
+def _(draw: Any) -> Case:
+    sizes = draw(
+        st.sampled_from(
+            [
+                lambda n, g, m, h, w: (n, g, m, h, w),
+                lambda n, g, m, h, w: (n, m * g, h * w),
+                lambda n, g, m, h, w: (n * h, w, g * m),
+                lambda n, g, m, h, w: (n, 1, g * m * w, h),
+                lambda n, g, m, h, w: (n * g * m, h, w),
+            ]
+        )
+    )
+    return lambda v: OPS["reshape"](sizes(*[v[name] for name in "ngmhw"])), lambda v: (image(v),)
+
+
+@case("expand")
+def _(draw: Any) -> Case:
+    more = draw(st.booleans())
+    return (
+        lambda v: OPS["expand"]((v["n"], v["k"], v["m"], v["h"]) if more else (v["n"], v["k"], v["h"])),
+        lambda v: ((1, v["m"], 1) if more else (v["n"], 1, v["h"]),),
+    )
+
+
+_of("squeeze", lambda v: ((v["n"], 1, v["h"], v["w"]),), dim=st.sampled_from([1, -3, (1,)]))
+_plain("unsqueeze", dim=st.integers(-5, 4))
+_plain("select", dim=DIM, index=st.sampled_from([0, -1]))
+_plain("contiguous", memory_format=st.sampled_from(["contiguous", "channels_last"]))
+_plain("clone", memory_format=st.sampled_from(["preserve", "contiguous"]))
+_plain("flip", dims=st.sampled_from([2, (2, 3), (-1,)]))
+_plain("roll", shifts=st.just((1, -2)), dims=st.sampled_from([(2, 3), (1, -1)]))
+_plain("tril", diagonal=st.integers(-1, 2))
+_plain("triu", diagonal=st.integers(-1, 2))
+_plain("fill", value=st.floats(-1, 1))
+
+
+@case("slice")
+def _(draw: Any) -> Case:
+    dim, start, step = draw(st.sampled_from([2, 3, -1])), draw(st.integers(0, 2)), draw(st.integers(1, 3))
+    last = draw(st.booleans())
+    return (
+        lambda v: OPS["slice"](dim, start, v["w" if dim % 4 == 3 else "h"] - 1 if last else None, step),
+        lambda v: (image(v),),
+    )
+
+
+@case("cast")
+def _(draw: Any) -> Case:
+    dtype = draw(st.sampled_from(["float", "int64", "bool"]))
+    return lambda v: OPS["cast"](dtype), lambda v: (image(v),), ("int64",)
+
+
+_of("repeat", lambda v: (image(v),), repeats=lambda v: (v["k"], 1, v["m"], 2, 1))
+_of("repeat_interleave", lambda v: (image(v),), repeats=lambda v: v["k"], dim=NOT_BATCH)
+_of("stack", lambda v: (image(v),) * 3, dim=st.integers(-5, 4))
+_of(
+    "pad_nd",
+    lambda v: ((v["n"], v["h"], v["w"]),),
+    padding=st.sampled_from([(1, 2), (0, 3, 4, 1)]),
+    mode=st.sampled_from(["constant", "reflect", "replicate", "circular"]),
+)
+_of("copy", lambda v: (image(v), (v["h"], v["w"])))
+
+
+@case("index")
+def _(draw: Any) -> Case:
+    dims = draw(st.sampled_from([(2,), (2, 3), (1, 3)]))
+    pair = ((lambda v: (v["k"], 1)), (lambda v: (v["m"],)))
+    return (
+        lambda v: OPS["index"](dims),
+        lambda v: (image(v), *[index(v) for index in pair[: len(dims)]]),
+        ("float", *["int64"] * len(dims)),
+    )
+
+
+_of("index_select", lambda v: (image(v), (v["k"],)), ("float", "int64"), dim=NOT_BATCH)
+_of("gather", lambda v: ((v["n"], v["h"]), (v["n"], v["k"])), ("float", "int64"), dim=st.sampled_from([1, -1]))
+
+
+@case("index_put")
+def _(draw: Any) -> Case:
+    fields = {"accumulate": draw(st.booleans()), "overwrites": draw(st.booleans())}
+    return (
+        lambda v: OPS["index_put"](2, **fields),
+        lambda v: (image(v), (v["k"],), (v["n"], 1, 1, v["w"])),
+        ("float", "int64", "float"),
+    )
+
+
+_THREE = ("float", "int64", "float")
+_OVER = st.booleans()
+
+
+@case("scatter")
+def _(draw: Any) -> Case:
+    over, number = draw(st.booleans()), draw(st.booleans())
+    rest = lambda v: ((v["n"], v["k"]),) * (1 if number else 2)  # noqa: E731
+    return (
+        lambda v: OPS["scatter"](1, overwrites=over),
+        lambda v: ((v["n"], v["h"]), *rest(v)),
+        _THREE[: 2 if number else 3],
+    )
+
+
+_of("scatter_add", lambda v: ((v["n"], v["h"]), *((v["n"], v["k"]),) * 2), _THREE, dim=1, overwrites=_OVER)
+_of("index_add", lambda v: ((v["n"], v["h"]), (v["k"],), (v["n"], v["k"])), _THREE, dim=-1, overwrites=_OVER)
+_of(
+    "slice_scatter",
+    lambda v: ((v["n"], v["h"]), (v["n"], 2)),
+    dim=1,
+    start=st.integers(0, 2),
+    step=st.integers(1, 3),
+)
+_of("select_scatter", lambda v: ((v["n"], v["h"], v["w"]), (v["n"], v["w"])), dim=1, index=st.sampled_from([0, -1]))
+_plain("sort", dim=NOT_BATCH, descending=st.booleans())
+_plain("argsort", dim=NOT_BATCH, descending=st.booleans())
+_of("topk", lambda v: ((v["n"], v["k"] + v["h"]),), k=lambda v: v["k"], largest=st.booleans(), dim=st.just(-1))
+_of("kthvalue", lambda v: ((v["n"], v["k"] + v["h"]),), k=lambda v: v["k"], keepdim=st.booleans())
+_of("one_hot", lambda v: ((v["n"], v["h"]),), ("int64",), num_classes=lambda v: v["k"])
+_of("full", lambda v: (), sizes=lambda v: (v["n"], v["k"]), value=st.floats(-1, 1), dtype=st.sampled_from(["float", "int64"]))
+_of("rand", lambda v: (), sizes=lambda v: (v["n"], v["k"]))
+_of("randn", lambda v: (), sizes=lambda v: (v["n"], v["k"]))
+_of("arange", lambda v: (), length=lambda v: v["h"], dtype=st.sampled_from(["float", "int64"]))
+_of("linspace", lambda v: (), steps=lambda v: v["h"])
+_of("eye", lambda v: (), n=lambda v: v["h"], m=lambda v: v["k"], dtype=st.sampled_from(["float", "bool"]))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from costcalc.dims import Shape, is_plain
-from costcalc.errors import CostcalcError
+from costcalc.errors import CostcalcError, OpError
 from costcalc.graph import Graph, Input, Node
 from costcalc.importers.call import Call, Layer, Module, Translator, Untranslated, Value
 from costcalc.ops.op import Op, infer
@@ -48,7 +48,7 @@ class Importing:
                 if value is not None:
                     _agree(value, result)
             return made
-        except Untranslated as error:
+        except (Untranslated, OpError) as error:  # an op may refuse what it is told
             reason = str(error)
         del self.layers[before[0] :]
         self._owners, self._operands = before[1:]

@@ -47,11 +47,13 @@ class Layout(NamedTuple):
     """Where the dimensions of a tensor are.
 
     `plane` are its height and width, None where it has none; `order` is that in which dimensions lie in memory, the
-    outermost first.
+    outermost first. The `gaps` are dimensions whose places lie further apart, or closer, than what is inside them is
+    long: something was cut out of it, or it is repeated.
     """
 
     plane: tuple[int, int] | None
     order: tuple[int, ...]
+    gaps: frozenset[int] = frozenset()
 
     @classmethod
     def of_image(cls, rank: int) -> Layout:
@@ -199,7 +201,7 @@ class Argument(NamedTuple):
     def _shape(self, value: Any) -> tuple[Size, ...]:
         if not isinstance(value, (tuple, list)):
             raise TypeError(f"must be a list of sizes, not {value!r}")
-        return tuple(Argument("size", least=1)._size(v) for v in value)
+        return tuple(Argument("size", least=self.least)._size(v) for v in value)
 
     def _dimensions(self, value: Any) -> tuple[int, ...]:
         if not isinstance(value, (tuple, list)):
@@ -278,9 +280,9 @@ def text(*, default: Any = dataclasses.MISSING) -> Any:
     return _declare(Argument("text"), default)
 
 
-def shape(*, default: Any = dataclasses.MISSING) -> Any:
-    """A list of sizes without the batch, or null."""
-    return _declare(Argument("shape"), default)
+def shape(*, default: Any = dataclasses.MISSING, least: int = 1) -> Any:
+    """A list of sizes, without the batch where there is one, or null."""
+    return _declare(Argument("shape", least=least), default)
 
 
 def wholes(*, default: Any = dataclasses.MISSING, least: int | None = None) -> Any:
@@ -412,8 +414,10 @@ class Op:
         if not layouts:
             return Layout(None, tuple(range(len(self.output()))))
         first = layouts[0]
-        if self.rank != 4 or first is _IMAGE:
+        if first is _IMAGE:
             return first
+        if self.rank != 4:
+            return first._replace(gaps=frozenset()) if first.gaps and self.makes_tensor() else first
         return Layout(_IMAGE.plane, first.order) if first.order == CHANNELS_LAST else _IMAGE
 
     def running(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Op:
