@@ -167,10 +167,131 @@ def _(draw: Any) -> Case:
     return lambda v: OPS["concat"](dim=dim), inputs
 
 
+# Numbers that ops take in place of tensors, and shapes that are repeated.
+NUMBERS = st.integers(1, 3) | st.floats(0.5, 2)
+
+
+def together(draw: Any, count: int) -> Callable[[Variables], tuple[Any, ...]]:
+    """Images, or what is repeated to be one; the first is as large as all."""
+    kinds = [draw(st.integers(0, 3)) for _ in range(count - 1)]
+
+    def inputs(v: Variables) -> tuple[Any, ...]:
+        n, c, h, w = image(v)
+        shapes = ((n, c, h, w), (n, c, 1, 1), (1, c, 1, w), (h, w))
+        return (shapes[0], *[shapes[kind] for kind in kinds])
+
+    return inputs
+
+
+def _joined(
+    name: str,
+    least: int,
+    most: int,
+    number: str | None = None,
+    whats: tuple[str, ...] = (),
+    **fields: st.SearchStrategy[Any],
+) -> None:
+    """An op on some tensors that are broadcast; with fewer, a number is in place of the last."""
+
+    def make(draw: Any) -> Case:
+        count = draw(st.integers(least, most))
+        drawn = {field: draw(strategy) for field, strategy in fields.items()}
+        if number is not None and count == least:
+            drawn[number] = draw(st.integers(1, 3) if whats else NUMBERS)
+        op, inputs = (lambda v: OPS[name](**drawn)), together(draw, count)
+        return (op, inputs, whats[:count]) if whats else (op, inputs)
+
+    CASES[name] = make
+
+
 @case("add")
 def _(draw: Any) -> Case:
-    count = draw(st.integers(2, 4))
-    return lambda v: OPS["add"](), lambda v: (image(v),) * count
+    count = draw(st.integers(1, 4))
+    fields = {"other": draw(NUMBERS)} if count == 1 else {}
+    alpha = draw(st.sampled_from([1, 1, 2.5]))
+    return lambda v: OPS["add"](**fields, alpha=alpha), together(draw, count)
+
+
+for _name in ("sub", "rsub"):
+    _joined(_name, 1, 2, "other", alpha=st.sampled_from([1, 1, 2.5]))
+for _name in ("mul", "floor_divide", "remainder", "fmod", "eq", "ne", "lt", "le", "gt", "ge"):
+    _joined(_name, 1, 2, "other")
+_joined("div", 1, 2, "other", rounding_mode=st.sampled_from([None, None, "floor", "trunc"]))
+for _name in ("atan2", "maximum", "minimum", "logical_and", "logical_or", "logical_xor"):
+    _joined(_name, 2, 2)
+_joined("lerp", 2, 3, "weight")
+_joined("addcmul", 3, 3, value=st.sampled_from([1, 2.5]))
+_joined("addcdiv", 3, 3, value=st.sampled_from([1, 2.5]))
+
+
+@case("pow")
+def _(draw: Any) -> Case:
+    count = draw(st.integers(1, 2))
+    number = draw(st.sampled_from(["exponent", "base"]))
+    fields = {number: draw(NUMBERS)} if count == 1 else {}
+    return lambda v: OPS["pow"](**fields), together(draw, count)
+
+
+@case("where")
+def _(draw: Any) -> Case:
+    numbers = draw(st.sampled_from([(), ("input",), ("other",), ("input", "other")]))
+    fields = {name: draw(NUMBERS) for name in numbers}
+    count = 3 - len(numbers)
+    return lambda v: OPS["where"](**fields), together(draw, count), ("bool", "float", "float")[:count]
+
+
+@case("masked_fill")
+def _(draw: Any) -> Case:
+    value = draw(NUMBERS | st.sampled_from(["inf", "-inf"]))
+    return lambda v: OPS["masked_fill"](value=value), together(draw, 2), ("float", "bool")
+
+
+for _name in ("bitwise_and", "bitwise_or", "bitwise_xor"):
+    _joined(_name, 1, 2, "other", whats=("int64", "int64"))
+
+
+@case("bitwise_not")
+def _(draw: Any) -> Case:
+    return lambda v: OPS["bitwise_not"](), lambda v: (image(v),), (draw(st.sampled_from(["bool", "int64"])),)
+
+
+for _name in (
+    "neg abs sign floor ceil trunc square reciprocal sqrt rsqrt exp exp2 expm1 log log2 log10 log1p sin cos tan asin "
+    "acos atan sinh cosh erf erfc logical_not isnan isinf isfinite log_sigmoid softsign tanhshrink"
+).split():
+    _plain(_name)
+_plain("round", decimals=st.integers(0, 2))
+_plain("clamp", min=st.none() | st.floats(-1, 0), max=st.floats(0, 1))
+_plain("nan_to_num", nan=st.none() | st.floats(0, 1), posinf=st.none() | NUMBERS)
+_plain("hardtanh", min_val=st.floats(-2, -1), max_val=st.floats(1, 2), inplace=st.booleans())
+_plain("threshold", threshold=st.floats(-1, 1), value=st.floats(-1, 1), inplace=st.booleans())
+_plain("celu", alpha=st.floats(0.5, 2), inplace=st.booleans())
+_plain("selu", inplace=st.booleans())
+_plain("rrelu", lower=st.floats(0.1, 0.2), upper=st.floats(0.3, 0.4), inplace=st.booleans())
+_plain("softshrink", lambd=st.floats(0.1, 1))
+_plain("hardshrink", lambd=st.floats(0.1, 1))
+_plain("softmin", dim=st.integers(-4, 3))
+_plain("log_softmax", dim=st.integers(1, 3))
+
+
+@case("glu")
+def _(draw: Any) -> Case:
+    dim = draw(st.sampled_from([1, -3]))
+    return lambda v: OPS["glu"](dim=dim), lambda v: ((v["n"], 2 * v["m"], v["h"], v["w"]),)
+
+
+# Not along the batch: then work would not be linear in it.
+DIM = st.sampled_from([1, 2, -1])
+DIMS = DIM | st.sampled_from([(1,), (2, 3), (-1, -2), (1, 2, 3)])
+for _name in ("sum", "mean", "amax", "amin", "any", "all", "logsumexp"):
+    _plain(_name, dim=DIMS, keepdim=st.booleans())
+for _name in ("prod", "max", "min", "argmax", "argmin"):
+    _plain(_name, dim=DIM, keepdim=st.booleans())
+for _name in ("var", "std", "var_mean", "std_mean"):
+    _plain(_name, dim=DIMS, keepdim=st.booleans(), correction=st.integers(0, 1))
+_plain("vector_norm", ord=st.sampled_from([1, 2, 2.5, "inf", "-inf"]), dim=DIMS, keepdim=st.booleans())
+for _name in ("cumsum", "cumprod"):
+    _plain(_name, dim=DIM)
 
 
 @case("zero_pad_shortcut")

@@ -25,7 +25,7 @@ from torch.utils._sympy import functions as of_torch
 from costcalc.dims import Shape, as_size, same
 from costcalc.errors import CostcalcError
 from costcalc.graph import Graph, Input
-from costcalc.importers.aten import TRANSLATORS
+from costcalc.importers.aten import translators
 from costcalc.importers.call import Call, Module, Value
 from costcalc.importers.model import Importing
 from costcalc.ops.op import Op
@@ -200,7 +200,7 @@ def _tensors_in(result: Any, depth: int = 0) -> Iterator[torch.Tensor]:
 def _free(
     example: tuple[Any, ...], keywords: dict[str, Any], name: str, dynamic: Collection[str], *, apart: bool
 ) -> tuple[tuple[Any, ...], dict[str, Any], Any]:
-    """The example, and which of its sizes are free; if `apart`, these all differ, for torch takes equal ones for one."""
+    """The example, and which of its sizes are free; if `apart`, they differ, for torch takes equal ones for one."""
     if not dynamic:
         return example, keywords, None
     flat, structure = pytree.tree_flatten((example, keywords))
@@ -384,9 +384,9 @@ class _Walk:
         namespace, _, name = str(target).partition(".")
         place = _module(node, next(self._parameters_of(node), None))
         call = Call(name, self._arguments(target, node), results, place, _origin(node), self.importing)
-        translators = TRANSLATORS if namespace == "aten" else {}
+        known = translators() if namespace == "aten" else {}
         kind = name.removesuffix(".default") if namespace == "aten" else str(target).removesuffix(".default")
-        made = self.importing.translate(call, translators, kind)
+        made = self.importing.translate(call, known, kind)
         return made if several else next(iter(made), None)
 
     def _inlined(self, node: fx.Node) -> Any:

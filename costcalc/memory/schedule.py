@@ -335,15 +335,17 @@ class _Run:
         elements = kernel.elements if rebased is None else rebased.elements
         node = Backward(self.layer, elements, kernel, [value.source for value in reads])
         node.parameters, node.copied = parameters, copied
+        node.scratch += max([size for operand, size in kernel.scratch_for if values[operand].source], default=0)
         if reached:
             for parameter in (*parameters, *(target.leaf for target in node.targets if target is not None)):
                 if parameter is not None:
                     parameter.awaited += 1
         if kernel.unasked:
             node.unasked = sum([value.elements for value in reads if value.source is None])
+        needed = [kept for kept, operand in kernel.keeps_for if values[operand].source is not None]
         kept = dict.fromkeys(
             memory if i == number else values[i].memory
-            for i in (*kernel.keeps, *(kernel.keeps_to_learn if parameters else ()))
+            for i in (*kernel.keeps, *(kernel.keeps_to_learn if parameters else ()), *needed)
         )
         if again is not None:
             before: list[Memory | None] = [piece for piece in kept if piece is not memory]
@@ -462,13 +464,17 @@ class _Run:
         if again is not None and not again.done and not node.copied:
             self.recompute(again)
         targets = [target for target in node.targets if target is not None]
+        repeats = [how for target, how in zip(node.targets, node.repeats, strict=True) if target is not None]
         made = []
-        for target in targets:
-            if node.passes_on:
+        for place, target in enumerate(node.targets):
+            if target is None:
+                continue
+            if node.passes_on and not node.renews[place]:
                 given.holders += 1
                 made.append(given)
             else:
-                made.append(self.born("gradient", "gradient of an activation", target.elements))
+                elements = node.elements if node.repeats[place] else target.elements
+                made.append(self.born("gradient", "gradient of an activation", elements))
         copied = self.born("copy", "transient", node.copied) if node.copied else None
         if again is not None and not again.done:
             self.recompute(again)
@@ -483,6 +489,11 @@ class _Run:
         for passing in (copied, scratch):
             if passing is not None:
                 self.drop(passing)
+        for place, repeated in enumerate(repeats):
+            if repeated:
+                whole = made[place]
+                made[place] = self.born("gradient", "gradient of an activation", targets[place].elements)
+                self.drop(whole)
         node.gradient = None
         self.drop(given)
         self.let_go(node)

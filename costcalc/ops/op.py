@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, NamedTuple, TypeVar, dataclass_transform
 
 from costcalc.costs import NO_WORK, Work
-from costcalc.dims import Relation, Shape, Size, as_size, at, is_plain, known, prod, same, show_shape
+from costcalc.dims import Relation, Shape, Size, as_size, at, is_plain, is_symbolic, known, prod, same, show_shape
 from costcalc.errors import OpError
 from costcalc.ops.kernel import Kernel
 
@@ -72,6 +72,8 @@ SIZE_NAMES = {
 # What elements are, and the bytes of one; what is computed, `float`, takes what the dtype that is asked for takes.
 HOLDS: Mapping[str, int | None] = {"float": None, "int64": 8, "int32": 4, "uint8": 1, "bool": 1}
 
+INFINITIES = ("inf", "-inf")  # as a `scalar` has them
+
 
 class Assumption(NamedTuple):
     """A requirement on symbols that could not be decided and is taken for granted."""
@@ -95,6 +97,7 @@ class Argument(NamedTuple):
     length: int = 2
     symbol: str | tuple[str, ...] | None = None  # stands for the field in `explain`
     optional: bool = False  # None may be given, and means what the op says it means
+    gaps: bool = False  # None may be given for an axis, likewise
 
     def read(self, name: str, value: Any) -> Any:
         """`value` in its one stored form. Raises OpError, saying what would have been right."""
@@ -116,6 +119,8 @@ class Argument(NamedTuple):
             "sides": f"integer{bounds}, or {self.length} of them",
             "flag": "true or false",
             "number": f"number{bounds}",
+            "numbers": f"list of numbers{bounds}",
+            "scalar": "number, or 'inf' or '-inf'",
             "choice": " or ".join(map(repr, self.choices)),
             "text": "text",
             "shape": "list of sizes",
@@ -142,12 +147,15 @@ class Argument(NamedTuple):
             raise TypeError(f"must be at least {self.least:g}, not {value}")
         return int(value)
 
-    def _per_axis(self, value: Any) -> tuple[int, ...]:
+    def _per_axis(self, value: Any) -> tuple[int | None, ...]:
         if not isinstance(value, (tuple, list)):
-            return (self._whole(value),) * self.length
+            return (self._axis(value),) * self.length
         if len(value) != self.length:
             raise TypeError(f"must be one integer or {self.length}, not {len(value)}")
-        return tuple(self._whole(v) for v in value)
+        return tuple(self._axis(v) for v in value)
+
+    def _axis(self, value: Any) -> int | None:
+        return None if value is None and self.gaps else self._whole(value)
 
     def _wholes(self, value: Any) -> tuple[int, ...]:
         return tuple(map(self._whole, value if isinstance(value, (tuple, list)) else (value,)))
@@ -163,6 +171,20 @@ class Argument(NamedTuple):
         if (self.least is not None and value < self.least) or (self.most is not None and value > self.most):
             raise TypeError(f"must be a {self.describe()}, not {value:g}")
         return float(value)
+
+    def _numbers(self, value: Any) -> tuple[float, ...]:
+        if not isinstance(value, (tuple, list)):
+            raise TypeError(f"must be a list of numbers, not {value!r}")
+        return tuple([self._number(v) for v in value])
+
+    def _scalar(self, value: Any) -> Any:
+        if value in INFINITIES or is_symbolic(value):
+            return value
+        if isinstance(value, float) and math.isinf(value):
+            return INFINITIES[value < 0]
+        if not isinstance(value, (int, float)) or math.isnan(value):
+            raise TypeError(f"must be a {self.describe()}, not {value!r}")
+        return value * 1  # true is 1
 
     def _choice(self, value: Any) -> str:
         if value not in self.choices:
@@ -206,11 +228,13 @@ def whole(*, default: Any = dataclasses.MISSING, least: int | None = None, symbo
     return _declare(Argument("whole", least=least, symbol=symbol), default)
 
 
-def per_axis(*, default: Any = dataclasses.MISSING, least: int = 0, symbol: str | None = None, axes: int = 2) -> Any:
+def per_axis(
+    *, default: Any = dataclasses.MISSING, least: int = 0, symbol: str | None = None, axes: int = 2, gaps: bool = False
+) -> Any:
     """One plain integer for all axes, or one for each: a plane's are height and width."""
     names = {1: ("",), 2: ("_h", "_w"), 3: ("_d", "_h", "_w")}[axes]
     symbols = None if symbol is None else tuple([symbol + name for name in names])
-    return _declare(Argument("per_axis", least=least, symbol=symbols, length=axes), default)
+    return _declare(Argument("per_axis", least=least, symbol=symbols, length=axes, gaps=gaps), default)
 
 
 def sides(*, default: Any = dataclasses.MISSING) -> Any:
@@ -226,6 +250,19 @@ def flag(*, default: Any = dataclasses.MISSING) -> Any:
 def number(*, default: Any = dataclasses.MISSING, least: float | None = None, most: float | None = None) -> Any:
     """A real number that no count depends on."""
     return _declare(Argument("number", least=least, most=most), default)
+
+
+def numbers(*, default: Any = dataclasses.MISSING, least: float | None = None) -> Any:
+    """A list of real numbers, or null."""
+    return _declare(Argument("numbers", least=least), default)
+
+
+def scalar(*, default: Any = dataclasses.MISSING) -> Any:
+    """A number that stands for a tensor of it alone: an integer stays one, and infinite ones are texts.
+
+    It may be an expression in sizes; no count depends on it.
+    """
+    return _declare(Argument("scalar"), default)
 
 
 def choice(*choices: str, default: Any = dataclasses.MISSING) -> Any:
@@ -258,7 +295,7 @@ _OpType = TypeVar("_OpType", bound="Op")
 
 @dataclass_transform(
     frozen_default=True,
-    field_specifiers=(size, whole, per_axis, sides, flag, number, choice, text, shape, wholes, dimensions),
+    field_specifiers=(size, whole, per_axis, sides, flag, number, numbers, scalar, choice, text, shape, wholes, dimensions),
 )
 def op(cls: type[_OpType]) -> type[_OpType]:
     """Make a subclass of `Op` with fields of its own a frozen dataclass whose values are read by their declarations."""
@@ -330,7 +367,9 @@ class Op:
         """The arithmetic of one forward pass."""
         return NO_WORK
 
-    def backward_macs(self, macs: Size, taught: bool, learns: tuple[bool, ...]) -> Size:
+    def backward_macs(
+        self, macs: Size, taught: bool, learns: tuple[bool, ...], inputs: tuple[Shape, ...] = ()
+    ) -> Size:
         """The multiply-accumulates of gradients: of its own parameters if `taught`, of each input that `learns`.
 
         A product that is linear in each operand takes as many for the gradient of one operand as it takes itself.

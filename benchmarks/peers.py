@@ -1,0 +1,189 @@
+"""How many models each tool counts right: `python benchmarks/peers.py > reports/peers.md` (some minutes).
+
+It needs the tools: pip install torchvision fvcore ptflops thop torchinfo calflops. Each is asked for the multiply-
+accumulates of a model in evaluation, on the CPU, as its README says. What is right is what torch's own counter says on
+`meta`, halved, where no operation escapes it; of the small cases it is arithmetic (`tests/test_import_torch.py`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import io
+import sys
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator
+from functools import partial
+from importlib import import_module
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+import torchvision
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+import costcalc
+from costcalc.importers.torch_export import from_torch
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+
+LARGEST_PARAMETERS, LARGEST_MACS = 70_000_000, 12_000_000_000
+NEAR = 0.05
+ABOUT = """\
+Each tool was asked for the multiply-accumulates of convolutions, linear layers and matrix products of a model in
+evaluation. Some add biases, normalisations and activations, as `costcalc conventions` tells of each: where that is all,
+they are within 5 %, but for networks that are mostly BatchNorm. More is a layer that is not seen, or counted twice.
+"""
+VERDICTS = ("equal", "within 5 %", "wrong", "fails")
+
+
+def by_costcalc(model: nn.Module, x: Tensor) -> int:
+    """The analysis of the imported model; an operation that nobody knows is a failure."""
+    costs = costcalc.analyze(from_torch(model, x))
+    if costs.unknown:
+        raise ValueError("unknown layers")
+    return int(costs.total().macs or 0)
+
+
+def by_torch(model: nn.Module, x: Tensor) -> int:
+    """torch.utils.flop_counter on the device that the model is on."""
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model(x)
+    return int(counter.get_total_flops()) // 2
+
+
+def by_fvcore(model: nn.Module, x: Tensor) -> int:
+    """fvcore's FlopCountAnalysis, whose "flops" are multiply-accumulates."""
+    from fvcore.nn import FlopCountAnalysis
+
+    counted = FlopCountAnalysis(model, x).unsupported_ops_warnings(False).uncalled_modules_warnings(False)
+    return int(counted.total())
+
+
+def by_ptflops(backend: str) -> Callable[[nn.Module, Tensor], int]:
+    """ptflops with one of its backends."""
+
+    def count(model: nn.Module, x: Tensor) -> int:
+        from ptflops import get_model_complexity_info
+
+        macs, _ = get_model_complexity_info(
+            model, tuple(x.shape[1:]), as_strings=False, print_per_layer_stat=False, verbose=False, backend=backend
+        )
+        return int(macs)
+
+    return count
+
+
+def by_thop(model: nn.Module, x: Tensor) -> int:
+    """thop.profile."""
+    from thop import profile
+
+    return int(profile(model, (x,), verbose=False)[0])
+
+
+def by_torchinfo(model: nn.Module, x: Tensor) -> int:
+    """torchinfo.summary."""
+    from torchinfo import summary
+
+    return int(summary(model, input_data=x, verbose=0).total_mult_adds)
+
+
+def by_calflops(model: nn.Module, x: Tensor) -> int:
+    """calflops, its MACs."""
+    from calflops import calculate_flops
+
+    _, macs, _ = calculate_flops(
+        model, input_shape=tuple(x.shape), print_results=False, print_detailed=False, output_as_string=False
+    )
+    return int(macs)
+
+
+TOOLS: dict[str, tuple[str, Callable[[nn.Module, Tensor], int]]] = {
+    "costcalc": ("costcalc", by_costcalc),
+    "torch (CPU)": ("torch", by_torch),
+    "fvcore": ("fvcore", by_fvcore),
+    "ptflops (pytorch)": ("ptflops", by_ptflops("pytorch")),
+    "ptflops (aten)": ("ptflops", by_ptflops("aten")),
+    "thop": ("thop", by_thop),
+    "torchinfo": ("torchinfo", by_torchinfo),
+    "calflops": ("calflops", by_calflops),
+}
+
+
+def models() -> Iterator[tuple[str, Callable[[], nn.Module], tuple[int, ...], int]]:
+    """Name, how it is made, what it takes and its multiply-accumulates."""
+    for name in torchvision.models.list_models(module=torchvision.models):
+        side = 299 if name == "inception_v3" else 224
+        weights = torchvision.models.get_model_weights(name)
+        side = next(iter(weights)).transforms().crop_size[0] if len(weights) else side
+        options = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
+
+        def make(name: str = name, options: dict[str, Any] = options) -> nn.Module:
+            model: nn.Module = torchvision.models.get_model(name, weights=None, **options)
+            return model.eval()
+
+        model = make()
+        if sum(p.numel() for p in model.parameters()) > LARGEST_PARAMETERS:
+            continue
+        macs = by_torch(model.to("meta"), torch.zeros(1, 3, side, side, device="meta"))
+        if macs <= LARGEST_MACS:
+            yield name, make, (1, 3, side, side), macs
+
+
+def cases() -> Iterator[tuple[str, Callable[[], nn.Module], tuple[int, ...], int]]:
+    """The small cases that take one tensor."""
+    small: dict[str, Any] = import_module("test_import_torch").CASES
+    for name, (module, shapes, (_, macs)) in small.items():
+        if len(shapes) == 1:
+            yield name, partial(copy.deepcopy, module), shapes[0], macs
+
+
+def verdict(count: Callable[[nn.Module, Tensor], int], model: nn.Module, x: Tensor, macs: int) -> str:
+    """How a tool's number compares with the right one."""
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            said = count(model, x)
+    except Exception:
+        return "fails"
+    return "equal" if said == macs else "within 5 %" if abs(said - macs) <= NEAR * macs else "wrong"
+
+
+def table(title: str, rows: Iterator[tuple[str, Callable[[], nn.Module], tuple[int, ...], int]]) -> str:
+    """One group of models: how many each tool gets how right, and which it gets wrong."""
+    found: dict[str, Counter[str]] = {tool: Counter() for tool in TOOLS}
+    missed: dict[str, list[str]] = {tool: [] for tool in TOOLS}
+    count = 0
+    for name, make, shape, macs in rows:
+        count += 1
+        for tool, (_, by) in TOOLS.items():
+            answer = verdict(by, make(), torch.zeros(shape), macs)
+            found[tool][answer] += 1
+            if answer in ("wrong", "fails"):
+                missed[tool].append(name)
+    lines = [f"## {title}: {count}", "", f"| tool | {' | '.join(VERDICTS)} |", "|:---|" + "---:|" * len(VERDICTS)]
+    lines += [f"| {tool} | {' | '.join(str(found[tool][v]) for v in VERDICTS)} |" for tool in TOOLS]
+    lines += ["", "Wrong by more than 5 %, or failing:", ""]
+    lines += [f"- {tool}: {', '.join(names) or 'none'}" for tool, names in missed.items()]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Print the page."""
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(2)
+    torch.manual_seed(0)
+    print("# Other tools on the same models\n")
+    print("*Generated by `python benchmarks/peers.py`; do not edit.*\n")
+    print(ABOUT)
+    packages = dict.fromkeys(package for package, _ in TOOLS.values())
+    print("Versions: " + ", ".join(f"{p} {version(p).partition('+')[0]}" for p in [*packages, "torchvision"]) + ".\n")
+    print(table("Small cases", cases()))
+    most = f"{LARGEST_PARAMETERS // 10**6} M parameters and {LARGEST_MACS // 10**9} GMACs"
+    print(table(f"torchvision's classification models of at most {most}", models()), end="")
+
+
+if __name__ == "__main__":
+    main()
