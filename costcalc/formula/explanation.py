@@ -56,6 +56,10 @@ _MEANINGS = {
 }
 
 
+# The axes of a sequence and of a volume, by how many sizes the tensor has that an op takes.
+_ALONG: Mapping[int | None, str] = {3: "L", 5: "DHW"}
+
+
 class Explanation(NamedTuple):
     """One cost of one layer: `formula` in symbols, `numbers` in their place, and the `value` that results."""
 
@@ -92,11 +96,11 @@ def _explain(graph: Graph, node: Node, rule: Convention, element: int) -> list[E
     runs = graph.running_op(node)
     op = symbols.stand_in(runs, structure=True)
     inputs = tuple(
-        symbols.input(graph.shapes[name], graph.layouts[name].plane, i, len(node.inputs))
+        symbols.input(graph.shapes[name], graph.layouts[name].plane, i, len(node.inputs), runs.rank if i == 1 else None)
         for i, name in enumerate(node.inputs, 1)
     )
     made = symbols.stand_in(runs, structure=False).output(*inputs)
-    output = symbols.output(made, graph.shapes[node.name], graph.layouts[node.name].plane)
+    output = symbols.output(made, graph.shapes[node.name], graph.layouts[node.name].plane, runs.rank)
     work = op.work(inputs, output)
     real = Layer(runs, graph.input_shapes(node), graph.shapes[node.name], work)
     layer = _SymbolicLayer(op, inputs, output, work, node.functional, not node.shares)
@@ -169,17 +173,23 @@ class _Symbols:
             object.__setattr__(made, field.name, value)
         return made
 
-    def input(self, shape: Shape, plane: tuple[int, int] | None, number: int, of: int) -> Shape:
+    def input(
+        self, shape: Shape, plane: tuple[int, int] | None, number: int, of: int, rank: int | None = None
+    ) -> Shape:
         names = {1: "C_in"} if plane == (2, 3) else {len(shape) - 2: "S", len(shape) - 1: "F_in"}
         if plane is not None:
             names |= dict(zip(plane, ("H_in", "W_in"), strict=True))
+        if rank in _ALONG:  # of the op, which knows them
+            names = {1: "C_in"} | {d: f"{name}_in" for d, name in enumerate(_ALONG[rank], 2)}
         suffix = f"_{number}" if of > 1 else ""
         named = [self.symbol(names[d] + suffix, n) if d in names else n for d, n in enumerate(shape)]
         return (self._batch(shape[0]), *named[1:])
 
-    def output(self, formula: Shape, shape: Shape, plane: tuple[int, int] | None) -> Shape:
+    def output(self, formula: Shape, shape: Shape, plane: tuple[int, int] | None, rank: int | None = None) -> Shape:
         """The output with symbols of its own for its plane; channels and features as the op makes them."""
         own = {0: self._batch(shape[0])}
+        if rank in _ALONG:
+            own |= {d: self.symbol(name, shape[d]) for d, name in enumerate(_ALONG[rank], 2) if d < len(formula)}
         if plane is not None:
             own |= {d: self.symbol(name, shape[d]) for d, name in zip(plane, ("H", "W"), strict=True)}
         return tuple([own.get(d, size) for d, size in enumerate(formula)])
