@@ -59,11 +59,14 @@ def analyze(
         work = op.work(inputs, output) if op.counted else None
         params = sum([prod(shape) for shape in parameters.values()]) if op.counted or node.shares else None
         runs = graph.running_op(node)
-        holds = HOLDS[graph.holds[name]]  # bytes of an element that is not of the dtype
-        made = [output, *op.further(*inputs)]
-        activations = sum(map(prod, made)) if runs.makes_tensor(training) else 0
+        # Bytes of an element: of the result, and of further ones; of what is not of the dtype its own.
+        size, size_of_others = (HOLDS[what] or stored for what in (graph.holds[name], op.further_holds))
+        new = runs.makes_tensor(training)
+        others = sum(map(prod, op.further(*inputs))) if new else 0
+        activations = prod(output) + others if new else 0
         layer = None if work is None else Layer(runs, inputs, output, work, node.functional, not node.shares)
         counted = activations if rule.activations is TENSORS or layer is None else total(rule.activations, layer)
+        kept = counted * size + (others * (size_of_others - size) if rule.activations is TENSORS else 0)
         field = fields[name]
         rows.append(
             Row(
@@ -75,7 +78,7 @@ def analyze(
                 None if layer is None else total(rule.work, layer),
                 activations,
                 None if params is None else params * element * rule.param_copies,
-                0 if name in uncounted else counted * (stored if holds is None else holds),
+                0 if name in uncounted else kept,
                 None if params is None else sum([prod(s) for s in parameters.values() if len(s) > 1]),
                 1 if name in weighing else 0,
                 None if field is None else tuple([axis.size for axis in field]),

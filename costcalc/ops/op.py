@@ -336,6 +336,7 @@ class Op:
     counted: ClassVar[bool] = True  # False: its cost is not known
     keeps_input: ClassVar[bool] = False  # what autograd keeps until it has made the gradients
     keeps_output: ClassVar[bool] = False
+    further_holds: ClassVar[str] = "float"  # what the elements of its further results are
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()

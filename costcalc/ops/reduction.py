@@ -151,6 +151,8 @@ class _Found(Reduction):
     dim: int | None = whole(default=None)  # type: ignore[assignment]
     keepdim: bool = flag(default=False)
 
+    further_holds = "int64"
+
     def joins(self, n: Size, m: Size) -> Work:
         return Work(compares=n - m)
 
