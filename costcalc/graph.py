@@ -156,10 +156,13 @@ class Graph:
 
     @cached_property
     def reached(self) -> frozenset[str]:
-        """The tensors that an output depends on, outputs included: what nothing depends on has no gradient."""
+        """The tensors that an output depends on, outputs included: what nothing depends on has no gradient.
+
+        Nor has what integers, or true and false, are made of.
+        """
         reached = set(self.outputs)
         for node in reversed(self.nodes):
-            if node.name in reached:
+            if node.name in reached and self.holds[node.name] == "float":
                 reached.update(node.inputs)
         return frozenset(reached)
 
