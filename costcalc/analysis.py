@@ -59,11 +59,18 @@ def analyze(
         work = op.work(inputs, output) if op.counted else None
         params = sum([prod(shape) for shape in parameters.values()]) if op.counted or node.shares else None
         runs = graph.running_op(node)
-        holds = HOLDS[graph.holds[name]]  # bytes of an element that is not of the dtype
-        made = [output, *op.further(*inputs)]
-        activations = sum(map(prod, made)) if runs.makes_tensor(training) else 0
+        makes = runs.makes_tensor(training)
+        further = sum(map(prod, op.further(*inputs))) if makes else 0
+        activations = prod(output) + further if makes else 0
+        whats = (graph.holds[name], op.further_holds(*[graph.holds[i] for i in node.inputs]))
+        # bytes of an element that is not of the dtype
+        of_first, of_further = (stored if HOLDS[what] is None else HOLDS[what] for what in whats)
         layer = None if work is None else Layer(runs, inputs, output, work, node.functional, not node.shares)
-        counted = activations if rule.activations is TENSORS or layer is None else total(rule.activations, layer)
+        if rule.activations is TENSORS or layer is None:
+            counted, counted_bytes = activations, (activations - further) * of_first + further * of_further
+        else:
+            counted = total(rule.activations, layer)
+            counted_bytes = counted * of_first
         field = fields[name]
         rows.append(
             Row(
@@ -75,7 +82,7 @@ def analyze(
                 None if layer is None else total(rule.work, layer),
                 activations,
                 None if params is None else params * element * rule.param_copies,
-                0 if name in uncounted else counted * (stored if holds is None else holds),
+                0 if name in uncounted else counted_bytes,
                 None if params is None else sum([prod(s) for s in parameters.values() if len(s) > 1]),
                 1 if name in weighing else 0,
                 None if field is None else tuple([axis.size for axis in field]),
@@ -84,7 +91,9 @@ def analyze(
                 parameters,
                 {} if node.shares else op.buffers(*inputs),
                 planes[name],
-                backward_macs=None if work is None else _backward_macs(work, taught, node, inputs, learns, name in reached),
+                backward_macs=None
+                if work is None
+                else _backward_macs(work, taught, node, inputs, learns, name in reached),
                 unknown=0 if op.counted else 1,
                 counted_params=params
                 if rule.parameters is PARAMETERS or layer is None

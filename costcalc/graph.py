@@ -145,8 +145,13 @@ class Graph:
     def holds(self) -> Mapping[str, str]:
         """What the elements of each tensor are, by its name: one of `op.HOLDS`."""
         holds = {name: what for name, _, what in self.inputs}
+        made_by = {node.name: node for node in self.nodes}
         for node in self.nodes:
-            holds[node.name] = node.op.holds(*[holds[name] for name in node.inputs])
+            of, asked = node, node.op.holds
+            if isinstance(node.op, Result):
+                of = made_by[node.inputs[0]]
+                asked = of.op.further_holds
+            holds[node.name] = asked(*[holds[name] for name in of.inputs])
         return holds
 
     def plane(self, tensor: str) -> Shape | None:

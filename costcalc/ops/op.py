@@ -355,6 +355,10 @@ class Op:
         """
         return inputs[0] if inputs else "float"
 
+    def further_holds(self, *inputs: str) -> str:
+        """What the elements of further results are: for most ops, what those of the result are."""
+        return self.holds(*inputs)
+
     def parameters(self, *inputs: Shape) -> dict[str, Shape]:
         """The shapes of what is learnt, by torch's names; without those that an input is given for."""
         return {}

@@ -39,6 +39,9 @@ class _Largest(Pool):
     def further(self, *inputs: Shape) -> tuple[Shape, ...]:
         return (self.output(*inputs),) if self.return_indices else ()
 
+    def further_holds(self, *inputs: str) -> str:
+        return "int64"
+
     def work(self, inputs: tuple[Shape, ...], output: Shape) -> Work:
         return Work(compares=self.taps(inputs, output) - prod(output))
 

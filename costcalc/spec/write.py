@@ -43,7 +43,7 @@ def _before(graph: Graph) -> list[str]:
 def _call(node: Node, before: str) -> str:
     call = str(node.op)
     extras = []
-    if node.inputs != (before,):
+    if node.inputs != (before,) and (node.inputs or node.op.arity != (0, 0)):
         extras.append(f"inputs={_names(node.inputs)}")
     if node.shares is not None:
         extras.append(f"shares={node.shares!r}")
