@@ -145,8 +145,14 @@ class Graph:
     def holds(self) -> Mapping[str, str]:
         """What the elements of each tensor are, by its name: one of `op.HOLDS`."""
         holds = {name: what for name, _, what in self.inputs}
+        makers = {node.name: node for node in self.nodes}
         for node in self.nodes:
-            holds[node.name] = node.op.holds(*[holds[name] for name in node.inputs])
+            taken = [holds[name] for name in node.inputs]
+            holds[node.name] = node.op.holds(*taken)
+            if isinstance(node.op, Result) and node.inputs[0] in makers:
+                maker = makers[node.inputs[0]]
+                others = maker.op.further_holds(*[holds[name] for name in maker.inputs])
+                holds[node.name] = others[node.op.index - 1] if others else taken[0]
         return holds
 
     def plane(self, tensor: str) -> Shape | None:
