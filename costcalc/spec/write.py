@@ -39,7 +39,7 @@ def head(graph: Graph, usual: Mapping[str, int] | None = None, comment: str = ""
         sizes = {name: size for name, size in given["input"].items() if (name, size) != ("batch", 1)}
         lines.append(f"input: {_mapping(sizes)}")
         return "\n".join(lines) + "\n"
-    lines.append("inputs:")
+    entries = []
     for name, shape, holds in graph.inputs:
         sizes = given[name]
         kind = {} if holds == "float" else {"holds": holds}
@@ -47,7 +47,8 @@ def head(graph: Graph, usual: Mapping[str, int] | None = None, comment: str = ""
             entry = _mapping({**sizes, **kind})
         else:
             entry = str(list(shape)) if not kind else _mapping({"shape": list(shape), **kind})
-        lines.append(f"  {text_of(name)}: {entry}")
+        entries.append(f"{text_of(name)}: {entry}")
+    lines += [f"inputs: {{{entries[0]}}}"] if len(entries) == 1 else ["inputs:", *("  " + entry for entry in entries)]
     return "\n".join(lines) + "\n"
 
 
