@@ -15,18 +15,21 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import Any
 
-from costcalc.dims import is_plain, is_symbolic
+from costcalc.dims import is_symbolic
 from costcalc.errors import CostcalcError
 from costcalc.graph import Graph, Node
 from costcalc.ops import OPS
 from costcalc.spec.expression import OF_CALLS
 from costcalc.spec.items import JOINS
-from costcalc.spec.write import head, symbol_names, tail, text_of, written
+from costcalc.spec.language import Spec
+from costcalc.spec.write import head, symbol_names, tail, text_of, to_yaml, written
 
 MOST_ARGUMENTS = 12  # of a block: with more of them its calls say less than its layers
 FLAT = 3  # a group of so few layers that starts elsewhere than at the layer before is written by their paths
 
 _CALLED = {"out_channels": "channels", "out_features": "features", "kernel_size": "kernel"}
+_WIDTHS = ("channels", "features", "size", "groups", "end", "start", "length")  # sizes, the best name first
+_WITH_MODULES = ("activation", "convolution", "linear", "normalization", "pooling", "resampling")  # in torch.nn
 _WORDS = (*OF_CALLS, "skip", "side", "true", "false", "null", *JOINS)
 
 
@@ -107,13 +110,35 @@ class _Block:
     given: dict[int, dict[str, Any]] = field(default_factory=dict)  # the arguments' values, by a group's first layer
 
 
-def to_spec(graph: Graph, sizes: Mapping[str, int] | None = None, comment: str = "") -> str:
+def to_spec(graph: Graph, free: Graph | None = None, comment: str = "") -> str:
     """The spec of `graph`, nested and with blocks; reading it back gives an equal graph.
 
-    Where input sizes of the graph are symbols, the spec is in these names, and `sizes` are the numbers that they have
-    by default. Raises CostcalcError for a graph that cannot be said, such as one of arrays.
+    `free` is the same network with symbols for some sizes of its inputs: the spec is then in their names, so that it
+    takes other sizes. Raises CostcalcError for a graph that cannot be said, such as one of arrays.
     """
+    for each in ([] if free is None else [free]) + [graph]:
+        try:
+            text = folded(each, _numbers(each, graph), comment)
+            if Spec(text, "").build() == graph:
+                return text
+        except CostcalcError:  # what cannot be folded, or not with names for sizes, may still be said
+            continue
+    text = "".join(f"# {line}\n" for line in comment.splitlines()) + to_yaml(graph)
+    if Spec(text, f"{graph.name} as a spec").build() != graph:
+        raise CostcalcError(f"{graph.name} cannot be said as a spec: it would be another network")
+    return text
+
+
+def folded(graph: Graph, sizes: Mapping[str, int], comment: str = "") -> str:
+    """A graph as a spec; `sizes` are the numbers of the symbols that it is in."""
     return head(graph, sizes, comment) + _Folding(graph).text() + tail(graph)
+
+
+def _numbers(free: Graph, graph: Graph) -> dict[str, int]:
+    """The numbers that the input sizes of a graph have in another."""
+    pairs = zip(free.inputs, graph.inputs, strict=True)
+    sizes = [pair for one, other in pairs for pair in zip(one.shape, other.shape, strict=True)]
+    return {str(size): number for size, number in sizes if is_symbolic(size)}
 
 
 class _Folding:
@@ -269,19 +294,38 @@ class _Folding:
         rows = [_slots(self._lines(group.items, body)) for group, body in zip(groups, bodies, strict=True)]
         columns: list[tuple[_Slot, list[Any]]] = []  # of arguments, each with its values
         found: dict[Any, int] = {}  # the column of each list of values
-        places: list[int | None] = []
+
+        def column(slot: _Slot, values: list[Any]) -> int | None:
+            alike = self._alike(slot, values, bodies)
+            if alike is None:
+                return None
+            at = found.setdefault(alike, len(columns))
+            if at == len(columns):
+                columns.append((slot, values))
+            elif _rank(slot) < _rank(columns[at][0]):  # the better name
+                columns[at] = (slot, values)
+            return at
+
+        whole: list[int | list[int | None] | None] = []
         for slots in zip(*rows, strict=True):
             values = [slot.value for slot in slots]
-            alike = self._alike(slots[0], values, bodies)
-            if alike is not None and alike not in found:
-                found[alike] = len(columns)
-                columns.append((slots[0], values))
-            places.append(None if alike is None else found[alike])
+            if _are_shapes(slots[0], values):  # each of their sizes is a value of its own
+                size = replace(slots[0], name="features" if slots[0].name == "normalized_shape" else "size")
+                whole.append([column(size, [*each]) for each in zip(*values, strict=True)])
+            else:
+                whole.append(column(slots[0], values))
         said = self._arguments(block, columns)
-        block.said = [
-            self._constant([row[at].value for row in rows], bodies) if place is None else said[place]
-            for at, place in enumerate(places)
-        ]
+        for slots, places in zip(zip(*rows, strict=True), whole, strict=True):
+            if isinstance(places, list):
+                parts = [
+                    written(size) if place is None else said[place]
+                    for size, place in zip(slots[0].value, places, strict=True)
+                ]
+                block.said.append("(" + ", ".join(parts) + "," * (len(parts) == 1) + ")")
+            elif places is None:
+                block.said.append(self._constant([slot.value for slot in slots], bodies))
+            else:
+                block.said.append(said[places])
         return block
 
     def _alike(self, slot: _Slot, values: list[Any], bodies: list[_Body]) -> Any:
@@ -371,14 +415,15 @@ class _Folding:
             slot = columns[at][0]
             called = _called(slot)
             owner = re.sub(r"\W+", "_", slot.owner).strip("_")
-            name = called if wished[called] == 1 else f"{owner}_{called}" if owner[:1].isalpha() else f"{called}_{owner}"
+            both = f"{owner}_{called}" if owner[:1].isalpha() else f"{called}_{owner}"
+            name = called if wished[called] == 1 else both
             names[at] = _unused(name, {*names.values(), *self.taken})
         defaults: dict[int, Any] = {}
         for at in own:
             slot, values = columns[at]
             value, uses = Counter(map(repr, values)).most_common(1)[0]
             plain = all(isinstance(v, (bool, int, float, type(None))) for v in values)
-            if plain and uses * 2 > len(values) and (_sort(columns[at][0]) != "width" or _called(slot) == "groups"):
+            if plain and uses * 2 > len(values) and (_sort(slot) != "width" or _called(slot) == "groups"):
                 defaults[at] = next(v for v in values if repr(v) == value)
         for at in [*(a for a in own if a not in defaults), *defaults]:
             block.arguments[names[at]] = defaults.get(at, MISSING)
@@ -437,12 +482,12 @@ class _Folding:
             takes = takes[0] if len(takes) == 1 else takes
         slots.append(_Slot("inputs", takes, None))
         slots.append(_Slot("shares", None if node.shares is None else _Reference(prefix, node.shares), None))
-        slots.append(_Slot("functional", node.functional, False))
+        # what torch.nn has no module for is always called as a function: that need not be said
+        functional = node.functional and type(node.op).__module__.rpartition(".")[2] in _WITH_MODULES
+        slots.append(_Slot("functional", functional, False))
         return _Line(leaf.name, node.op.name, _owned(slots, node.name, node.op.name, body))
 
-    def _rendered(
-        self, lines: Sequence[_Line | _Nest], said: Iterator[str | None] | None, depth: int
-    ) -> list[str]:
+    def _rendered(self, lines: Sequence[_Line | _Nest], said: Iterator[str | None] | None, depth: int) -> list[str]:
         """Lines of YAML; in a block, `said` is what its slots say, in order."""
         wishes = _wishes([line.name for line in lines])
         calls: list[tuple[str | None, str | list[str]]] = []  # an item's name, if it says one, and what it is
@@ -469,16 +514,17 @@ class _Folding:
         return made
 
     def _call(self, line: _Line, said: Iterator[str | None] | None) -> str:
-        given = []
+        given: list[str] = []
         for slot in line.slots:
             text = None if said is None else next(said)
             if text is None:
                 if slot.default is not MISSING and _key(slot.value) == _key(slot.default):
                     continue
-                text = self._named(slot.value, self.whole) if _is_reference(slot.value) else written(slot.value)
+                named = self._named(slot.value, self.whole) if _is_reference(slot.value) else None
+                text = named or written(slot.value)
             first = slot.default is MISSING or (slot.name == "kernel" and len(given) == line.slots.index(slot))
             given.append(text if first else f"{slot.name}={text}")
-        return f"{line.callee}({', '.join(map(str, given))})"
+        return f"{line.callee}({', '.join(given)})"
 
 
 def _body(group: _Group) -> _Body:
@@ -535,8 +581,21 @@ def _called(slot: _Slot) -> str:
 
 def _sort(slot: _Slot) -> str:
     """What a slot is about: only arguments of one sort are said in each other."""
-    word = _called(slot).rpartition("_")[2].rstrip("0123456789") or _called(slot)
-    return "width" if re.search(r"(^|_)(channels|features|groups)(_|$)", _called(slot)) else word
+    called = _called(slot)
+    return "width" if _rank(slot) < len(_WIDTHS) else called.rpartition("_")[2].rstrip("0123456789") or called
+
+
+def _rank(slot: _Slot) -> int:
+    """How well a slot names a number of channels or another size: the less the better."""
+    words = re.sub(r"\d+", "", _called(slot)).split("_")
+    return min((place for place, word in enumerate(_WIDTHS) if word in words), default=len(_WIDTHS))
+
+
+def _are_shapes(slot: _Slot, values: Sequence[Any]) -> bool:
+    """Whether values are lists of as many sizes each, and not the same."""
+    if slot.name not in ("shape", "sizes", "normalized_shape") or not all(isinstance(v, tuple) for v in values):
+        return False
+    return len({len(value) for value in values}) == 1 and len(set(map(_key, values))) > 1
 
 
 def _unused(name: str, taken: Iterable[str]) -> str:
@@ -549,7 +608,7 @@ def _unused(name: str, taken: Iterable[str]) -> str:
 
 
 def _singular(path: Sequence[str]) -> str:
-    """The kind of thing at a path: `inception3a` an inception, `encoder_layer_0` an encoder_layer, `blocks/3` a block."""
+    """The kind of thing at a path: at `inception3a` an inception, at `encoder_layer_0` an encoder_layer."""
     names = [name for name in path if not name.isdigit()] or ["block"]
     name = re.sub(r"\W+", "_", re.sub(r"[_\d.]*\d[a-z]?$", "", names[-1])).strip("_").lower() or "block"
     if not path[-1].isdigit():
