@@ -215,4 +215,5 @@ _DEPENDS = frozenset(["NonZero", "Compress", "Unique", "NonMaxSuppression", "Str
 def _load() -> None:
     if not NODES:
         from costcalc.importers.onnx import elements, layers, places  # they register
+
         assert elements and layers and places

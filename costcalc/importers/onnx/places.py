@@ -250,7 +250,11 @@ def _resize(this: Node) -> Tensor | list[Tensor | None]:
     mode = this.attribute("mode", "nearest")
     if plane not in (1, 2, 3) or tuple(shape[:2]) != x.shape[:2] or (mode == "cubic" and plane != 2):
         return this.aten("", shape, inputs=[x])
-    name = {"nearest": f"nearest{plane}d", "linear": ("linear1d", "bilinear2d", "trilinear3d")[plane - 1], "cubic": "bicubic2d"}[mode]
+    name = {
+        "nearest": f"nearest{plane}d",
+        "linear": ("linear1d", "bilinear2d", "trilinear3d")[plane - 1],
+        "cubic": "bicubic2d",
+    }[mode]
     given: dict[str, Any] = {"input": x, "output_size": shape[2:], "scale_factors": None}
     if mode != "nearest":
         given["align_corners"] = this.attribute("coordinate_transformation_mode", "half_pixel") == "align_corners"

@@ -115,7 +115,9 @@ def _onnx() -> Any:
     try:
         import onnx
     except ImportError:
-        raise CostcalcError("to read ONNX files costcalc needs the package onnx: pip install 'costcalc[onnx]'") from None
+        raise CostcalcError(
+            "to read ONNX files costcalc needs the package onnx: pip install 'costcalc[onnx]'"
+        ) from None
     return onnx
 
 
@@ -286,7 +288,11 @@ class _Reader:
         shape = self._checked(tuple(tensor.dims), name)
         value = None
         small = math.prod(shape) <= (SMALL if not holds(dtype) == "float" else 4096)
-        if small and tensor.data_location != TensorProto.EXTERNAL and dtype not in ("string", "complex64", "complex128"):
+        if (
+            small
+            and tensor.data_location != TensorProto.EXTERNAL
+            and dtype not in ("string", "complex64", "complex128")
+        ):
             try:
                 value = numpy_helper.to_array(tensor)
             except Exception as error:  # of whatever is wrong in the data

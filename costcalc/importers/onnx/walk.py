@@ -13,7 +13,7 @@ from costcalc.errors import CostcalcError, did_you_mean
 from costcalc.graph import Graph
 from costcalc.importers.aten import translators
 from costcalc.importers.call import Call, Module, Translator, Value
-from costcalc.importers.model import Importing
+from costcalc.importers.model import Importing, Use
 from costcalc.importers.onnx.constants import Array, fold, rearranged
 from costcalc.importers.onnx.fusing import fuse, readers_of
 from costcalc.importers.onnx.naming import module_of, plain_name
@@ -85,7 +85,7 @@ class Walk:
         self.stored = dict(model.stored)
         self.stored |= {given.name: Stored(_plain(given.sizes), given.dtype, None) for given in weights}
         self.learnt = self._learnt()
-        self.importing = Importing(model.name, self._together())
+        self.importing = Importing(model.name, self._uses())
         for given in free:
             value = Value(self.shapes[given.name], holds(given.dtype))
             self.importing.inputs.append((self.plain(given.name).replace("/", "_"), value))
@@ -103,7 +103,9 @@ class Walk:
             return False
         return all(
             slot in WEIGHTS.get(step.kind, ())
-            and not (step.kind in ("MatMul", "Gather") and (len(given.sizes) != 2 or step.inputs[0] in inputs - {given.name}))
+            and not (
+                step.kind in ("MatMul", "Gather") and (len(given.sizes) != 2 or step.inputs[0] in inputs - {given.name})
+            )
             for step, slot in readers
         ) or given.name.endswith((".weight", ".bias", ".running_mean", ".running_var"))
 
@@ -129,8 +131,8 @@ class Walk:
                     learnt[step.outputs[0]] = learnt[source]
         return learnt
 
-    def _together(self) -> dict[str, set[frozenset[str]]]:
-        together: dict[str, set[frozenset[str]]] = {name: set() for name in self.learnt.values()}
+    def _uses(self) -> dict[str, set[Use]]:
+        found: dict[str, set[Use]] = {name: set() for name in self.learnt.values()}
         for step in self.steps:
             if step.outputs and step.outputs[0] in self.learnt:
                 continue
@@ -138,8 +140,8 @@ class Walk:
             if step.kind in RECURRENT:
                 names = frozenset(self.parts_of(step))
             for name in names:
-                together.setdefault(name, set()).add(names)
-        return together
+                found.setdefault(name, set()).add((step.kind, names))
+        return found
 
     def parts_of(self, step: Step) -> list[str]:
         """The parameters of a recurrent step, those of one direction after those of the other.
@@ -349,7 +351,9 @@ def input_shapes(
     if missing:
         example = ", ".join(f"{name!r}: 224" for name in missing)
         raise CostcalcError(f"{file} leaves sizes open: {', '.join(missing)}; give each a value, sizes={{{example}}}")
-    shapes = {name: tuple([values.get(n, n) if isinstance(n, str) else n for n in shape]) for name, shape in named.items()}
+    shapes = {
+        name: tuple([values.get(n, n) if isinstance(n, str) else n for n in shape]) for name, shape in named.items()
+    }
     result = {}
     for name, shape in shapes.items():
         check_shape(tuple(map(int, shape)), f"{file}: the input {name!r}")
