@@ -415,14 +415,8 @@ class _Folding:
             slot = columns[at][0]
             called = _called(slot)
             owner = re.sub(r"\W+", "_", slot.owner).strip("_")
-<<<<<<< HEAD
             both = f"{owner}_{called}" if owner[:1].isalpha() else f"{called}_{owner}"
             name = called if wished[called] == 1 else both
-=======
-            name = (
-                called if wished[called] == 1 else f"{owner}_{called}" if owner[:1].isalpha() else f"{called}_{owner}"
-            )
->>>>>>> main
             names[at] = _unused(name, {*names.values(), *self.taken})
         defaults: dict[int, Any] = {}
         for at in own:

@@ -246,9 +246,9 @@ class Spec:
         if not self.inputs:
             self.inputs["input"] = Declared(INPUT_SIZES, (1, 3, 224, 224))
         for declared in self.inputs.values():
-            for each, size in zip(declared.names, declared.shape, strict=True):
+            for each, number in zip(declared.names, declared.shape, strict=True):
                 if each:
-                    self.sizes.setdefault(each, size)
+                    self.sizes.setdefault(each, number)
 
     def _declared(self, key: Scalar, entry: Value, alone: bool) -> Declared:
         """One of several inputs: a list of sizes, or a mapping of their names to them, or of `shape` to the list."""
