@@ -134,7 +134,9 @@ def _concat(step: Step, inputs: Sequence[Array]) -> Any:
 @_evaluates("Slice")
 def _slice(step: Step, inputs: Sequence[Array | None]) -> Any:
     data, starts, ends, axes, steps = (*inputs, None, None)[:5]
-    assert data is not None and starts is not None and ends is not None
+    assert data is not None
+    assert starts is not None
+    assert ends is not None
     index = [slice(None)] * data.ndim
     places = range(starts.size) if axes is None else axes.tolist()
     strides = [1] * starts.size if steps is None else steps.tolist()
@@ -215,7 +217,7 @@ def _reduce(step: Step, inputs: Sequence[Array | None]) -> Any:
         return data
     function: Callable[..., Any] = {
         "ReduceProd": np.prod, "ReduceSum": np.sum, "ReduceMax": np.max, "ReduceMin": np.min
-    }[step.kind]  # fmt: skip
+    }[step.kind]  # type: ignore[assignment]  # fmt: skip
     return function(data, axis=tuple(axes) if axes else None, keepdims=bool(step.attributes.get("keepdims", 1)))
 
 

@@ -190,7 +190,6 @@ def dtype_of(number: int) -> str:
 
 def translate(walk: Walk, step: Step, inputs: Sequence[Tensor | None]) -> Sequence[Tensor | None]:
     """The results of a step; those of one that nobody knows are of the shapes that the file or onnx says."""
-    _load()
     this = Node(walk, step, inputs)
     translation = NODES.get(step.kind)
     if translation is not None:
@@ -210,9 +209,3 @@ _CONTROL: Mapping[str, str] = {
     "SequenceMap": "a loop",
 }
 _DEPENDS = frozenset(["NonZero", "Compress", "Unique", "NonMaxSuppression", "StringSplit"])
-
-
-def _load() -> None:
-    if not NODES:
-        from costcalc.importers.onnx import elements, layers, places  # they register
-        assert elements and layers and places

@@ -8,6 +8,7 @@ from typing import Any
 
 from costcalc.importers.onnx.constants import reshaped
 from costcalc.importers.onnx.node import Node, axis_of, broadcast, dtype_of, node
+from costcalc.importers.onnx.reading import Stored
 from costcalc.importers.onnx.walk import Tensor
 
 
@@ -18,7 +19,7 @@ def _reshape(this: Node, x: Tensor, shape: tuple[int, ...]) -> Tensor:
     merged = len(x.shape) - len(shape)
     for start in range(len(shape)):
         end = start + merged
-        if merged > 0 and x.shape[:start] + (math.prod(x.shape[start : end + 1]),) + x.shape[end + 1 :] == shape:
+        if merged > 0 and (*x.shape[:start], math.prod(x.shape[start : end + 1]), *x.shape[end + 1 :]) == shape:
             return this.aten("flatten.using_ints", shape, self=x, start_dim=start, end_dim=end)
     return this.aten("reshape.default", shape, self=x, shape=list(shape))
 
@@ -82,7 +83,8 @@ def _split(this: Node) -> list[Tensor | None]:
 @node("Slice")
 def _slice(this: Node) -> Tensor:
     starts, ends = this.numbers("starts", 1), this.numbers("ends", 2)
-    assert starts is not None and ends is not None
+    assert starts is not None
+    assert ends is not None
     axes, steps = this.numbers("axes", 3) or list(range(len(starts))), this.numbers("steps", 4) or [1] * len(starts)
     made = this.x
     for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
@@ -250,7 +252,11 @@ def _resize(this: Node) -> Tensor | list[Tensor | None]:
     mode = this.attribute("mode", "nearest")
     if plane not in (1, 2, 3) or tuple(shape[:2]) != x.shape[:2] or (mode == "cubic" and plane != 2):
         return this.aten("", shape, inputs=[x])
-    name = {"nearest": f"nearest{plane}d", "linear": ("linear1d", "bilinear2d", "trilinear3d")[plane - 1], "cubic": "bicubic2d"}[mode]
+    name = {
+        "nearest": f"nearest{plane}d",
+        "linear": ("linear1d", "bilinear2d", "trilinear3d")[plane - 1],
+        "cubic": "bicubic2d",
+    }[mode]
     given: dict[str, Any] = {"input": x, "output_size": shape[2:], "scale_factors": None}
     if mode != "nearest":
         given["align_corners"] = this.attribute("coordinate_transformation_mode", "half_pixel") == "align_corners"
@@ -278,8 +284,6 @@ def _trilu(this: Node) -> Tensor:
 
 @node("Constant")
 def _constant(this: Node) -> Tensor:
-    from costcalc.importers.onnx.reading import Stored
-
     for value in this.step.attributes.values():
         if isinstance(value, Stored):
             return Tensor(this.step.outputs[0], value.shape, value.dtype, value.value)

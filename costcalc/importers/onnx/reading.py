@@ -36,6 +36,11 @@ def holds(dtype: str) -> str:
     return _HOLDS.get(dtype, "uint8" if dtype in ("uint8", "int8") else "bool" if dtype == "bool" else "float")
 
 
+def number_of(dtype: str) -> int:
+    """ONNX's number of a dtype."""
+    return next(number for number, name in DTYPES.items() if name == dtype)
+
+
 class Stored(NamedTuple):
     """A tensor that the file has: its shape and, where it is a small one, its value."""
 
@@ -90,7 +95,7 @@ def read(path: str | os.PathLike[str]) -> Model:
     """The model in a file. Raises CostcalcError for a file that is none, or none that costcalc reads."""
     file = os.fspath(path)
     onnx = _onnx()
-    from google.protobuf.message import DecodeError
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
     try:
         with open(file, "rb") as stream:
@@ -115,7 +120,9 @@ def _onnx() -> Any:
     try:
         import onnx
     except ImportError:
-        raise CostcalcError("to read ONNX files costcalc needs the package onnx: pip install 'costcalc[onnx]'") from None
+        raise CostcalcError(
+            "to read ONNX files costcalc needs the package onnx: pip install 'costcalc[onnx]'"
+        ) from None
     return onnx
 
 
@@ -285,8 +292,12 @@ class _Reader:
         dtype = DTYPES.get(tensor.data_type, "float32")
         shape = self._checked(tuple(tensor.dims), name)
         value = None
-        small = math.prod(shape) <= (SMALL if not holds(dtype) == "float" else 4096)
-        if small and tensor.data_location != TensorProto.EXTERNAL and dtype not in ("string", "complex64", "complex128"):
+        small = math.prod(shape) <= (SMALL if holds(dtype) != "float" else 4096)
+        if (
+            small
+            and tensor.data_location != TensorProto.EXTERNAL
+            and dtype not in ("string", "complex64", "complex128")
+        ):
             try:
                 value = numpy_helper.to_array(tensor)
             except Exception as error:  # of whatever is wrong in the data
