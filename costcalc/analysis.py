@@ -84,7 +84,9 @@ def analyze(
                 parameters,
                 {} if node.shares else op.buffers(*inputs),
                 planes[name],
-                backward_macs=None if work is None else _backward_macs(work, taught, node, inputs, learns, name in reached),
+                backward_macs=None
+                if work is None
+                else _backward_macs(work, taught, node, inputs, learns, name in reached),
                 unknown=0 if op.counted else 1,
                 counted_params=params
                 if rule.parameters is PARAMETERS or layer is None

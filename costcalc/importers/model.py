@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from costcalc.dims import Shape, is_plain
-from costcalc.errors import CostcalcError
+from costcalc.errors import CostcalcError, OpError
 from costcalc.graph import Graph, Input, Node
 from costcalc.importers.call import Call, Layer, Module, Translator, Untranslated, Value
 from costcalc.ops.op import Op, infer
@@ -48,7 +48,7 @@ class Importing:
                 if value is not None:
                     _agree(value, result)
             return made
-        except Untranslated as error:
+        except (Untranslated, OpError) as error:  # an op may refuse what it is told
             reason = str(error)
         del self.layers[before[0] :]
         self._owners, self._operands = before[1:]
@@ -84,7 +84,7 @@ class Importing:
     def further(self, call: Call, first: Value) -> tuple[Value, ...]:
         """The first result of a layer, and the others, each a layer of its own."""
         others = enumerate(call.results[1:], start=1)
-        return (first, *(self.add(call, Result(index), (first,), {}, result) for index, result in others))
+        return (first, *(self.add(call, Result(index, result.holds), (first,), {}, result) for index, result in others))
 
     def _operand(self, value: Value, call: Call) -> Value:
         """A tensor that a layer takes: of a parameter or a buffer, what the layer gives that is made for it once."""

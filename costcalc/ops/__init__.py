@@ -38,6 +38,11 @@ _FAMILY_OF = {
         "joining": "concat add",
         "source": "parameter buffer result",
         "reshaping": "flatten permute pad zero_pad_shortcut unknown",
+        "views": "reshape squeeze unsqueeze expand slice select contiguous",
+        "copies": "clone cast repeat repeat_interleave stack flip roll pad_nd tril triu fill copy",
+        "indexing": "index index_select gather index_put scatter scatter_add index_add slice_scatter select_scatter "
+        "topk kthvalue sort argsort one_hot",
+        "factories": "full rand randn arange linspace eye",
     }.items()
     for name in names.split()
 }

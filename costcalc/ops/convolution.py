@@ -52,9 +52,7 @@ class Weighted(Op, ABC):
     def parameters(self, *inputs: Shape) -> dict[str, Shape]:
         return {} if self.given(inputs) else self.weights(*inputs)
 
-    def backward_macs(
-        self, macs: Size, taught: bool, learns: tuple[bool, ...], inputs: tuple[Shape, ...] = ()
-    ) -> Size:
+    def backward_macs(self, macs: Size, taught: bool, learns: tuple[bool, ...], inputs: tuple[Shape, ...] = ()) -> Size:
         """That of the bias is a sum."""
         return macs * (taught + sum(learns[: self.operands + 1]))
 
@@ -156,9 +154,10 @@ class Conv2d(_Forward):
 class Conv3d(_Forward):
     """A convolution over depth, height and width with learnt kernels, torch.nn.Conv3d.
 
-    Output: channels = out_channels; depth = (D + 2·padding − dilation·(kernel − 1) − 1) // stride + 1, the others alike.
-    Parameters: weight (out_channels, in_channels / groups, k_d, k_h, k_w); bias (out_channels); none if they are further
-    inputs.
+    Output: channels = out_channels; depth = (D + 2·padding − dilation·(kernel − 1) − 1) // stride + 1, height and
+    width alike.
+    Parameters: weight (out_channels, in_channels / groups, k_d, k_h, k_w); bias (out_channels); none if they are
+    further inputs.
     Work: MACs = batch × places × prod(weight), taps on padding included; the bias is 1 add per output element.
     """
 
@@ -182,9 +181,7 @@ class TransposedConvolution(Convolution):
         super().__post_init__()
         for more, stride, dilation in zip(self.output_padding, self.stride, self.dilation, strict=True):
             if more >= max(stride, dilation):
-                raise OpError(
-                    f"output_padding must be below the stride or the dilation, not {more}", "output_padding"
-                )
+                raise OpError(f"output_padding must be below the stride or the dilation, not {more}", "output_padding")
 
     def weights(self, *inputs: Shape) -> dict[str, Shape]:
         weight = (inputs[0][1], exact_div(self.out_channels, self.groups), *self.kernel_size)
@@ -255,10 +252,10 @@ class ConvTranspose2d(TransposedConvolution):
 class ConvTranspose3d(TransposedConvolution):
     """A transposed convolution over depth, height and width, the gradient of a convolution, torch.nn.ConvTranspose3d.
 
-    Output: channels = out_channels; depth = (D − 1)·stride − 2·padding + dilation·(kernel − 1) + output_padding + 1, the
-    others alike.
-    Parameters: weight (in_channels, out_channels / groups, k_d, k_h, k_w); bias (out_channels); none if they are further
-    inputs.
+    Output: channels = out_channels; depth = (D − 1)·stride − 2·padding + dilation·(kernel − 1) + output_padding + 1,
+    height and width alike.
+    Parameters: weight (in_channels, out_channels / groups, k_d, k_h, k_w); bias (out_channels); none if they are
+    further inputs.
     Work: MACs = batch × places of the input × prod(weight); the bias is 1 add per output element.
     """
 

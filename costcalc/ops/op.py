@@ -47,11 +47,13 @@ class Layout(NamedTuple):
     """Where the dimensions of a tensor are.
 
     `plane` are its height and width, None where it has none; `order` is that in which dimensions lie in memory, the
-    outermost first.
+    outermost first. The `gaps` are dimensions whose places lie further apart, or closer, than what is inside them is
+    long: something was cut out of it, or it is repeated.
     """
 
     plane: tuple[int, int] | None
     order: tuple[int, ...]
+    gaps: frozenset[int] = frozenset()
 
     @classmethod
     def of_image(cls, rank: int) -> Layout:
@@ -199,7 +201,7 @@ class Argument(NamedTuple):
     def _shape(self, value: Any) -> tuple[Size, ...]:
         if not isinstance(value, (tuple, list)):
             raise TypeError(f"must be a list of sizes, not {value!r}")
-        return tuple(Argument("size", least=1)._size(v) for v in value)
+        return tuple(Argument("size", least=self.least)._size(v) for v in value)
 
     def _dimensions(self, value: Any) -> tuple[int, ...]:
         if not isinstance(value, (tuple, list)):
@@ -231,7 +233,10 @@ def whole(*, default: Any = dataclasses.MISSING, least: int | None = None, symbo
 def per_axis(
     *, default: Any = dataclasses.MISSING, least: int = 0, symbol: str | None = None, axes: int = 2, gaps: bool = False
 ) -> Any:
-    """One plain integer for all axes, or one for each: a plane's are height and width."""
+    """One plain integer for all axes, or one for each: a plane's are height and width.
+
+    With `gaps`, an axis may have None, which means what the op says it means.
+    """
     names = {1: ("",), 2: ("_h", "_w"), 3: ("_d", "_h", "_w")}[axes]
     symbols = None if symbol is None else tuple([symbol + name for name in names])
     return _declare(Argument("per_axis", least=least, symbol=symbols, length=axes, gaps=gaps), default)
@@ -275,9 +280,9 @@ def text(*, default: Any = dataclasses.MISSING) -> Any:
     return _declare(Argument("text"), default)
 
 
-def shape(*, default: Any = dataclasses.MISSING) -> Any:
-    """A list of sizes without the batch, or null."""
-    return _declare(Argument("shape"), default)
+def shape(*, default: Any = dataclasses.MISSING, least: int = 1) -> Any:
+    """A list of sizes, without the batch where there is one, or null."""
+    return _declare(Argument("shape", least=least), default)
 
 
 def wholes(*, default: Any = dataclasses.MISSING, least: int | None = None) -> Any:
@@ -367,9 +372,7 @@ class Op:
         """The arithmetic of one forward pass."""
         return NO_WORK
 
-    def backward_macs(
-        self, macs: Size, taught: bool, learns: tuple[bool, ...], inputs: tuple[Shape, ...] = ()
-    ) -> Size:
+    def backward_macs(self, macs: Size, taught: bool, learns: tuple[bool, ...], inputs: tuple[Shape, ...] = ()) -> Size:
         """The multiply-accumulates of gradients: of its own parameters if `taught`, of each input that `learns`.
 
         A product that is linear in each operand takes as many for the gradient of one operand as it takes itself.
@@ -411,8 +414,10 @@ class Op:
         if not layouts:
             return Layout(None, tuple(range(len(self.output()))))
         first = layouts[0]
-        if self.rank != 4 or first is _IMAGE:
+        if first is _IMAGE:
             return first
+        if self.rank != 4:
+            return first._replace(gaps=frozenset()) if first.gaps and self.makes_tensor() else first
         return Layout(_IMAGE.plane, first.order) if first.order == CHANNELS_LAST else _IMAGE
 
     def running(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Op:

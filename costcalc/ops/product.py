@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from costcalc.costs import Work
-from costcalc.dims import Shape, Size, known, prod, show_shape
+from costcalc.dims import Shape, Size, prod, show_shape
 from costcalc.errors import OpError
+from costcalc.ops.broadcasting import broadcast_shape, is_one
 from costcalc.ops.kernel import Beside, Kernel
 from costcalc.ops.op import Layout, Op, Requirement, flag, number, op, text
 
@@ -24,7 +25,7 @@ class Product(Op):
         return None
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
-        return (Kernel(tuple(range(len(inputs))), prod(output), keeps=tuple(range(len(inputs)))),)
+        return (Kernel((0, 1), prod(output), keeps_for=((1, 0), (0, 1))),)
 
 
 @op
@@ -68,14 +69,12 @@ class _AddedProduct(Product):
         scaled = (self.alpha != 1) + (self.beta != 1)
         return Work(macs=made * inputs[1][-1], adds=made, muls=made * scaled)
 
-    def backward_macs(
-        self, macs: Size, taught: bool, learns: tuple[bool, ...], inputs: tuple[Shape, ...] = ()
-    ) -> Size:
+    def backward_macs(self, macs: Size, taught: bool, learns: tuple[bool, ...], inputs: tuple[Shape, ...] = ()) -> Size:
         """That of what is added is a sum."""
         return macs * sum(learns[1:])
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
-        return (Kernel((0, 1, 2), prod(output), keeps=(1, 2)),)
+        return (Kernel((0, 1, 2), prod(output), keeps_for=((2, 1), (1, 2))),)
 
 
 @op
@@ -95,7 +94,7 @@ class Addmm(_AddedProduct):
 
 @op
 class Baddbmm(_AddedProduct):
-    """Matrix products, batch by batch, and a tensor, torch.baddbmm: beta × the first + alpha × the product of the others.
+    """Matrix products by batch and a tensor, torch.baddbmm: beta × the first + alpha × the product of the others.
 
     Output: (batch, rows of the second, columns of the third), to which the first is broadcast.
     Work: MACs = prod(output) × the size that is summed over; 1 add per output element, and 1 mul for each of alpha and
@@ -166,7 +165,7 @@ class Einsum(Product):
         sizes = self._sizes(inputs, indices)
         for letters, shape in zip(indices.inputs, inputs, strict=True):
             for letter, extent in zip(letters, shape, strict=True):
-                if not _is_one(extent):
+                if not is_one(extent):
                     message = f"einsum {self.equation!r}: index {letter} is {{right}} and {{left}}"
                     yield Requirement(extent, "==", sizes[letter], message)
 
@@ -222,7 +221,7 @@ class Einsum(Product):
         sizes: dict[str, Size] = {}
         for letters, shape in zip(indices.inputs, inputs, strict=True):
             for letter, extent in zip(letters, shape, strict=True):
-                if letter not in sizes or _is_one(sizes[letter]):
+                if letter not in sizes or is_one(sizes[letter]):
                     sizes[letter] = extent
         return sizes
 
@@ -280,9 +279,7 @@ class ScaledDotProductAttention(Product):
             compares=pairs,
         )
 
-    def backward_macs(
-        self, macs: Size, taught: bool, learns: tuple[bool, ...], inputs: tuple[Shape, ...] = ()
-    ) -> Size:
+    def backward_macs(self, macs: Size, taught: bool, learns: tuple[bool, ...], inputs: tuple[Shape, ...] = ()) -> Size:
         """Those of query and key go through the weights, whose gradient is a product with the values."""
         query, key, value, *_ = inputs
         pairs = prod(query[:-1]) * key[-2]
@@ -298,16 +295,12 @@ class ScaledDotProductAttention(Product):
 # -- sizes that meet ----------------------------------------------------------------------------------------------
 
 
-def _is_one(extent: Size) -> bool:
-    return known(extent, "==", 1).answer is True
-
-
 def _broadcastable(name: str, given: Shape, to: Shape) -> Iterator[Requirement]:
     message = f"{name}: {show_shape(given)} cannot be broadcast to {show_shape(to)}"
     if len(given) > len(to):
         raise OpError(message, "inputs")
     for a, b in zip(given, to[len(to) - len(given) :], strict=True):
-        if not _is_one(a):
+        if not is_one(a):
             yield Requirement(a, "==", b, message)
 
 
@@ -318,13 +311,10 @@ def _multiply(name: str, *factors: Shape) -> Iterator[Requirement]:
         raise OpError(message, "inputs")
     yield Requirement(b[-2] if len(b) > 1 else b[-1], "==", a[-1], message)
     for m, n in zip(reversed(a[:-2]), reversed(b[:-2]), strict=False):
-        if not _is_one(m) and not _is_one(n):
+        if not is_one(m) and not is_one(n):
             yield Requirement(n, "==", m, message)
 
 
 def _multiplied(*factors: Shape) -> Shape:
     a, b = factors
-    longer, shorter = (a[:-2], b[:-2]) if len(a) >= len(b) else (b[:-2], a[:-2])
-    lead = len(longer) - len(shorter)
-    batch = [n if _is_one(m) else m for m, n in zip(longer[lead:], shorter, strict=True)]
-    return (*longer[:lead], *batch, *a[-2:-1], *(b[-1:] if len(b) > 1 else ()))
+    return (*broadcast_shape(a[:-2], b[:-2]), *a[-2:-1], *(b[-1:] if len(b) > 1 else ()))

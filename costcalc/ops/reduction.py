@@ -75,7 +75,7 @@ class Reduction(Op):
 
     def layout(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Layout:
         """Dimensions that stay keep their order in memory."""
-        plane, order = layouts[0]
+        plane, order, _ = layouts[0]
         if self.keepdim:
             return layouts[0]
         gone = self.dims(inputs[0])

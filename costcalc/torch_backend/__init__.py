@@ -7,7 +7,11 @@
 The one part of costcalc that imports torch; whoever does not ask for it never loads it.
 """
 
-from costcalc.torch_backend import lowering_pointwise, lowering_pools  # noqa: F401 (they register their lowerings)
+from costcalc.torch_backend import (  # noqa: F401 (they register their lowerings)
+    lowering_pointwise,
+    lowering_pools,
+    lowering_views,
+)
 from costcalc.torch_backend.allocator import allocator_peak
 from costcalc.torch_backend.carry import carry_weights
 from costcalc.torch_backend.device import Environment, environment

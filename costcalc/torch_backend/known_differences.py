@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
 from costcalc.costs import Row
-from costcalc.dims import Shape
+from costcalc.dims import Shape, prod
 from costcalc.ops.activation import Mish
-from costcalc.ops.convolution import Convolution
+from costcalc.ops.convolution import Convolution, ConvTranspose3d
 from costcalc.ops.linear import Bilinear
 from costcalc.ops.normalization import BatchNorm2d
 from costcalc.ops.op import Op
@@ -33,6 +33,12 @@ def _weight_gradient_without_groups(op: Op, row: Row) -> int | None:
     if not isinstance(op, Convolution) or op.groups == 1 or row.macs is None or not row.backward_macs:
         return None
     return 2 * (row.backward_macs + (op.groups - 1) * row.macs)
+
+
+def _in_place_of_the_input(op: Op, row: Row) -> int | None:
+    if not isinstance(op, ConvTranspose3d) or not row.activations or not row.activation_bytes:
+        return None
+    return row.activation_bytes // row.activations * prod(row.inputs[0])
 
 
 def _no_copy(op: Op, row: Row) -> int | None:
@@ -82,6 +88,13 @@ KNOWN_DIFFERENCES = (
         "torch.utils.flop_counter ignores the groups of a convolution in the gradient of its weight, and counts it "
         "groups times too high",
         "torch 2.6.0 and 2.14.1",
+    ),
+    KnownDifference(
+        "activation bytes",
+        _in_place_of_the_input,
+        "a transposed 3-d convolution with less output than input makes its result, on a CPU and by some of the "
+        "ways it may be computed in, in memory for as many elements as its input has",
+        "torch 2.14.1",
     ),
     KnownDifference(
         "activation bytes",

@@ -53,9 +53,9 @@ def _(op: pooling.GlobalAvgPool2d, *inputs: Shape) -> nn.Module:
 class Given(nn.Module):
     """A normalisation without parameters, whose weight and bias are further inputs."""
 
-    def __init__(self, norm: nn.Module) -> None:
+    def __init__(self, op: Op, norm: nn.Module) -> None:
         super().__init__()
-        self.norm = norm
+        self.op, self.norm = op, norm
 
     def forward(self, x: Tensor, *given: Tensor) -> Tensor:
         """What the normalisation makes of x, with what is given."""
@@ -83,7 +83,7 @@ def _norm(op: Op, x: Shape, *given: Shape) -> nn.Module:
     if not issubclass(module, (nn.LayerNorm, nn.RMSNorm)):
         arguments["num_channels" if module is nn.GroupNorm else "num_features"] = x[1]
     norm: nn.Module = module(**arguments)
-    return Given(norm) if given else norm
+    return Given(op, norm) if given else norm
 
 
 for _op in _NORMS:
@@ -93,42 +93,33 @@ for _op in _NORMS:
 class Interpolate(nn.Module):
     """The plane at another size."""
 
-    def __init__(
-        self,
-        size: tuple[int, ...] | None,
-        scale_factor: tuple[float, ...] | None,
-        mode: str,
-        align_corners: bool | None,
-        antialias: bool,
-    ) -> None:
+    def __init__(self, op: resampling.Interpolate) -> None:
         super().__init__()
-        self.size, self.scale_factor, self.mode = size, scale_factor, mode
-        self.align_corners, self.antialias = align_corners, antialias
+        self.op = op
 
     def forward(self, x: Tensor) -> Tensor:
         """A tensor of that size."""
-        return nn.functional.interpolate(
-            x, self.size, self.scale_factor, self.mode, self.align_corners, antialias=self.antialias
-        )
+        op = self.op
+        return nn.functional.interpolate(x, op.size, op.scale_factor, op.mode, op.align_corners, antialias=op.antialias)
 
 
 @lower.register
 def _(op: resampling.Interpolate, *inputs: Shape) -> nn.Module:
-    return Interpolate(**_arguments(op))
+    return Interpolate(op)
 
 
 class GridSample(nn.Module):
     """The input at the places that a grid says."""
 
-    def __init__(self, mode: str, padding_mode: str, align_corners: bool) -> None:
+    def __init__(self, op: resampling.GridSample) -> None:
         super().__init__()
-        self.mode, self.padding_mode, self.align_corners = mode, padding_mode, align_corners
+        self.op = op
 
     def forward(self, x: Tensor, grid: Tensor) -> Tensor:
         """A tensor with a place for each of the grid."""
-        return nn.functional.grid_sample(x, grid, self.mode, self.padding_mode, self.align_corners)
+        return nn.functional.grid_sample(x, grid, self.op.mode, self.op.padding_mode, self.op.align_corners)
 
 
 @lower.register
 def _(op: resampling.GridSample, *inputs: Shape) -> nn.Module:
-    return GridSample(**_arguments(op))
+    return GridSample(op)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +25,8 @@ class Function(nn.Module):
 
     def forward(self, *tensors: Tensor) -> Tensor:
         """What the function makes of them."""
-        return self.function(*tensors, **{name: getattr(self, name) for name in self.passed})
+        result: Tensor = self.function(*tensors, **{name: getattr(self, name) for name in self.passed})
+        return result
 
 
 _SLIDING = ("stride", "padding", "dilation", "groups")
@@ -75,7 +75,7 @@ class Einsum(Function):
 
     def forward(self, *tensors: Tensor) -> Tensor:
         """That of one or two tensors."""
-        result: Any = torch.einsum(self.equation, *tensors)
+        result: Tensor = self.function(self.equation, *tensors)
         return result
 
 

@@ -73,9 +73,7 @@ def _(call: Call) -> Value:
 
 @aten("convolution.default", "_convolution.default")
 def _(call: Call) -> Value:
-    return _convolve(
-        call, call["padding"], transposed=bool(call["transposed"]), output_padding=call["output_padding"]
-    )
+    return _convolve(call, call["padding"], transposed=bool(call["transposed"]), output_padding=call["output_padding"])
 
 
 @aten("linear.default")
@@ -165,7 +163,8 @@ def _(call: Call) -> Value:
 @aten("einsum.default")
 def _(call: Call) -> Value:
     """More than two tensors are multiplied pair by pair, in the order that is given, or from the left on."""
-    tensors, equation, path = list(call["tensors"]), call["equation"], call["path"]
+    tensors: list[Value] = list(call["tensors"])
+    equation, path = call["equation"], call["path"]
     if len(tensors) <= 2:
         return call.layer(Einsum(equation.replace(" ", "")), *tensors)
     indices = read_equation(equation, tuple(len(tensor.shape) for tensor in tensors))
