@@ -126,6 +126,26 @@ def _gather(step: Step, inputs: Sequence[Array]) -> Any:
     return np.take(data, index, axis) if rest * index.size <= SMALL else None
 
 
+@_evaluates("GatherND")
+def _gather_nd(step: Step, inputs: Sequence[Array]) -> Any:
+    data, index = inputs
+    if step.attributes.get("batch_dims", 0):
+        return None
+    places = tuple(np.moveaxis(index, -1, 0))
+    small = index.size * math.prod(data.shape[len(places) :]) <= SMALL
+    return data[places] if small else None
+
+
+@_evaluates("ScatterND")
+def _scatter_nd(step: Step, inputs: Sequence[Array]) -> Any:
+    data, index, updates = inputs
+    if step.attributes.get("reduction", "none") != "none":
+        return None
+    result = data.copy()
+    result[tuple(np.moveaxis(index, -1, 0))] = updates
+    return result
+
+
 @_evaluates("Concat")
 def _concat(step: Step, inputs: Sequence[Array]) -> Any:
     return np.concatenate(list(inputs), step.attributes["axis"])

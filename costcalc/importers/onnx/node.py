@@ -105,7 +105,7 @@ class Node:
     def activation(self, operation: str, /, **arguments: Any) -> Tensor:
         """What a function of one element makes; over its input where that may be, and the function is done so."""
         name = f"{operation}_.default"
-        if name not in self.walk.translators or not self.walk.may_overwrite(self.x):
+        if name not in self.walk.translators or not self.walk.may_overwrite(self.x, self.step.kind):
             name = f"{operation}.default"
         return self.aten(name, self.x.shape, self=self.x, **arguments)
 

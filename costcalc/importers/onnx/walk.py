@@ -228,14 +228,14 @@ class Walk:
         check_shape(_plain(declared.sizes), f"{self.where(step)}: {name!r}")
         return declared
 
-    def may_overwrite(self, tensor: Tensor) -> bool:
+    def may_overwrite(self, tensor: Tensor, kind: str) -> bool:
         """Whether an activation function can lie where its input lay: nobody else reads it, and no gradient needs it.
 
         ONNX has no operations in place; torch's networks and costcalc's specs do these so.
         """
         alone = len(self.readers.get(tensor.name, ())) == 1 and tensor.name not in self.model.outputs
-        # Of torch's networks those do not that squeeze a plane to one place, and weigh channels by it.
-        squeezed = len(tensor.shape) > 2 and math.prod(tensor.shape[2:]) == 1
+        # torchvision's SqueezeExcitation has a ReLU, of channels on a plane of one place, that is not in place.
+        squeezed = kind == "Relu" and len(tensor.shape) > 2 and math.prod(tensor.shape[2:]) == 1
         return alone and tensor.kind in _OVERWRITTEN and not squeezed
 
     # -- the walk -----------------------------------------------------------------------------------------------------
