@@ -138,16 +138,36 @@ def _gather_elements(this: Node) -> Tensor:
 @node("GatherND")
 def _gather_nd(this: Node) -> Tensor:
     x, index, batched = this.x, this[1], this.attribute("batch_dims", 0)
+    if not index.shape or not 0 <= batched < len(index.shape) or batched + index.shape[-1] > len(x.shape):
+        raise ValueError(f"cannot take places {list(index.shape)} of {list(x.shape)}")
     shape = index.shape[:-1] + x.shape[batched + index.shape[-1] :]
-    return this.aten("", shape, inputs=[x, index])
+    places = _places(this, index)
+    if places is None or batched:
+        return this.aten("", shape, inputs=[x, index])
+    return this.aten("index.Tensor", shape, self=x, indices=places)
 
 
 @node("ScatterND", "ScatterElements", "Scatter")
 def _scatter(this: Node) -> Tensor:
-    if this.step.kind == "ScatterElements" and this.attribute("reduction", "none") == "none":
-        axis = axis_of(this.attribute("axis", 0), len(this.x.shape))
-        return this.aten("scatter.src", this.x.shape, self=this.x, dim=axis, index=this[1], src=this[2])
-    return this.aten("", this.x.shape, inputs=[this.x, this[1], this[2]])
+    x, index, updates, reduction = this.x, this[1], this[2], this.attribute("reduction", "none")
+    places = _places(this, index) if this.step.kind == "ScatterND" else None
+    if places is not None and reduction in ("none", "add"):
+        add = reduction == "add"
+        return this.aten("index_put.default", x.shape, self=x, indices=places, values=updates, accumulate=add)
+    if this.step.kind != "ScatterND" and reduction == "none":
+        axis = axis_of(this.attribute("axis", 0), len(x.shape))
+        return this.aten("scatter.src", x.shape, self=x, dim=axis, index=index, src=updates)
+    return this.aten("", x.shape, inputs=[x, index, updates])
+
+
+def _places(this: Node, index: Tensor) -> list[Tensor] | None:
+    """The indices of each dimension, which ONNX has beside each other in one tensor, where they can be told apart."""
+    if index.constant is None or not 0 < index.shape[-1] <= len(this.x.shape):
+        return None
+    return [
+        Tensor(f"{index.name}.{dim}", index.shape[:-1], index.dtype, index.constant[..., dim])
+        for dim in range(index.shape[-1])
+    ]
 
 
 @node("Squeeze")
