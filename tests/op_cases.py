@@ -739,7 +739,13 @@ _plain("argsort", dim=NOT_BATCH, descending=st.booleans())
 _of("topk", lambda v: ((v["n"], v["k"] + v["h"]),), k=lambda v: v["k"], largest=st.booleans(), dim=st.just(-1))
 _of("kthvalue", lambda v: ((v["n"], v["k"] + v["h"]),), k=lambda v: v["k"], keepdim=st.booleans())
 _of("one_hot", lambda v: ((v["n"], v["h"]),), ("int64",), num_classes=lambda v: v["k"])
-_of("full", lambda v: (), sizes=lambda v: (v["n"], v["k"]), value=st.floats(-1, 1), dtype=st.sampled_from(["float", "int64"]))
+_of(
+    "full",
+    lambda v: (),
+    sizes=lambda v: (v["n"], v["k"]),
+    value=st.floats(-1, 1),
+    dtype=st.sampled_from(["float", "int64"]),
+)
 _of("rand", lambda v: (), sizes=lambda v: (v["n"], v["k"]))
 _of("randn", lambda v: (), sizes=lambda v: (v["n"], v["k"]))
 _of("arange", lambda v: (), length=lambda v: v["h"], dtype=st.sampled_from(["float", "int64"]))

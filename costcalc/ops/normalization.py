@@ -110,7 +110,10 @@ class _OverLast(Op):
             raise OpError(f"{wanted}, not {show_shape(inputs[0])}", "normalized_shape")
         for wanted_size, got in zip(self.normalized_shape, inputs[0][-over:], strict=True):
             yield Requirement(
-                got, "==", wanted_size, f"{self.name} is over a dimension of {{right}}, and its input has {{left}} there"
+                got,
+                "==",
+                wanted_size,
+                f"{self.name} is over a dimension of {{right}}, and its input has {{left}} there",
             )
 
     def _rows(self, taken: Shape) -> Size:

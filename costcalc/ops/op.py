@@ -300,7 +300,21 @@ _OpType = TypeVar("_OpType", bound="Op")
 
 @dataclass_transform(
     frozen_default=True,
-    field_specifiers=(size, whole, per_axis, sides, flag, number, numbers, scalar, choice, text, shape, wholes, dimensions),
+    field_specifiers=(
+        size,
+        whole,
+        per_axis,
+        sides,
+        flag,
+        number,
+        numbers,
+        scalar,
+        choice,
+        text,
+        shape,
+        wholes,
+        dimensions,
+    ),
 )
 def op(cls: type[_OpType]) -> type[_OpType]:
     """Make a subclass of `Op` with fields of its own a frozen dataclass whose values are read by their declarations."""

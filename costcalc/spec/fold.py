@@ -346,7 +346,9 @@ class _Folding:
             slot = columns[at][0]
             called = _called(slot)
             owner = re.sub(r"\W+", "_", slot.owner).strip("_")
-            name = called if wished[called] == 1 else f"{owner}_{called}" if owner[:1].isalpha() else f"{called}_{owner}"
+            name = (
+                called if wished[called] == 1 else f"{owner}_{called}" if owner[:1].isalpha() else f"{called}_{owner}"
+            )
             names[at] = _unused(name, {*names.values(), *self.taken})
         defaults: dict[int, Any] = {}
         for at in own:
@@ -419,9 +421,7 @@ class _Folding:
         slots.append(_Slot("functional", node.functional, False))
         return _Line(leaf.name, node.op.name, _owned(slots, node.name, body))
 
-    def _rendered(
-        self, lines: Sequence[_Line | _Nest], said: Iterator[str | None] | None, depth: int
-    ) -> list[str]:
+    def _rendered(self, lines: Sequence[_Line | _Nest], said: Iterator[str | None] | None, depth: int) -> list[str]:
         """Lines of YAML; in a block, `said` is what its slots say, in order."""
         wishes = _wishes([line.name for line in lines])
         calls: list[tuple[str | None, str | list[str]]] = []  # an item's name, if it says one, and what it is

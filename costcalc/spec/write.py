@@ -79,7 +79,9 @@ def _sizes(given: Input, usual: Mapping[str, int]) -> dict[str, int]:
             kind = "an array" if is_array(size) else f"{size}"
             raise CostcalcError(f"{given.name} has a size that is {kind}: a spec states numbers, and names for some")
         if name in sizes or not name.isidentifier():
-            raise CostcalcError(f"{given.name}: two sizes are called {name!r}" if name in sizes else f"{name!r} is no name")
+            raise CostcalcError(
+                f"{given.name}: two sizes are called {name!r}" if name in sizes else f"{name!r} is no name"
+            )
         sizes[name] = int(size)
     return sizes
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from costcalc.errors import CostcalcError
 from costcalc.importers.onnx.constants import reshaped
 from costcalc.importers.onnx.node import Node, axis_of, broadcast, dtype_of, node
 from costcalc.importers.onnx.reading import Stored
@@ -262,7 +263,7 @@ def _resize(this: Node) -> Tensor | list[Tensor | None]:
             shape[axis] = size
     else:
         if scales is None or scales.constant is None:
-            raise ValueError("resizes by what depends on data")
+            raise CostcalcError("resizes by what depends on data, so that costs are no numbers")
         factors = [float(factor) for factor in scales.constant.reshape(-1).tolist()]
         for axis, factor in zip(axes, factors, strict=True):
             shape[axis] = math.floor(x.shape[axis] * factor)
@@ -321,7 +322,7 @@ def _constant_of_shape(this: Node) -> Tensor:
 def _range(this: Node) -> Tensor:
     bounds = [this[place].number for place in range(3)]
     if any(bound is None for bound in bounds):
-        raise ValueError("makes a tensor whose size depends on data")
+        raise CostcalcError("makes a tensor whose size depends on data, so that costs are no numbers")
     start, limit, delta = [float(bound or 0) for bound in bounds]
     return this.constant(this.x, (max(math.ceil((limit - start) / delta), 0),), this.x.dtype)
 

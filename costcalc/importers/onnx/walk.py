@@ -13,7 +13,7 @@ from costcalc.errors import CostcalcError, did_you_mean
 from costcalc.graph import Graph
 from costcalc.importers.aten import translators
 from costcalc.importers.call import Call, Module, Translator, Value
-from costcalc.importers.model import Importing
+from costcalc.importers.model import Importing, Use
 from costcalc.importers.onnx.constants import Array, fold, rearranged
 from costcalc.importers.onnx.fusing import fuse, readers_of
 from costcalc.importers.onnx.naming import module_of, plain_name
@@ -102,7 +102,7 @@ class Walk:
         self.shapes = input_shapes(file, free, sizes, batch)
         self.stored |= {given.name: Stored(_plain(given.sizes), given.dtype, None) for given in weights}
         self.learnt = self._learnt()
-        self.importing = Importing(model.name, self._together())
+        self.importing = Importing(model.name, self._uses())
         for given in free:
             value = Value(self.shapes[given.name], holds(given.dtype))
             self.importing.inputs.append((self.plain(given.name).replace("/", "_"), value))
@@ -149,9 +149,8 @@ class Walk:
         uses = self.readers.get(name, ())
         return bool(uses) and all(slot in _STATISTICS.get(step.kind, ()) for step, slot in uses)
 
-    def _together(self) -> dict[str, set[frozenset[str]]]:
-        together: dict[str, set[frozenset[str]]] = {name: set() for name in self.learnt.values()}
-        layer_of: dict[str, str] = {}
+    def _uses(self) -> dict[str, set[Use]]:
+        found: dict[str, set[Use]] = {name: set() for name in self.learnt.values()}
         for step in self.steps:
             if step.kind in ("Shape", "Size") or (step.outputs and step.outputs[0] in self.learnt):
                 continue
@@ -160,10 +159,8 @@ class Walk:
             names = frozenset(self.parts_of(step) if step.kind in RECURRENT else [self.learnt[name] for name in taken])
             layer = _LINEAR.get(step.kind, step.kind)
             for name in names:
-                together.setdefault(name, set()).add(names)
-                if layer_of.setdefault(name, layer) != layer:  # an embedding tied to a linear layer: nobody's own
-                    together[name].add(frozenset())
-        return together
+                found.setdefault(name, set()).add((layer, names))
+        return found
 
     def parts_of(self, step: Step) -> list[str]:
         """The parameters of a recurrent step, those of one direction after those of the other.
@@ -234,8 +231,8 @@ class Walk:
         ONNX has no operations in place; torch's networks and costcalc's specs do these so.
         """
         alone = len(self.readers.get(tensor.name, ())) == 1 and tensor.name not in self.model.outputs
-        # torchvision's SqueezeExcitation has a ReLU, of channels on a plane of one place, that is not in place.
-        squeezed = kind == "Relu" and len(tensor.shape) > 2 and math.prod(tensor.shape[2:]) == 1
+        # Those of torchvision's SqueezeExcitation, of channels on a plane of one place, are not in place.
+        squeezed = kind in ("Relu", "HardSigmoid") and len(tensor.shape) > 2 and math.prod(tensor.shape[2:]) == 1
         return alone and tensor.kind in _OVERWRITTEN and not squeezed
 
     # -- the walk -----------------------------------------------------------------------------------------------------
