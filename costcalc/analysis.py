@@ -10,7 +10,7 @@ from costcalc.costs import CostTable, Row, Work, element_bytes
 from costcalc.dims import Shape, Size, prod, same
 from costcalc.field import receptive_fields
 from costcalc.graph import Graph, Node
-from costcalc.ops.op import HOLDS, Op
+from costcalc.ops.op import HOLDS
 
 
 class Rules(TypedDict, total=False):
@@ -84,7 +84,9 @@ def analyze(
                 parameters,
                 {} if node.shares else op.buffers(*inputs),
                 planes[name],
-                backward_macs=None if work is None else _backward_macs(op, work, taught, node, learns, name in reached),
+                backward_macs=None
+                if work is None
+                else _backward_macs(work, taught, node, inputs, learns, name in reached),
                 unknown=0 if op.counted else 1,
                 counted_params=params
                 if rule.parameters is PARAMETERS or layer is None
@@ -110,8 +112,12 @@ def analyze(
     )
 
 
-def _backward_macs(op: Op, work: Work, taught: bool, node: Node, learns: Mapping[str, bool], reached: bool) -> Size:
-    return op.backward_macs(work.macs, taught, tuple([learns[i] for i in node.inputs])) if reached else 0
+def _backward_macs(
+    work: Work, taught: bool, node: Node, inputs: tuple[Shape, ...], learns: Mapping[str, bool], reached: bool
+) -> Size:
+    if not reached:
+        return 0
+    return node.op.backward_macs(work.macs, taught, tuple([learns[i] for i in node.inputs]), inputs)
 
 
 def _weight_layers(graph: Graph) -> set[str]:

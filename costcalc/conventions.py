@@ -15,6 +15,7 @@ from costcalc.costs import Work
 from costcalc.dims import Count, Shape, Size, prod, taps_inside
 from costcalc.errors import CostcalcError, did_you_mean
 from costcalc.graph import Graph
+from costcalc.ops.convolution import Convolution, TransposedConvolution
 from costcalc.ops.op import Op
 from costcalc.ops.pooling import Pool
 
@@ -40,10 +41,14 @@ class Layer(NamedTuple):
         return self.op.parameters(*self.inputs) if self.owns else {}
 
     def taps_inside(self) -> Shape:
-        """For each axis, the taps of its windows that fall on the input and not on padding, over all places."""
-        windows = self.op.windows(*self.inputs) or ()
-        sizes = zip(self.inputs[0][2:], self.output[2:], windows, strict=True)
-        return tuple([taps_inside(n, places, *w) for n, places, w in sizes])
+        """For each axis, the taps of its windows that fall on the input and not on padding, over all places.
+
+        Of a transposed convolution, those of the windows of the one that goes the other way.
+        """
+        windows, taken, made = self.op.windows(*self.inputs) or (), self.inputs[0][2:], self.output[2:]
+        if isinstance(self.op, TransposedConvolution):
+            windows, taken, made = self.op.laid(), made, taken
+        return tuple([taps_inside(n, places, *w) for n, places, w in zip(taken, made, windows, strict=True)])
 
 
 class Term(NamedTuple):
@@ -76,8 +81,21 @@ def _outputs(*names: str, module: int = 1, function: int = 1) -> Callable[[Layer
     return count
 
 
-def _bias_adds(name: str) -> Callable[[Layer], Count]:
-    return lambda layer: layer.work.adds if layer.op.name == name else 0
+def _bias_adds(*names: str) -> Callable[[Layer], Count]:
+    return lambda layer: layer.work.adds if layer.op.name in names else 0
+
+
+def _not_seen(*names: str) -> Callable[[Layer], Count]:
+    """Minus the multiply-accumulates of ops that a tool does not know."""
+    return lambda layer: -layer.work.macs if layer.op.name in names else 0
+
+
+def _batches_of_the_right(layer: Layer) -> Count:
+    """A product of matrices counted as the elements on the left times the columns on the right, less what it is."""
+    if layer.op.name != "matmul" or len(layer.inputs[1]) < 2:
+        return 0
+    left, right = layer.inputs
+    return prod(left) * right[-1] - layer.work.macs
 
 
 def _parameters(kind: Callable[[Layer, str, Shape], bool]) -> Callable[[Layer], Count]:
@@ -90,10 +108,14 @@ def _moving_statistics(layer: Layer) -> Count:
 
 
 def _taps_on_padding(layer: Layer) -> Count:
-    """Minus two for each multiply-accumulate of a convolution whose tap falls on zero padding."""
-    if layer.op.name != "conv2d":
+    """Minus two for each multiply-accumulate of a convolution whose tap falls on zero padding.
+
+    Of a transposed one these are taps on what the padding cuts off.
+    """
+    op = layer.op
+    if not isinstance(op, Convolution):
         return 0
-    weight = layer.op.parameters(*layer.inputs)["weight"]
+    weight = op.weights(*layer.inputs)["weight"]
     return 2 * (layer.output[0] * prod(weight[:2]) * prod(layer.taps_inside()) - layer.work.macs)
 
 
@@ -129,12 +151,14 @@ def _(op: Pool, inputs: tuple[Shape, ...], output: Shape) -> Size:
     return op.taps(inputs, output)
 
 
+_FVCORE_UNKNOWN = ("scaled_dot_product_attention", "bilinear", "baddbmm")
 _POOLS = ("max_pool2d", "avg_pool2d")
 _ADAPTIVE = ("adaptive_avg_pool2d", "global_avg_pool2d")
 
 MACS = Term("conv and linear", lambda layer: layer.work.macs)
 DOUBLED = Term("each multiply-accumulate as two", lambda layer: layer.work.macs)
-_CONV_BIAS = Term("biases of convolutions", _bias_adds("conv2d"))
+_CONVOLUTIONS = tuple(f"conv{way}{axes}d" for way in ("", "_transpose") for axes in (1, 2, 3))
+_CONV_BIAS = Term("biases of convolutions", _bias_adds(*_CONVOLUTIONS))
 _LINEAR_BIAS = Term("biases of linear layers", _bias_adds("linear"))
 _NORM_TWICE = Term("two per BatchNorm element", _elements("batch_norm2d", per=2))
 _POOL_WINDOWS = Term("pools, output × window", lambda layer: pool_taps(layer.op, layer.inputs, layer.output))
@@ -229,7 +253,11 @@ def _dominators(graph: Graph) -> dict[str, str | None]:
 
 
 _ADAPTIVE_INPUTS = Term("one per element into an adaptive pool", _elements(*_ADAPTIVE))
-_FVCORE = (MACS, _NORM_TWICE, _ADAPTIVE_INPUTS)
+_FVCORE_PRODUCTS = (
+    Term("products it does not know: attention in one call", _not_seen(*_FVCORE_UNKNOWN)),
+    Term("matrix products by the left one's batch", _batches_of_the_right),
+)
+_FVCORE = (MACS, *_FVCORE_PRODUCTS, _NORM_TWICE, _ADAPTIVE_INPUTS)
 
 CONVENTIONS = MappingProxyType(
     {
@@ -276,7 +304,8 @@ CONVENTIONS = MappingProxyType(
                 '"flops"',
                 'fvcore\'s FlopCountAnalysis, in eval mode: its "flops" are 1 per multiply-accumulate of convolutions '
                 "and linear layers, 2 per element of a BatchNorm, and 1 per element that enters an adaptive average "
-                "pool, also one that changes nothing. Bias, activations and other pools are 0.",
+                "pool, also one that changes nothing. Bias, activations and other pools are 0, and so is attention as "
+                "one call (scaled_dot_product_attention). Of matrix products the batch of the left one alone counts.",
                 _FVCORE,
             ),
             Convention(
@@ -284,7 +313,12 @@ CONVENTIONS = MappingProxyType(
                 '"flops"',
                 "fvcore's FlopCountAnalysis of a model in training mode: as `fvcore`, but 5 per BatchNorm element, "
                 "whose mean and variance it then counts, too. It is what a model gives on which eval() was not called.",
-                (MACS, Term("five per BatchNorm element", _elements("batch_norm2d", per=5)), _ADAPTIVE_INPUTS),
+                (
+                    MACS,
+                    *_FVCORE_PRODUCTS,
+                    Term("five per BatchNorm element", _elements("batch_norm2d", per=5)),
+                    _ADAPTIVE_INPUTS,
+                ),
             ),
             Convention(
                 "timm",
@@ -293,7 +327,12 @@ CONVENTIONS = MappingProxyType(
                 "element, 1 per element into an adaptive average pool). infer_macts, its activations, are the output "
                 "elements of convolutions, linear layers and matrix products, and nothing else.",
                 _FVCORE,
-                activations=(Term("outputs of conv and linear", _outputs("conv2d", "linear")),),
+                activations=(
+                    Term(
+                        "outputs of conv, linear and matrix products",
+                        _outputs(*_CONVOLUTIONS, "linear", "matmul", "addmm", "einsum"),
+                    ),
+                ),
             ),
             Convention(
                 "ptflops",

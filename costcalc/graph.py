@@ -16,7 +16,7 @@ from costcalc.costs import is_below
 from costcalc.dims import Shape, Size, same
 from costcalc.errors import CostcalcError, OpError, did_you_mean
 from costcalc.ops.op import Assumption, Layout, Op, infer
-from costcalc.ops.source import Result
+from costcalc.ops.source import Buffer, Parameter, Result
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,9 +184,13 @@ class Graph:
 
     @cached_property
     def _unsafe_in_place(self) -> frozenset[str]:
-        """Layers in place whose input, or a view of it, is read by a later layer or is an output of the graph."""
+        """Layers in place whose input, or a view of it, is read by a later layer, is an output, or is to stay.
+
+        What stays are parameters and buffers.
+        """
         last_read = {name: place for place, node in enumerate(self.nodes) for name in node.inputs}
-        last_read |= dict.fromkeys(self.outputs, len(self.nodes))
+        standing = [node.name for node in self.nodes if isinstance(node.op, (Parameter, Buffer))]
+        last_read |= dict.fromkeys([*self.outputs, *standing], len(self.nodes))
         memory_of = {name: name for name, *_ in self.inputs}  # by tensor: the first tensor that lay where it lies
         needed_until = {name: last_read.get(name, -1) for name, *_ in self.inputs}  # by such a place
         unsafe = set()

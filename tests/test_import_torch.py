@@ -102,7 +102,8 @@ def test_what_breaks_other_tools(name):
     graph = from_torch(module, *inputs)
     assert totals(graph) == expected
     assert counted(module, *inputs) == expected[1]
-    assert graph.unused == {} and graph.notes == ()
+    assert graph.unused == {}
+    assert graph.notes == ()
 
 
 @pytest.mark.parametrize(("kind", "gates"), [(nn.LSTM, 4), (nn.GRU, 3), (nn.RNN, 1)])
@@ -146,7 +147,8 @@ def test_the_module_is_left_as_it_was():
     assert [m.training for m in module.modules()] == modes
     assert [set(vars(m)) for m in module.modules()] == attributes
     assert all(torch.equal(tensor, state[name]) for name, tensor in module.state_dict().items())
-    assert len(module._forward_hooks) == 1 and all(p.grad is None for p in module.parameters())
+    assert len(module._forward_hooks) == 1
+    assert all(p.grad is None for p in module.parameters())
 
 
 def test_paths_are_those_of_the_users_code():
@@ -162,11 +164,11 @@ def test_paths_are_those_of_the_users_code():
 
     names = [node.name for node in from_torch(Net(), torch.zeros(1, 3, 9, 9)).nodes]
     assert names == [
-        "stem_1/0",
+        "stem/0_1",
         "mean",
         "expand",
-        "stem_2/0",
-        "stem_2/1",
+        "stem/0_2",
+        "stem/1",
         "relu_1",
         "scale",
         "mul",

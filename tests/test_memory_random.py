@@ -73,6 +73,8 @@ def graphs(draw, names=(*KNOWN_OPS, *FREQUENT, *FREQUENT), back=4, ends=2):
                 )
             ]
             taken += draw(st.lists(st.sampled_from(fitting), min_size=1, max_size=3))
+        if name == "concat" and first[0] == 1:  # a parameter keeps what is cut out of a gradient, if all lies together
+            continue
         channels = first[1] if len(first) > 1 else 1
         groups = draw(st.sampled_from([g for g in range(1, channels + 1) if channels % g == 0]))
         height, width = first[2:] if len(first) == 4 else (4, 4)

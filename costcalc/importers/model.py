@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from costcalc.dims import Shape, is_plain
-from costcalc.errors import CostcalcError
+from costcalc.errors import CostcalcError, OpError
 from costcalc.graph import Graph, Input, Node
 from costcalc.importers.call import Call, Layer, Module, Translator, Untranslated, Value
 from costcalc.ops.op import Op, infer
@@ -16,19 +16,22 @@ from costcalc.ops.reshaping import Unknown
 from costcalc.ops.source import Buffer, Parameter, Result
 
 
+Use = tuple[str, frozenset[str]]  # an operation's name, and the parameters that it takes
+
+
 class Importing:
     """A model that is being read.
 
-    `together` has for each parameter the sets of parameters with which it is used, one for each call that does: whether
-    it belongs to one layer, to several alike, or is a tensor that several different ones take.
+    `uses` has for each parameter the operations that take it, each with all parameters that it takes: whether it belongs
+    to one layer, to several alike, or is a tensor that several different ones take.
     """
 
-    def __init__(self, name: str, together: Mapping[str, Iterable[frozenset[str]]]) -> None:
+    def __init__(self, name: str, uses: Mapping[str, Iterable[Use]]) -> None:
         self.name = name
         self.inputs: list[tuple[str, Value]] = []
         self.layers: list[Layer] = []
         self.notes: list[str] = []
-        self._together = {parameter: set(sets) for parameter, sets in together.items()}
+        self._uses = {parameter: set(those) for parameter, those in uses.items()}
         self._owners: dict[tuple[Any, ...], Layer] = {}
         self._operands: dict[str, Value] = {}
 
@@ -48,7 +51,7 @@ class Importing:
                 if value is not None:
                     _agree(value, result)
             return made
-        except Untranslated as error:
+        except (Untranslated, OpError) as error:  # an op may refuse what it is told
             reason = str(error)
         del self.layers[before[0] :]
         self._owners, self._operands = before[1:]
@@ -65,7 +68,7 @@ class Importing:
         """The result of a new layer, whose `weights` are its own, shared with an earlier layer, or further inputs."""
         names = {what: value.parameter for what, value in weights.items()}
         shares = None
-        if None in names.values() or any(self._together[n] != {frozenset(names.values())} for n in names.values() if n):
+        if not self._belong_together(names.values()):
             inputs, weights = (*inputs, *weights.values()), {}
         taken = tuple([self._operand(value, call) for value in inputs])
         key = (op.name, *sorted(names.items())) if weights else None
@@ -81,10 +84,15 @@ class Importing:
             self._owners.setdefault(key, self.layers[-1])
         return made
 
+    def _belong_together(self, parameters: Collection[str | None]) -> bool:
+        """Whether all are parameters that one kind of operation takes, always these and no others."""
+        uses = {use for parameter in parameters if parameter for use in self._uses[parameter]}
+        return None not in parameters and {taken for _, taken in uses} <= {frozenset(parameters)} and len(uses) < 2
+
     def further(self, call: Call, first: Value) -> tuple[Value, ...]:
         """The first result of a layer, and the others, each a layer of its own."""
         others = enumerate(call.results[1:], start=1)
-        return (first, *(self.add(call, Result(index), (first,), {}, result) for index, result in others))
+        return (first, *(self.add(call, Result(index, result.holds), (first,), {}, result) for index, result in others))
 
     def _operand(self, value: Value, call: Call) -> Value:
         """A tensor that a layer takes: of a parameter or a buffer, what the layer gives that is made for it once."""

@@ -26,9 +26,9 @@ from torch.utils._sympy import functions as of_torch
 from costcalc.dims import Shape, as_size, same
 from costcalc.errors import CostcalcError
 from costcalc.graph import Graph, Input
-from costcalc.importers.aten import TRANSLATORS
+from costcalc.importers.aten import translators
 from costcalc.importers.call import Call, Module, Value
-from costcalc.importers.model import Importing
+from costcalc.importers.model import Importing, Use
 from costcalc.ops.op import Op
 
 _NOT_THE_USERS = (
@@ -197,7 +197,7 @@ def _tensors_in(result: Any, depth: int = 0) -> Iterator[torch.Tensor]:
 def _free(
     example: tuple[Any, ...], keywords: dict[str, Any], name: str, dynamic: Collection[str], *, apart: bool
 ) -> tuple[tuple[Any, ...], dict[str, Any], Any]:
-    """The example, and which of its sizes are free; if `apart`, these all differ, for torch takes equal ones for one."""
+    """The example, and which of its sizes are free; if `apart`, they differ, for torch takes equal ones for one."""
     if not dynamic:
         return example, keywords, None
     flat, structure = pytree.tree_flatten((example, keywords))
@@ -266,23 +266,23 @@ class _Walk:
         self.tied: dict[str, str] = {}
         parameters = list(module.named_parameters(remove_duplicate=False))
         first: dict[int, str] = {}  # of a parameter's names
-        for path, parameter in parameters:
-            first.setdefault(id(parameter), path)
-        self.first_name = {path: first[id(parameter)] for path, parameter in parameters}
+        for path, tensor in parameters:
+            first.setdefault(id(tensor), path)
+        self.first_name = {path: first[id(tensor)] for path, tensor in parameters}
         learnt = {
             node: self.first_name[given] for node, (kind, given) in program.given.items() if kind is InputKind.PARAMETER
         }
-        together: dict[str, list[frozenset[str]]] = {}  # by parameter, all that each operation takes that takes it
-        for used in self._calls(program.steps, learnt):
-            for shared in used:
-                together.setdefault(shared, []).append(used)
-        self.used = together.keys()
-        self.importing = Importing(name, together)
+        uses: dict[str, list[Use]] = {}
+        for use in self._uses(program.steps, learnt):
+            for parameter in use[1]:
+                uses.setdefault(parameter, []).append(use)
+        self.used = uses.keys()
+        self.importing = Importing(name, uses)
         if program.note:
             self.importing.notes.append(program.note)
 
-    def _calls(self, steps: fx.Graph, named: Mapping[fx.Node, str]) -> Iterator[frozenset[str]]:
-        """For each operation the parameters that it takes, by their first names; those of inner graphs included."""
+    def _uses(self, steps: fx.Graph, named: Mapping[fx.Node, str]) -> Iterator[Use]:
+        """Each operation, and the parameters that it takes by their first names; those of inner graphs included."""
         for node in steps.nodes:
             inner = _inner_graph(node)
             if inner is not None:
@@ -290,9 +290,9 @@ class _Walk:
                 given = node.args[len(node.args) - len(places) :]
                 pairs = zip(places, given, strict=True)
                 below = {place: named[a] for place, a in pairs if isinstance(a, fx.Node) and a in named}
-                yield from self._calls(inner.graph, below)
+                yield from self._uses(inner.graph, below)
             elif node.op == "call_function":
-                yield frozenset(named[taken] for taken in node.all_input_nodes if taken in named)
+                yield str(node.target), frozenset(named[taken] for taken in node.all_input_nodes if taken in named)
 
     def traced(self) -> Traced:
         """The graph, all operations read."""
@@ -380,9 +380,9 @@ class _Walk:
         namespace, _, name = str(target).partition(".")
         place = _module(node, next(self._parameters_of(node), None))
         call = Call(name, self._arguments(target, node), results, place, _origin(node), self.importing)
-        translators = TRANSLATORS if namespace == "aten" else {}
+        known = translators() if namespace == "aten" else {}
         kind = name.removesuffix(".default") if namespace == "aten" else str(target).removesuffix(".default")
-        made = self.importing.translate(call, translators, kind)
+        made = self.importing.translate(call, known, kind)
         return made if several else next(iter(made), None)
 
     def _inlined(self, node: fx.Node) -> Any:

@@ -37,11 +37,15 @@ class Backward:
         "copied",
         "elements",
         "gradient",
+        "is_view",
         "kept",
         "layer",
+        "leaf",
         "parameters",
         "passes_on",
         "readers",
+        "renews",
+        "repeats",
         "scratch",
         "sums",
         "targets",
@@ -51,6 +55,11 @@ class Backward:
     def __init__(self, layer: str, elements: Size, kernel: Kernel, targets: list[Backward | None]) -> None:
         self.layer, self.elements, self.targets = layer, elements, targets
         self.passes_on, self.scratch, self.sums = kernel.passes_on, kernel.scratch, kernel.sums
+        self.is_view = kernel.lies_in is not None and not kernel.in_place
+        self.leaf: Learnt | None = None  # the parameter that its result is, and no node then: it only takes gradients
+        operands = (*kernel.reads, *[-1] * len(targets))[: len(targets)]
+        self.renews = tuple([operand in kernel.renews for operand in operands])
+        self.repeats = tuple([operand in kernel.repeats for operand in operands])
         self.parameters: list[Learnt] = []
         self.kept: list[Memory] = []
         self.unasked: Size = 0  # elements of gradients that it makes, and nobody needs

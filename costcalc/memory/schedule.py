@@ -275,15 +275,12 @@ class _Run:
         return result
 
     def given(self, node: Node) -> Value:
-        """A parameter as a tensor: what its readers make of its gradient becomes its own."""
+        """A parameter as a tensor: the sum of what its readers make of its gradient is its own."""
         parameter, memory = self.parameters[node.name, "weight"], self.weight[node.shares or node.name]
         source = None
         if self.gradients and not parameter.frozen:
-            source = Backward(node.name, parameter.elements, Kernel((), parameter.elements, passes_on=True), [])
-            source.parameters = [parameter]
-            if node.name in self.graph.reached:
-                parameter.awaited += 1
-            self.nodes.append(source)
+            source = Backward(node.name, parameter.elements, Kernel((), parameter.elements), [])
+            source.leaf = parameter
         return Value(memory, parameter.elements, source)
 
     def kernel(
@@ -338,14 +335,17 @@ class _Run:
         elements = kernel.elements if rebased is None else rebased.elements
         node = Backward(self.layer, elements, kernel, [value.source for value in reads])
         node.parameters, node.copied = parameters, copied
+        node.scratch += max([size for operand, size in kernel.scratch_for if values[operand].source], default=0)
         if reached:
-            for parameter in parameters:
-                parameter.awaited += 1
+            for parameter in (*parameters, *(target.leaf for target in node.targets if target is not None)):
+                if parameter is not None:
+                    parameter.awaited += 1
         if kernel.unasked:
             node.unasked = sum([value.elements for value in reads if value.source is None])
+        needed = [kept for kept, operand in kernel.keeps_for if values[operand].source is not None]
         kept = dict.fromkeys(
             memory if i == number else values[i].memory
-            for i in (*kernel.keeps, *(kernel.keeps_to_learn if parameters else ()))
+            for i in (*kernel.keeps, *(kernel.keeps_to_learn if parameters else ()), *needed)
         )
         if again is not None:
             before: list[Memory | None] = [piece for piece in kept if piece is not memory]
@@ -421,9 +421,11 @@ class _Run:
         """The sum of all outputs, each added to what there is; then the outputs die."""
         self.phase = "loss"
         total: Memory | None = None
-        for _ in self.graph.outputs:
-            each = self.born("sum of an output", "transient", 1)
-            before, total = total, self.born("loss", "transient", 1)
+        whole: int | None = INT64  # the bytes of a sum of what are no floats
+        for name in self.graph.outputs:
+            each = self.born("sum of an output", "transient", 1, None if self.graph.holds[name] == "float" else INT64)
+            whole = None if self.graph.holds[name] == "float" else whole
+            before, total = total, self.born("loss", "transient", 1, whole)
             if before is not None:
                 self.drop(before)
             self.drop(each)
@@ -440,6 +442,9 @@ class _Run:
             # The gradient of a sum is one number, seen as many.
             ones = self.born("gradient of the loss", "transient", 1)
             self.losses.append(ones)
+            for source in outputs:
+                if source is not None and source.leaf is not None:
+                    source.leaf.awaited += 1
             for source in outputs:
                 ones.holders += 1
                 self.give(source, ones)
@@ -459,13 +464,17 @@ class _Run:
         if again is not None and not again.done and not node.copied:
             self.recompute(again)
         targets = [target for target in node.targets if target is not None]
+        repeats = [how for target, how in zip(node.targets, node.repeats, strict=True) if target is not None]
         made = []
-        for target in targets:
-            if node.passes_on:
+        for place, target in enumerate(node.targets):
+            if target is None:
+                continue
+            if node.passes_on and not node.renews[place]:
                 given.holders += 1
                 made.append(given)
             else:
-                made.append(self.born("gradient", "gradient of an activation", target.elements))
+                elements = node.elements if node.repeats[place] else target.elements
+                made.append(self.born("gradient", "gradient of an activation", elements))
         copied = self.born("copy", "transient", node.copied) if node.copied else None
         if again is not None and not again.done:
             self.recompute(again)
@@ -474,17 +483,17 @@ class _Run:
             self.drop(self.born("unneeded gradient", "transient", node.unasked))
         learnt = []
         for parameter in node.parameters:
-            if node.passes_on:  # it is the parameter itself
-                given.kind = _LEARNT
-                given.holders += 1
-                learnt.append(given)
-                continue
             if again is not None and parameter.what == node.sums:
                 self.let_go(node)  # what is recomputed is unpacked once; else it is kept until the node is done
             learnt.append(self.born(f"gradient of {parameter.what}", _LEARNT, parameter.elements))
         for passing in (copied, scratch):
             if passing is not None:
                 self.drop(passing)
+        for place, repeated in enumerate(repeats):
+            if repeated:
+                whole = made[place]
+                made[place] = self.born("gradient", "gradient of an activation", targets[place].elements)
+                self.drop(whole)
         node.gradient = None
         self.drop(given)
         self.let_go(node)
@@ -493,7 +502,7 @@ class _Run:
             if not again.waiting:
                 self.drop(again.taken)
         for target, gradient in zip(targets, made, strict=True):
-            self.give(target, gradient)
+            self.give(target, gradient, node.is_view)
         for parameter, gradient in zip(node.parameters, learnt, strict=True):
             self.give(parameter, gradient)
         for parameter in node.parameters:
@@ -565,10 +574,16 @@ class _Run:
             if parameter.gradient is not None:
                 self.drop(parameter.gradient)
 
-    def give(self, target: Backward | Learnt | None, gradient: Memory) -> None:
-        """Add a gradient to what there is of it; the target holds it from then on."""
+    def give(self, target: Backward | Learnt | None, gradient: Memory, viewed: bool = False) -> None:
+        """Add a gradient to what there is of it; the target holds it from then on. It may be a view of what is told."""
         if target is None:
             self.drop(gradient)
+            return
+        if isinstance(target, Backward) and target.leaf is not None:
+            self.give(target.leaf, gradient)
+            target.leaf.awaited -= 1
+            if not target.leaf.awaited:
+                self.settle(target.leaf, viewed)
             return
         before = target.gradient
         if before is None:
@@ -577,6 +592,20 @@ class _Run:
         kind: Kind = _LEARNT if isinstance(target, Learnt) else "gradient of an activation"
         target.gradient = self.born("sum of gradients", kind, target.elements)
         self.drop(before)
+        self.drop(gradient)
+
+    def settle(self, parameter: Learnt, viewed: bool) -> None:
+        """The gradient of a parameter that is a tensor is there: it stays, or a copy where it is not its own."""
+        gradient = parameter.gradient
+        assert gradient is not None
+        size = parameter.elements * self.element
+        if parameter.there is not None:  # added in place
+            parameter.gradient = None
+        elif gradient in self.losses or gradient.size != size or (gradient.holders > 1 and not viewed):
+            parameter.gradient = self.born(f"gradient of {parameter.what}", _LEARNT, parameter.elements)
+        else:
+            gradient.kind = _LEARNT
+            return
         self.drop(gradient)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import ClassVar
 
 from costcalc.costs import Work
-from costcalc.dims import Shape, Size, known, prod
+from costcalc.dims import Shape, Size, exact_div, known, prod
 from costcalc.errors import OpError
 from costcalc.ops.kernel import Beside, Kernel
 from costcalc.ops.op import Layout, Op, Requirement, choice, flag, number, op, size, whole
@@ -29,6 +29,14 @@ class Activation(Op):
         return self.per_element * prod(output)
 
 
+def _in_place(op: Activation, kernels: tuple[Kernel, ...], output: Shape) -> tuple[Kernel, ...]:
+    """What an activation runs that overwrites its input: where the gradient needs that, it is copied first."""
+    if op.makes_tensor() or op.keeps_output:
+        return kernels
+    elements = prod(output)
+    return (Kernel((0,), elements, 0, True, beside=(Beside("copy", elements, needed=False, first=True),)),)
+
+
 @op
 class _InPlace(Activation):
     """An activation that overwrites its input unless told otherwise.
@@ -39,10 +47,7 @@ class _InPlace(Activation):
     inplace: bool = flag(default=True)
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
-        if not self.inplace or self.keeps_output:
-            return super().kernels(inputs, output, training)
-        elements = prod(output)
-        return (Kernel((0,), elements, 0, True, beside=(Beside("copy", elements, needed=False, first=True),)),)
+        return _in_place(self, super().kernels(inputs, output, training), output)
 
 
 class Relu(_InPlace):
@@ -184,6 +189,141 @@ class Hardswish(_InPlace):
 
 
 @op
+class Hardtanh(Activation):
+    """min(max(x, min_val), max_val), torch.nn.Hardtanh, in place by default. Work: 2 compares per element."""
+
+    min_val: float = number(default=-1.0)
+    max_val: float = number(default=1.0)
+    inplace: bool = flag(default=True)
+
+    per_element = Work(compares=2)
+
+    def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
+        return _in_place(self, super().kernels(inputs, output, training), output)
+
+
+@op
+class Threshold(Activation):
+    """x if x > threshold else value, torch.nn.Threshold, in place by default. Work: 1 compare per element."""
+
+    threshold: float = number()
+    value: float = number()
+    inplace: bool = flag(default=True)
+
+    per_element = Work(compares=1)
+
+    def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
+        return _in_place(self, super().kernels(inputs, output, training), output)
+
+
+@op
+class Celu(Activation):
+    """x if x > 0 else alpha·(exp(x / alpha) − 1), torch.nn.CELU, in place by default.
+
+    Work: 1 compare, 1 exp, 1 add, 1 mul, 1 div per element.
+    """
+
+    alpha: float = number(default=1.0)
+    inplace: bool = flag(default=True)
+
+    per_element = Work(compares=1, exps=1, adds=1, muls=1, divs=1)
+
+    def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
+        return _in_place(self, super().kernels(inputs, output, training), output)
+
+
+class Selu(_InPlace):
+    """scale·(x if x > 0 else alpha·(exp(x) − 1)) with its two constants, torch.nn.SELU, in place by default.
+
+    Work: 1 compare, 1 exp, 1 add, 2 muls per element.
+    """
+
+    per_element = Work(compares=1, exps=1, adds=1, muls=2)
+
+
+@op
+class Rrelu(Activation):
+    """x if x > 0 else a·x, torch.nn.RReLU: a is drawn in training, and the mean of its bounds otherwise.
+
+    Work: 1 compare, 1 mul per element.
+    """
+
+    lower: float = number(default=1 / 8)
+    upper: float = number(default=1 / 3)
+    inplace: bool = flag(default=False)
+
+    per_element = Work(compares=1, muls=1)
+
+
+class LogSigmoid(Activation):
+    """−log(1 + exp(−x)), torch.nn.LogSigmoid. Work: 2 exps (the log counts as one), 1 add per element."""
+
+    per_element = Work(exps=2, adds=1)
+
+
+class Softsign(Activation):
+    """x / (1 + |x|), torch.nn.Softsign. Work: 1 compare, 1 add, 1 div per element."""
+
+    per_element = Work(compares=1, adds=1, divs=1)
+
+    def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
+        elements = prod(output)
+        return (
+            Kernel((0,), elements, keeps=(0,)),
+            Kernel((1,), elements, passes_on=True),
+            Kernel((0, 2), elements, keeps=(2,), keeps_for=((0, 2),), scratch_for=((2, 3 * elements),)),
+        )
+
+
+class Tanhshrink(Activation):
+    """x − tanh(x), torch.nn.Tanhshrink. Work: that of tanh, and 1 add per element."""
+
+    per_element = Tanh.per_element + Work(adds=1)
+
+    def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
+        elements = prod(output)
+        return (Kernel((0,), elements, keeps=(1,)), Kernel((0, 1), elements, passes_on=True, renews=(1,)))
+
+
+@op
+class Softshrink(Activation):
+    """x less lambd, towards 0 and not beyond, torch.nn.Softshrink. Work: 2 compares, 1 add per element."""
+
+    lambd: float = number(default=0.5, least=0)
+
+    per_element = Work(compares=2, adds=1)
+
+
+@op
+class Hardshrink(Activation):
+    """x if |x| > lambd else 0, torch.nn.Hardshrink. Work: 2 compares per element."""
+
+    lambd: float = number(default=0.5)
+
+    per_element = Work(compares=2)
+
+
+@op
+class Glu(Activation):
+    """a·sigmoid(b) of the halves a and b of the input along `dim`, torch.nn.GLU.
+
+    Output: half as long along `dim`. Work: 1 exp, 1 add, 1 div, 1 mul per element of the output.
+    """
+
+    dim: int = whole(default=-1)
+
+    per_element = Sigmoid.per_element + Work(muls=1)
+
+    def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
+        _check_dim(self.dim, inputs[0])
+        yield Requirement(inputs[0][self.dim], "multiple of", 2, "glu halves {left}, which must be even")
+
+    def output(self, *inputs: Shape) -> Shape:
+        along = self.dim % len(inputs[0])
+        return tuple([exact_div(n, 2) if place == along else n for place, n in enumerate(inputs[0])])
+
+
+@op
 class Softmax(Activation):
     """exp(x) / sum of exp(x) along `dim`, torch.nn.Softmax.
 
@@ -199,10 +339,35 @@ class Softmax(Activation):
     keeps_output = True
 
     def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
-        if not -len(inputs[0]) <= self.dim < len(inputs[0]):
-            raise OpError(f"dim {self.dim} is not a dimension of an input with {len(inputs[0])}", "dim")
+        _check_dim(self.dim, inputs[0])
         return iter(())
 
     def layout(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Layout:
         """Torch makes it anew, its dimensions in order."""
         return Layout(layouts[0].plane, tuple(range(len(inputs[0]))))
+
+
+class Softmin(Softmax):
+    """Softmax of −x along `dim`, torch.nn.Softmin. Work: that of softmax, a sign is free."""
+
+    def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
+        return (Kernel((0,), prod(output)), Kernel((1,), prod(output), keeps=(2,)))
+
+
+class LogSoftmax(Softmax):
+    """x less the logarithm of the sum of exp(x) along `dim`, torch.nn.LogSoftmax.
+
+    Work: 1 compare (for the largest, taken off first), 1 exp, 2 adds per element, and 1 exp for each logarithm.
+    """
+
+    per_element = Work(compares=1, exps=1, adds=2)
+
+    def work(self, inputs: tuple[Shape, ...], output: Shape) -> Work:
+        along = self.dim % len(output)
+        rows = prod([extent for place, extent in enumerate(output) if place != along])
+        return super().work(inputs, output) + Work(exps=rows)
+
+
+def _check_dim(dim: int, shape: Shape) -> None:
+    if not -len(shape) <= dim < len(shape):
+        raise OpError(f"dim {dim} is not a dimension of an input with {len(shape)}", "dim")

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from costcalc.costs import Work
-from costcalc.dims import Shape, known, prod, show_shape
+from costcalc.dims import Shape, known, prod
 from costcalc.errors import OpError
+from costcalc.ops.broadcasting import both, broadcast_shape, broadcastable, fullest, promoted, repeated
 from costcalc.ops.kernel import Kernel
-from costcalc.ops.op import CHANNELS_LAST, Layout, Op, Requirement, op, whole
+from costcalc.ops.op import CHANNELS_LAST, Layout, Op, Requirement, op, scalar, whole
 
 
 @op
@@ -45,42 +46,74 @@ class Concat(Op):
 
 @op
 class Add(Op):
-    """The sum of two or more inputs of one shape, element by element (He et al., Deep Residual Learning, 2015).
+    """The sum of inputs, element by element, torch.add; of a residual block, its paths (He et al., 2015).
 
-    Output: the inputs' shape. Work: 1 add per element and further input.
+    `other` is a number in place of a second input; all but the first are taken `alpha` times. Output: the inputs' shape;
+    sizes of 1 and missing first ones are repeated (torch's broadcasting). Work: 1 add per element and further input,
+    and 1 mul if alpha is not 1.
     """
 
-    arity = (2, None)
+    other: float | str | None = scalar(default=None)
+    alpha: float | str = scalar(default=1)
+
+    arity = (1, None)
 
     def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
-        return _agree("add", inputs, along=None)
+        if len(inputs) == 1 and self.other is None:
+            raise OpError("add takes 2 or more inputs, not 1", "inputs")
+        if len(inputs) > 1 and self.other is not None:
+            raise OpError(f"add takes one input and a number, not {len(inputs)}", "other")
+        return broadcastable("add", inputs)
+
+    def output(self, *inputs: Shape) -> Shape:
+        return broadcast_shape(*inputs)
+
+    def holds(self, *inputs: str) -> str:
+        return promoted(inputs, self.other)
 
     def work(self, inputs: tuple[Shape, ...], output: Shape) -> Work:
-        return Work(adds=(len(inputs) - 1) * prod(output))
+        sums = [prod(broadcast_shape(*inputs[: count + 1])) for count in range(1, max(len(inputs), 2))]
+        return Work(adds=sum(sums), muls=sum(sums) if self.alpha != 1 else 0)
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
-        count, elements = len(inputs), prod(output)
+        count = len(inputs)
         everything = tuple(range(count))  # is held until the last sum is made
-        first = Kernel((0, 1), elements, passes_on=True, holds=everything)
-        further = [Kernel((count + i, i + 2), elements, passes_on=True, holds=everything) for i in range(count - 2)]
-        return (first, *further)
+        if count == 1:
+            return (Kernel((0,), prod(output), passes_on=True),)
+        kernels = []
+        total = inputs[0]
+        for place in range(1, count):
+            reads = (0 if place == 1 else count + place - 2, place)
+            made = broadcast_shape(total, inputs[place])
+            short = repeated((total, inputs[place]), made)
+            kernels.append(
+                Kernel(
+                    reads,
+                    prod(made),
+                    passes_on=True,
+                    holds=everything,
+                    renews=(place,) if self.alpha != 1 else (),
+                    repeats=tuple([reads[i] for i in short]),
+                )
+            )
+            total = made
+        return tuple(kernels)
+
+    def layout(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Layout:
+        return fullest(inputs, layouts)
 
 
-def _agree(name: str, inputs: tuple[Shape, ...], along: int | None) -> Iterator[Requirement]:
+def _agree(name: str, inputs: tuple[Shape, ...], along: int) -> Iterator[Requirement]:
     """All inputs have the sizes of the first, except along one dimension."""
     first = inputs[0]
     for number, other in enumerate(inputs[1:], start=2):
         if len(other) != len(first):
-            raise OpError(f"{name} takes inputs with equally many sizes: {_both(first, other, number)}")
+            raise OpError(f"{name} takes inputs with equally many sizes: {both(first, other, number)}")
         for place, (a, b) in enumerate(zip(first, other, strict=True)):
             if place == along or known(b, "==", a).answer:
                 continue
             what = ("batch", "channels", "height", "width")[place] if len(first) == 4 else f"size {place + 1}"
-            shapes = _both(first, other, number)
+            shapes = both(first, other, number)
             yield Requirement(
                 b, "==", a, f"{name} takes inputs that agree in {what}, not {{right}} and {{left}}: {shapes}"
             )
-
-
-def _both(first: Shape, other: Shape, number: int) -> str:
-    return f"input 1 is {show_shape(first)}, input {number} is {show_shape(other)}"

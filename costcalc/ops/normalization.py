@@ -1,37 +1,37 @@
-"""Layers that rescale what they are given: normalisations, and dropout."""
+"""Layers that rescale what they are given: normalisations, and dropout.
+
+A normalisation that is given its weight and bias as further inputs, because the network computes or shares them, has no
+parameters of its own.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from costcalc.costs import Work
-from costcalc.dims import Shape, prod
+from costcalc.dims import Shape, Size, prod, show_shape
+from costcalc.errors import OpError
 from costcalc.ops.kernel import Beside, Kernel
-from costcalc.ops.op import Op, flag, number, op, whole
+from costcalc.ops.op import Layout, Op, Requirement, flag, number, op, shape, size, whole
 
 
 @op
-class BatchNorm2d(Op):
-    """Each channel shifted and scaled to zero mean and unit variance, torch.nn.BatchNorm2d.
-
-    Parameters (if affine): weight and bias (channels). Buffers (if track_running_stats): running_mean and running_var
-    (channels), num_batches_tracked (a single number). Work: folded to 1 mul and 1 add per element, as at inference.
-    Source: Ioffe and Szegedy, Batch Normalization, 2015.
-    """
+class _BatchNorm(Op):
+    """What batch normalisations of any rank share."""
 
     eps: float = number(default=1e-5, least=0)
     momentum: float = number(default=0.1, least=0, most=1)
     affine: bool = flag(default=True)
     track_running_stats: bool = flag(default=True)
 
-    rank = 4
+    arity = (1, 3)
 
     def parameters(self, *inputs: Shape) -> dict[str, Shape]:
         channels = (inputs[0][1],)
-        return {"weight": channels, "bias": channels} if self.affine else {}
+        return {"weight": channels, "bias": channels} if self.affine and len(inputs) == 1 else {}
 
     def buffers(self, *inputs: Shape) -> dict[str, Shape]:
-        channels = (inputs[0][1],)
-        statistics: dict[str, Shape] = {"running_mean": channels, "running_var": channels, "num_batches_tracked": ()}
-        return statistics if self.track_running_stats else {}
+        return _statistics(inputs[0][1]) if self.track_running_stats else {}
 
     def work(self, inputs: tuple[Shape, ...], output: Shape) -> Work:
         return Work(muls=1, adds=1) * prod(output)
@@ -40,7 +40,257 @@ class BatchNorm2d(Op):
         of_batch = training or not self.track_running_stats
         channels = inputs[0][1]
         statistics = (Beside("mean", channels), Beside("inverse deviation", channels)) if of_batch else ()
-        return (Kernel((0,), prod(output), keeps=(0,), beside=statistics),)
+        reads = tuple(range(len(inputs)))
+        return (Kernel(reads, prod(output), keeps=reads[:2], beside=statistics),)
+
+
+def _statistics(channels: Size) -> dict[str, Shape]:
+    return {"running_mean": (channels,), "running_var": (channels,), "num_batches_tracked": ()}
+
+
+class BatchNorm1d(_BatchNorm):
+    """Each feature or channel shifted and scaled to zero mean and unit variance, torch.nn.BatchNorm1d.
+
+    It takes (batch, features) or (batch, channels, length). Parameters, buffers and Work: as batch_norm2d.
+    """
+
+    def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
+        if len(inputs[0]) not in (2, 3):
+            wanted = "2 sizes (batch, features) or 3 (batch, channels, length)"
+            raise OpError(f"batch_norm1d takes an input of {wanted}, not of {len(inputs[0])}: {show_shape(inputs[0])}")
+        return iter(())
+
+
+class BatchNorm2d(_BatchNorm):
+    """Each channel shifted and scaled to zero mean and unit variance, torch.nn.BatchNorm2d.
+
+    Parameters (if affine): weight and bias (channels). Buffers (if track_running_stats): running_mean and running_var
+    (channels), num_batches_tracked (a single number). Work: folded to 1 mul and 1 add per element, as at inference.
+    Source: Ioffe and Szegedy, Batch Normalization, 2015.
+    """
+
+    rank = 4
+
+
+class BatchNorm3d(_BatchNorm):
+    """Each channel of volumes shifted and scaled to zero mean and unit variance, torch.nn.BatchNorm3d.
+
+    Parameters, buffers and Work: as batch_norm2d.
+    """
+
+    rank = 5
+
+
+def _normalised(elements: Size, rows: Size, weight: bool, bias: bool) -> Work:
+    """Rows shifted and scaled to zero mean and unit variance, and then by a weight and a bias.
+
+    Per element: the mean 1 add, the variance 1 mul and 1 add, the normalisation 1 add and 1 mul, the weight 1 mul and
+    the bias 1 add; per row, a div for the mean, a div for the variance, and its root.
+    """
+    return Work(adds=3 + bias, muls=2 + weight) * elements + Work(divs=2, exps=1) * rows
+
+
+class _OverLast(Op):
+    """A normalisation over the last dimensions, `normalized_shape`."""
+
+    normalized_shape: tuple[Size, ...]
+    elementwise_affine: bool
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.normalized_shape, (tuple, list)):
+            object.__setattr__(self, "normalized_shape", (self.normalized_shape,))
+        super().__post_init__()
+        if not self.normalized_shape:
+            raise OpError("normalized_shape must have at least one size", "normalized_shape")
+
+    def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
+        over = len(self.normalized_shape)
+        if over > len(inputs[0]):
+            wanted = f"{self.name} over {over} dimensions takes an input of as many at least"
+            raise OpError(f"{wanted}, not {show_shape(inputs[0])}", "normalized_shape")
+        for wanted_size, got in zip(self.normalized_shape, inputs[0][-over:], strict=True):
+            yield Requirement(
+                got,
+                "==",
+                wanted_size,
+                f"{self.name} is over a dimension of {{right}}, and its input has {{left}} there",
+            )
+
+    def _rows(self, taken: Shape) -> Size:
+        return prod(taken[: -len(self.normalized_shape)])
+
+    def windows(self, *inputs: Shape) -> tuple[()] | None:
+        """() over the channels that lie last; over more it sees the plane."""
+        return () if len(self.normalized_shape) == 1 else None
+
+    def layout(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Layout:
+        """It is made anew, its dimensions in order."""
+        return layouts[0]._replace(order=tuple(range(len(inputs[0]))))
+
+
+@op
+class LayerNorm(_OverLast):
+    """The last dimensions, normalized_shape, shifted and scaled to zero mean and unit variance, torch.nn.LayerNorm.
+
+    Parameters (if elementwise_affine): weight and bias (normalized_shape), without bias if it is false. Work: per
+    element 3 adds and 2 muls, and with the weight 1 mul and the bias 1 add more: the mean is 1 add, the variance 1 mul
+    and 1 add, the normalisation 1 add and 1 mul; per row 2 divs and 1 exp (the root).
+    Source: Ba et al., Layer Normalization, 2016.
+    """
+
+    normalized_shape: tuple[Size, ...] = shape()
+    eps: float = number(default=1e-5, least=0)
+    elementwise_affine: bool = flag(default=True)
+    bias: bool = flag(default=True)
+
+    arity = (1, 3)
+
+    def parameters(self, *inputs: Shape) -> dict[str, Shape]:
+        if not self.elementwise_affine or len(inputs) > 1:
+            return {}
+        weight = {"weight": self.normalized_shape}
+        return weight | {"bias": self.normalized_shape} if self.bias else weight
+
+    def work(self, inputs: tuple[Shape, ...], output: Shape) -> Work:
+        affine = self.elementwise_affine
+        return _normalised(prod(output), self._rows(output), affine, affine and self.bias)
+
+    def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
+        rows, reads = self._rows(output), tuple(range(len(inputs)))
+        statistics = (Beside("mean", rows), Beside("inverse deviation", rows))
+        return (Kernel(reads, prod(output), keeps=reads, beside=statistics),)
+
+
+@op
+class RmsNorm(_OverLast):
+    """The last dimensions, normalized_shape, divided by the root of their mean square, torch.nn.RMSNorm.
+
+    Parameters (if elementwise_affine): weight (normalized_shape). Work: per element 2 muls and 1 add, and with the
+    weight 1 mul more; per row 1 div and 1 exp (the root).
+    Source: Zhang and Sennrich, Root Mean Square Layer Normalization, 2019.
+    """
+
+    normalized_shape: tuple[Size, ...] = shape()
+    eps: float | None = number(default=None, least=0)
+    elementwise_affine: bool = flag(default=True)
+
+    arity = (1, 2)
+
+    def parameters(self, *inputs: Shape) -> dict[str, Shape]:
+        return {"weight": self.normalized_shape} if self.elementwise_affine and len(inputs) == 1 else {}
+
+    def work(self, inputs: tuple[Shape, ...], output: Shape) -> Work:
+        each = Work(muls=2 + self.elementwise_affine, adds=1)
+        return each * prod(output) + Work(divs=1, exps=1) * self._rows(output)
+
+    def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
+        reads = tuple(range(len(inputs)))
+        return (Kernel(reads, prod(output), keeps=reads, beside=(Beside("inverse root", self._rows(output)),)),)
+
+
+@op
+class GroupNorm(Op):
+    """Groups of channels, over all places, shifted and scaled to zero mean and unit variance, torch.nn.GroupNorm.
+
+    Parameters (if affine): weight and bias (channels). Work: as layer_norm, a row being one group of one image.
+    Source: Wu and He, Group Normalization, 2018.
+    """
+
+    num_groups: Size = size("G")
+    eps: float = number(default=1e-5, least=0)
+    affine: bool = flag(default=True)
+
+    arity = (1, 3)
+
+    def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
+        if len(inputs[0]) < 2:
+            raise OpError(f"group_norm takes an input of 2 sizes at least, not {show_shape(inputs[0])}")
+        message = "{left} channels cannot be split into {right} groups"
+        yield Requirement(inputs[0][1], "multiple of", self.num_groups, message)
+
+    def parameters(self, *inputs: Shape) -> dict[str, Shape]:
+        channels = (inputs[0][1],)
+        return {"weight": channels, "bias": channels} if self.affine and len(inputs) == 1 else {}
+
+    def work(self, inputs: tuple[Shape, ...], output: Shape) -> Work:
+        return _normalised(prod(output), output[0] * self.num_groups, self.affine, self.affine)
+
+    def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
+        rows, reads = output[0] * self.num_groups, tuple(range(len(inputs)))
+        statistics = (Beside("mean", rows), Beside("inverse deviation", rows))
+        return (Kernel(reads, prod(output), keeps=reads[:2], beside=statistics),)
+
+    def windows(self, *inputs: Shape) -> None:
+        return None
+
+
+@op
+class _InstanceNorm(Op):
+    """What instance normalisations of any rank share."""
+
+    eps: float = number(default=1e-5, least=0)
+    momentum: float = number(default=0.1, least=0, most=1)
+    affine: bool = flag(default=False)
+    track_running_stats: bool = flag(default=False)
+
+    arity = (1, 3)
+
+    def parameters(self, *inputs: Shape) -> dict[str, Shape]:
+        channels = (inputs[0][1],)
+        return {"weight": channels, "bias": channels} if self.affine and len(inputs) == 1 else {}
+
+    def buffers(self, *inputs: Shape) -> dict[str, Shape]:
+        return _statistics(inputs[0][1]) if self.track_running_stats else {}
+
+    def work(self, inputs: tuple[Shape, ...], output: Shape) -> Work:
+        if self.track_running_stats:
+            return Work(muls=1, adds=1) * prod(output)
+        return _normalised(prod(output), output[0] * output[1], self.affine, self.affine)
+
+    def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
+        """A batch normalisation of one image that has the channels of all, and weight and bias once for each of them."""
+        count, elements, rows = len(inputs), prod(output), output[0] * output[1]
+        statistics = (Beside("mean", rows), Beside("inverse deviation", rows))
+        repeated = (Kernel(tuple(range(1, count)), 2 * rows),) if self.affine else ()
+        at = count + len(repeated)
+        return (
+            *repeated,
+            Kernel((0,), elements, lies_in=0, passes_on=True),
+            Kernel((at, *range(count, at)), elements, keeps=(at, *range(count, at)), beside=statistics),
+            Kernel((at + 1,), elements, lies_in=at + 1, passes_on=True),
+        )
+
+    def windows(self, *inputs: Shape) -> tuple[()] | None:
+        return () if self.track_running_stats else None
+
+
+class InstanceNorm1d(_InstanceNorm):
+    """Each channel of each sequence shifted and scaled to zero mean and unit variance, torch.nn.InstanceNorm1d.
+
+    Parameters, buffers and Work: as instance_norm2d.
+    """
+
+    rank = 3
+
+
+class InstanceNorm2d(_InstanceNorm):
+    """Each channel of each image shifted and scaled to zero mean and unit variance, torch.nn.InstanceNorm2d.
+
+    Parameters (if affine): weight and bias (channels). Buffers (if track_running_stats): as batch_norm2d. Work: as
+    layer_norm, a row being one channel of one image; with running statistics, as batch_norm2d.
+    Source: Ulyanov et al., Instance Normalization, 2016.
+    """
+
+    rank = 4
+
+
+class InstanceNorm3d(_InstanceNorm):
+    """Each channel of each volume shifted and scaled to zero mean and unit variance, torch.nn.InstanceNorm3d.
+
+    Parameters, buffers and Work: as instance_norm2d.
+    """
+
+    rank = 5
 
 
 @op
@@ -87,9 +337,36 @@ class Dropout(Op):
     def makes_tensor(self, training: bool = False) -> bool:
         return training and self.p > 0 and not self.inplace
 
+    def factors(self, taken: Shape) -> Size:
+        """How many numbers are drawn: one for each element."""
+        return prod(taken)
+
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
         if not training or self.p == 0:
             return ()
-        elements = prod(output)
-        mask = Beside("mask", elements if self.p < 1 else 1, first=True)  # a factor for each element, or 0 for all
-        return (Kernel((0,), elements, 0 if self.inplace else None, self.inplace, beside=(mask,)),)
+        mask = Beside("mask", self.factors(output) if self.p < 1 else 1, first=True)  # 0 for all, where p is 1
+        return (Kernel((0,), prod(output), 0 if self.inplace else None, self.inplace, beside=(mask,)),)
+
+
+class FeatureDropout(Dropout):
+    """Whole channels set to zero with probability p in training, torch.feature_dropout: torch.nn.Dropout2d and its kin.
+
+    Work: none, by convention; as dropout.
+    """
+
+    def factors(self, taken: Shape) -> Size:
+        return prod(taken[:2])
+
+
+class AlphaDropout(Dropout):
+    """Elements set to a negative constant with probability p in training, torch.nn.AlphaDropout.
+
+    What it makes keeps mean and variance. Work: none, by convention; as dropout. Source: Klambauer et al., 2017.
+    """
+
+
+class FeatureAlphaDropout(FeatureDropout):
+    """Whole channels set to a negative constant with probability p in training, torch.nn.FeatureAlphaDropout.
+
+    Work: none, by convention; as dropout.
+    """

@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, NamedTuple, TypeVar, dataclass_transform
 
 from costcalc.costs import NO_WORK, Work
-from costcalc.dims import Relation, Shape, Size, as_size, at, is_plain, known, prod, same, show_shape
+from costcalc.dims import Relation, Shape, Size, as_size, at, is_plain, is_symbolic, known, prod, same, show_shape
 from costcalc.errors import OpError
 from costcalc.ops.kernel import Kernel
 
@@ -47,11 +47,13 @@ class Layout(NamedTuple):
     """Where the dimensions of a tensor are.
 
     `plane` are its height and width, None where it has none; `order` is that in which dimensions lie in memory, the
-    outermost first.
+    outermost first. The `gaps` are dimensions whose places lie further apart, or closer, than what is inside them is
+    long: something was cut out of it, or it is repeated.
     """
 
     plane: tuple[int, int] | None
     order: tuple[int, ...]
+    gaps: frozenset[int] = frozenset()
 
     @classmethod
     def of_image(cls, rank: int) -> Layout:
@@ -71,6 +73,8 @@ SIZE_NAMES = {
 }
 # What elements are, and the bytes of one; what is computed, `float`, takes what the dtype that is asked for takes.
 HOLDS: Mapping[str, int | None] = {"float": None, "int64": 8, "int32": 4, "uint8": 1, "bool": 1}
+
+INFINITIES = ("inf", "-inf")  # as a `scalar` has them
 
 
 class Assumption(NamedTuple):
@@ -95,6 +99,7 @@ class Argument(NamedTuple):
     length: int = 2
     symbol: str | tuple[str, ...] | None = None  # stands for the field in `explain`
     optional: bool = False  # None may be given, and means what the op says it means
+    gaps: bool = False  # None may be given for an axis, likewise
 
     def read(self, name: str, value: Any) -> Any:
         """`value` in its one stored form. Raises OpError, saying what would have been right."""
@@ -116,6 +121,8 @@ class Argument(NamedTuple):
             "sides": f"integer{bounds}, or {self.length} of them",
             "flag": "true or false",
             "number": f"number{bounds}",
+            "numbers": f"list of numbers{bounds}",
+            "scalar": "number, or 'inf' or '-inf'",
             "choice": " or ".join(map(repr, self.choices)),
             "text": "text",
             "shape": "list of sizes",
@@ -142,12 +149,15 @@ class Argument(NamedTuple):
             raise TypeError(f"must be at least {self.least:g}, not {value}")
         return int(value)
 
-    def _per_axis(self, value: Any) -> tuple[int, ...]:
+    def _per_axis(self, value: Any) -> tuple[int | None, ...]:
         if not isinstance(value, (tuple, list)):
-            return (self._whole(value),) * self.length
+            return (self._axis(value),) * self.length
         if len(value) != self.length:
             raise TypeError(f"must be one integer or {self.length}, not {len(value)}")
-        return tuple(self._whole(v) for v in value)
+        return tuple(self._axis(v) for v in value)
+
+    def _axis(self, value: Any) -> int | None:
+        return None if value is None and self.gaps else self._whole(value)
 
     def _wholes(self, value: Any) -> tuple[int, ...]:
         return tuple(map(self._whole, value if isinstance(value, (tuple, list)) else (value,)))
@@ -164,6 +174,20 @@ class Argument(NamedTuple):
             raise TypeError(f"must be a {self.describe()}, not {value:g}")
         return float(value)
 
+    def _numbers(self, value: Any) -> tuple[float, ...]:
+        if not isinstance(value, (tuple, list)):
+            raise TypeError(f"must be a list of numbers, not {value!r}")
+        return tuple([self._number(v) for v in value])
+
+    def _scalar(self, value: Any) -> Any:
+        if value in INFINITIES or is_symbolic(value):
+            return value
+        if isinstance(value, float) and math.isinf(value):
+            return INFINITIES[value < 0]
+        if not isinstance(value, (int, float)) or math.isnan(value):
+            raise TypeError(f"must be a {self.describe()}, not {value!r}")
+        return value * 1  # true is 1
+
     def _choice(self, value: Any) -> str:
         if value not in self.choices:
             raise TypeError(f"must be {self.describe()}, not {value!r}")
@@ -177,7 +201,7 @@ class Argument(NamedTuple):
     def _shape(self, value: Any) -> tuple[Size, ...]:
         if not isinstance(value, (tuple, list)):
             raise TypeError(f"must be a list of sizes, not {value!r}")
-        return tuple(Argument("size", least=1)._size(v) for v in value)
+        return tuple(Argument("size", least=self.least)._size(v) for v in value)
 
     def _dimensions(self, value: Any) -> tuple[int, ...]:
         if not isinstance(value, (tuple, list)):
@@ -206,11 +230,16 @@ def whole(*, default: Any = dataclasses.MISSING, least: int | None = None, symbo
     return _declare(Argument("whole", least=least, symbol=symbol), default)
 
 
-def per_axis(*, default: Any = dataclasses.MISSING, least: int = 0, symbol: str | None = None, axes: int = 2) -> Any:
-    """One plain integer for all axes, or one for each: a plane's are height and width."""
+def per_axis(
+    *, default: Any = dataclasses.MISSING, least: int = 0, symbol: str | None = None, axes: int = 2, gaps: bool = False
+) -> Any:
+    """One plain integer for all axes, or one for each: a plane's are height and width.
+
+    With `gaps`, an axis may have None, which means what the op says it means.
+    """
     names = {1: ("",), 2: ("_h", "_w"), 3: ("_d", "_h", "_w")}[axes]
     symbols = None if symbol is None else tuple([symbol + name for name in names])
-    return _declare(Argument("per_axis", least=least, symbol=symbols, length=axes), default)
+    return _declare(Argument("per_axis", least=least, symbol=symbols, length=axes, gaps=gaps), default)
 
 
 def sides(*, default: Any = dataclasses.MISSING) -> Any:
@@ -228,6 +257,19 @@ def number(*, default: Any = dataclasses.MISSING, least: float | None = None, mo
     return _declare(Argument("number", least=least, most=most), default)
 
 
+def numbers(*, default: Any = dataclasses.MISSING, least: float | None = None) -> Any:
+    """A list of real numbers, or null."""
+    return _declare(Argument("numbers", least=least), default)
+
+
+def scalar(*, default: Any = dataclasses.MISSING) -> Any:
+    """A number that stands for a tensor of it alone: an integer stays one, and infinite ones are texts.
+
+    It may be an expression in sizes; no count depends on it.
+    """
+    return _declare(Argument("scalar"), default)
+
+
 def choice(*choices: str, default: Any = dataclasses.MISSING) -> Any:
     """One of a few words."""
     return _declare(Argument("choice", choices=choices), default)
@@ -238,9 +280,9 @@ def text(*, default: Any = dataclasses.MISSING) -> Any:
     return _declare(Argument("text"), default)
 
 
-def shape(*, default: Any = dataclasses.MISSING) -> Any:
-    """A list of sizes without the batch, or null."""
-    return _declare(Argument("shape"), default)
+def shape(*, default: Any = dataclasses.MISSING, least: int = 1) -> Any:
+    """A list of sizes, without the batch where there is one, or null."""
+    return _declare(Argument("shape", least=least), default)
 
 
 def wholes(*, default: Any = dataclasses.MISSING, least: int | None = None) -> Any:
@@ -258,7 +300,21 @@ _OpType = TypeVar("_OpType", bound="Op")
 
 @dataclass_transform(
     frozen_default=True,
-    field_specifiers=(size, whole, per_axis, sides, flag, number, choice, text, shape, wholes, dimensions),
+    field_specifiers=(
+        size,
+        whole,
+        per_axis,
+        sides,
+        flag,
+        number,
+        numbers,
+        scalar,
+        choice,
+        text,
+        shape,
+        wholes,
+        dimensions,
+    ),
 )
 def op(cls: type[_OpType]) -> type[_OpType]:
     """Make a subclass of `Op` with fields of its own a frozen dataclass whose values are read by their declarations."""
@@ -330,7 +386,7 @@ class Op:
         """The arithmetic of one forward pass."""
         return NO_WORK
 
-    def backward_macs(self, macs: Size, taught: bool, learns: tuple[bool, ...]) -> Size:
+    def backward_macs(self, macs: Size, taught: bool, learns: tuple[bool, ...], inputs: tuple[Shape, ...] = ()) -> Size:
         """The multiply-accumulates of gradients: of its own parameters if `taught`, of each input that `learns`.
 
         A product that is linear in each operand takes as many for the gradient of one operand as it takes itself.
@@ -372,8 +428,10 @@ class Op:
         if not layouts:
             return Layout(None, tuple(range(len(self.output()))))
         first = layouts[0]
-        if self.rank != 4 or first is _IMAGE:
+        if first is _IMAGE:
             return first
+        if self.rank != 4:
+            return first._replace(gaps=frozenset()) if first.gaps and self.makes_tensor() else first
         return Layout(_IMAGE.plane, first.order) if first.order == CHANNELS_LAST else _IMAGE
 
     def running(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Op:

@@ -59,25 +59,27 @@ class Flatten(Op):
         return (Kernel((0,), prod(output), None if self.makes_tensor() else 0, passes_on=True),)
 
     def layout(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Layout:
-        (start, end), (plane, order) = self._span(len(inputs[0])), layouts[0]
+        (start, end), (plane, order, gaps) = self._span(len(inputs[0])), layouts[0]
         place = [d if d <= start else max(start, d - (end - start)) for d in range(len(order))]  # that it has after
         if plane is not None and start < end:
             plane = None if any(start <= d <= end for d in plane) else (place[plane[0]], place[plane[1]])
         kept = dict.fromkeys(place[d] for d in order)
-        return Layout(plane, tuple(kept) if self._is_view(inputs[0], order) else tuple(range(len(kept))))
+        if not self._is_view(inputs[0], layouts[0]):
+            return Layout(plane, tuple(range(len(kept))))
+        return Layout(plane, tuple(kept), frozenset([place[d] for d in gaps if not start <= d < end]))
 
     def running(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Op:
-        return self if self._is_view(inputs[0], layouts[0].order) else _CopyingFlatten(self.start_dim, self.end_dim)
+        return self if self._is_view(inputs[0], layouts[0]) else _CopyingFlatten(self.start_dim, self.end_dim)
 
-    def _is_view(self, taken: Shape, order: tuple[int, ...]) -> bool:
+    def _is_view(self, taken: Shape, layout: Layout) -> bool:
         """Whether the merged dimensions follow one another in memory; one of a single place lies anywhere."""
         start, end = self._span(len(taken))
-        if order == tuple(range(len(taken))):
+        if layout.order == tuple(range(len(taken))) and not layout.gaps:
             return True
-        lie = [d for d in order if not known(taken[d], "==", 1).answer]
+        lie = [d for d in layout.order if not known(taken[d], "==", 1).answer]
         merged = [d for d in range(start, end + 1) if d in lie]
         first = lie.index(merged[0]) if merged else 0
-        return lie[first : first + len(merged)] == merged
+        return lie[first : first + len(merged)] == merged and not layout.gaps.intersection(merged[:-1])
 
 
 class _CopyingFlatten(Flatten):
@@ -113,9 +115,10 @@ class Permute(Op):
         return (Kernel((0,), prod(output), lies_in=0, passes_on=True),)
 
     def layout(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Layout:
-        plane, order = layouts[0]
+        plane, order, gaps = layouts[0]
         place = self.dims.index
-        return Layout(None if plane is None else (place(plane[0]), place(plane[1])), tuple([place(d) for d in order]))
+        turned = None if plane is None else (place(plane[0]), place(plane[1]))
+        return Layout(turned, tuple(map(place, order)), frozenset(map(place, gaps)))
 
 
 @op

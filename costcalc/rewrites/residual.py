@@ -38,6 +38,9 @@ def _blocks(edit: Edit) -> Iterator[_Block]:
     for add in edit.graph.nodes:
         if not isinstance(add.op, Add) or len(edit.graph.shapes[add.name]) != 4:
             continue
+        shapes = edit.graph.shapes
+        if len(add.inputs) == 1 or any(len(shapes[name]) != 4 for name in add.inputs):
+            continue
         if len(add.inputs) != 2:
             if edit.selects(add.name):
                 edit.skip(add.name, "it adds more than two tensors")

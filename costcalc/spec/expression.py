@@ -196,7 +196,7 @@ class Expression:
     def _check_value(self, node: ast.expr, names: set[str]) -> Iterator[Problem]:
         if isinstance(node, ast.Name):
             if node.id not in names and node.id not in _CONSTANTS:
-                known = "the input's, and no layer may depend on it" if node.id in INPUT_SIZES else ""
+                known = "the input's, and no layer's output" if node.id == "channels" else ""
                 message = f"{node.id!r} is {known}" if known else f"no setting or argument {node.id!r}"
                 yield Problem(self.place(node), message + ("" if known else did_you_mean(node.id, names)))
             return

@@ -12,6 +12,7 @@ from costcalc.spec.document import Place
 from costcalc.spec.expression import Expression, Signature
 
 MAX_MISTAKES = 200
+JOINS = ("concat", "add")
 
 
 class Step(NamedTuple):

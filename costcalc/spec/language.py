@@ -8,6 +8,7 @@ follows it is not blamed.
 
 from __future__ import annotations
 
+import keyword
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -16,14 +17,14 @@ from costcalc.errors import CostcalcError, OpError, did_you_mean
 from costcalc.graph import Graph, GraphError, Input, infer_shapes
 from costcalc.graph import Problem as LateProblem
 from costcalc.ops import OPS
-from costcalc.ops.op import Argument
+from costcalc.ops.op import HOLDS, Argument
 from costcalc.spec.document import Fields, Items, Problem, Scalar, SpecError, Value, parse
 from costcalc.spec.expression import INPUT_SIZES, OF_CALLS, Expression, Fault, Signature, block_header
-from costcalc.spec.items import MAX_MISTAKES, Block, Branches, Callees, Group, Item, Step, below
+from costcalc.spec.items import JOINS, MAX_MISTAKES, Block, Branches, Callees, Group, Item, Step, below
 from costcalc.spec.unroll import Unroller
 
 SECTIONS = ("name", "title", "source", "input", "inputs", "settings", "variants", "blocks", "layers", "outputs")
-JOINS = ("concat", "add")
+_WORDS = (*OF_CALLS, "skip", "holds", "shape", "true", "false", "null")  # that name no size
 _SIZE = Argument("size", least=1)
 
 
@@ -59,6 +60,14 @@ class Variant(NamedTuple):
     sizes: Mapping[str, int]
 
 
+class Declared(NamedTuple):
+    """An input as a spec declares it: its sizes by their names ("" has none), and what its elements are."""
+
+    names: tuple[str, ...]
+    shape: tuple[int, ...]
+    holds: str = "float"
+
+
 class Spec:
     """A family of networks, as one file describes it, or a part of a file: the mapping under the family's `name`.
 
@@ -72,7 +81,8 @@ class Spec:
         self.name = name
         self.title = ""
         self.source = ""
-        self.inputs: dict[str, tuple[int, ...]] = {}
+        self.inputs: dict[str, Declared] = {}
+        self.sizes: dict[str, int] = {}  # of the inputs, by name: what may be given, and what expressions may use
         self.settings: dict[str, Setting] = {}
         self.variants: dict[str, Variant] = {}
         self.blocks: dict[str, Block] = {}
@@ -96,7 +106,13 @@ class Spec:
             raise CostcalcError(f"{self.file} has no variant {name!r}{did_you_mean(name, self.variants)}")
         chosen = self.variants.get(name, Variant({}, {}))
         settings, inputs = self._configure(chosen, dict(given or {}))
-        unrolled = Unroller(self, settings, [i.name for i in inputs])
+        sizes = {
+            name: size
+            for given, declared in reversed([*zip(inputs, self.inputs.values(), strict=True)])
+            for name, size in zip(declared.names, given.shape, strict=True)
+            if name
+        }
+        unrolled = Unroller(self, {**sizes, **settings}, [i.name for i in inputs])
         problems = [*self.problems, *unrolled.problems]
         try:
             outputs = unrolled.outputs()
@@ -107,7 +123,8 @@ class Spec:
             late = infer_shapes(inputs, unrolled.nodes).problems
         else:
             try:
-                return Graph(name, inputs, tuple(unrolled.nodes), outputs, self.title or name, settings)
+                named = {} if self._is_image() else {n: sizes[n] for n in self.sizes if n != "batch"}
+                return Graph(name, inputs, tuple(unrolled.nodes), outputs, self.title or name, {**named, **settings})
             except GraphError as error:
                 late = error.problems
         for problem in late:
@@ -124,12 +141,12 @@ class Spec:
         settings = {name: setting.default for name, setting in self.settings.items()} | dict(variant.settings)
         for name, value in given.items():
             try:
-                if name in INPUT_SIZES:
+                if name in INPUT_SIZES or name in self.sizes:
                     sizes[name] = _SIZE.read(name, value)
                 elif name in self.settings:
                     settings[name] = self.settings[name].read(value)
                 else:
-                    near = did_you_mean(name, [*self.settings, *INPUT_SIZES])
+                    near = did_you_mean(name, [*self.settings, *self.sizes])
                     known = ", ".join(self.settings) or "none"
                     raise CostcalcError(f"{self.name} has no setting {name!r}{near}: there are {known}")
             except OpError as error:
@@ -142,13 +159,22 @@ class Spec:
         if not broadcast(values):
             shapes = ", ".join(f"{k} {v.shape}" for k, v in {**sizes, **settings}.items() if is_array(v))
             raise CostcalcError(f"arrays of these shapes do not broadcast together: {shapes}")
-        inputs = []
-        for name, shape in self.inputs.items():
-            if sizes.keys() - {"batch"} and (len(self.inputs) > 1 or len(shape) != 4):
-                wrong = ", ".join(sorted(sizes.keys() - {"batch"}))
-                raise CostcalcError(f"{self.name} has no single image as input: {wrong} cannot be set")
-            inputs.append(Input(name, tuple(sizes.get(s, n) for s, n in zip(_size_names(shape), shape, strict=True))))
+        if sizes.keys() - self.sizes.keys():
+            wrong = ", ".join(sorted(sizes.keys() - self.sizes.keys()))
+            known = ", ".join(self.sizes)
+            raise CostcalcError(f"{self.name} has no single image as input: {wrong} cannot be set, but {known}")
+        inputs = [
+            Input(name, tuple(sizes.get(s, n) for s, n in zip(names, shape, strict=True)), holds)
+            for name, (names, shape, holds) in self.inputs.items()
+        ]
         return settings, tuple(inputs)
+
+    def _is_image(self) -> bool:
+        return [declared.names for declared in self.inputs.values()] == [INPUT_SIZES]
+
+    def _names(self) -> set[str]:
+        """What expressions may use everywhere: settings, and the inputs' sizes but for the channels of an image."""
+        return {*self.settings, *self.sizes} - {"channels"}
 
     # -- reading the sections -------------------------------------------------------------------------------------
 
@@ -180,7 +206,7 @@ class Spec:
         self._read_blocks(document.get("blocks"))
         layers = document.get("layers")
         if isinstance(layers, Items):
-            self.layers.extend(self._items(layers, set(self.settings)))
+            self.layers.extend(self._items(layers, self._names()))
         elif layers is not None:
             self._wrong(layers, "layers must be a list of items, each starting with '- '")
         outputs = document.get("outputs")
@@ -210,27 +236,60 @@ class Spec:
             for size in INPUT_SIZES:
                 if size not in sizes and value.get(size) is None and not misspelt:
                     self._wrong(value, f"input needs {size}: it is {{channels: 3, height: 224, width: 224}} or alike")
-            self.inputs["input"] = tuple(sizes.get(size, 1) for size in INPUT_SIZES)
+            self.inputs["input"] = Declared(INPUT_SIZES, tuple(sizes.get(size, 1) for size in INPUT_SIZES))
         elif isinstance(several, Fields) and several.items:
             for key, entry in several.items:
-                shape = [self._size(e, key.text) for e in entry.items] if isinstance(entry, Items) else []
-                if not shape:
-                    self._wrong(entry, f"{key.text} must be a list of sizes, the batch first, such as [1, 3, 224, 224]")
-                self.inputs[key.text] = tuple(shape) or (1,)
+                self.inputs[key.text] = self._declared(key, entry, alone=len(several.items) == 1)
         elif value is not None or several is not None:
             message = "input must be {channels: 3, height: 224, width: 224} or alike, inputs {name: [1, 128]} or alike"
             self._wrong(value or several or document, message)
         if not self.inputs:
-            self.inputs["input"] = (1, 3, 224, 224)
+            self.inputs["input"] = Declared(INPUT_SIZES, (1, 3, 224, 224))
+        for declared in self.inputs.values():
+            for name, size in zip(declared.names, declared.shape, strict=True):
+                if name:
+                    self.sizes.setdefault(name, size)
+
+    def _declared(self, key: Scalar, entry: Value, alone: bool) -> Declared:
+        """One of several inputs: a list of sizes, or a mapping of their names to them, or of `shape` to the list."""
+        holds, listed, named = "float", entry, {}
+        if isinstance(entry, Fields):
+            kind, listed = entry.get("holds"), entry.get("shape") or entry
+            if isinstance(kind, Scalar) and kind.value in HOLDS:
+                holds = kind.text
+            elif kind is not None:
+                self._wrong(kind, f"holds must be {' or '.join(HOLDS)}")
+            for name, size in entry.items:
+                if name.text == "holds" or (name.text == "shape" and isinstance(size, Items)):
+                    continue
+                if not name.text.isidentifier() or keyword.iskeyword(name.text) or name.text in _WORDS:
+                    self._wrong(name, f"{name.text!r} cannot name a size")
+                elif listed is not entry:
+                    self._wrong(name, f"{key.text} has a shape already: its sizes are listed, or named, not both")
+                else:
+                    named[name.text] = self._size(size, name.text)
+                    if any(dict(zip(*d[:2], strict=True)).get(name.text, named[name.text]) != named[name.text]
+                           for d in self.inputs.values()):  # fmt: skip
+                        self._wrong(size, f"{name.text} is another number in an input above: sizes of one name are one")
+            if listed is entry and named:
+                return Declared(tuple(named), tuple(named.values()), holds)
+        shape = tuple(self._size(e, key.text) for e in listed.items) if isinstance(listed, Items) else ()
+        if not shape:
+            message = f"{key.text} must be a list of sizes, the batch first, such as [1, 3, 224, 224]"
+            self._wrong(entry, message + ", or a mapping of names to sizes, such as {batch: 1, sequence: 128}")
+        shape = shape or (1,)
+        image = alone and len(shape) == 4
+        return Declared(INPUT_SIZES if image else ("batch", *[""] * (len(shape) - 1)), shape, holds)
 
     def _sizes(self, value: Fields) -> dict[str, int]:
         sizes = {}
         for key, entry in value.items:
-            if key.text in INPUT_SIZES:
+            names = self.sizes or INPUT_SIZES
+            if key.text in names:
                 sizes[key.text] = self._size(entry, key.text)
             else:
-                known = ", ".join(INPUT_SIZES)
-                self._wrong(key, f"an input has no {key.text!r}{did_you_mean(key.text, INPUT_SIZES)}: it has {known}")
+                known = ", ".join(names)
+                self._wrong(key, f"an input has no {key.text!r}{did_you_mean(key.text, names)}: it has {known}")
         return sizes
 
     def _size(self, value: Value, name: str) -> int:
@@ -241,8 +300,8 @@ class Spec:
         return size
 
     def _read_setting(self, key: Scalar, value: Value) -> None:
-        if key.text in (*INPUT_SIZES, *OF_CALLS, "skip") or not key.text.isidentifier():
-            what = "is the input's" if key.text in INPUT_SIZES else "cannot name a setting"
+        if key.text in (*INPUT_SIZES, *self.sizes, *OF_CALLS, "skip") or not key.text.isidentifier():
+            what = "is the input's" if key.text in (*INPUT_SIZES, *self.sizes) else "cannot name a setting"
             self._wrong(key, f"{key.text!r} {what}" + ("" if key.text.isidentifier() else ": it is no plain word"))
             return
         default, choices = value, ()
@@ -326,14 +385,14 @@ class Spec:
                     problem
                     for place, default in enumerate(arguments.values())
                     if default is not None
-                    for problem in default.check_value([*self.settings, *list(arguments)[:place]])
+                    for problem in default.check_value([*self._names(), *list(arguments)[:place]])
                 ]
                 self.problems.extend(found)
                 self.blocks[name] = Block(key.place, name, arguments, sound=not found, items=[])
                 bodies.append((self.blocks[name], body))
         for block, body in bodies:  # once all blocks are known, for they may call each other
             if isinstance(body, Items):
-                block.items.extend(self._items(body, {*self.settings, *block.arguments}))
+                block.items.extend(self._items(body, {*self._names(), *block.arguments}))
             else:
                 self._wrong(body, f"the block {block.name!r} must be a list of items, each starting with '- '")
 
@@ -393,10 +452,6 @@ class Spec:
             message = f"more than {MAX_MISTAKES} mistakes: nothing below is read"
             raise SpecError(self.file, self.text, [*self.problems, Problem(below(source.place), message)])
         return Step(source.place, name, None if found else expression)
-
-
-def _size_names(shape: tuple[int, ...]) -> Iterable[str]:
-    return INPUT_SIZES if len(shape) == 4 else ("batch", *[""] * (len(shape) - 1))
 
 
 def _yaml(value: Any) -> str:

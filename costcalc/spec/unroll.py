@@ -81,6 +81,7 @@ class Unroller:
         self.calls: dict[str, Call] = {}  # that made each node
         self.tensors: dict[str, str | None] = {name: name for name in inputs}  # by path; a prefix's is its last
         self.inputs = frozenset(self.tensors)
+        self.starts: dict[str, str | None] = {}  # what a group or a block runs on, by its prefix
         self.sides: list[str] = []
         self.open_blocks: list[str] = []
         self.steps = 0
@@ -104,6 +105,7 @@ class Unroller:
         return tuple(dict.fromkeys(([self.main] if self.main else []) + self.sides))
 
     def _run(self, items: Iterable[Item], prefix: str, start: str | None, scope: Mapping[str, Any]) -> str | None:
+        self.starts[prefix] = start
         parts = [part for item in items for part in self._parts(item, scope)]
         names = _numbered(list(_wished_names(parts)))
         return self._emit(parts, names, prefix, start)
@@ -222,14 +224,27 @@ class Unroller:
         above = path
         while "/" in above:  # a group's tensor is its last; a layer's own name stays its own
             above = above[: above.rindex("/")]
-            if above not in self.calls:
+            if above not in self.calls and above not in self.inputs:
                 self.tensors[above] = made
         return made
 
     def _tensor(self, name: Any, prefix: str, place: Place) -> str | None:
-        """The tensor that `name` refers to: relative to the enclosing group, or from the root with a leading /."""
+        """The tensor that `name` refers to.
+
+        It is relative to the enclosing group, or from the root with a leading /; a leading ../ leaves a part of the
+        group's path, and . is what the group runs on.
+        """
         if not isinstance(name, str):
             raise Fault(place, f"an input is the name of a layer, not {name!r}")
+        wanted = name
+        while name.startswith("../"):
+            if not prefix:
+                raise Fault(place, f"{wanted!r} leads out of the network")
+            prefix, name = prefix[: prefix[:-1].rfind("/") + 1], name[3:]
+        if name == ".":
+            if prefix not in self.starts:
+                raise Fault(place, f"{wanted!r}: {prefix[:-1]!r} is part of a layer's name, and no group")
+            return self.starts[prefix]
         path = name[1:] if name.startswith("/") else prefix + name
         if path in self.tensors:
             return self.tensors[path]

@@ -7,11 +7,17 @@
 The one part of costcalc that imports torch; whoever does not ask for it never loads it.
 """
 
+from costcalc.torch_backend import (  # noqa: F401 (they register their lowerings)
+    lowering_pointwise,
+    lowering_pools,
+    lowering_views,
+)
 from costcalc.torch_backend.allocator import allocator_peak
 from costcalc.torch_backend.carry import carry_weights
 from costcalc.torch_backend.device import Environment, environment
 from costcalc.torch_backend.known_differences import KNOWN_DIFFERENCES, KNOWN_EXCESSES, Excess, Making
 from costcalc.torch_backend.lowering import lower
+from costcalc.torch_backend.lowering_products import Function
 from costcalc.torch_backend.measure import Measurement, measure
 from costcalc.torch_backend.network import build
 from costcalc.torch_backend.observe import LiveStorages, Observation, observe
@@ -23,6 +29,7 @@ __all__ = [
     "KNOWN_EXCESSES",
     "Environment",
     "Excess",
+    "Function",
     "LiveStorages",
     "Making",
     "Measurement",

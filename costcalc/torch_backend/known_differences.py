@@ -9,11 +9,13 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
 from costcalc.costs import Row
-from costcalc.dims import Shape
+from costcalc.dims import Shape, prod
 from costcalc.ops.activation import Mish
-from costcalc.ops.convolution import Conv2d
+from costcalc.ops.convolution import Convolution, ConvTranspose3d
+from costcalc.ops.linear import Bilinear
 from costcalc.ops.normalization import BatchNorm2d
 from costcalc.ops.op import Op
+from costcalc.ops.product import Einsum, Matmul, ScaledDotProductAttention
 from costcalc.ops.reshaping import Flatten
 
 
@@ -28,22 +30,71 @@ class KnownDifference(NamedTuple):
 
 def _weight_gradient_without_groups(op: Op, row: Row) -> int | None:
     """The weight's gradient counted as a dense convolution's, groups times too high; that of the input is right."""
-    if not isinstance(op, Conv2d) or op.groups == 1 or row.macs is None or not row.backward_macs:
+    if not isinstance(op, Convolution) or op.groups == 1 or row.macs is None or not row.backward_macs:
         return None
     return 2 * (row.backward_macs + (op.groups - 1) * row.macs)
+
+
+def _in_place_of_the_input(op: Op, row: Row) -> int | None:
+    if not isinstance(op, ConvTranspose3d) or not row.activations or not row.activation_bytes:
+        return None
+    return row.activation_bytes // row.activations * prod(row.inputs[0])
 
 
 def _no_copy(op: Op, row: Row) -> int | None:
     return 0 if isinstance(op, Flatten) and row.activations else None
 
 
+def _none_seen(*ops: type[Op]) -> Callable[[Op, Row], int | None]:
+    return lambda op, row: 0 if isinstance(op, ops) and (row.macs or row.backward_macs) else None
+
+
+def _product_with_a_vector(op: Op, row: Row) -> int | None:
+    """A vector on the right, or one on the left of many matrices; on the left of one, it is taken for a matrix."""
+    if not isinstance(op, Matmul):
+        return None
+    left, right = map(len, row.inputs)
+    return 0 if right == 1 or (left == 1 and right > 2) else None
+
+
+def _sum_over_one(op: Op, row: Row) -> int | None:
+    return 0 if isinstance(op, Einsum) and all(extent == 1 for extent in op.contracts(row.inputs)) else None
+
+
 KNOWN_DIFFERENCES = (
+    *[
+        KnownDifference(figure, wrong, reason, "torch 2.14.1")
+        for figure in ("FLOPs", "backward FLOPs")
+        for wrong, reason in (
+            (
+                _none_seen(ScaledDotProductAttention),
+                "torch.utils.flop_counter knows the attention kernels of GPUs, and counts that of a CPU as nothing",
+            ),
+            (_none_seen(Bilinear), "torch.utils.flop_counter does not know what a bilinear layer runs"),
+            (
+                _product_with_a_vector,
+                "torch.utils.flop_counter counts the product of a matrix and a vector, or of two vectors, as nothing",
+            ),
+            (
+                _sum_over_one,
+                "torch.einsum multiplies element by element where it sums over sizes of 1 alone, which "
+                "torch.utils.flop_counter does not count",
+            ),
+        )
+    ],
     KnownDifference(
         "backward FLOPs",
         _weight_gradient_without_groups,
         "torch.utils.flop_counter ignores the groups of a convolution in the gradient of its weight, and counts it "
         "groups times too high",
         "torch 2.6.0 and 2.14.1",
+    ),
+    KnownDifference(
+        "activation bytes",
+        _in_place_of_the_input,
+        "a transposed 3-d convolution with less output than input makes its result, on a CPU and by some of the "
+        "ways it may be computed in, in memory for as many elements as its input has",
+        "torch 2.14.1",
     ),
     KnownDifference(
         "activation bytes",

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from costcalc.dims import Shape
 from costcalc.errors import CostcalcError
-from costcalc.ops import activation, convolution, joining, linear, normalization, pooling, reshaping, source
+from costcalc.ops import activation, joining, reshaping, source
 from costcalc.ops.op import Op
 
 
@@ -29,11 +29,8 @@ def lower(op: Op, *inputs: Shape) -> nn.Module:
     raise CostcalcError(f"{op.name} has no torch lowering")
 
 
-# An op is spelt as torch.nn spells the same module: its fields are the module's arguments …
+# An op is spelt as torch.nn spells the same module: its fields are the module's arguments.
 _SAME = {
-    pooling.MaxPool2d: nn.MaxPool2d,
-    pooling.AvgPool2d: nn.AvgPool2d,
-    pooling.AdaptiveAvgPool2d: nn.AdaptiveAvgPool2d,
     activation.Relu: nn.ReLU,
     activation.Relu6: nn.ReLU6,
     activation.LeakyRelu: nn.LeakyReLU,
@@ -48,29 +45,28 @@ _SAME = {
     activation.Hardswish: nn.Hardswish,
     activation.Hardsigmoid: nn.Hardsigmoid,
     activation.Softmax: nn.Softmax,
-    normalization.LocalResponseNorm: nn.LocalResponseNorm,
-    normalization.Dropout: nn.Dropout,
+    activation.Softmin: nn.Softmin,
+    activation.LogSoftmax: nn.LogSoftmax,
+    activation.LogSigmoid: nn.LogSigmoid,
+    activation.Hardtanh: nn.Hardtanh,
+    activation.Threshold: nn.Threshold,
+    activation.Celu: nn.CELU,
+    activation.Selu: nn.SELU,
+    activation.Rrelu: nn.RReLU,
+    activation.Softsign: nn.Softsign,
+    activation.Tanhshrink: nn.Tanhshrink,
+    activation.Softshrink: nn.Softshrink,
+    activation.Hardshrink: nn.Hardshrink,
+    activation.Glu: nn.GLU,
     reshaping.Flatten: nn.Flatten,
 }
-# … after the input's channels or features, where the module is told them.
-_SAME_AFTER_INPUT = {
-    convolution.Conv2d: (nn.Conv2d, 1),
-    linear.Linear: (nn.Linear, -1),
-    normalization.BatchNorm2d: (nn.BatchNorm2d, 1),
-}
 for _op, _module in _SAME.items():
-    lower.register(_op, lambda op, *inputs, module=_module: module(**_arguments(op)))
-for _op, (_module, _dim) in _SAME_AFTER_INPUT.items():
-    lower.register(_op, lambda op, x, *, module=_module, dim=_dim: module(x[dim], **_arguments(op)))
+    lower.register(_op, lambda op, *inputs, module=_module: module(**arguments(op)))
 
 
-def _arguments(op: Op) -> dict[str, Any]:
+def arguments(op: Op) -> dict[str, Any]:
+    """The fields of an op, by name."""
     return {field.name: getattr(op, field.name) for field in fields(op)}
-
-
-@lower.register
-def _(op: pooling.GlobalAvgPool2d, *inputs: Shape) -> nn.Module:
-    return nn.AdaptiveAvgPool2d(op.output_size)
 
 
 class Concat(nn.Module):
@@ -88,19 +84,6 @@ class Concat(nn.Module):
 @lower.register
 def _(op: joining.Concat, *inputs: Shape) -> nn.Module:
     return Concat(op.dim)
-
-
-class Add(nn.Module):
-    """The sum of tensors of one shape."""
-
-    def forward(self, *tensors: Tensor) -> Tensor:
-        """A new tensor of that shape."""
-        return reduce(torch.add, tensors)
-
-
-@lower.register
-def _(op: joining.Add, *inputs: Shape) -> nn.Module:
-    return Add()
 
 
 @lower.register

@@ -1,0 +1,43 @@
+"""Tensors that are made of nothing."""
+
+from __future__ import annotations
+
+from costcalc.importers.aten import aten
+from costcalc.importers.aten.views import real
+from costcalc.importers.call import Call, Value
+from costcalc.ops.factories import Arange, Eye, Full, Linspace, Rand, Randn
+
+
+@aten(
+    "zeros.default", "ones.default", "full.default", "empty.memory_format", "empty_strided.default",
+    "new_zeros.default", "new_ones.default", "new_full.default", "new_empty.default", "new_empty_strided.default",
+    "zeros_like.default", "ones_like.default", "full_like.default", "empty_like.default", "scalar_tensor.default",
+)  # fmt: skip
+def _(call: Call) -> Value:
+    value = 1.0 if "ones" in call.name else call.arguments.get("fill_value", call.arguments.get("s", 0.0))
+    return call.layer(Full(call.shape, real(value), call.results[0].holds))
+
+
+@aten("rand.default", "rand_like.default")
+def _(call: Call) -> Value:
+    return call.layer(Rand(call.shape))
+
+
+@aten("randn.default", "randn_like.default")
+def _(call: Call) -> Value:
+    return call.layer(Randn(call.shape))
+
+
+@aten("arange.default", "arange.start", "arange.start_step")
+def _(call: Call) -> Value:
+    return call.layer(Arange(call.shape[0], call.results[0].holds))
+
+
+@aten("linspace.default", "logspace.default")
+def _(call: Call) -> Value:
+    return call.layer(Linspace(call.shape[0]))
+
+
+@aten("eye.default", "eye.m")
+def _(call: Call) -> Value:
+    return call.layer(Eye(*call.shape, call.results[0].holds))

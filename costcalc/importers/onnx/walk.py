@@ -1,0 +1,369 @@
+"""Reads an ONNX model step by step: what is constant is worked out, and the rest becomes layers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from costcalc.errors import CostcalcError, did_you_mean
+from costcalc.graph import Graph
+from costcalc.importers.aten import translators
+from costcalc.importers.call import Call, Module, Translator, Value
+from costcalc.importers.model import Importing, Use
+from costcalc.importers.onnx.constants import Array, fold, rearranged
+from costcalc.importers.onnx.fusing import fuse, readers_of
+from costcalc.importers.onnx.naming import module_of, plain_name
+from costcalc.importers.onnx.reading import Declared, Inner, Model, Step, Stored, check_shape, holds, infer_shapes
+from costcalc.ops.op import Op
+
+# Which inputs of a step are weights: a layer's own, where the file has them.
+WEIGHTS: Mapping[str, tuple[int, ...]] = {
+    "Conv": (1, 2), "ConvTranspose": (1, 2), "Gemm": (1, 2), "MatMul": (1,), "costcalc.Linear": (1, 2),
+    "BatchNormalization": (1, 2, 3, 4), "InstanceNormalization": (1, 2), "LayerNormalization": (1, 2),
+    "GroupNormalization": (1, 2), "RMSNormalization": (1,), "PRelu": (1,), "Gather": (0,),
+    "LSTM": (1, 2, 3), "GRU": (1, 2, 3), "RNN": (1, 2, 3),
+}  # fmt: skip
+RECURRENT = ("LSTM", "GRU", "RNN")
+_STATISTICS = {"BatchNormalization": (3, 4)}  # that are kept, and not learnt
+# What leaves the elements of a weight as they are.
+_REARRANGES = ("Transpose", "Cast", "CastLike", "Unsqueeze", "Squeeze", "Reshape")
+# What makes a tensor that nothing but the next layer needs, so that an activation function can overwrite it.
+_OVERWRITTEN = frozenset(
+    ["Conv", "ConvTranspose", "Gemm", "costcalc.Linear", "BatchNormalization", "Add", "Sub", "Sum", "Concat"]
+)
+
+
+@dataclass(eq=False)
+class Tensor:
+    """A tensor as it is read: its shape, its elements where they are constant, and what it is to layers.
+
+    `kind` is the step that makes it.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    constant: Array | None = None
+    value: Value | None = None
+    kind: str = ""
+
+    @property
+    def parameter(self) -> str | None:
+        """The name of the parameter that it is."""
+        return None if self.value is None else self.value.parameter
+
+    @property
+    def number(self) -> float | int | bool | None:
+        """Its only element, where it is constant."""
+        if self.constant is None or self.constant.size != 1 or self.parameter:
+            return None
+        found: float | int | bool = self.constant.reshape(()).item()
+        return found
+
+
+class Walk:
+    """Reads the steps of a model."""
+
+    def __init__(self, file: str, model: Model, sizes: Mapping[str, int], batch: int | None) -> None:
+        self.file, self.model = file, model
+        self.steps = fuse(model.steps, model.stored, model.outputs)
+        self.readers = readers_of(self.steps)
+        self.tensors: dict[str, Tensor] = {}
+        self.translators = translators()
+        self._names: dict[str, str] = {}
+        self._taken: set[str] = set()
+        self._inferred: Mapping[str, Declared] | None = None
+        weights = [given for given in model.inputs if self._is_weight(given)]
+        free = [given for given in model.inputs if given not in weights]
+        if not free:
+            raise CostcalcError(f"{file}: the model has no inputs that are not weights")
+        self.shapes = input_shapes(file, free, sizes, batch)
+        self.stored = dict(model.stored)
+        self.stored |= {given.name: Stored(_plain(given.sizes), given.dtype, None) for given in weights}
+        self.learnt = self._learnt()
+        self.importing = Importing(model.name, self._uses())
+        for given in free:
+            value = Value(self.shapes[given.name], holds(given.dtype))
+            self.importing.inputs.append((self.plain(given.name).replace("/", "_"), value))
+            self.tensors[given.name] = Tensor(given.name, self.shapes[given.name], given.dtype, None, value)
+
+    # -- which tensors are weights ------------------------------------------------------------------------------------
+
+    def _is_weight(self, given: Declared) -> bool:
+        """Whether an input is a weight that the file leaves out: it is nothing but a weight to all that take it."""
+        if given.sizes is None or not all(isinstance(size, int) for size in given.sizes):
+            return False
+        readers = self.readers.get(given.name, ())
+        inputs = {other.name for other in self.model.inputs}
+        if holds(given.dtype) != "float" or not readers:
+            return False
+        return all(
+            slot in WEIGHTS.get(step.kind, ())
+            and not (
+                step.kind in ("MatMul", "Gather") and (len(given.sizes) != 2 or step.inputs[0] in inputs - {given.name})
+            )
+            for step, slot in readers
+        ) or given.name.endswith((".weight", ".bias", ".running_mean", ".running_var"))
+
+    def _learnt(self) -> dict[str, str]:
+        """For each tensor that is a parameter, or one with its elements rearranged, the parameter's name."""
+        learnt = {}
+        for name, stored in self.stored.items():
+            uses = self.readers.get(name, ())
+            weighty = any(slot in WEIGHTS.get(step.kind, ()) for step, slot in uses)
+            kept = bool(uses) and all(slot in _STATISTICS.get(step.kind, ()) for step, slot in uses)
+            if holds(stored.dtype) == "float" and not kept and (weighty or math.prod(stored.shape) > 1):
+                learnt[name] = self.plain(name)
+        for step in self.steps:
+            source = step.inputs[0] if step.inputs else ""
+            if source not in learnt or not step.outputs:
+                continue
+            if step.kind == "Identity":
+                # torch.onnx.export stores one of several equal tensors, and names the others so.
+                learnt[step.outputs[0]] = self.plain(step.outputs[0])
+            elif step.kind in _REARRANGES:
+                uses = self.readers.get(step.outputs[0], ())
+                if uses and all(slot in WEIGHTS.get(user.kind, ()) for user, slot in uses):
+                    learnt[step.outputs[0]] = learnt[source]
+        return learnt
+
+    def _uses(self) -> dict[str, set[Use]]:
+        found: dict[str, set[Use]] = {name: set() for name in self.learnt.values()}
+        for step in self.steps:
+            if step.outputs and step.outputs[0] in self.learnt:
+                continue
+            names = frozenset(self.learnt[name] for name in step.inputs if name in self.learnt)
+            if step.kind in RECURRENT:
+                names = frozenset(self.parts_of(step))
+            for name in names:
+                found.setdefault(name, set()).add((step.kind, names))
+        return found
+
+    def parts_of(self, step: Step) -> list[str]:
+        """The parameters of a recurrent step, those of one direction after those of the other.
+
+        Each is a part of a weight of the file: its weights for the input, for the state, and a bias for each.
+        """
+        kept = [name for name in step.inputs[1:4] if name in self.learnt]
+        backward = step.attributes.get("direction") == "bidirectional"
+        parts = [(self.learnt[kept[0]], ""), (self.learnt[kept[1]], "")] if len(kept) > 1 else []
+        parts += [(self.learnt[kept[2]], ".input"), (self.learnt[kept[2]], ".state")] if len(kept) > 2 else []
+        return [f"{name}{end}{side}" for side in ("", ".reverse")[: 1 + backward] for name, end in parts]
+
+    # -- tensors ------------------------------------------------------------------------------------------------------
+
+    def plain(self, name: str) -> str:
+        """A tensor's name as that of a parameter or a buffer; no two have the same."""
+        if name not in self._names:
+            wanted, number = plain_name(name), 1
+            while wanted in self._taken:
+                number += 1
+                wanted = f"{plain_name(name)}_{number}"
+            self._taken.add(wanted)
+            self._names[name] = wanted
+        return self._names[name]
+
+    def tensor(self, name: str, step: Step) -> Tensor:
+        """A tensor that a step takes."""
+        if name not in self.tensors:
+            if name not in self.stored:
+                message = f"takes {name!r}, which is no input, and which no earlier node makes"
+                raise self.error(step, message + did_you_mean(name, [*self.tensors, *self.stored]))
+            self.tensors[name] = self._kept(name, self.stored[name])
+        return self.tensors[name]
+
+    def _kept(self, name: str, stored: Stored) -> Tensor:
+        tensor = Tensor(name, stored.shape, stored.dtype, stored.value)
+        if name in self.learnt:
+            tensor.value = Value(stored.shape, holds(stored.dtype), parameter=self.learnt[name])
+        return tensor
+
+    def operand(self, tensor: Tensor) -> Value:
+        """A tensor as layers take it; a constant is a buffer of the model."""
+        if tensor.value is None:
+            if 0 in tensor.shape:
+                raise ValueError(f"{tensor.name!r} is empty")
+            tensor.value = Value(tensor.shape, holds(tensor.dtype), buffer=self.plain(tensor.name))
+        return tensor.value
+
+    def made(self, name: str, value: Value, dtype: str, kind: str) -> Tensor:
+        """The tensor that a layer makes."""
+        return Tensor(name, tuple(value.shape), dtype, None, value, kind)
+
+    def shape_of(self, name: str, step: Step) -> Declared | None:
+        """What the file, or onnx, knows of a tensor that nobody here knows how to compute."""
+        declared = self.model.declared.get(name)
+        if declared is None or declared.sizes is None or not all(isinstance(n, int) for n in declared.sizes):
+            if self._inferred is None:
+                self._inferred = infer_shapes(self.model, self.shapes.items())
+            declared = self._inferred.get(name)
+        if declared is None or declared.sizes is None or not all(isinstance(n, int) for n in declared.sizes):
+            return None
+        check_shape(_plain(declared.sizes), f"{self.where(step)}: {name!r}")
+        return declared
+
+    def may_overwrite(self, tensor: Tensor) -> bool:
+        """Whether an activation function can lie where its input lay: nobody else reads it, and no gradient needs it.
+
+        ONNX has no operations in place; torch's networks and costcalc's specs do these so.
+        """
+        alone = len(self.readers.get(tensor.name, ())) == 1 and tensor.name not in self.model.outputs
+        return alone and tensor.kind in _OVERWRITTEN
+
+    # -- the walk -----------------------------------------------------------------------------------------------------
+
+    def graph(self) -> Graph:
+        """The graph of the model, all steps read."""
+        from costcalc.importers.onnx.node import translate
+
+        for step in self.steps:
+            if step.outputs and step.outputs[0] in self.learnt:
+                self._rearranged(step)
+                continue
+            inputs = [self.tensor(name, step) if name else None for name in step.inputs]
+            try:
+                results = self._folded(step, inputs)
+                if results is None:
+                    results = translate(self, step, inputs)
+            except CostcalcError as error:
+                if str(error).startswith(self.file):
+                    raise
+                raise self.error(step, str(error)) from None
+            except (ValueError, TypeError, LookupError, AssertionError, OverflowError, ArithmeticError) as error:
+                raise self.error(step, f"is not valid: {str(error) or type(error).__name__}") from None
+            for name, tensor in zip(step.outputs, results, strict=False):
+                if name and tensor is not None:
+                    if name in self.tensors or name in self.stored:
+                        raise self.error(step, f"makes {name!r}, which is there already")
+                    check_shape(tensor.shape, f"{self.where(step)}: {name!r}")
+                    tensor.name = tensor.name or name
+                    self.tensors[name] = tensor
+        ends = []
+        for name in self.model.outputs:
+            if name not in self.tensors:
+                raise CostcalcError(f"{self.file}: no node makes the output {name!r}{did_you_mean(name, self.tensors)}")
+            value = self.tensors[name].value
+            ends += [] if value is None else [value]
+        unused = {
+            self.plain(name): stored.shape
+            for name, stored in self.model.stored.items()
+            if name in self.learnt and not self.readers.get(name)
+        }
+        return self.importing.graph(ends, unused=unused)
+
+    def _rearranged(self, step: Step) -> None:
+        """A weight, its elements in other places: it is the same parameter."""
+        source = self.tensor(step.inputs[0], step)
+        given = [self.tensor(name, step).constant if name else None for name in step.inputs[1:]]
+        try:
+            made = rearranged(step, source.shape, given)
+        except (ValueError, TypeError, LookupError, AssertionError) as error:
+            raise self.error(step, f"is not valid: {error}") from None
+        value = Value(made, holds(source.dtype), parameter=self.learnt[step.outputs[0]])
+        self.tensors[step.outputs[0]] = Tensor(step.outputs[0], made, source.dtype, None, value)
+
+    def _folded(self, step: Step, inputs: Sequence[Tensor | None]) -> list[Tensor] | None:
+        """The results of a step that depends on sizes and constants alone; None where it does not, or they are large."""
+        if step.kind in ("Shape", "Size") and inputs and inputs[0] is not None:
+            shape = inputs[0].shape
+            chosen = shape[step.attributes.get("start", 0) : step.attributes.get("end")]
+            sizes = np.array(chosen if step.kind == "Shape" else math.prod(shape), np.int64)
+            return [Tensor("", sizes.shape, "int64", sizes)]
+        if any(isinstance(value, Inner) for value in step.attributes.values()):
+            return None
+        if any(tensor is not None and (tensor.constant is None or tensor.parameter) for tensor in inputs):
+            return None
+        constants = fold(step, [None if tensor is None else tensor.constant for tensor in inputs])
+        if constants is None:
+            return None
+        return [Tensor("", value.shape, _dtype(value), value) for value in constants]
+
+    def call(
+        self,
+        step: Step,
+        name: str,
+        arguments: Mapping[str, Any],
+        results: Sequence[Value],
+        table: Mapping[str, Translator] | None = None,
+    ) -> Sequence[Value | None]:
+        """What a call of an ATen operation makes, at the place of the step."""
+        call = Call(name, arguments, tuple(results), self.module(step), self.where(step), self.importing)
+        return self.importing.translate(call, self.translators if table is None else table, step.kind)
+
+    def layer(self, step: Step, op: Op, inputs: Sequence[Value], result: Value) -> Value | None:
+        """What a layer that is no operation of ATen's makes."""
+        arguments = {"inputs": list(inputs)}
+        return self.call(step, "", arguments, [result], {"": lambda call: call.layer(op, *inputs)})[0]
+
+    def module(self, step: Step) -> Module:
+        """The module that a step is in, as far as names tell."""
+        weights = [self.learnt[name] for name in step.inputs if name in self.learnt]
+        return module_of(step, next(iter(weights), None))
+
+    def where(self, step: Step) -> str:
+        """The file, and the node in it."""
+        return f"{self.file}: {step}"
+
+    def error(self, step: Step, message: str) -> CostcalcError:
+        """What is wrong with a step."""
+        return CostcalcError(f"{self.where(step)} {message}")
+
+
+def _dtype(value: Array) -> str:
+    return {"i": "int64", "b": "bool"}.get(value.dtype.kind, "float32")
+
+
+def _plain(sizes: Sequence[int | str | None] | None) -> tuple[int, ...]:
+    return tuple([size for size in sizes or () if isinstance(size, int)])
+
+
+_BATCH = ("batch", "batch_size", "batchsize", "n", "b", "bs")
+
+
+def input_shapes(
+    file: str, inputs: Sequence[Declared], sizes: Mapping[str, int], batch: int | None
+) -> dict[str, tuple[int, ...]]:
+    """The shapes of the inputs, with values for the sizes that the file leaves open.
+
+    Raises CostcalcError naming those that have none, and for sizes that no input has.
+    """
+    for given in inputs:
+        if given.sizes is None:
+            raise CostcalcError(f"{file}: the file does not say how many dimensions the input {given.name!r} has")
+    named = {given.name: _named(given) for given in inputs}
+    free = list(dict.fromkeys(size for shape in named.values() for size in shape if isinstance(size, str)))
+    first = next((shape[0] for shape in named.values() if shape), None)
+    of_batch = next((name for name in free if name.lower() in _BATCH), first if isinstance(first, str) else None)
+    values = {name: 1 if batch is None else batch for name in free if name == of_batch}
+    for name, size in sizes.items():
+        if name not in free and not (name == "batch" and of_batch):
+            has = f"it has {', '.join(free)}" if free else "all its sizes are fixed"
+            raise CostcalcError(f"{file} has no open size {name!r}{did_you_mean(name, free)}: {has}")
+        values[name if name in free else str(of_batch)] = size
+    if batch is not None and of_batch is None and batch != first:
+        fixed = f"fixes the batch to {first}" if first is not None else "has no batch"
+        raise CostcalcError(f"{file} {fixed}: export it with a free first size to count it at another")
+    missing = [name for name in free if name not in values]
+    if missing:
+        example = ", ".join(f"{name!r}: 224" for name in missing)
+        raise CostcalcError(f"{file} leaves sizes open: {', '.join(missing)}; give each a value, sizes={{{example}}}")
+    shapes = {
+        name: tuple([values.get(n, n) if isinstance(n, str) else n for n in shape]) for name, shape in named.items()
+    }
+    result = {}
+    for name, shape in shapes.items():
+        check_shape(tuple(map(int, shape)), f"{file}: the input {name!r}")
+        if 0 in shape:
+            raise CostcalcError(f"{file}: the input {name!r} is empty: {shape}")
+        result[name] = tuple(map(int, shape))
+    return result
+
+
+def _named(given: Declared) -> tuple[int | str, ...]:
+    """An input's sizes, those without a name called by their place."""
+    sizes = given.sizes or ()
+    return tuple([f"{given.name}.{place}" if size is None else size for place, size in enumerate(sizes)])

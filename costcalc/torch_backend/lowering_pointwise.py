@@ -1,0 +1,171 @@
+"""Arithmetic on elements and reductions as torch modules: calls of torch's functions of the same names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import reduce
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from costcalc.dims import Shape
+from costcalc.ops import joining, pointwise, reduction
+from costcalc.ops.op import INFINITIES, Op
+from costcalc.torch_backend.lowering import lower
+
+_Function = Callable[..., Any]
+
+
+class Called(nn.Module):
+    """A function of an op and of tensors as a module."""
+
+    def __init__(self, function: _Function, op: Op) -> None:
+        super().__init__()
+        self.function, self.op = function, op
+
+    def forward(self, *tensors: Tensor) -> Any:
+        """What the function gives."""
+        return self.function(self.op, *tensors)
+
+
+def _number(value: Any) -> Any:
+    return float(value) if value in INFINITIES else value
+
+
+def _same(name: str) -> _Function:
+    """Torch's function of that name, of tensors alone."""
+    function = getattr(torch, name)
+    return lambda op, *tensors: function(*tensors)
+
+
+def _with_number(name: str) -> _Function:
+    """Torch's function of that name, of two tensors or of one and a number."""
+    function = getattr(torch, name)
+    return lambda op, x, y=None: function(x, _number(op.other) if y is None else y)
+
+
+def _reduced(name: str, *further: str) -> _Function:
+    """Torch's function of that name, along the op's dimensions, or of all of them."""
+    function = getattr(torch, name)
+
+    def call(op: Any, x: Tensor) -> Any:
+        return function(x, op.dim, keepdim=op.keepdim, **{field: _number(getattr(op, field)) for field in further})
+
+    return call
+
+
+def _along(name: str) -> _Function:
+    function = getattr(torch, name)
+    return lambda op, x: function(x, op.dim)
+
+
+def _along_all(name: str) -> _Function:
+    """A function that has no form with all dimensions and keepdim."""
+    function = getattr(torch, name)
+
+    def call(op: Any, x: Tensor) -> Any:
+        if op.dim is None or op.dim == ():
+            made = function(x)
+            return made.view([1] * x.dim()) if op.keepdim else made
+        dim = op.dim[0] if isinstance(op.dim, tuple) and len(op.dim) == 1 else op.dim
+        return function(x, dim, keepdim=op.keepdim)
+
+    return call
+
+
+def _add(op: Any, *tensors: Tensor) -> Tensor:
+    if len(tensors) == 1:
+        return torch.add(tensors[0], _number(op.other), alpha=op.alpha)
+    return reduce(lambda x, y: torch.add(x, y, alpha=op.alpha), tensors)
+
+
+def _sub(op: Any, x: Tensor, y: Any = None) -> Tensor:
+    return torch.sub(x, _number(op.other) if y is None else y, alpha=op.alpha)
+
+
+def _rsub(op: Any, x: Tensor, y: Any = None) -> Tensor:
+    return torch.rsub(x, _number(op.other) if y is None else y, alpha=op.alpha)
+
+
+def _div(op: Any, x: Tensor, y: Any = None) -> Tensor:
+    return torch.div(x, _number(op.other) if y is None else y, rounding_mode=op.rounding_mode)
+
+
+def _pow(op: Any, x: Tensor, y: Any = None) -> Tensor:
+    if op.base is not None:
+        return torch.pow(_number(op.base), x)
+    return torch.pow(x, _number(op.exponent) if y is None else y)
+
+
+def _where(op: Any, condition: Tensor, *tensors: Tensor) -> Tensor:
+    rest = list(tensors)
+    x = rest.pop(0) if op.input is None else _number(op.input)
+    y = rest.pop(0) if op.other is None else _number(op.other)
+    return torch.where(condition, x, y)
+
+
+def _lerp(op: Any, x: Tensor, y: Tensor, weight: Any = None) -> Tensor:
+    return torch.lerp(x, y, _number(op.weight) if weight is None else weight)
+
+
+def _masked_fill(op: Any, x: Tensor, mask: Tensor, value: Any = None) -> Tensor:
+    return torch.masked_fill(x, mask, _number(op.value) if value is None else value)
+
+
+_CALLS: dict[type[Op], _Function] = {
+    joining.Add: _add,
+    pointwise.Sub: _sub,
+    pointwise.Rsub: _rsub,
+    pointwise.Div: _div,
+    pointwise.Pow: _pow,
+    pointwise.Where: _where,
+    pointwise.Lerp: _lerp,
+    pointwise.MaskedFill: _masked_fill,
+    pointwise.Addcmul: lambda op, x, y, z: torch.addcmul(x, y, z, value=op.value),
+    pointwise.Addcdiv: lambda op, x, y, z: torch.addcdiv(x, y, z, value=op.value),
+    pointwise.Round: lambda op, x: torch.round(x, decimals=op.decimals) if op.decimals else torch.round(x),
+    pointwise.Clamp: lambda op, x: torch.clamp(x, _number(op.min), _number(op.max)),
+    pointwise.NanToNum: lambda op, x: torch.nan_to_num(x, *map(_number, (op.nan, op.posinf, op.neginf))),
+    reduction.VectorNorm: lambda op, x: torch.linalg.vector_norm(x, _number(op.ord), op.dim, op.keepdim),
+}
+_WITH_NUMBER = "mul floor_divide remainder fmod eq ne lt le gt ge bitwise_and bitwise_or bitwise_xor"
+_SAME = (
+    "atan2 maximum minimum neg abs sign floor ceil trunc square reciprocal sqrt rsqrt exp exp2 expm1 log log2 log10 "
+    "log1p sin cos tan asin acos atan sinh cosh erf erfc logical_and logical_or logical_xor logical_not isnan isinf "
+    "isfinite bitwise_not"
+)
+_REDUCTIONS = {
+    "sum": (),
+    "mean": (),
+    "argmax": (),
+    "argmin": (),
+    "var": ("correction",),
+    "std": ("correction",),
+    "var_mean": ("correction",),
+    "std_mean": ("correction",),
+}
+
+
+def _class(family: Any, name: str) -> type[Op]:
+    found: type[Op] = next(c for c in vars(family).values() if isinstance(c, type) and getattr(c, "name", "") == name)
+    return found
+
+
+_CALLS |= {_class(pointwise, name): _with_number(name) for name in _WITH_NUMBER.split()}
+_CALLS |= {_class(pointwise, name): _same(name) for name in _SAME.split()}
+_CALLS |= {_class(reduction, name): _reduced(name, *more) for name, more in _REDUCTIONS.items()}
+_CALLS |= {_class(reduction, name): _along(name) for name in ("cumsum", "cumprod")}
+_CALLS |= {_class(reduction, name): _along_all(name) for name in ("prod", "max", "min", "any", "all")}
+for _name in ("amax", "amin", "logsumexp"):
+    _CALLS[_class(reduction, _name)] = lambda op, x, function=getattr(torch, _name): function(
+        x, tuple(range(x.dim())) if op.dim is None else op.dim, keepdim=op.keepdim
+    )
+
+
+def _lowered(op: Op, *inputs: Shape) -> nn.Module:
+    return Called(_CALLS[type(op)], op)
+
+
+for _kind in _CALLS:
+    lower.register(_kind, _lowered)

@@ -1,0 +1,125 @@
+"""Normalisations, pools and resampling as the torch modules that compute them."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from costcalc.dims import Shape
+from costcalc.ops import normalization, pooling, resampling
+from costcalc.ops.op import Op
+from costcalc.torch_backend.lowering import lower
+
+_SAME = {
+    pooling.MaxPool1d: nn.MaxPool1d,
+    pooling.MaxPool2d: nn.MaxPool2d,
+    pooling.MaxPool3d: nn.MaxPool3d,
+    pooling.AvgPool1d: nn.AvgPool1d,
+    pooling.AvgPool2d: nn.AvgPool2d,
+    pooling.AvgPool3d: nn.AvgPool3d,
+    pooling.AdaptiveAvgPool1d: nn.AdaptiveAvgPool1d,
+    pooling.AdaptiveAvgPool2d: nn.AdaptiveAvgPool2d,
+    pooling.AdaptiveAvgPool3d: nn.AdaptiveAvgPool3d,
+    pooling.AdaptiveMaxPool1d: nn.AdaptiveMaxPool1d,
+    pooling.AdaptiveMaxPool2d: nn.AdaptiveMaxPool2d,
+    pooling.AdaptiveMaxPool3d: nn.AdaptiveMaxPool3d,
+    normalization.LocalResponseNorm: nn.LocalResponseNorm,
+    normalization.Dropout: nn.Dropout,
+    normalization.FeatureDropout: nn.Dropout2d,
+    normalization.AlphaDropout: nn.AlphaDropout,
+    normalization.FeatureAlphaDropout: nn.FeatureAlphaDropout,
+    resampling.PixelShuffle: nn.PixelShuffle,
+    resampling.PixelUnshuffle: nn.PixelUnshuffle,
+    resampling.ChannelShuffle: nn.ChannelShuffle,
+    resampling.Unfold: nn.Unfold,
+    resampling.Fold: nn.Fold,
+}
+for _op, _module in _SAME.items():
+    lower.register(_op, lambda op, *inputs, module=_module: module(**_arguments(op)))
+
+
+def _arguments(op: Op) -> dict[str, Any]:
+    return {field.name: getattr(op, field.name) for field in fields(op)}
+
+
+@lower.register
+def _(op: pooling.GlobalAvgPool2d, *inputs: Shape) -> nn.Module:
+    return nn.AdaptiveAvgPool2d(op.output_size)
+
+
+class Given(nn.Module):
+    """A normalisation without parameters, whose weight and bias are further inputs."""
+
+    def __init__(self, op: Op, norm: nn.Module) -> None:
+        super().__init__()
+        self.op, self.norm = op, norm
+
+    def forward(self, x: Tensor, *given: Tensor) -> Tensor:
+        """What the normalisation makes of x, with what is given."""
+        made: Tensor = torch.func.functional_call(self.norm, dict(zip(("weight", "bias"), given, strict=False)), (x,))
+        return made
+
+
+# By op, the module, and its field that says whether there are a weight and a bias.
+_NORMS = {
+    normalization.BatchNorm1d: (nn.BatchNorm1d, "affine"),
+    normalization.BatchNorm2d: (nn.BatchNorm2d, "affine"),
+    normalization.BatchNorm3d: (nn.BatchNorm3d, "affine"),
+    normalization.InstanceNorm1d: (nn.InstanceNorm1d, "affine"),
+    normalization.InstanceNorm2d: (nn.InstanceNorm2d, "affine"),
+    normalization.InstanceNorm3d: (nn.InstanceNorm3d, "affine"),
+    normalization.GroupNorm: (nn.GroupNorm, "affine"),
+    normalization.LayerNorm: (nn.LayerNorm, "elementwise_affine"),
+    normalization.RmsNorm: (nn.RMSNorm, "elementwise_affine"),
+}
+
+
+def _norm(op: Op, x: Shape, *given: Shape) -> nn.Module:
+    module, affine = _NORMS[type(op)]
+    arguments = _arguments(op) | ({affine: False} if given else {})
+    if not issubclass(module, (nn.LayerNorm, nn.RMSNorm)):
+        arguments["num_channels" if module is nn.GroupNorm else "num_features"] = x[1]
+    norm: nn.Module = module(**arguments)
+    return Given(op, norm) if given else norm
+
+
+for _op in _NORMS:
+    lower.register(_op, _norm)
+
+
+class Interpolate(nn.Module):
+    """The plane at another size."""
+
+    def __init__(self, op: resampling.Interpolate) -> None:
+        super().__init__()
+        self.op = op
+
+    def forward(self, x: Tensor) -> Tensor:
+        """A tensor of that size."""
+        op = self.op
+        return nn.functional.interpolate(x, op.size, op.scale_factor, op.mode, op.align_corners, antialias=op.antialias)
+
+
+@lower.register
+def _(op: resampling.Interpolate, *inputs: Shape) -> nn.Module:
+    return Interpolate(op)
+
+
+class GridSample(nn.Module):
+    """The input at the places that a grid says."""
+
+    def __init__(self, op: resampling.GridSample) -> None:
+        super().__init__()
+        self.op = op
+
+    def forward(self, x: Tensor, grid: Tensor) -> Tensor:
+        """A tensor with a place for each of the grid."""
+        return nn.functional.grid_sample(x, grid, self.op.mode, self.op.padding_mode, self.op.align_corners)
+
+
+@lower.register
+def _(op: resampling.GridSample, *inputs: Shape) -> nn.Module:
+    return GridSample(op)

@@ -1,0 +1,89 @@
+"""Convolutions and products as torch computes them: modules with their own weights, or functions of given ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from costcalc.dims import Shape
+from costcalc.ops import convolution, embedding, linear, product
+from costcalc.ops.op import Op
+from costcalc.torch_backend.lowering import arguments, lower
+
+
+class Function(nn.Module):
+    """A function of tensors that has the fields of an op as attributes, and takes those that are named `passed`."""
+
+    def __init__(self, function: Callable[..., Tensor], op: Op, *passed: str) -> None:
+        super().__init__()
+        self.function, self.passed = function, passed
+        for name, value in arguments(op).items():
+            setattr(self, name, value if name != "bias" else value or None)
+
+    def forward(self, *tensors: Tensor) -> Tensor:
+        """What the function makes of them."""
+        result: Tensor = self.function(*tensors, **{name: getattr(self, name) for name in self.passed})
+        return result
+
+
+_SLIDING = ("stride", "padding", "dilation", "groups")
+# With its own weights a module, which is told the features of its input; with given ones a function.
+_WEIGHTED: dict[type[Op], tuple[Callable[..., nn.Module], tuple[int, ...], Callable[..., Tensor], tuple[str, ...]]] = {
+    convolution.Conv1d: (nn.Conv1d, (1,), F.conv1d, _SLIDING),
+    convolution.Conv2d: (nn.Conv2d, (1,), F.conv2d, _SLIDING),
+    convolution.Conv3d: (nn.Conv3d, (1,), F.conv3d, _SLIDING),
+    convolution.ConvTranspose1d: (nn.ConvTranspose1d, (1,), F.conv_transpose1d, (*_SLIDING, "output_padding")),
+    convolution.ConvTranspose2d: (nn.ConvTranspose2d, (1,), F.conv_transpose2d, (*_SLIDING, "output_padding")),
+    convolution.ConvTranspose3d: (nn.ConvTranspose3d, (1,), F.conv_transpose3d, (*_SLIDING, "output_padding")),
+    linear.Linear: (nn.Linear, (-1,), F.linear, ()),
+    linear.Bilinear: (nn.Bilinear, (-1, -1), F.bilinear, ()),
+    embedding.Embedding: (nn.Embedding, (), F.embedding, ()),
+}
+
+
+@lower.register(convolution.Weighted)
+@lower.register(embedding.Embedding)
+def _(op: Op, *inputs: Shape) -> nn.Module:
+    module, features, function, passed = _WEIGHTED[type(op)]
+    if op.parameters(*inputs):
+        return module(*[inputs[i][dim] for i, dim in enumerate(features)], **arguments(op))
+    return Function(function, op, *passed)
+
+
+@lower.register
+def _(op: product.Matmul, *inputs: Shape) -> nn.Module:
+    return Function(torch.matmul, op)
+
+
+@lower.register
+def _(op: product.Addmm, *inputs: Shape) -> nn.Module:
+    return Function(torch.addmm, op, "beta", "alpha")
+
+
+@lower.register
+def _(op: product.Baddbmm, *inputs: Shape) -> nn.Module:
+    return Function(torch.baddbmm, op, "beta", "alpha")
+
+
+class Einsum(Function):
+    """A sum of products by index."""
+
+    equation: str
+
+    def forward(self, *tensors: Tensor) -> Tensor:
+        """That of one or two tensors."""
+        result: Tensor = self.function(self.equation, *tensors)
+        return result
+
+
+@lower.register
+def _(op: product.Einsum, *inputs: Shape) -> nn.Module:
+    return Einsum(torch.einsum, op)
+
+
+@lower.register
+def _(op: product.ScaledDotProductAttention, *inputs: Shape) -> nn.Module:
+    return Function(F.scaled_dot_product_attention, op, *arguments(op))

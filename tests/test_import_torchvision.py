@@ -1,0 +1,61 @@
+"""Every classification model of torchvision, imported: parameters and MACs of the published table, and nothing unknown."""
+
+from __future__ import annotations
+
+from math import prod
+
+import pytest
+import torch
+import torchvision
+from truth_data import read
+
+import costcalc
+from costcalc.conventions import CONVENTIONS
+from costcalc.importers.torch_export import from_torch
+
+MODELS = {row["model"]: row for row in read("torchvision_models.csv")}
+WITHOUT_AUXILIARY_HEADS = {"googlenet": 6_624_904, "inception_v3": 23_834_568}
+# The shipped spec of the same network.
+SPECS = {
+    name: next(spec for spec in (f"{name}-torchvision", name) if spec in costcalc.architectures())
+    for name in MODELS
+    if name in costcalc.architectures()
+}
+
+
+def imported(name):
+    options = {"init_weights": False} if name in WITHOUT_AUXILIARY_HEADS else {}
+    # A RegNet draws its weights by numbers that meta has not.
+    with torch.device("cpu" if name.startswith("regnet") else "meta"):
+        model = torchvision.models.get_model(name, weights=None, **options)
+    side = int(MODELS[name]["crop"])
+    return from_torch(model.to("meta"), torch.empty(1, 3, side, side, device="meta"))
+
+
+def planes(costs):
+    """What there is at each resolution, whatever its layers are called: the lecture's stages."""
+    return [
+        (row.plane, row.params, row.work, row.flops, row.activations, row.activation_bytes)
+        for row in costs.by_resolution().rows
+    ]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_model(name):
+    row, graph = MODELS[name], imported(name)
+    costs = costcalc.analyze(graph)
+    total = costs.total()
+    assert (costs.unknown, graph.notes) == ((), ())
+    assert total.params == WITHOUT_AUXILIARY_HEADS.get(name, int(row["num_params"]))
+    assert total.work.macs == int(row["macs_conv_matmul_exact"])
+    assert sum(map(prod, graph.unused.values())) == {"googlenet": 6_379_984, "inception_v3": 3_326_696}.get(name, 0)
+    if name in SPECS:
+        spec = costcalc.load(SPECS[name])
+        for convention in CONVENTIONS:
+            ours, theirs = (costcalc.analyze(g, convention=convention) for g in (graph, spec))
+            assert planes(ours) == planes(theirs), convention
+            assert ours.total().weight_layers == theirs.total().weight_layers
+
+
+def test_the_specs_that_are_compared():
+    assert len(SPECS) == 16
