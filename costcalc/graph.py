@@ -36,12 +36,31 @@ class Node:
     functional: bool = field(default=False, compare=False)
 
 
+# What the sizes of an input are called after the batch, by how many there are.
+_FLOATS = {
+    2: ("features",),
+    3: ("sequence", "features"),
+    4: ("channels", "height", "width"),
+    5: ("channels", "depth", "height", "width"),
+}
+SIZES = ("batch", "channels", "depth", "height", "width", "sequence", "features")  # all names there are
+
+
 class Input(NamedTuple):
     """What a graph is fed: a name, a shape with the batch first, and what its elements are (see `op.HOLDS`)."""
 
     name: str
     shape: Shape
     holds: str = "float"
+
+    @property
+    def size_names(self) -> tuple[str, ...]:
+        """What its sizes are called; "" where one has no name. Indices are a sequence of them."""
+        if not self.shape:
+            return ()
+        rank = len(self.shape)
+        indices = rank == 2 and self.holds != "float"
+        return ("batch", *(("sequence",) if indices else _FLOATS.get(rank, ("",) * (rank - 1))))
 
 
 class Problem(NamedTuple):
