@@ -15,7 +15,6 @@ from costcalc.ops.op import Op, infer
 from costcalc.ops.reshaping import Unknown
 from costcalc.ops.source import Buffer, Parameter, Result
 
-
 Use = tuple[str, frozenset[str]]  # an operation's name, and the parameters that it takes
 
 
@@ -93,7 +92,7 @@ class Importing:
     def further(self, call: Call, first: Value) -> tuple[Value, ...]:
         """The first result of a layer, and the others, each a layer of its own."""
         others = enumerate(call.results[1:], start=1)
-        return (first, *(self.add(call, Result(index, result.holds), (first,), {}, result) for index, result in others))
+        return (first, *(self.add(call, Result(index), (first,), {}, result) for index, result in others))
 
     def _operand(self, value: Value, call: Call) -> Value:
         """A tensor that a layer takes: of a parameter or a buffer, what the layer gives that is made for it once."""

@@ -16,8 +16,8 @@ from costcalc.ops.linear import Bilinear
 from costcalc.ops.normalization import BatchNorm
 from costcalc.ops.op import Op
 from costcalc.ops.product import Einsum, Matmul, ScaledDotProductAttention
-from costcalc.ops.resampling import Fold, Unfold
 from costcalc.ops.recurrent import Gru, Lstm, Rnn
+from costcalc.ops.resampling import Fold, Unfold
 from costcalc.ops.reshaping import Flatten
 
 
