@@ -367,6 +367,10 @@ class Op:
         """The shapes of further results, which `result(1)`, `result(2)`, … take; the first is `output`."""
         return ()
 
+    def further_holds(self, *inputs: str) -> tuple[str, ...]:
+        """What the elements of further results are, where they are not what those of the first are."""
+        return ()
+
     def holds(self, *inputs: str) -> str:
         """What the elements of the result are: one of the `HOLDS`, given those of the inputs.
 

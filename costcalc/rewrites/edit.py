@@ -275,7 +275,7 @@ class Edit:
         kept = (name for name in self.graph.outputs if name in self._groups or name not in self._gone)
         outputs = tuple(dict.fromkeys(map(self._read, kept)))
         before = self.graph
-        return Graph(name, before.inputs, tuple(nodes), outputs, before.title, before.settings, premises)
+        return replace(before, name=name, nodes=tuple(nodes), outputs=outputs, premises=premises)
 
     def _resolved(self, node: Node, own: frozenset[str]) -> Node:
         inputs = tuple([name if name in own else self._read(name) for name in node.inputs])
