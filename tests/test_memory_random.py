@@ -23,6 +23,8 @@ NOT_EXACT: tuple[str, ...] = (
     *("instance_norm1d", "instance_norm2d", "instance_norm3d"),
     # what they make, and their gradients, have at least as much room as what they take
     *("unfold", "fold"),
+    # of every step, and of kernels that differ from device to device
+    *("lstm", "gru", "rnn", "lstm_cell", "gru_cell", "rnn_cell"),
 )
 KNOWN_OPS = [name for name in ALONE if name != "unknown" and name not in NOT_EXACT]
 # What torch makes step by step on meta, or as a view.

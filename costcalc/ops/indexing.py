@@ -291,8 +291,6 @@ class _Ordering(Op):
 
     dim: int
 
-    further_holds = "int64"
-
     def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
         place_of(self.dim, len(inputs[0]))
         return iter(())
@@ -306,6 +304,9 @@ class _Ordering(Op):
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
         return (Kernel((0,), prod(output), beside=(Beside("indices", prod(output), INT64),)),)
+
+    def further_holds(self, *inputs: str) -> tuple[str, ...]:
+        return ("int64",)
 
     def windows(self, *inputs: Shape) -> None:
         return None

@@ -336,7 +336,6 @@ class Op:
     counted: ClassVar[bool] = True  # False: its cost is not known
     keeps_input: ClassVar[bool] = False  # what autograd keeps until it has made the gradients
     keeps_output: ClassVar[bool] = False
-    further_holds: ClassVar[str] = "float"  # what the elements of its further results are
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -366,6 +365,10 @@ class Op:
 
     def further(self, *inputs: Shape) -> tuple[Shape, ...]:
         """The shapes of further results, which `result(1)`, `result(2)`, … take; the first is `output`."""
+        return ()
+
+    def further_holds(self, *inputs: str) -> tuple[str, ...]:
+        """What the elements of further results are, where they are not what those of the first are."""
         return ()
 
     def holds(self, *inputs: str) -> str:

@@ -36,10 +36,11 @@ class _Largest(Pool):
 
     return_indices: bool
 
-    further_holds = "int64"
-
     def further(self, *inputs: Shape) -> tuple[Shape, ...]:
         return (self.output(*inputs),) if self.return_indices else ()
+
+    def further_holds(self, *inputs: str) -> tuple[str, ...]:
+        return ("int64",) if self.return_indices else ()
 
     def work(self, inputs: tuple[Shape, ...], output: Shape) -> Work:
         return Work(compares=self.taps(inputs, output) - prod(output))

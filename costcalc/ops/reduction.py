@@ -151,13 +151,14 @@ class _Found(Reduction):
     dim: int | None = whole(default=None)  # type: ignore[assignment]
     keepdim: bool = flag(default=False)
 
-    further_holds = "int64"
-
     def joins(self, n: Size, m: Size) -> Work:
         return Work(compares=n - m)
 
     def further(self, *inputs: Shape) -> tuple[Shape, ...]:
         return () if self.dim is None else (self.output(*inputs),)
+
+    def further_holds(self, *inputs: str) -> tuple[str, ...]:
+        return () if self.dim is None else ("int64",)
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
         elements = prod(output)
