@@ -113,6 +113,8 @@ def analyze(
         input_bytes=sum(prod(shape) * (HOLDS[holds] or element) for _, shape, holds in graph.inputs),
         assumptions=tuple(map(str, graph.assumptions)),
         unknown=tuple(row for row in rows if row.work is None),
+        unused=graph.unused,
+        notes=graph.notes,
     )
 
 

@@ -591,6 +591,45 @@ def _(draw: Any) -> Case:
     return lambda v: OPS["unknown"]("mystery", (v["k"], v["h"]) if shaped else None), lambda v: (image(v),)
 
 
+def _recurrent(name: str, cell: bool, **fields: st.SearchStrategy[Any]) -> None:
+    """On a sequence, or one step of it, without states, with them, or with weights, too."""
+
+    def make(draw: Any) -> Case:
+        drawn = {field: draw(strategy) for field, strategy in fields.items()} | {"bias": draw(st.booleans())}
+        if not cell:
+            drawn |= {"batch_first": draw(st.booleans()), "bidirectional": draw(st.booleans())}
+            drawn["num_layers"] = draw(st.integers(1, 2))
+            drawn["dropout"] = draw(st.sampled_from([0.0, 0.5])) if drawn["num_layers"] > 1 else 0.0
+        given = draw(st.integers(0, 2))
+
+        def op(v: Variables) -> Any:
+            return OPS[name](v["k"] + 1, **drawn)
+
+        def inputs(v: Variables) -> tuple[Any, ...]:
+            taken = (
+                (v["n"], v["m"])
+                if cell
+                else (v["n"], v["h"], v["m"])
+                if drawn["batch_first"]
+                else (v["h"], v["n"], v["m"])
+            )
+            made = op(v)
+            weights = made.weights(taken).values() if given == 2 else ()
+            return (taken, *(made.state_shapes(taken) if given else ()), *weights)
+
+        return op, inputs
+
+    CASES[name] = make
+
+
+_recurrent("lstm", cell=False, proj_size=st.integers(0, 1))
+_recurrent("gru", cell=False)
+_recurrent("rnn", cell=False, activation=st.sampled_from(["tanh", "relu"]))
+_recurrent("lstm_cell", cell=True)
+_recurrent("gru_cell", cell=True)
+_recurrent("rnn_cell", cell=True, activation=st.sampled_from(["tanh", "relu"]))
+
+
 @case("parameter")
 def _(draw: Any) -> Case:
     return lambda v: OPS["parameter"]((1, v["m"], v["k"])), lambda v: ()

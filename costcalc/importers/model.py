@@ -77,8 +77,9 @@ class Importing:
         shape, _ = _inferred(op, tuple(value.shape for value in taken))
         if isinstance(op, Result):
             assert result is not None
-            shape = result.shape
-        made = Value(shape, op.holds(*[value.holds for value in taken]))
+            made = Value(result.shape, result.holds)
+        else:
+            made = Value(shape, op.holds(*[value.holds for value in taken]))
         self.layers.append(Layer(op, taken, made, weights, call.module, shares, call.origin))
         if key is not None:
             self._owners.setdefault(key, self.layers[-1])
