@@ -96,7 +96,6 @@ class Broadcasting(Op):
     keeps: ClassVar[tuple[int, ...]] = ()  # operands that every gradient needs
     keeps_for: ClassVar[tuple[tuple[int, int], ...]] = ()  # an operand, and that whose gradient needs it
     scratch: ClassVar[int] = 0  # tensors as large as the result that a gradient takes on its way
-    scratch_for: ClassVar[tuple[tuple[int, int], ...]] = ()  # likewise, by the operand that needs a gradient
 
     arity = (2, 2)
 
@@ -120,11 +119,10 @@ class Broadcasting(Op):
             Kernel(
                 tuple(range(count)),
                 elements,
-                keeps=tuple([i for i in (*self.keeps, *[count] * self.keeps_output) if i <= count]),
+                keeps=tuple([i for i in self.keeps if i < count]),
                 keeps_for=tuple([pair for pair in self.keeps_for if max(pair) < count]),
                 repeats=repeated(inputs, output),
                 scratch=self.scratch * elements,
-                scratch_for=tuple([(i, times * elements) for i, times in self.scratch_for if i < count]),
             ),
         )
 
