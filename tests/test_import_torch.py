@@ -164,11 +164,11 @@ def test_paths_are_those_of_the_users_code():
 
     names = [node.name for node in from_torch(Net(), torch.zeros(1, 3, 9, 9)).nodes]
     assert names == [
-        "stem_1/0",
+        "stem/0_1",
         "mean",
         "expand",
-        "stem_2/0",
-        "stem_2/1",
+        "stem/0_2",
+        "stem/1",
         "relu_1",
         "scale",
         "mul",

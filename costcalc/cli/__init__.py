@@ -26,6 +26,7 @@ _COMMANDS = {
         "networks": "list report compare explain field check",
         "memory": "memory",
         "rewriting": "rewrite moves",
+        "importing": "import",
         "designs": "stage head residual",
         "formulas": "formula",
         "published": "claims reconcile",
@@ -45,7 +46,7 @@ class _Cli(click.Group):
         if name not in _COMMANDS:
             return None
         module = import_module(f"costcalc.cli.{_COMMANDS[name]}")
-        command: click.Command = getattr(module, "list_" if name == "list" else name)
+        command: click.Command = getattr(module, f"{name}_" if name in ("list", "import") else name)
         return command
 
     def invoke(self, ctx: click.Context) -> Any:

@@ -55,4 +55,5 @@ network_or_largest_options = options(
     _set,
     _dtype,
 )  # fmt: skip
+spec_options = options(_batch, architecture_options)
 size_options = options(network_options, _convention)

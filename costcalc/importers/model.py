@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,20 +15,22 @@ from costcalc.ops.op import Op, infer
 from costcalc.ops.reshaping import Unknown
 from costcalc.ops.source import Buffer, Parameter, Result
 
+Use = tuple[str, frozenset[str]]  # an operation's name, and the parameters that it takes
+
 
 class Importing:
     """A model that is being read.
 
-    `together` has for each parameter the sets of parameters with which it is used, one for each call that does: whether
-    it belongs to one layer, to several alike, or is a tensor that several different ones take.
+    `uses` has for each parameter the operations that take it, each with all parameters that it takes: whether it belongs
+    to one layer, to several alike, or is a tensor that several different ones take.
     """
 
-    def __init__(self, name: str, together: Mapping[str, Iterable[frozenset[str]]]) -> None:
+    def __init__(self, name: str, uses: Mapping[str, Iterable[Use]]) -> None:
         self.name = name
         self.inputs: list[tuple[str, Value]] = []
         self.layers: list[Layer] = []
         self.notes: list[str] = []
-        self._together = {parameter: set(sets) for parameter, sets in together.items()}
+        self._uses = {parameter: set(those) for parameter, those in uses.items()}
         self._owners: dict[tuple[Any, ...], Layer] = {}
         self._operands: dict[str, Value] = {}
 
@@ -65,7 +67,7 @@ class Importing:
         """The result of a new layer, whose `weights` are its own, shared with an earlier layer, or further inputs."""
         names = {what: value.parameter for what, value in weights.items()}
         shares = None
-        if None in names.values() or any(self._together[n] != {frozenset(names.values())} for n in names.values() if n):
+        if not self._belong_together(names.values()):
             inputs, weights = (*inputs, *weights.values()), {}
         taken = tuple([self._operand(value, call) for value in inputs])
         key = (op.name, *sorted(names.items())) if weights else None
@@ -74,17 +76,23 @@ class Importing:
         shape, _ = _inferred(op, tuple(value.shape for value in taken))
         if isinstance(op, Result):
             assert result is not None
-            shape = result.shape
-        made = Value(shape, op.holds(*[value.holds for value in taken]))
+            made = Value(result.shape, result.holds)
+        else:
+            made = Value(shape, op.holds(*[value.holds for value in taken]))
         self.layers.append(Layer(op, taken, made, weights, call.module, shares, call.origin))
         if key is not None:
             self._owners.setdefault(key, self.layers[-1])
         return made
 
+    def _belong_together(self, parameters: Collection[str | None]) -> bool:
+        """Whether all are parameters that one kind of operation takes, always these and no others."""
+        uses = {use for parameter in parameters if parameter for use in self._uses[parameter]}
+        return None not in parameters and {taken for _, taken in uses} <= {frozenset(parameters)} and len(uses) < 2
+
     def further(self, call: Call, first: Value) -> tuple[Value, ...]:
         """The first result of a layer, and the others, each a layer of its own."""
         others = enumerate(call.results[1:], start=1)
-        return (first, *(self.add(call, Result(index, result.holds), (first,), {}, result) for index, result in others))
+        return (first, *(self.add(call, Result(index), (first,), {}, result) for index, result in others))
 
     def _operand(self, value: Value, call: Call) -> Value:
         """A tensor that a layer takes: of a parameter or a buffer, what the layer gives that is made for it once."""

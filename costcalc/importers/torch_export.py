@@ -7,6 +7,7 @@ The export runs the module once on tensors without data. Each operation of what 
 from __future__ import annotations
 
 import operator
+import os
 import re
 import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -27,18 +28,14 @@ from costcalc.errors import CostcalcError
 from costcalc.graph import Graph, Input
 from costcalc.importers.aten import translators
 from costcalc.importers.call import Call, Module, Value
-from costcalc.importers.model import Importing
+from costcalc.importers.model import Importing, Use
 from costcalc.ops.op import Op
 
-# What the sizes of a tensor are called, by how many there are and whether its elements are numbers or indices.
-_IMAGE = ("batch", "channels", "height", "width")
-_NAMES = {
-    ("float", 2): ("batch", "features"),
-    ("float", 3): ("batch", "sequence", "features"),
-    ("float", 4): _IMAGE,
-    ("float", 5): ("batch", "channels", "depth", "height", "width"),
-    ("int64", 2): ("batch", "sequence"),
-}
+_NOT_THE_USERS = (
+    *(os.path.dirname(os.path.abspath(file)) + os.sep for file in (torch.__file__, os.__file__)),
+    os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep,  # costcalc
+    "<frozen",
+)
 _HOLDS = {torch.int64: "int64", torch.int32: "int32", torch.uint8: "uint8", torch.int8: "uint8", torch.bool: "bool"}
 
 
@@ -232,9 +229,8 @@ def _free(
 
 
 def size_names(tensor: torch.Tensor) -> tuple[str, ...]:
-    """What the sizes of an input are called; "" where they have no name but the batch."""
-    usual = ("batch", *[""] * (tensor.dim() - 1))[: tensor.dim()]
-    return _NAMES.get((_holds(tensor.dtype), tensor.dim()), usual)
+    """What the sizes of an input are called; "" where they have no name."""
+    return Input("", tuple(tensor.shape), _holds(tensor.dtype)).size_names
 
 
 def _holds(dtype: torch.dtype) -> str:
@@ -244,16 +240,16 @@ def _holds(dtype: torch.dtype) -> str:
 def _refusal(name: str, error: Exception) -> str:
     """Why a module cannot be exported, where in its code, and what to try."""
     reason = str(error).strip().partition("\n")[0] or type(error).__name__
-    place = _place_of(error)
+    place = place_of(error)
     return f"{name} cannot be imported: {type(error).__name__}: {reason}" + (f" ({place})" if place else "")
 
 
-def _place_of(error: BaseException) -> str | None:
-    """File and line of the last frame outside torch."""
+def place_of(error: BaseException) -> str | None:
+    """File and line of the last frame that is neither torch's, nor Python's, nor of here."""
     place, trace = None, error.__traceback__
     while trace is not None:
         file = trace.tb_frame.f_code.co_filename
-        if not re.search(r"/(torch|costcalc|contextlib\.py)", file):
+        if not file.startswith(_NOT_THE_USERS):
             place = f"{file}:{trace.tb_lineno}"
         trace = trace.tb_next
     return place
@@ -270,23 +266,23 @@ class _Walk:
         self.tied: dict[str, str] = {}
         parameters = list(module.named_parameters(remove_duplicate=False))
         first: dict[int, str] = {}  # of a parameter's names
-        for path, parameter in parameters:
-            first.setdefault(id(parameter), path)
-        self.first_name = {path: first[id(parameter)] for path, parameter in parameters}
+        for path, tensor in parameters:
+            first.setdefault(id(tensor), path)
+        self.first_name = {path: first[id(tensor)] for path, tensor in parameters}
         learnt = {
             node: self.first_name[given] for node, (kind, given) in program.given.items() if kind is InputKind.PARAMETER
         }
-        together: dict[str, list[frozenset[str]]] = {}  # by parameter, all that each operation takes that takes it
-        for used in self._calls(program.steps, learnt):
-            for shared in used:
-                together.setdefault(shared, []).append(used)
-        self.used = together.keys()
-        self.importing = Importing(name, together)
+        uses: dict[str, list[Use]] = {}
+        for use in self._uses(program.steps, learnt):
+            for parameter in use[1]:
+                uses.setdefault(parameter, []).append(use)
+        self.used = uses.keys()
+        self.importing = Importing(name, uses)
         if program.note:
             self.importing.notes.append(program.note)
 
-    def _calls(self, steps: fx.Graph, named: Mapping[fx.Node, str]) -> Iterator[frozenset[str]]:
-        """For each operation the parameters that it takes, by their first names; those of inner graphs included."""
+    def _uses(self, steps: fx.Graph, named: Mapping[fx.Node, str]) -> Iterator[Use]:
+        """Each operation, and the parameters that it takes by their first names; those of inner graphs included."""
         for node in steps.nodes:
             inner = _inner_graph(node)
             if inner is not None:
@@ -294,9 +290,9 @@ class _Walk:
                 given = node.args[len(node.args) - len(places) :]
                 pairs = zip(places, given, strict=True)
                 below = {place: named[a] for place, a in pairs if isinstance(a, fx.Node) and a in named}
-                yield from self._calls(inner.graph, below)
+                yield from self._uses(inner.graph, below)
             elif node.op == "call_function":
-                yield frozenset(named[taken] for taken in node.all_input_nodes if taken in named)
+                yield str(node.target), frozenset(named[taken] for taken in node.all_input_nodes if taken in named)
 
     def traced(self) -> Traced:
         """The graph, all operations read."""

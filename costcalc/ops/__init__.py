@@ -19,6 +19,7 @@ _FAMILY_OF = {
         "linear": "linear bilinear",
         "product": "matmul addmm baddbmm einsum scaled_dot_product_attention",
         "embedding": "embedding",
+        "recurrent": "lstm gru rnn lstm_cell gru_cell rnn_cell",
         "pooling": "max_pool1d max_pool2d max_pool3d avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d "
         "adaptive_avg_pool2d adaptive_avg_pool3d adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d "
         "global_avg_pool2d",

@@ -73,8 +73,7 @@ def repeated(inputs: tuple[Shape, ...], output: Shape) -> tuple[int, ...]:
         [
             place
             for place, shape in enumerate(inputs)
-            if len(shape) < len(output)
-            or any(is_one(a) and not is_one(b) for a, b in zip(shape, output, strict=True))
+            if len(shape) < len(output) or any(is_one(a) and not is_one(b) for a, b in zip(shape, output, strict=True))
         ]
     )
 

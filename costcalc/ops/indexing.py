@@ -308,6 +308,9 @@ class _Ordering(Op):
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
         return (Kernel((0,), prod(output), beside=(Beside("indices", prod(output), INT64),)),)
 
+    def further_holds(self, *inputs: str) -> tuple[str, ...]:
+        return ("int64",)
+
     def windows(self, *inputs: Shape) -> None:
         return None
 

@@ -300,7 +300,21 @@ _OpType = TypeVar("_OpType", bound="Op")
 
 @dataclass_transform(
     frozen_default=True,
-    field_specifiers=(size, whole, per_axis, sides, flag, number, numbers, scalar, choice, text, shape, wholes, dimensions),
+    field_specifiers=(
+        size,
+        whole,
+        per_axis,
+        sides,
+        flag,
+        number,
+        numbers,
+        scalar,
+        choice,
+        text,
+        shape,
+        wholes,
+        dimensions,
+    ),
 )
 def op(cls: type[_OpType]) -> type[_OpType]:
     """Make a subclass of `Op` with fields of its own a frozen dataclass whose values are read by their declarations."""
@@ -351,6 +365,10 @@ class Op:
 
     def further(self, *inputs: Shape) -> tuple[Shape, ...]:
         """The shapes of further results, which `result(1)`, `result(2)`, … take; the first is `output`."""
+        return ()
+
+    def further_holds(self, *inputs: str) -> tuple[str, ...]:
+        """What the elements of further results are, where they are not what those of the first are."""
         return ()
 
     def holds(self, *inputs: str) -> str:

@@ -157,6 +157,9 @@ class _Found(Reduction):
     def further(self, *inputs: Shape) -> tuple[Shape, ...]:
         return () if self.dim is None else (self.output(*inputs),)
 
+    def further_holds(self, *inputs: str) -> tuple[str, ...]:
+        return () if self.dim is None else ("int64",)
+
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
         elements = prod(output)
         if self.dim is None:

@@ -104,7 +104,7 @@ def _larger(a: Size, b: Size) -> Size:
 
 
 def _as_image(layout: Layout, rank: int) -> Layout:
-    """That of a result of the same rank, with the plane in dimensions 2 and 3, and the channels last where they were."""
+    """The same rank, with the plane in dimensions 2 and 3, and the channels last where they were."""
     image = Layout.of_image(rank)
     return Layout(image.plane, layout.order) if rank == 4 and layout.order == (0, 2, 3, 1) else image
 
@@ -145,7 +145,9 @@ class PixelUnshuffle(Op):
 
     def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
         for axis, n in zip(("height", "width"), inputs[0][2:], strict=True):
-            yield Requirement(n, "multiple of", self.downscale_factor, f"a {axis} of {{left}} is no multiple of {{right}}")
+            yield Requirement(
+                n, "multiple of", self.downscale_factor, f"a {axis} of {{left}} is no multiple of {{right}}"
+            )
 
     def output(self, *inputs: Shape) -> Shape:
         (batch, channels, height, width), r = inputs[0], self.downscale_factor
@@ -190,11 +192,15 @@ class GridSample(Op):
     def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
         taken, grid = inputs
         if len(taken) not in (4, 5) or len(grid) != len(taken):
-            raise OpError(f"grid_sample takes an image or a volume and a grid, not {show_shape(taken)}, {show_shape(grid)}")
+            raise OpError(
+                f"grid_sample takes an image or a volume and a grid, not {show_shape(taken)}, {show_shape(grid)}"
+            )
         if self.mode == "bicubic" and len(taken) != 4:
             raise OpError("bicubic is for images alone", "mode")
         yield Requirement(grid[0], "==", taken[0], "the grid is for {left} images, and there are {right}")
-        yield Requirement(grid[-1], "==", len(taken) - 2, "a place of the grid has {left} coordinates, and needs {right}")
+        yield Requirement(
+            grid[-1], "==", len(taken) - 2, "a place of the grid has {left} coordinates, and needs {right}"
+        )
 
     def output(self, *inputs: Shape) -> Shape:
         return (*inputs[0][:2], *inputs[1][1:-1])

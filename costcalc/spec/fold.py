@@ -12,21 +12,24 @@ import keyword
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import Any
 
-from costcalc.dims import is_plain, is_symbolic
+from costcalc.dims import is_symbolic
 from costcalc.errors import CostcalcError
 from costcalc.graph import Graph, Node
 from costcalc.ops import OPS
 from costcalc.spec.expression import OF_CALLS
 from costcalc.spec.items import JOINS
-from costcalc.spec.write import head, symbol_names, tail, text_of, written
+from costcalc.spec.language import Spec
+from costcalc.spec.write import head, symbol_names, tail, text_of, to_yaml, written
 
 MOST_ARGUMENTS = 12  # of a block: with more of them its calls say less than its layers
 FLAT = 3  # a group of so few layers that starts elsewhere than at the layer before is written by their paths
 
 _CALLED = {"out_channels": "channels", "out_features": "features", "kernel_size": "kernel"}
+_WIDTHS = ("channels", "features", "size", "groups", "end", "start", "length")  # sizes, the best name first
+_WITH_MODULES = ("activation", "convolution", "linear", "normalization", "pooling", "resampling")  # in torch.nn
 _WORDS = (*OF_CALLS, "skip", "side", "true", "false", "null", *JOINS)
 
 
@@ -63,7 +66,7 @@ class _Body:
 
 @dataclass(frozen=True)
 class _Reference:
-    """A tensor, as a layer below `prefix` takes it."""
+    """A tensor, as a call in the list below `prefix` takes it."""
 
     prefix: str
     tensor: str
@@ -107,13 +110,35 @@ class _Block:
     given: dict[int, dict[str, Any]] = field(default_factory=dict)  # the arguments' values, by a group's first layer
 
 
-def to_spec(graph: Graph, sizes: Mapping[str, int] | None = None, comment: str = "") -> str:
+def to_spec(graph: Graph, free: Graph | None = None, comment: str = "") -> str:
     """The spec of `graph`, nested and with blocks; reading it back gives an equal graph.
 
-    Where input sizes of the graph are symbols, the spec is in these names, and `sizes` are the numbers that they have
-    by default. Raises CostcalcError for a graph that cannot be said, such as one of arrays.
+    `free` is the same network with symbols for some sizes of its inputs: the spec is then in their names, so that it
+    takes other sizes. Raises CostcalcError for a graph that cannot be said, such as one of arrays.
     """
+    for each in ([] if free is None else [free]) + [graph]:
+        try:
+            text = folded(each, _numbers(each, graph), comment)
+            if Spec(text, "").build() == graph:
+                return text
+        except CostcalcError:  # what cannot be folded, or not with names for sizes, may still be said
+            continue
+    text = "".join(f"# {line}\n" for line in comment.splitlines()) + to_yaml(graph)
+    if Spec(text, f"{graph.name} as a spec").build() != graph:
+        raise CostcalcError(f"{graph.name} cannot be said as a spec: it would be another network")
+    return text
+
+
+def folded(graph: Graph, sizes: Mapping[str, int], comment: str = "") -> str:
+    """A graph as a spec; `sizes` are the numbers of the symbols that it is in."""
     return head(graph, sizes, comment) + _Folding(graph).text() + tail(graph)
+
+
+def _numbers(free: Graph, graph: Graph) -> dict[str, int]:
+    """The numbers that the input sizes of a graph have in another."""
+    pairs = zip(free.inputs, graph.inputs, strict=True)
+    sizes = [pair for one, other in pairs for pair in zip(one.shape, other.shape, strict=True)]
+    return {str(size): number for size, number in sizes if is_symbolic(size)}
 
 
 class _Folding:
@@ -122,6 +147,11 @@ class _Folding:
     def __init__(self, graph: Graph) -> None:
         self.graph, self.nodes = graph, graph.nodes
         self.places = {node.name: place for place, node in enumerate(self.nodes)}
+        self.inputs = {given.name for given in graph.inputs}
+        self.last: dict[str, int] = {}  # the place of the last layer below each prefix
+        for node, place in zip(self.nodes, self.places.values(), strict=True):
+            for slash in re.finditer("/", node.name):
+                self.last[node.name[: slash.start()]] = place
         self.taken = {*_WORDS, *symbol_names(graph)}
         self.whole = _Body("", 0, len(self.nodes), graph.inputs[0].name)
         self.items = self._items(0, len(self.nodes), "")
@@ -221,10 +251,10 @@ class _Folding:
         while True:
             written_times: Counter[int] = Counter()
             self._count(self.items, written_times)
-            lengths = {kind: self.kinds[kind][0].end - self.kinds[kind][0].first for kind in self.chosen}
+            lengths = {kind: self._length(self.kinds[kind][0].items) for kind in self.chosen}
             idle = [k for k, length in lengths.items() if written_times[k] * (length - 1) <= length + 1]
             if idle:
-                self.chosen.remove(max(idle, key=lambda kind: (lengths[kind], -kind)))
+                self.chosen.remove(max(idle, key=lambda kind: (self._layers(kind), -kind)))
                 continue
             self.blocks = {}
             order = self._in_order()
@@ -244,6 +274,15 @@ class _Folding:
                 if item.kind not in self.chosen or times[item.kind] == 1:
                     self._count(item.items, times)
 
+    def _length(self, items: Sequence[_Leaf | _Group]) -> int:
+        """In how many lines items are written."""
+        inner = (item for item in items if isinstance(item, _Group) and item.kind not in self.chosen)
+        return len(items) + sum(self._length(group.items) - (len(group.items) == 1) for group in inner)
+
+    def _layers(self, kind: int) -> int:
+        group = self.kinds[kind][0]
+        return group.end - group.first
+
     def _in_order(self) -> list[int]:
         """The kinds that are blocks, those that others call first."""
         return list(dict.fromkeys(g.kind for g in self._groups(self.items) if g.kind in self.chosen))
@@ -255,19 +294,38 @@ class _Folding:
         rows = [_slots(self._lines(group.items, body)) for group, body in zip(groups, bodies, strict=True)]
         columns: list[tuple[_Slot, list[Any]]] = []  # of arguments, each with its values
         found: dict[Any, int] = {}  # the column of each list of values
-        places: list[int | None] = []
+
+        def column(slot: _Slot, values: list[Any]) -> int | None:
+            alike = self._alike(slot, values, bodies)
+            if alike is None:
+                return None
+            at = found.setdefault(alike, len(columns))
+            if at == len(columns):
+                columns.append((slot, values))
+            elif _rank(slot) < _rank(columns[at][0]):  # the better name
+                columns[at] = (slot, values)
+            return at
+
+        whole: list[int | list[int | None] | None] = []
         for slots in zip(*rows, strict=True):
             values = [slot.value for slot in slots]
-            alike = self._alike(slots[0], values, bodies)
-            if alike is not None and alike not in found:
-                found[alike] = len(columns)
-                columns.append((slots[0], values))
-            places.append(None if alike is None else found[alike])
+            if _are_shapes(slots[0], values):  # each of their sizes is a value of its own
+                size = replace(slots[0], name="features" if slots[0].name == "normalized_shape" else "size")
+                whole.append([column(size, [*each]) for each in zip(*values, strict=True)])
+            else:
+                whole.append(column(slots[0], values))
         said = self._arguments(block, columns)
-        block.said = [
-            self._constant([row[at].value for row in rows], bodies) if place is None else said[place]
-            for at, place in enumerate(places)
-        ]
+        for slots, places in zip(zip(*rows, strict=True), whole, strict=True):
+            if isinstance(places, list):
+                parts = [
+                    written(size) if place is None else said[place]
+                    for size, place in zip(slots[0].value, places, strict=True)
+                ]
+                block.said.append("(" + ", ".join(parts) + "," * (len(parts) == 1) + ")")
+            elif places is None:
+                block.said.append(self._constant([slot.value for slot in slots], bodies))
+            else:
+                block.said.append(said[places])
         return block
 
     def _alike(self, slot: _Slot, values: list[Any], bodies: list[_Body]) -> Any:
@@ -279,8 +337,8 @@ class _Folding:
                 tuple((r.prefix[len(body.prefix) :], r.tensor) for r in _references(value))
                 for value, body in zip(values, bodies, strict=True)
             )
-        keys = tuple((type(value).__name__, repr(value)) for value in values)
-        return None if len(set(keys)) == 1 else keys
+        keys = tuple(map(_key, values))
+        return None if len(set(keys)) == 1 else (_sort(slot), keys)
 
     def _constant(self, values: list[Any], bodies: list[_Body]) -> str | None:
         """What a reference is called in a block, if that is the same for all of its uses."""
@@ -298,34 +356,44 @@ class _Folding:
         In the network itself, what is further away is named from the root; `far`: everything is.
         """
         names = []
-        for prefix, tensor in ((r.prefix, r.tensor) for r in _references(value)):
-            inside = self._is_inside(tensor, body.first, body.end) and tensor.startswith(body.prefix)
-            up = prefix[len(body.prefix) :].count("/")
+        for reference in _references(value):
+            prefix, tensor = reference.prefix, reference.tensor
             if far:
-                name = "/" + tensor
+                name = "/" + self._short(tensor, "")
             elif body.prefix and tensor == body.start:
-                name = "../" * up + "."
-            elif not body.prefix or not inside:
-                if body.prefix:
-                    return None
-                near = tensor.startswith(prefix) and tensor in self.places and not tensor[len(prefix) :].startswith(".")
-                at_root = not prefix and tensor not in self.places
-                name = tensor[len(prefix) :] if near or (at_root and not tensor.startswith(".")) else "/" + tensor
-            else:
+                name = "../" * prefix[len(body.prefix) :].count("/") + "."
+            elif body.prefix and not self._is_inside(tensor, body.first, body.end):
+                return None
+            elif tensor.startswith(prefix):
+                name = self._short(tensor, prefix)
+            elif body.prefix:
                 shared = prefix
                 while not tensor.startswith(shared):
-                    shared = shared[: shared[:-1].rindex("/") + 1]
-                up = prefix[len(shared) :].count("/")
-                name = "../" * up + tensor[len(shared) :]
-                if tensor[len(shared) :].startswith("."):
-                    return None
+                    shared = shared[: shared[:-1].rfind("/") + 1]
+                name = "../" * prefix[len(shared) :].count("/") + self._short(tensor, shared)
+            else:
+                name = "/" + self._short(tensor, "")
             names.append(name)
         return repr(names) if isinstance(value, tuple) else repr(names[0])
+
+    def _short(self, path: str, prefix: str) -> str:
+        """The path of a tensor below a prefix; that of a group, where it is the last that the group makes."""
+        at = path.find("/", len(prefix))
+        while at > 0:
+            above = path[:at]
+            if self.last[above] == self.places.get(path) and above not in self.places and above not in self.inputs:
+                return above[len(prefix) :]
+            at = path.find("/", at + 1)
+        return path[len(prefix) :]
 
     def _arguments(self, block: _Block, columns: list[tuple[_Slot, list[Any]]]) -> list[str]:
         """Name the arguments of a block, choose their defaults, and say each column in them."""
         said: dict[int, str] = {}
-        whole = {at for at, (_, values) in enumerate(columns) if all(type(v) is int and v > 0 for v in values)}
+        whole = {
+            at
+            for at, (slot, values) in enumerate(columns)
+            if _sort(slot) == "width" and all(type(v) is int and v > 0 for v in values)
+        }
         times: dict[int, tuple[int, int]] = {}  # columns that are a multiple of another
         for at in sorted(whole, key=lambda at: columns[at][1]):
             for other in whole - times.keys() - {at}:
@@ -336,9 +404,10 @@ class _Folding:
         halves = {}  # paddings that keep the size
         for at, (slot, values) in enumerate(columns):
             for other, (kernel, sizes) in enumerate(columns):
-                if slot.name == "padding" and _called(kernel) == "kernel" and at not in times:
-                    if all(type(k) is int and p == k // 2 for p, k in zip(values, sizes, strict=True)):
-                        halves[at] = other
+                if (_sort(slot), _sort(kernel)) == ("padding", "kernel") and all(
+                    type(k) is int and p == k // 2 for p, k in zip(values, sizes, strict=True)
+                ):
+                    halves[at] = other
         own = [at for at in range(len(columns)) if at not in times and at not in halves]
         wished = Counter(_called(columns[at][0]) for at in own)
         names: dict[int, str] = {}
@@ -346,14 +415,15 @@ class _Folding:
             slot = columns[at][0]
             called = _called(slot)
             owner = re.sub(r"\W+", "_", slot.owner).strip("_")
-            name = called if wished[called] == 1 else f"{owner}_{called}" if owner[:1].isalpha() else f"{called}_{owner}"
+            both = f"{owner}_{called}" if owner[:1].isalpha() else f"{called}_{owner}"
+            name = called if wished[called] == 1 else both
             names[at] = _unused(name, {*names.values(), *self.taken})
         defaults: dict[int, Any] = {}
         for at in own:
-            values = columns[at][1]
+            slot, values = columns[at]
             value, uses = Counter(map(repr, values)).most_common(1)[0]
             plain = all(isinstance(v, (bool, int, float, type(None))) for v in values)
-            if plain and uses * 2 > len(values) and _called(columns[at][0]) not in ("channels", "features"):
+            if plain and uses * 2 > len(values) and (_sort(slot) != "width" or _called(slot) == "groups"):
                 defaults[at] = next(v for v in values if repr(v) == value)
         for at in [*(a for a in own if a not in defaults), *defaults]:
             block.arguments[names[at]] = defaults.get(at, MISSING)
@@ -361,10 +431,7 @@ class _Folding:
             block.given[group.first] = {names[at]: columns[at][1][place] for at in own}
         for at in range(len(columns)):
             other, factor = times.get(at, (halves.get(at, at), 1))
-            base = names[other] if other in names else said.get(other, "")
-            if at in halves and not base:  # the kernel itself is a multiple of another
-                base = f"({names[times[other][0]]} * {times[other][1]})"
-            said[at] = f"{base} * {factor}" if at in times else f"{base} // 2" if at in halves else base
+            said[at] = names[other] + (f" * {factor}" if at in times else " // 2" if at in halves else "")
         return [said[at] for at in range(len(columns))]
 
     def _block_name(self, groups: Sequence[_Group]) -> str:
@@ -390,21 +457,20 @@ class _Folding:
                 before = body.start if item.first == body.first else self._before(item.first)
                 takes = None if item.start == before else _Reference(prefix, item.start)
                 slots.append(_Slot("inputs", takes, None))
-                lines.append(_Line(item.name, block.name, _owned(slots, prefix + item.name, body)))
+                lines.append(_Line(item.name, block.name, _owned(slots, prefix + item.name, block.name, body)))
             elif self._is_flat(item, body):
-                lines += [
-                    self._layer(_Leaf(f"{item.name}/{inner.name}", inner.place), body, prefix)
-                    for inner in item.items
-                    if isinstance(inner, _Leaf)
-                ]
+                inner = [replace(each, name=f"{item.name}/{each.name}") for each in item.items]
+                lines += self._lines(inner, body, prefix)
             else:
                 lines.append(_Nest(item.name, self._lines(item.items, body, item.prefix)))
         return lines
 
     def _is_flat(self, group: _Group, body: _Body) -> bool:
+        """Whether a group is written by its layers' paths: it is one item, or few that start elsewhere."""
         before = body.start if group.first == body.first else self._before(group.first)
-        few = len(group.items) <= FLAT and all(isinstance(item, _Leaf) for item in group.items)
-        return few and self.nodes[group.first].inputs not in ((before,), ())
+        few = all(isinstance(item, _Leaf) or item.kind in self.blocks for item in group.items)
+        elsewhere = group.start != before
+        return len(group.items) == 1 or (few and len(group.items) <= FLAT and elsewhere)
 
     def _layer(self, leaf: _Leaf, body: _Body, prefix: str) -> _Line:
         node = self.nodes[leaf.place]
@@ -416,12 +482,12 @@ class _Folding:
             takes = takes[0] if len(takes) == 1 else takes
         slots.append(_Slot("inputs", takes, None))
         slots.append(_Slot("shares", None if node.shares is None else _Reference(prefix, node.shares), None))
-        slots.append(_Slot("functional", node.functional, False))
-        return _Line(leaf.name, node.op.name, _owned(slots, node.name, body))
+        # what torch.nn has no module for is always called as a function: that need not be said
+        functional = node.functional and type(node.op).__module__.rpartition(".")[2] in _WITH_MODULES
+        slots.append(_Slot("functional", functional, False))
+        return _Line(leaf.name, node.op.name, _owned(slots, node.name, node.op.name, body))
 
-    def _rendered(
-        self, lines: Sequence[_Line | _Nest], said: Iterator[str | None] | None, depth: int
-    ) -> list[str]:
+    def _rendered(self, lines: Sequence[_Line | _Nest], said: Iterator[str | None] | None, depth: int) -> list[str]:
         """Lines of YAML; in a block, `said` is what its slots say, in order."""
         wishes = _wishes([line.name for line in lines])
         calls: list[tuple[str | None, str | list[str]]] = []  # an item's name, if it says one, and what it is
@@ -448,24 +514,29 @@ class _Folding:
         return made
 
     def _call(self, line: _Line, said: Iterator[str | None] | None) -> str:
-        given = []
+        given: list[str] = []
         for slot in line.slots:
             text = None if said is None else next(said)
             if text is None:
                 if slot.default is not MISSING and _key(slot.value) == _key(slot.default):
                     continue
-                text = self._named(slot.value, self.whole) if _is_reference(slot.value) else written(slot.value)
-            given.append(text if slot.default is MISSING else f"{slot.name}={text}")
-        return f"{line.callee}({', '.join(map(str, given))})"
+                named = self._named(slot.value, self.whole) if _is_reference(slot.value) else None
+                text = named or written(slot.value)
+            first = slot.default is MISSING or (slot.name == "kernel" and len(given) == line.slots.index(slot))
+            given.append(text if first else f"{slot.name}={text}")
+        return f"{line.callee}({', '.join(given)})"
 
 
 def _body(group: _Group) -> _Body:
     return _Body(group.prefix, group.first, group.end, group.start)
 
 
-def _owned(slots: list[_Slot], path: str, body: _Body) -> list[_Slot]:
+def _owned(slots: list[_Slot], path: str, callee: str, body: _Body) -> list[_Slot]:
+    owner = path[len(body.prefix) :]
+    if "/" in owner and re.sub(r"_\d+$", "", owner[owner.rindex("/") + 1 :]) == callee:
+        owner = owner[: owner.rindex("/")]
     for slot in slots:
-        slot.owner = path[len(body.prefix) :]
+        slot.owner = owner
     return slots
 
 
@@ -508,6 +579,25 @@ def _called(slot: _Slot) -> str:
     return "shared" if slot.name == "shares" else _CALLED.get(slot.name, slot.name)
 
 
+def _sort(slot: _Slot) -> str:
+    """What a slot is about: only arguments of one sort are said in each other."""
+    called = _called(slot)
+    return "width" if _rank(slot) < len(_WIDTHS) else called.rpartition("_")[2].rstrip("0123456789") or called
+
+
+def _rank(slot: _Slot) -> int:
+    """How well a slot names a number of channels or another size: the less the better."""
+    words = re.sub(r"\d+", "", _called(slot)).split("_")
+    return min((place for place, word in enumerate(_WIDTHS) if word in words), default=len(_WIDTHS))
+
+
+def _are_shapes(slot: _Slot, values: Sequence[Any]) -> bool:
+    """Whether values are lists of as many sizes each, and not the same."""
+    if slot.name not in ("shape", "sizes", "normalized_shape") or not all(isinstance(v, tuple) for v in values):
+        return False
+    return len({len(value) for value in values}) == 1 and len(set(map(_key, values))) > 1
+
+
 def _unused(name: str, taken: Iterable[str]) -> str:
     taken, wanted, number = {*taken}, name + "_" * keyword.iskeyword(name), 1
     name = wanted
@@ -518,14 +608,14 @@ def _unused(name: str, taken: Iterable[str]) -> str:
 
 
 def _singular(path: Sequence[str]) -> str:
-    """The kind of thing at a path: `inception3a` an inception, `encoder_layer_0` an encoder_layer, `blocks/3` a block."""
+    """The kind of thing at a path: at `inception3a` an inception, at `encoder_layer_0` an encoder_layer."""
     names = [name for name in path if not name.isdigit()] or ["block"]
     name = re.sub(r"\W+", "_", re.sub(r"[_\d.]*\d[a-z]?$", "", names[-1])).strip("_").lower() or "block"
     if not path[-1].isdigit():
-        return name if name[0].isalpha() else "block_" + name
+        return name if name[0].isalpha() else "branch"
     many = name.endswith("s") and not name.endswith("ss")
     name = name[:-1] if many else f"{name}_block" if name != "block" else name
-    return name if name[:1].isalpha() else "block_" + name
+    return name if name[:1].isalpha() else "branch"
 
 
 def _wishes(names: Sequence[str]) -> list[str]:

@@ -246,13 +246,14 @@ class Spec:
         if not self.inputs:
             self.inputs["input"] = Declared(INPUT_SIZES, (1, 3, 224, 224))
         for declared in self.inputs.values():
-            for name, size in zip(declared.names, declared.shape, strict=True):
-                if name:
-                    self.sizes.setdefault(name, size)
+            for each, number in zip(declared.names, declared.shape, strict=True):
+                if each:
+                    self.sizes.setdefault(each, number)
 
     def _declared(self, key: Scalar, entry: Value, alone: bool) -> Declared:
         """One of several inputs: a list of sizes, or a mapping of their names to them, or of `shape` to the list."""
-        holds, listed, named = "float", entry, {}
+        holds, listed = "float", entry
+        named: dict[str, int] = {}
         if isinstance(entry, Fields):
             kind, listed = entry.get("holds"), entry.get("shape") or entry
             if isinstance(kind, Scalar) and kind.value in HOLDS:
@@ -267,9 +268,9 @@ class Spec:
                 elif listed is not entry:
                     self._wrong(name, f"{key.text} has a shape already: its sizes are listed, or named, not both")
                 else:
-                    named[name.text] = self._size(size, name.text)
-                    if any(dict(zip(*d[:2], strict=True)).get(name.text, named[name.text]) != named[name.text]
-                           for d in self.inputs.values()):  # fmt: skip
+                    number = named[name.text] = self._size(size, name.text)
+                    above = [s for d in self.inputs.values() for n, s in zip(*d[:2], strict=True) if n == name.text]
+                    if above and above[0] != number:
                         self._wrong(size, f"{name.text} is another number in an input above: sizes of one name are one")
             if listed is entry and named:
                 return Declared(tuple(named), tuple(named.values()), holds)

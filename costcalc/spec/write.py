@@ -39,7 +39,7 @@ def head(graph: Graph, usual: Mapping[str, int] | None = None, comment: str = ""
         sizes = {name: size for name, size in given["input"].items() if (name, size) != ("batch", 1)}
         lines.append(f"input: {_mapping(sizes)}")
         return "\n".join(lines) + "\n"
-    lines.append("inputs:")
+    entries = []
     for name, shape, holds in graph.inputs:
         sizes = given[name]
         kind = {} if holds == "float" else {"holds": holds}
@@ -47,7 +47,8 @@ def head(graph: Graph, usual: Mapping[str, int] | None = None, comment: str = ""
             entry = _mapping({**sizes, **kind})
         else:
             entry = str(list(shape)) if not kind else _mapping({"shape": list(shape), **kind})
-        lines.append(f"  {text_of(name)}: {entry}")
+        entries.append(f"{text_of(name)}: {entry}")
+    lines += [f"inputs: {{{entries[0]}}}"] if len(entries) == 1 else ["inputs:", *("  " + entry for entry in entries)]
     return "\n".join(lines) + "\n"
 
 
@@ -65,9 +66,10 @@ def _mapping(entries: Mapping[str, Any]) -> str:
 def _sizes(given: Input, usual: Mapping[str, int]) -> dict[str, int]:
     """The sizes of an input by their names: a symbol's own, or what images and sequences have there."""
     names = SIZE_NAMES.get(len(given.shape), ("batch",))
-    symbols = [size.name for size in given.shape if getattr(size, "is_Symbol", False)]
+    shape: tuple[Any, ...] = given.shape
+    symbols = [size.name for size in shape if getattr(size, "is_Symbol", False)]
     sizes: dict[str, int] = {}
-    for place, size in enumerate(given.shape):
+    for place, size in enumerate(shape):
         if getattr(size, "is_Symbol", False):
             name = size.name
             if name not in usual:
@@ -79,7 +81,8 @@ def _sizes(given: Input, usual: Mapping[str, int]) -> dict[str, int]:
             kind = "an array" if is_array(size) else f"{size}"
             raise CostcalcError(f"{given.name} has a size that is {kind}: a spec states numbers, and names for some")
         if name in sizes or not name.isidentifier():
-            raise CostcalcError(f"{given.name}: two sizes are called {name!r}" if name in sizes else f"{name!r} is no name")
+            what = "is the name of two sizes" if name in sizes else "cannot name a size"
+            raise CostcalcError(f"{given.name}: {name!r} {what}")
         sizes[name] = int(size)
     return sizes
 

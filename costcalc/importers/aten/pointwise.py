@@ -86,7 +86,39 @@ def _(call: Call) -> Value:
 # -- of one -------------------------------------------------------------------------------------------------------
 
 # What has a field `inplace` here is in place where torch's is; arithmetic is not.
-for _kind in ["neg", "abs", "sign", "floor", "ceil", "trunc", "square", "reciprocal", "sqrt", "rsqrt", "exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "erf", "erfc", "logical_not", "bitwise_not", "sigmoid", "tanh"]:
+for _kind in [
+    "neg",
+    "abs",
+    "sign",
+    "floor",
+    "ceil",
+    "trunc",
+    "square",
+    "reciprocal",
+    "sqrt",
+    "rsqrt",
+    "exp",
+    "exp2",
+    "expm1",
+    "log",
+    "log2",
+    "log10",
+    "log1p",
+    "sin",
+    "cos",
+    "tan",
+    "asin",
+    "acos",
+    "atan",
+    "sinh",
+    "cosh",
+    "erf",
+    "erfc",
+    "logical_not",
+    "bitwise_not",
+    "sigmoid",
+    "tanh",
+]:
     aten(*names(_kind))(lambda call, kind=_kind: call.layer(OPS[kind](), call["self"]))
 for _alias, _kind in {
     "negative": "neg",

@@ -198,7 +198,9 @@ def _variadic(this: Node) -> Tensor:
         if result.number is not None:
             result, other = other, result
         if other.number is not None and len(other.shape) <= len(result.shape):
-            bounds = {"min": other.number, "max": None} if this.step.kind == "Max" else {"min": None, "max": other.number}
+            bounds = (
+                {"min": other.number, "max": None} if this.step.kind == "Max" else {"min": None, "max": other.number}
+            )
             result = this.aten("clamp.default", result.shape, self=result, **bounds)
         else:
             name = "minimum.default" if this.step.kind == "Min" else "maximum.default"
@@ -276,9 +278,7 @@ def _reduce(this: Node) -> Tensor:
         return this.aten("adaptive_avg_pool2d.default", shape, self=x, output_size=[1, 1])
     if kind == "ReduceProd":
         for axis in reversed(axes):
-            x = this.aten(
-                "prod.dim_int", _reduced(x.shape, [axis], keep), self=x, dim=axis, keepdim=keep, dtype=None
-            )
+            x = this.aten("prod.dim_int", _reduced(x.shape, [axis], keep), self=x, dim=axis, keepdim=keep, dtype=None)
         return x
     if kind == "ReduceSumSquare":
         x = this.aten("mul.Tensor", x.shape, self=x, other=x)

@@ -73,7 +73,9 @@ def _conv(this: Node) -> Tensor:
     x, weight = this.x, this[1]
     rank = len(x.shape) - 2
     if rank < 1 or len(weight.shape) != rank + 2:
-        raise ValueError(f"takes an input and weights of equally many sizes, not {len(x.shape)} and {len(weight.shape)}")
+        raise ValueError(
+            f"takes an input and weights of equally many sizes, not {len(x.shape)} and {len(weight.shape)}"
+        )
     group, out = this.attribute("group", 1), weight.shape[0]
     if weight.shape[1] * group != x.shape[1]:
         raise ValueError(f"has weights for {weight.shape[1] * group} channels, and takes {x.shape[1]}")
@@ -124,9 +126,7 @@ def _conv_transpose(this: Node) -> Tensor:
             shape = list(made.shape)
             shape[axis] -= a + b - 2 * p
             start = a - p
-            made = this.aten(
-                "slice.Tensor", shape, self=made, dim=axis, start=start, end=start + shape[axis], step=1
-            )
+            made = this.aten("slice.Tensor", shape, self=made, dim=axis, start=start, end=start + shape[axis], step=1)
     return made
 
 
@@ -214,9 +214,7 @@ def _attention(this: Node) -> list[Tensor | None]:
     heads, shared = this.attribute("q_num_heads", 0), this.attribute("kv_num_heads", 0)
     flat = len(query.shape) == 3
     if flat:
-        query, key, value = (
-            _heads(this, x, n) for x, n in ((query, heads), (key, shared), (value, shared))
-        )
+        query, key, value = (_heads(this, x, n) for x, n in ((query, heads), (key, shared), (value, shared)))
     shape = (*query.shape[:-1], value.shape[-1])
     made = this.aten(
         "scaled_dot_product_attention.default", shape, query=query, key=key, value=value, attn_mask=mask,
@@ -229,6 +227,17 @@ def _attention(this: Node) -> list[Tensor | None]:
         joined = (batch, length, heads * each)
         made = this.aten("reshape.default", joined, self=made, shape=list(joined))
     return [made]
+
+
+@node("costcalc.Attention")
+def _attention_written_out(this: Node) -> Tensor:
+    query, turned, value = this.x, this[1], this[2]
+    order = [*range(len(turned.shape) - 2), len(turned.shape) - 1, len(turned.shape) - 2]
+    key = this.aten("permute.default", [turned.shape[place] for place in order], self=turned, dims=order)
+    return this.aten(
+        "scaled_dot_product_attention.default", (*query.shape[:-1], value.shape[-1]), query=query, key=key, value=value,
+        attn_mask=this.get(3), dropout_p=0.0, is_causal=False, scale=None, enable_gqa=False,
+    )  # fmt: skip
 
 
 def _heads(this: Node, x: Tensor, heads: int) -> Tensor:
@@ -281,7 +290,7 @@ def _instance_norm(this: Node) -> Tensor:
 def _group_norm(this: Node) -> Tensor | list[Tensor | None]:
     scale, shift = _affine(this)
     if scale is not None and scale.shape != (this.x.shape[1],):  # before opset 21 one of a group, which torch has not
-        return this.unknown()
+        return this.aten("", this.x.shape, inputs=list(this.inputs))
     return this.aten(
         "group_norm.default", this.x.shape, input=this.x, num_groups=this.attribute("num_groups"), weight=scale,
         bias=shift, eps=this.attribute("epsilon", 1e-5), cudnn_enabled=True,
@@ -313,7 +322,7 @@ def _prelu(this: Node) -> Tensor:
     slope = this[1]
     several = math.prod(slope.shape)
     if slope.parameter is None or several not in (1, this.x.shape[1] if len(this.x.shape) > 1 else 1):
-        return this.unknown()[0]  # type: ignore[return-value]
+        return this.aten("", broadcast(this.x.shape, slope.shape), inputs=[this.x, slope])
     return this.aten("prelu.default", this.x.shape, self=this.x, weight=this.weight(1, (several,)))
 
 
@@ -386,7 +395,11 @@ def _recurrent(this: Node) -> list[Tensor | None]:
     hidden, first = this.attribute("hidden_size", this[2].shape[-1]), bool(this.attribute("layout", 0))
     gates = {"LSTM": 4, "GRU": 3, "RNN": 1}[kind]
     length, batch = x.shape[1::-1] if first else x.shape[:2]
-    if this[1].shape != (directions, gates * hidden, x.shape[2]) or this[2].shape != (directions, gates * hidden, hidden):
+    if this[1].shape != (directions, gates * hidden, x.shape[2]) or this[2].shape != (
+        directions,
+        gates * hidden,
+        hidden,
+    ):
         raise ValueError(f"has weights of {list(this[1].shape)} and {list(this[2].shape)} for {hidden} features")
     activations = [name.lower() for name in this.attribute("activations", ["tanh"])]
     biased = this.get(3) is not None and (this[3].parameter is not None or this.weight(3) is not None)
