@@ -7,7 +7,7 @@ from typing import TypedDict
 
 from costcalc.conventions import PARAMETERS, TENSORS, Layer, convention_named, total
 from costcalc.costs import CostTable, Row, Work, element_bytes
-from costcalc.dims import Shape, Size, prod, same
+from costcalc.dims import Count, Shape, Size, prod, same
 from costcalc.field import receptive_fields
 from costcalc.graph import Graph, Node
 from costcalc.ops.op import HOLDS
@@ -63,11 +63,11 @@ def analyze(
         further = sum(map(prod, op.further(*inputs))) if makes else 0
         activations = prod(output) + further if makes else 0
         whats = (graph.holds[name], op.further_holds(*[graph.holds[i] for i in node.inputs]))
-        # bytes of an element that is not of the dtype
-        of_first, of_further = (stored if HOLDS[what] is None else HOLDS[what] for what in whats)
+        of_first, of_further = (HOLDS[what] or stored for what in whats)  # bytes of an element
         layer = None if work is None else Layer(runs, inputs, output, work, node.functional, not node.shares)
         if rule.activations is TENSORS or layer is None:
-            counted, counted_bytes = activations, (activations - further) * of_first + further * of_further
+            counted: Count = activations
+            counted_bytes: Count = (activations - further) * of_first + further * of_further
         else:
             counted = total(rule.activations, layer)
             counted_bytes = counted * of_first
