@@ -292,8 +292,6 @@ class _Ordering(Op):
 
     dim: int
 
-    further_holds = "int64"
-
     def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
         place_of(self.dim, len(inputs[0]))
         return iter(())

@@ -183,11 +183,10 @@ class Lstm(_Layers):
     Inputs: a sequence (steps, batch, features), or with `batch_first` (batch, steps, features); then, if not zeros, the
     first states h and c. Output: hidden_size numbers for each step (proj_size if that is not 0, by a further matrix),
     twice with `bidirectional`; the last h and c, (layers · directions, batch, …), are further results.
-    Parameters: for layer 0, 1, …, weight_ih_l0 (4 · hidden_size, features), weight_hh_l0 (4 · hidden_size, hidden_size),
-    bias_ih_l0, bias_hh_l0 (4 · hidden_size), weight_hr_l0 (proj_size, hidden_size); the other direction's end in
-    `_reverse`; none if they are further inputs.
-    Work: for each step, MACs = prod of all matrices; per hidden number, layer and direction 4 adds (12 with biases),
-    3 sigmoids, 2 tanhs, 3 muls, 1 add.
+    Parameters: for layer 0, 1, …, weight_ih_l0 (4 · hidden_size, features), weight_hh_l0 (4 · hidden_size,
+    hidden_size), bias_ih_l0, bias_hh_l0 (4 · hidden_size), weight_hr_l0 (proj_size, hidden_size); the other direction's
+    end in `_reverse`; none if they are further inputs. Work: for each step, MACs = prod of all matrices; per hidden
+    number, layer and direction 4 adds (12 with biases), 3 sigmoids, 2 tanhs, 3 muls, 1 add.
     """
 
     proj_size: int = whole(default=0, least=0)
