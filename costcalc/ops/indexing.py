@@ -406,7 +406,7 @@ class Argsort(_Ordering):
         return self._pairs(*inputs)
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
-        return (Kernel((), prod(output)),)
+        return (Kernel((), prod(output), beside=(Beside("values", prod(output)),)),)  # torch sorts them
 
 
 @op
