@@ -7,7 +7,7 @@ from typing import TypedDict
 
 from costcalc.conventions import PARAMETERS, TENSORS, Layer, convention_named, total
 from costcalc.costs import CostTable, Row, Work, element_bytes
-from costcalc.dims import Count, Shape, Size, prod, same
+from costcalc.dims import Shape, Size, prod, same
 from costcalc.field import receptive_fields
 from costcalc.graph import Graph, Node
 from costcalc.ops.op import HOLDS
