@@ -39,8 +39,8 @@ class Kernel(NamedTuple):
     Backward makes a new gradient for each operand, or `passes_on` the one it is given, or a view of it, but for those
     that it `renews`; `scratch` is how many elements it holds at most beyond what it makes, and `scratch_for` how many
     more, for the last of the operands there that needs a gradient. An operand that it `repeats` (one that is broadcast)
-    has a gradient as large as the result, which is then summed. If `unasked`, it makes a gradient for operands that need
-    none, too, and drops it at once. It `sums` the gradient of the parameter of that name, which it makes many
+    has a gradient as large as the result, which is then summed. If `unasked`, it makes a gradient for operands that
+    need none, too, and drops it at once. It `sums` the gradient of the parameter of that name, which it makes many
     times over, at the very end, when it has let go of what it unpacked. An element of the result takes `size` bytes,
     where that is not what the dtype takes.
     """

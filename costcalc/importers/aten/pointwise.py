@@ -5,12 +5,12 @@ What torch writes as `x += y` is the layer `add` here, as in the specs: it count
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from costcalc.dims import is_symbolic
 from costcalc.importers.aten import aten
-from costcalc.importers.call import Call, Untranslated, Value
+from costcalc.importers.call import Call, Translator, Untranslated, Value
 from costcalc.ops import OPS
 
 
@@ -29,7 +29,12 @@ def names(kind: str, *overloads: str) -> Iterator[str]:
         yield f"{kind}_.{overload}"
 
 
-def _two(kind: str, *fields: str, **fixed: Any) -> Any:
+def _one(kind: str) -> Translator:
+    """A translator of an operation on a tensor alone."""
+    return lambda call: call.layer(OPS[kind](), call["self"])
+
+
+def _two(kind: str, *fields: str, **fixed: Any) -> Translator:
     """A translator of an operation on a tensor and another, or a number."""
 
     def translate(call: Call) -> Value:
@@ -69,7 +74,7 @@ aten("minimum.default", "min.other")(_two("minimum"))
 
 
 @aten(*[name for kind in ("div", "divide") for name in names(kind, "Tensor_mode", "Scalar_mode")])
-def _(call: Call) -> Value:
+def _(call: Call) -> Value | Sequence[Value | None]:
     return _two("div", rounding_mode=call["rounding_mode"])(call)
 
 
@@ -119,7 +124,7 @@ for _kind in [
     "sigmoid",
     "tanh",
 ]:
-    aten(*names(_kind))(lambda call, kind=_kind: call.layer(OPS[kind](), call["self"]))
+    aten(*names(_kind))(_one(_kind))
 for _alias, _kind in {
     "negative": "neg",
     "absolute": "abs",
@@ -129,11 +134,11 @@ for _alias, _kind in {
     "fix": "trunc",
     "sgn": "sign",
 }.items():
-    aten(*names(_alias))(lambda call, kind=_kind: call.layer(OPS[kind](), call["self"]))
+    aten(*names(_alias))(_one(_kind))
 for _kind in ("isnan", "isinf", "isfinite", "log_sigmoid"):
-    aten(f"{_kind}.default")(lambda call, kind=_kind: call.layer(OPS[kind](), call["self"]))
-aten("special_expm1.default")(lambda call: call.layer(OPS["expm1"](), call["self"]))
-aten("special_erf.default")(lambda call: call.layer(OPS["erf"](), call["self"]))
+    aten(f"{_kind}.default")(_one(_kind))
+aten("special_expm1.default")(_one("expm1"))
+aten("special_erf.default")(_one("erf"))
 
 
 @aten(*names("round", "default", "decimals"))
@@ -216,7 +221,7 @@ def _(call: Call) -> Value:
 # -- activations --------------------------------------------------------------------------------------------------
 
 
-def _activation(kind: str, *fields: str) -> Any:
+def _activation(kind: str, *fields: str) -> Translator:
     """A translator of an activation that is in place where its name says so."""
 
     def translate(call: Call) -> Value:
@@ -256,14 +261,14 @@ for _kind, _fields in _ACTIVATIONS.items():
 
 
 @aten(*names("elu"))
-def _(call: Call) -> Value:
+def _(call: Call) -> Value | Sequence[Value | None]:
     if call["scale"] != 1 or call["input_scale"] != 1:
         raise Untranslated("it is an elu with a scale")
     return _activation("elu", "alpha")(call)
 
 
 @aten(*names("hardtanh"))
-def _(call: Call) -> Value:
+def _(call: Call) -> Value | Sequence[Value | None]:
     """From 0 to 6 it is what torch.nn.ReLU6 runs."""
     if (call["min_val"], call["max_val"]) == (0, 6):
         return _activation("relu6")(call)

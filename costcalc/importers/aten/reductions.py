@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from typing import Any
 
 from costcalc.importers.aten import aten
 from costcalc.importers.aten.pointwise import scalar
-from costcalc.importers.call import Call, Untranslated, Value
+from costcalc.importers.call import Call, Translator, Untranslated, Value
 from costcalc.ops import OPS
 
 
@@ -28,12 +28,17 @@ def _computed(call: Call) -> Value:
     return value
 
 
-def _reduction(kind: str, *further: str) -> Any:
+def _reduction(kind: str, *further: str) -> Translator:
     def translate(call: Call) -> Value:
         fields = _fields(call) | {name: scalar(call, name) for name in further}
         return call.layer(OPS[kind](**fields), _computed(call))
 
     return translate
+
+
+def _several(kind: str, fields: Callable[[Call], dict[str, Any]]) -> Translator:
+    """A translator of what has two results."""
+    return lambda call: call.layers(OPS[kind](**fields(call)), call["self"])
 
 
 aten("sum.default", "sum.dim_IntList")(_reduction("sum"))
@@ -48,7 +53,7 @@ for _kind in ("any", "all"):
     aten(f"{_kind}.default", f"{_kind}.dim", f"{_kind}.dims")(_reduction(_kind))
 for _kind in ("max", "min"):
     aten(f"{_kind}.default")(_reduction(_kind))
-    aten(f"{_kind}.dim")(lambda call, kind=_kind: call.layers(OPS[kind](**_fields(call)), call["self"]))
+    aten(f"{_kind}.dim")(_several(_kind, _fields))
 
 
 @aten("norm.Scalar", "norm.ScalarOpt_dim", "norm.ScalarOpt_dim_dtype", "norm.ScalarOpt_dtype")
@@ -68,16 +73,17 @@ def _spread(call: Call) -> dict[str, Any]:
     return _fields(call) | {"correction": 1 if correction is None else correction}
 
 
+def _moment(kind: str) -> Translator:
+    return lambda call: call.layer(OPS[kind](**_spread(call)), call["self"])
+
+
 for _kind in ("var", "std"):
-    aten(*[f"{_kind}.{form}" for form in ("default", "dim", "correction")])(
-        lambda call, kind=_kind: call.layer(OPS[kind](**_spread(call)), call["self"])
-    )
-    aten(*[f"{_kind}_mean.{form}" for form in ("default", "dim", "correction")])(
-        lambda call, kind=_kind: call.layers(OPS[f"{kind}_mean"](**_spread(call)), call["self"])
-    )
+    for _form in ("default", "dim", "correction"):
+        aten(f"{_kind}.{_form}")(_moment(_kind))
+        aten(f"{_kind}_mean.{_form}")(_several(f"{_kind}_mean", _spread))
 
 
 @aten("cumsum.default", "cumsum_.default", "cumprod.default", "cumprod_.default")
-def _(call: Call) -> Value | Sequence[Value]:
+def _(call: Call) -> Value:
     op = OPS[call.name.partition(".")[0].rstrip("_")](dim=call["dim"])
     return call.layer(op, _computed(call))
