@@ -30,6 +30,14 @@ NOT_EXACT: tuple[str, ...] = (
     *("matmul", "addmm", "baddbmm", "einsum"),
     # told as the one kernel that a CPU or a GPU has for it; on meta it is a dozen
     "scaled_dot_product_attention",
+    # on a CPU it keeps a tensor for its gradient that a GPU has no use for
+    "log_sigmoid",
+    # their gradients take masks of one byte an element on the way (of a power, where the exponent is a tensor)
+    *("pow", "maximum", "minimum", "clamp", "nan_to_num", "amax", "amin", "vector_norm"),
+    # made step by step by what torch has for other ops
+    *("isfinite", "prod", "cumprod"),
+    # a second result, which is a tensor that lives on by itself
+    *("var_mean", "std_mean"),
 )
 KNOWN_OPS = [name for name in ALONE if name != "unknown" and name not in NOT_EXACT]
 # What torch makes step by step on meta, or as a view.
@@ -104,6 +112,8 @@ def graphs(draw, names=(*KNOWN_OPS, *FREQUENT, *FREQUENT), back=4, ends=2):
         try:
             op = make_op(values)
             needed = () if name in ("add", "concat") else make_inputs(values)
+            if name == "add" and op.other is not None:
+                del taken[1:]
             if len(needed) > 1 or special:
                 taken, further = operands(draw, place, needed, special[0] if special else None, shapes, holds)
             known = shapes | {tensor: shape for tensor, shape, _ in further}

@@ -39,7 +39,8 @@ class Importing:
 
         A translation whose shapes are not those of the results is a wrong one, and taken for none.
         """
-        before = len(self.layers), dict(self._owners), dict(self._operands)
+        kept = (self.layers, self._owners, self._operands)
+        before = [len(each) for each in kept]
         translator = translators.get(call.name)
         try:
             if translator is None:
@@ -52,8 +53,9 @@ class Importing:
             return made
         except (Untranslated, OpError) as error:  # an op may refuse what it is told
             reason = str(error)
-        del self.layers[before[0] :]
-        self._owners, self._operands = before[1:]
+        for each, length in zip(kept, before, strict=True):  # what it has begun is forgotten
+            while len(each) > length:
+                each.pop() if isinstance(each, list) else each.popitem()
         where = f" ({call.origin})" if call.origin else ""
         if reason:
             self.notes.append(f"{kind}{where} is not known to costcalc: {reason}")

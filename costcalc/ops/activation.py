@@ -256,7 +256,7 @@ class Rrelu(Activation):
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
         (kernel,) = super().kernels(inputs, output, training)
-        return (kernel._replace(beside=(Beside("noise", prod(output)),)),) if training else (kernel,)
+        return (kernel._replace(beside=(Beside("noise", prod(output)),)),)  # evaluation has no use for it
 
 
 class LogSigmoid(Activation):

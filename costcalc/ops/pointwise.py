@@ -13,7 +13,7 @@ from costcalc.costs import NO_WORK, Work
 from costcalc.dims import Shape, Size, prod
 from costcalc.errors import OpError
 from costcalc.ops.broadcasting import Broadcasting, WithNumber, broadcast_shape, check_numbers, promoted
-from costcalc.ops.kernel import Kernel
+from costcalc.ops.kernel import INT64, Kernel
 from costcalc.ops.op import Op, Requirement, choice, op, scalar, whole
 
 _MUL = Work(muls=1)
@@ -267,7 +267,12 @@ class Where(Broadcasting):
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
         (kernel,) = super().kernels(inputs, output, training)
-        return (kernel._replace(reads=tuple(range(1, len(inputs))), holds=(0,), scratch=1),)
+        count = len(inputs)
+        whole = isinstance(self.input, int) and isinstance(self.other, int)
+        # Each number becomes a tensor, and is one in the gradient, too.
+        numbers = [Kernel((), 1, size=INT64 if whole else None)] * (3 - count)
+        holds = (0, *range(count, 3))
+        return (*numbers, kernel._replace(reads=tuple(range(1, count)), holds=holds, scratch=1))
 
 
 @op

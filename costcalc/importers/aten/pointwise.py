@@ -5,7 +5,7 @@ What torch writes as `x += y` is the layer `add` here, as in the specs: it count
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from costcalc.dims import is_symbolic
@@ -74,7 +74,7 @@ aten("minimum.default", "min.other")(_two("minimum"))
 
 
 @aten(*[name for kind in ("div", "divide") for name in names(kind, "Tensor_mode", "Scalar_mode")])
-def _(call: Call) -> Value:
+def _(call: Call) -> Value | Sequence[Value | None]:
     return _two("div", rounding_mode=call["rounding_mode"])(call)
 
 
@@ -261,14 +261,14 @@ for _kind, _fields in _ACTIVATIONS.items():
 
 
 @aten(*names("elu"))
-def _(call: Call) -> Value:
+def _(call: Call) -> Value | Sequence[Value | None]:
     if call["scale"] != 1 or call["input_scale"] != 1:
         raise Untranslated("it is an elu with a scale")
     return _activation("elu", "alpha")(call)
 
 
 @aten(*names("hardtanh"))
-def _(call: Call) -> Value:
+def _(call: Call) -> Value | Sequence[Value | None]:
     """From 0 to 6 it is what torch.nn.ReLU6 runs."""
     if (call["min_val"], call["max_val"]) == (0, 6):
         return _activation("relu6")(call)

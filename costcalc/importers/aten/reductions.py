@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from typing import Any
 
 from costcalc.importers.aten import aten
@@ -48,6 +48,11 @@ def _reduction(kind: str, *further: str) -> One:
     return translate
 
 
+def _several(kind: str, fields: Callable[[Call], dict[str, Any]]) -> Translator:
+    """A translator of what has two results."""
+    return lambda call: call.layers(OPS[kind](**fields(call)), call["self"])
+
+
 aten("sum.default", "sum.dim_IntList")(_reduction("sum"))
 aten("mean.default", "mean.dim")(_reduction("mean"))
 aten("prod.default", "prod.dim_int")(_reduction("prod"))
@@ -80,12 +85,16 @@ def _spread(call: Call) -> dict[str, Any]:
     return _fields(call) | {"correction": 1 if correction is None else correction}
 
 
+def _moment(kind: str) -> Translator:
+    return lambda call: call.layer(OPS[kind](**_spread(call)), call["self"])
+
+
 for _kind in ("var", "std"):
     aten(*[f"{_kind}.{form}" for form in ("default", "dim", "correction")])(_deviation(_kind))
     aten(*[f"{_kind}_mean.{form}" for form in ("default", "dim", "correction")])(_deviation_and_mean(_kind))
 
 
 @aten("cumsum.default", "cumsum_.default", "cumprod.default", "cumprod_.default")
-def _(call: Call) -> Value | Sequence[Value]:
+def _(call: Call) -> Value:
     op = OPS[call.name.partition(".")[0].rstrip("_")](dim=call["dim"])
     return call.layer(op, _computed(call))
