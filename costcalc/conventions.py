@@ -18,7 +18,6 @@ from costcalc.graph import Graph
 from costcalc.ops.convolution import Convolution, TransposedConvolution
 from costcalc.ops.op import Op
 from costcalc.ops.pooling import Pool
-from costcalc.ops.resampling import Interpolate
 
 Cell = Literal["outputs", "weights", "params", "macs", "flops", "activations", "param_bytes", "activation_bytes"]
 
@@ -95,10 +94,9 @@ def _interpolated(per: Mapping[str, int], ranks: Set[int] = frozenset((3, 4, 5))
     """So many for each output element of an interpolation, by its mode."""
 
     def count(layer: Layer) -> Count:
-        op = layer.op
-        if not isinstance(op, Interpolate) or op.antialias or len(layer.output) not in ranks:
+        if layer.op.name != "interpolate" or getattr(layer.op, "antialias", False) or len(layer.output) not in ranks:
             return 0
-        return per.get(op.mode, 0) * prod(layer.output)
+        return per.get(getattr(layer.op, "mode", ""), 0) * prod(layer.output)
 
     return count
 
