@@ -25,6 +25,10 @@ NOT_EXACT: tuple[str, ...] = (
     *("unfold", "fold"),
     # of every step, and of kernels that differ from device to device
     *("lstm", "gru", "rnn", "lstm_cell", "gru_cell", "rnn_cell"),
+    # torch sorts the values, too, and saves for their gradient, which nobody can ask for
+    "argsort",
+    # who later reads what they overwrite learns from what was put there
+    *("fill", "copy", "index_put", "scatter", "scatter_add", "index_add"),
 )
 KNOWN_OPS = [name for name in ALONE if name != "unknown" and name not in NOT_EXACT]
 # What torch makes step by step on meta, or as a view.

@@ -113,6 +113,10 @@ class Gather(_Picking):
     def output(self, *inputs: Shape) -> Shape:
         return inputs[1]
 
+    def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
+        (kernel,) = super().kernels(inputs, output, training)
+        return (kernel._replace(scratch=prod(inputs[0])),)  # zeros, and then a tensor of what is added to them
+
 
 class _Putting(Op):
     """What puts elements of its last input into a tensor, at places that those between tell.
@@ -291,8 +295,6 @@ class _Ordering(Op):
     """What compares the elements along one dimension, and says which are where."""
 
     dim: int
-
-    further_holds = "int64"
 
     def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
         place_of(self.dim, len(inputs[0]))
