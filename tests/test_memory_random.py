@@ -25,6 +25,8 @@ NOT_EXACT: tuple[str, ...] = (
     *("unfold", "fold"),
     # of every step, and of kernels that differ from device to device
     *("lstm", "gru", "rnn", "lstm_cell", "gru_cell", "rnn_cell"),
+    # what is put and what it is put into have gradients that are made in steps of their own
+    *("slice_scatter", "select_scatter"),
     # torch sorts the values, too, and saves for their gradient, which nobody can ask for
     "argsort",
     # who later reads what they overwrite learns from what was put there

@@ -308,7 +308,8 @@ class _Ordering(Op):
         return Work(compares=exact_div(prod(inputs[0]) * (self._row(*inputs) - 1), 2))
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
-        return (Kernel((0,), prod(output), beside=(Beside("indices", prod(output), INT64),)),)
+        indices = Beside("indices", prod(output), INT64)
+        return (Kernel((0,), prod(output), beside=(indices,), scratch=prod(inputs[0])),)  # a gradient put into zeros
 
     def further_holds(self, *inputs: str) -> tuple[str, ...]:
         return ("int64",)
