@@ -255,7 +255,7 @@ class _Slices(Op):
         return (Kernel((0, 1), prod(output)),)
 
     def layout(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Layout:
-        return in_order(layouts[0])
+        return layouts[0]
 
 
 @op
