@@ -38,6 +38,12 @@ NOT_EXACT: tuple[str, ...] = (
     *("isfinite", "prod", "cumprod"),
     # a second result, which is a tensor that lives on by itself
     *("var_mean", "std_mean"),
+    # what is put and what it is put into have gradients that are made in steps of their own
+    *("slice_scatter", "select_scatter"),
+    # torch sorts the values, too, and saves for their gradient, which nobody can ask for
+    "argsort",
+    # who later reads what they overwrite learns from what was put there
+    *("fill", "copy", "index_put", "scatter", "scatter_add", "index_add"),
 )
 KNOWN_OPS = [name for name in ALONE if name != "unknown" and name not in NOT_EXACT]
 # What torch makes step by step on meta, or as a view.

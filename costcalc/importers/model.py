@@ -39,8 +39,9 @@ class Importing:
 
         A translation whose shapes are not those of the results is a wrong one, and taken for none.
         """
-        kept = (self.layers, self._owners, self._operands)
-        before = [len(each) for each in kept]
+        before = len(self.layers)
+        tables: tuple[dict[Any, Any], ...] = (self._owners, self._operands)
+        sizes = [len(table) for table in tables]
         translator = translators.get(call.name)
         try:
             if translator is None:
@@ -53,9 +54,10 @@ class Importing:
             return made
         except (Untranslated, OpError) as error:  # an op may refuse what it is told
             reason = str(error)
-        for each, length in zip(kept, before, strict=True):  # what it has begun is forgotten
-            while len(each) > length:
-                each.pop() if isinstance(each, list) else each.popitem()
+        del self.layers[before:]  # what it has begun is forgotten
+        for table, size in zip(tables, sizes, strict=True):
+            while len(table) > size:
+                table.popitem()
         where = f" ({call.origin})" if call.origin else ""
         if reason:
             self.notes.append(f"{kind}{where} is not known to costcalc: {reason}")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from costcalc.dims import Shape, Size, known, prod, same, show_shape
 from costcalc.errors import OpError
 from costcalc.ops.kernel import Kernel
-from costcalc.ops.op import HOLDS, Layout, Op, Requirement, choice, number, op, size, whole, wholes
+from costcalc.ops.op import CHANNELS_LAST, HOLDS, Layout, Op, Requirement, choice, number, op, size, whole, wholes
 from costcalc.ops.op import shape as extents
 from costcalc.ops.views import place_of
 
@@ -139,7 +139,11 @@ class Stack(Op):
         rank, plane = len(inputs[0]) + 1, layouts[0].plane
         place = place_of(self.dim, rank)
         moved = None if plane is None else (plane[0] + (plane[0] >= place), plane[1] + (plane[1] >= place))
-        return Layout(moved, tuple(range(rank)))
+        if place == rank - 1 or any(layout.order != CHANNELS_LAST for layout in layouts):
+            return Layout(moved, tuple(range(rank)))
+        # torch joins them along that dimension, which keeps the channels last, and splits it
+        order = [[d, d + 1] if d == place else [d + (d > place)] for d in CHANNELS_LAST]
+        return Layout(moved, tuple([d for dims in order for d in dims]))
 
 
 @op
@@ -178,7 +182,8 @@ class Roll(Op):
         return iter(())
 
     def layout(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Layout:
-        return in_order(layouts[0])
+        last = layouts[0].order == CHANNELS_LAST and bool(self.dims)
+        return Layout(layouts[0].plane, CHANNELS_LAST) if last else in_order(layouts[0])
 
     def windows(self, *inputs: Shape) -> None:
         return None
@@ -222,6 +227,10 @@ class PadNd(Op):
 
     def windows(self, *inputs: Shape) -> None:
         return None
+
+    def layout(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Layout:
+        last = layouts[0].order == CHANNELS_LAST and self.mode != "circular"
+        return Layout(layouts[0].plane, CHANNELS_LAST) if last else in_order(layouts[0])
 
 
 class _Triangle(Op):

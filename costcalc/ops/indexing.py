@@ -113,6 +113,10 @@ class Gather(_Picking):
     def output(self, *inputs: Shape) -> Shape:
         return inputs[1]
 
+    def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
+        (kernel,) = super().kernels(inputs, output, training)
+        return (kernel._replace(scratch=prod(inputs[0])),)  # zeros, and then a tensor of what is added to them
+
 
 class _Putting(Op):
     """What puts elements of its last input into a tensor, at places that those between tell.
@@ -251,7 +255,7 @@ class _Slices(Op):
         return (Kernel((0, 1), prod(output)),)
 
     def layout(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Layout:
-        return in_order(layouts[0])
+        return layouts[0]
 
 
 @op
@@ -304,7 +308,8 @@ class _Ordering(Op):
         return Work(compares=exact_div(prod(inputs[0]) * (self._row(*inputs) - 1), 2))
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
-        return (Kernel((0,), prod(output), beside=(Beside("indices", prod(output), INT64),)),)
+        indices = Beside("indices", prod(output), INT64)
+        return (Kernel((0,), prod(output), beside=(indices,), scratch=prod(inputs[0])),)  # a gradient put into zeros
 
     def further_holds(self, *inputs: str) -> tuple[str, ...]:
         return ("int64",)
