@@ -292,8 +292,6 @@ class _Ordering(Op):
 
     dim: int
 
-    further_holds = "int64"
-
     def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
         place_of(self.dim, len(inputs[0]))
         return iter(())
@@ -408,7 +406,7 @@ class Argsort(_Ordering):
         return self._pairs(*inputs)
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
-        return (Kernel((), prod(output)),)
+        return (Kernel((), prod(output), beside=(Beside("values", prod(output)),)),)  # torch sorts them
 
 
 @op

@@ -7,7 +7,7 @@ as 1 exp, rounding as 1 compare, and a sign is free. None of these is a non-line
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from costcalc.costs import NO_WORK, Work
 from costcalc.dims import Shape, Size, prod
@@ -109,13 +109,11 @@ class Remainder(_Rest):
     """
 
 
-
 class Fmod(_Rest):
     """x − y·trunc(x / y), torch.fmod; `other` is a number in place of y.
 
     Work: 1 div, 1 compare, 1 mul, 1 add per element.
     """
-
 
 
 @op
@@ -138,7 +136,8 @@ class Pow(Broadcasting):
         return promoted(inputs, self.exponent, self.base)
 
     def work(self, inputs: tuple[Shape, ...], output: Shape) -> Work:
-        each = {1: NO_WORK, 2: _MUL, 3: Work(muls=2)}.get(self.exponent, Work(exps=1))  # type: ignore[call-overload]
+        few: dict[Any, Work] = {1: NO_WORK, 2: _MUL, 3: Work(muls=2)}
+        each = few.get(self.exponent, Work(exps=1))
         return each * prod(output)
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
@@ -212,7 +211,7 @@ class _Fused(Broadcasting):
     value: float | str = scalar(default=1)
 
     arity = (3, 3)
-    keeps_for = ((1, 2), (2, 1))
+    keeps_for: ClassVar[tuple[tuple[int, int], ...]] = ((1, 2), (2, 1))
 
     def work(self, inputs: tuple[Shape, ...], output: Shape) -> Work:
         return (self.per_element + (_MUL if self.value != 1 else NO_WORK)) * prod(output)
