@@ -325,6 +325,24 @@ def test_a_vision_transformer_is_that_of_torch_export(options: dict[str, Any], t
     assert totals(graph) == (params, macs, flops, activations - copied)
 
 
+class _Sequence(nn.Module):
+    def __init__(self, kind: Any, **options: Any) -> None:
+        super().__init__()
+        self.layer = kind(5, 8, **options)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layer(x)[0].relu()
+
+
+@pytest.mark.parametrize("options", [{}, {"bidirectional": True}, {"num_layers": 2}, {"bias": False}], ids=str)
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN], ids=lambda kind: kind.__name__)
+def test_recurrent_layers_are_those_of_torch_export(kind: Any, options: dict[str, Any], tmp_path: Path) -> None:
+    example = torch.zeros(7, 2, 5)
+    network = _Sequence(kind, **options)
+    graph = load_onnx(exported(tmp_path, network, example, dynamo=False))
+    assert totals(graph)[:3] == totals(from_torch(network, example))[:3]  # a file has a layer for each of num_layers
+
+
 def test_free_sizes_of_an_exported_network(tmp_path: Path) -> None:
     network = nn.Sequential(
         nn.Conv2d(3, 8, 3), nn.ReLU(inplace=True), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4)

@@ -16,7 +16,7 @@ import numpy as np
 
 from costcalc.errors import CostcalcError
 
-MOST_STEPS = 100_000  # with those of functions
+MOST_STEPS = 50_000  # with those of functions
 MOST_DEPTH = 50  # of functions that call functions
 MOST_RANK = 32
 MOST_SIZE = 2**40  # of one dimension
@@ -100,7 +100,7 @@ def read(path: str | os.PathLike[str]) -> Model:
     """The model in a file. Raises CostcalcError for a file that is none, or none that costcalc reads."""
     file = os.fspath(path)
     onnx = _onnx()
-    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+    from google.protobuf.message import DecodeError
 
     try:
         with open(file, "rb") as stream:
@@ -324,7 +324,8 @@ def normal(value: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """A small tensor as it is reckoned with: of int64, float64 or bool."""
     if value.dtype == np.bool_:
         return value
-    return value.astype(np.int64 if value.dtype.kind in "iu" else np.float64)
+    with np.errstate(all="ignore"):  # of what is no number
+        return value.astype(np.int64 if value.dtype.kind in "iu" else np.float64)
 
 
 def check_shape(shape: Sequence[int], what: str) -> None:
