@@ -129,6 +129,9 @@ def _onnx(path: str, given: Mapping[str, Any]) -> Graph:
     sizes = {name: value for name, value in given.items() if name != "input"}
     if "input" in given:
         sizes = {**_planes(str(given["input"])), **sizes}
+    for name, size in sizes.items():
+        if is_symbolic(size) or is_array(size):
+            raise CostcalcError(f"{path} is imported at plain sizes: {name} cannot be a variable of an ONNX file")
     batch = sizes.pop("batch", None)
     return load_onnx(path, batch=batch, sizes=sizes)
 
