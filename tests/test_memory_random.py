@@ -154,7 +154,7 @@ def answers(function, graph, **how):
         return "refused"
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 @given(graph=graphs(), training=st.booleans(), gradients=st.booleans(), device=st.sampled_from(["cpu", "meta"]))
 def test_a_random_graph_is_what_torch_runs(graph, training, gradients, device):
     gradients = training and gradients
@@ -168,7 +168,7 @@ def test_a_random_graph_is_what_torch_runs(graph, training, gradients, device):
     assert answers(timeline, graph, **how) == answers(observe, graph, device=device, **how)
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=70, deadline=None, suppress_health_check=list(HealthCheck))
 @given(graph=graphs(), data=st.data(), accumulating=st.booleans(), device=st.sampled_from(["cpu", "meta"]))
 def test_frozen_layers_and_gradients_that_are_there_before(graph, data, accumulating, device):
     assume(device == "cpu" or all(node.op.name not in OTHERWISE_ON_META for node in graph.nodes))
