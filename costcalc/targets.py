@@ -77,7 +77,7 @@ class Imported:
             message = f"{structure[0]} is no size of an input, and an imported model is built anew for another"
             raise CostcalcError(f"{self.target}: {message}: it cannot be a variable")
         if self.target.endswith(".onnx"):
-            return lambda **sizes: _onnx(self.target, {**given, **sizes})
+            return lambda **sizes: _onnx_of_any_batch(self.target, {**given, **sizes})
         found, usual = _traced(self.target, given, names)
         if not names:
             return lambda: found.graph
@@ -100,6 +100,7 @@ def _independent(target: str, graph: Graph, names: tuple[str, ...]) -> None:
 
 
 _made: dict[Any, list[tuple[frozenset[str], Any]]] = {}  # what was imported, by what was asked and the free sizes
+_LARGEST = 2**40  # of a batch that a file is imported with
 _KEPT = 64  # how many of them
 
 
@@ -129,8 +130,19 @@ def _onnx(path: str, given: Mapping[str, Any]) -> Graph:
     sizes = {name: value for name, value in given.items() if name != "input"}
     if "input" in given:
         sizes = {**_planes(str(given["input"])), **sizes}
+    for name, size in sizes.items():
+        if is_symbolic(size) or is_array(size):
+            raise CostcalcError(f"{path} is imported at plain sizes: {name} cannot be a variable of an ONNX file")
     batch = sizes.pop("batch", None)
     return load_onnx(path, batch=batch, sizes=sizes)
+
+
+def _onnx_of_any_batch(path: str, given: Mapping[str, Any]) -> Graph:
+    """The same, of a batch that no file can have, too: what a batch so large takes tells what every other does."""
+    batch = given.get("batch")
+    if isinstance(batch, int) and batch > _LARGEST:
+        return _onnx(path, {**given, "batch": 1}).with_batch(batch)
+    return _onnx(path, given)
 
 
 def _planes(text: str) -> dict[str, int]:

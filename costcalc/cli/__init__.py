@@ -63,8 +63,9 @@ class _Cli(click.Group):
 def cli() -> None:
     """What a neural network costs before anyone runs it: parameters, MACs, FLOPs, memory, and why.
 
-    A TARGET is a shipped architecture (`costcalc list`), a file such as net.yaml, or either with settings of its own,
-    vgg16:batch=32,dtype=fp16, or changed by design moves (`costcalc moves`), vgg16+gap-head+fold-bn.
+    A TARGET is a shipped architecture (`costcalc list`), a file such as net.yaml or net.onnx, or a model of torch:
+    torchvision:resnet50, timm:convnext_tiny, package.module:attribute. It may have settings of its own,
+    vgg16:batch=32,dtype=fp16, and be changed by design moves (`costcalc moves`), vgg16+gap-head+fold-bn.
 
     \b
     Example:

@@ -39,7 +39,12 @@ _convention = click.option(
     help="How FLOPs and activation memory are counted: flops, macs, fvcore, … (`costcalc conventions`).",
 )  # fmt: skip
 rules_options = options(_dtype, _convention)
-_input = click.option("--input", "size", metavar="HxW", help="Input size: 320x480, 320, or CxHxW.")
+_input = click.option(
+    "--input",
+    "size",
+    metavar="HxW",
+    help="Input size: 320x480, 320, or CxHxW; of one's own model also 128:int64, or ids=128:int64,…",
+)
 _set = click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a setting; repeatable.")
 architecture_options = options(_input, _set)
 _batch = click.option("--batch", metavar="N", help="Images at once.  [default: the spec's, 1]")
