@@ -5,6 +5,7 @@
     graph = costcalc.load("vgg16", height=448, width=320, batch=3, classes=10)
     costs = costcalc.analyze(graph)
     costs.total().params, costs.total().work.macs, costs.by_stage().rows
+    costcalc.load("torchvision:resnet50"), costcalc.from_torch(module, example)  # need it, too
     costcalc.check(graph, device="meta").differences  # against torch; needs the extra `torch`
 
 Sizes may be ints, NumPy arrays (a design space) or SymPy expressions (a closed form): see `dims`.
@@ -25,12 +26,14 @@ if TYPE_CHECKING:
     from costcalc.errors import CostcalcError
     from costcalc.formula import ClosedForms, closed_forms, explain, forms_of, solve
     from costcalc.graph import Builder, Graph, GraphError, Input, Node
+    from costcalc.importers.torch_export import from_torch
     from costcalc.memory import Timeline, timeline
     from costcalc.memorycheck import MemoryCheck, check_memory
     from costcalc.ops import OPS
     from costcalc.reconciliation import reconcile
     from costcalc.rewrites import Rewriting, rewrite
-    from costcalc.spec import SpecError, architectures, load, to_yaml
+    from costcalc.spec import SpecError, architectures, to_yaml
+    from costcalc.targets import load
 
 _HOMES = {
     "analysis": ["analyze"],
@@ -40,12 +43,14 @@ _HOMES = {
     "errors": ["CostcalcError"],
     "formula": ["ClosedForms", "closed_forms", "explain", "forms_of", "solve"],
     "graph": ["Builder", "Graph", "GraphError", "Input", "Node"],
+    "importers.torch_export": ["from_torch"],
     "memory": ["Timeline", "timeline"],
     "memorycheck": ["MemoryCheck", "check_memory"],
     "ops": ["OPS"],
     "reconciliation": ["reconcile"],
     "rewrites": ["Rewriting", "rewrite"],
-    "spec": ["SpecError", "architectures", "load", "to_yaml"],
+    "spec": ["SpecError", "architectures", "to_yaml"],
+    "targets": ["load"],
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -74,6 +79,7 @@ __all__ = [
     "closed_forms",
     "explain",
     "forms_of",
+    "from_torch",
     "load",
     "reconcile",
     "rewrite",

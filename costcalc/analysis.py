@@ -60,10 +60,16 @@ def analyze(
         params = sum([prod(shape) for shape in parameters.values()]) if op.counted or node.shares else None
         runs = graph.running_op(node)
         holds = HOLDS[graph.holds[name]]  # bytes of an element that is not of the dtype
-        made = [output, *op.further(*inputs)]
-        activations = sum(map(prod, made)) if runs.makes_tensor(training) else 0
+        made = [prod(shape) for shape in (output, *op.further(*inputs))] if runs.makes_tensor(training) else []
+        activations = sum(made)
         layer = None if work is None else Layer(runs, inputs, output, work, node.functional, not node.shares)
-        counted = activations if rule.activations is TENSORS or layer is None else total(rule.activations, layer)
+        every = rule.activations is TENSORS or layer is None
+        counted = activations if every or layer is None else total(rule.activations, layer)
+        counted_bytes = counted * (stored if holds is None else holds)
+        others = op.further_holds(*[graph.holds[i] for i in node.inputs])
+        if others and every:
+            sizes = [HOLDS[what] or stored for what in (graph.holds[name], *others)]
+            counted_bytes = sum([count * size for count, size in zip(made, sizes, strict=False)])
         field = fields[name]
         rows.append(
             Row(
@@ -75,7 +81,7 @@ def analyze(
                 None if layer is None else total(rule.work, layer),
                 activations,
                 None if params is None else params * element * rule.param_copies,
-                0 if name in uncounted else counted * (stored if holds is None else holds),
+                0 if name in uncounted else counted_bytes,
                 None if params is None else sum([prod(s) for s in parameters.values() if len(s) > 1]),
                 1 if name in weighing else 0,
                 None if field is None else tuple([axis.size for axis in field]),
@@ -107,6 +113,8 @@ def analyze(
         input_bytes=sum(prod(shape) * (HOLDS[holds] or element) for _, shape, holds in graph.inputs),
         assumptions=tuple(map(str, graph.assumptions)),
         unknown=tuple(row for row in rows if row.work is None),
+        unused=graph.unused,
+        notes=graph.notes,
     )
 
 

@@ -134,7 +134,9 @@ class Row(NamedTuple):
 class CostTable:
     """Rows of costs in running order, and what they are the costs of.
 
-    `unknown` are the layers that could not be counted: while there are any, every total is a lower bound.
+    `unknown` are the layers that could not be counted: while there are any, every total is a lower bound. Of a model
+    that was imported, `unused` are the parameters that no layer has, which are not counted, and `notes` what there was
+    to say.
     """
 
     name: str
@@ -148,6 +150,8 @@ class CostTable:
     input_bytes: Size = 0
     assumptions: tuple[str, ...] = ()
     unknown: tuple[Row, ...] = ()
+    unused: Mapping[str, Shape] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @property
     def batch(self) -> Size:

@@ -9,6 +9,10 @@ class CostcalcError(Exception):
     """A mistake in what the user asked or wrote; its text is the whole message, without a traceback."""
 
 
+class FixedSize(CostcalcError):
+    """A size that was to be a variable, and that a model allows one value of alone."""
+
+
 class OpError(CostcalcError):
     """A layer that cannot be: a field out of range, or an input it does not take.
 

@@ -36,12 +36,31 @@ class Node:
     functional: bool = field(default=False, compare=False)
 
 
+# What the sizes of an input are called after the batch, by how many there are.
+_FLOATS = {
+    2: ("features",),
+    3: ("sequence", "features"),
+    4: ("channels", "height", "width"),
+    5: ("channels", "depth", "height", "width"),
+}
+SIZES = ("batch", "channels", "depth", "height", "width", "sequence", "features")  # all names there are
+
+
 class Input(NamedTuple):
     """What a graph is fed: a name, a shape with the batch first, and what its elements are (see `op.HOLDS`)."""
 
     name: str
     shape: Shape
     holds: str = "float"
+
+    @property
+    def size_names(self) -> tuple[str, ...]:
+        """What its sizes are called; "" where one has no name. Indices are a sequence of them."""
+        if not self.shape:
+            return ()
+        rank = len(self.shape)
+        indices = rank == 2 and self.holds != "float"
+        return ("batch", *(("sequence",) if indices else _FLOATS.get(rank, ("",) * (rank - 1))))
 
 
 class Problem(NamedTuple):
@@ -138,15 +157,25 @@ class Graph:
         layouts = {name: Layout.of_image(len(shape)) for name, shape, _ in self.inputs}
         for node in self.nodes:
             taken = tuple([layouts[name] for name in node.inputs])
-            layouts[node.name] = node.op.layout(self.input_shapes(node), taken)
+            shapes = self.input_shapes(node)
+            layout = node.op.layout(shapes, taken)
+            if layout.gaps and node.op.running(shapes, taken).makes_tensor():  # what is made anew has none
+                layout = layout._replace(gaps=frozenset())
+            layouts[node.name] = layout
         return layouts
 
     @cached_property
     def holds(self) -> Mapping[str, str]:
         """What the elements of each tensor are, by its name: one of `op.HOLDS`."""
         holds = {name: what for name, _, what in self.inputs}
+        makers = {node.name: node for node in self.nodes}
         for node in self.nodes:
-            holds[node.name] = node.op.holds(*[holds[name] for name in node.inputs])
+            taken = [holds[name] for name in node.inputs]
+            holds[node.name] = node.op.holds(*taken)
+            if isinstance(node.op, Result) and node.inputs[0] in makers:
+                maker = makers[node.inputs[0]]
+                others = maker.op.further_holds(*[holds[name] for name in maker.inputs])
+                holds[node.name] = others[node.op.index - 1] if others else taken[0]
         return holds
 
     def plane(self, tensor: str) -> Shape | None:
@@ -156,10 +185,13 @@ class Graph:
 
     @cached_property
     def reached(self) -> frozenset[str]:
-        """The tensors that an output depends on, outputs included: what nothing depends on has no gradient."""
+        """The tensors that an output depends on, outputs included: what nothing depends on has no gradient.
+
+        Nor has what integers, or true and false, are made of.
+        """
         reached = set(self.outputs)
         for node in reversed(self.nodes):
-            if node.name in reached:
+            if node.name in reached and self.holds[node.name] == "float":
                 reached.update(node.inputs)
         return frozenset(reached)
 

@@ -498,7 +498,8 @@ def _(draw: Any) -> Case:
 
 for _name in ("sub", "rsub"):
     _joined(_name, 1, 2, "other", alpha=st.sampled_from([1, 1, 2.5]))
-for _name in ("mul", "floor_divide", "remainder", "fmod", "eq", "ne", "lt", "le", "gt", "ge"):
+_joined("floor_divide", 1, 1, "other", whats=("int64",))  # torch knows no gradient of it
+for _name in ("mul", "remainder", "fmod", "eq", "ne", "lt", "le", "gt", "ge"):
     _joined(_name, 1, 2, "other")
 _joined("div", 1, 2, "other", rounding_mode=st.sampled_from([None, None, "floor", "trunc"]))
 for _name in ("atan2", "maximum", "minimum", "logical_and", "logical_or", "logical_xor"):
@@ -539,10 +540,42 @@ def _(draw: Any) -> Case:
     return lambda v: OPS["bitwise_not"](), lambda v: (image(v),), (draw(st.sampled_from(["bool", "int64"])),)
 
 
-for _name in (
-    "neg abs sign floor ceil trunc square reciprocal sqrt rsqrt exp exp2 expm1 log log2 log10 log1p sin cos tan asin "
-    "acos atan sinh cosh erf erfc logical_not isnan isinf isfinite log_sigmoid softsign tanhshrink"
-).split():
+for _name in [
+    "neg",
+    "abs",
+    "sign",
+    "floor",
+    "ceil",
+    "trunc",
+    "square",
+    "reciprocal",
+    "sqrt",
+    "rsqrt",
+    "exp",
+    "exp2",
+    "expm1",
+    "log",
+    "log2",
+    "log10",
+    "log1p",
+    "sin",
+    "cos",
+    "tan",
+    "asin",
+    "acos",
+    "atan",
+    "sinh",
+    "cosh",
+    "erf",
+    "erfc",
+    "logical_not",
+    "isnan",
+    "isinf",
+    "isfinite",
+    "log_sigmoid",
+    "softsign",
+    "tanhshrink",
+]:
     _plain(_name)
 _plain("round", decimals=st.integers(0, 2))
 _plain("clamp", min=st.none() | st.floats(-1, 0), max=st.floats(0, 1))
@@ -572,7 +605,9 @@ for _name in ("sum", "mean", "amax", "amin", "any", "all", "logsumexp"):
 for _name in ("prod", "max", "min", "argmax", "argmin"):
     _plain(_name, dim=DIM, keepdim=st.booleans())
 for _name in ("var", "std", "var_mean", "std_mean"):
-    _plain(_name, dim=DIMS, keepdim=st.booleans(), correction=st.integers(0, 1))
+    _plain(
+        _name, dim=DIMS.filter(lambda dim: dim not in (1, (1,))), keepdim=st.booleans(), correction=st.integers(0, 1)
+    )
 _plain("vector_norm", ord=st.sampled_from([1, 2, 2.5, "inf", "-inf"]), dim=DIMS, keepdim=st.booleans())
 for _name in ("cumsum", "cumprod"):
     _plain(_name, dim=DIM)
@@ -588,6 +623,45 @@ def _(draw: Any) -> Case:
 def _(draw: Any) -> Case:
     shaped = draw(st.booleans())
     return lambda v: OPS["unknown"]("mystery", (v["k"], v["h"]) if shaped else None), lambda v: (image(v),)
+
+
+def _recurrent(name: str, cell: bool, **fields: st.SearchStrategy[Any]) -> None:
+    """On a sequence, or one step of it, without states, with them, or with weights, too."""
+
+    def make(draw: Any) -> Case:
+        drawn = {field: draw(strategy) for field, strategy in fields.items()} | {"bias": draw(st.booleans())}
+        if not cell:
+            drawn |= {"batch_first": draw(st.booleans()), "bidirectional": draw(st.booleans())}
+            drawn["num_layers"] = draw(st.integers(1, 2))
+            drawn["dropout"] = draw(st.sampled_from([0.0, 0.5])) if drawn["num_layers"] > 1 else 0.0
+        given = draw(st.integers(0, 2))
+
+        def op(v: Variables) -> Any:
+            return OPS[name](v["k"] + 1, **drawn)
+
+        def inputs(v: Variables) -> tuple[Any, ...]:
+            taken = (
+                (v["n"], v["m"])
+                if cell
+                else (v["n"], v["h"], v["m"])
+                if drawn["batch_first"]
+                else (v["h"], v["n"], v["m"])
+            )
+            made = op(v)
+            weights = made.weights(taken).values() if given == 2 else ()
+            return (taken, *(made.state_shapes(taken) if given else ()), *weights)
+
+        return op, inputs
+
+    CASES[name] = make
+
+
+_recurrent("lstm", cell=False, proj_size=st.integers(0, 1))
+_recurrent("gru", cell=False)
+_recurrent("rnn", cell=False, activation=st.sampled_from(["tanh", "relu"]))
+_recurrent("lstm_cell", cell=True)
+_recurrent("gru_cell", cell=True)
+_recurrent("rnn_cell", cell=True, activation=st.sampled_from(["tanh", "relu"]))
 
 
 @case("parameter")

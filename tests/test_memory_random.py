@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import prod
+
 from hypothesis import HealthCheck, assume, given, note, settings
 from hypothesis import strategies as st
 from op_cases import ALONE, CASES
@@ -14,8 +16,24 @@ from costcalc.ops.op import infer
 from costcalc.torch_backend import observe
 
 # Ops whose memory in torch follows rules that are not told here: their random test is left out, each with its reason.
-NOT_EXACT: tuple[str, ...] = ()
+NOT_EXACT: tuple[str, ...] = (
+    # told as the one kernel that a GPU has for it; on a CPU it is six
+    "rms_norm",
+    # weight, bias and running statistics are repeated for each image, one after the other, and these averaged again
+    *("instance_norm1d", "instance_norm2d", "instance_norm3d"),
+    # what they make, and their gradients, have at least as much room as what they take
+    *("unfold", "fold"),
+    # of every step, and of kernels that differ from device to device
+    *("lstm", "gru", "rnn", "lstm_cell", "gru_cell", "rnn_cell"),
+    # exact as they are mostly used (test_products.py): batches that are broadcast are copied, scaled gradients are
+    # further tensors, and gradients that come in another order are copied by the layer before
+    *("matmul", "addmm", "baddbmm", "einsum"),
+    # told as the one kernel that a CPU or a GPU has for it; on meta it is a dozen
+    "scaled_dot_product_attention",
+)
 KNOWN_OPS = [name for name in ALONE if name != "unknown" and name not in NOT_EXACT]
+# What torch makes step by step on meta, or as a view.
+OTHERWISE_ON_META = ("mish", "channel_shuffle")
 # Ops in place and joins come more often than others: most of what can go wrong is between layers.
 FREQUENT = ["conv2d", "relu", "relu6", "elu", "dropout", "add", "concat", "flatten", "linear", "batch_norm2d"]
 
@@ -61,6 +79,8 @@ def graphs(draw, names=(*KNOWN_OPS, *FREQUENT, *FREQUENT), back=4, ends=2):
         first = shapes[taken[0]] if taken else ()
         if name in ("local_response_norm", "prelu") and len(first) != 4:  # torch refuses what has no channels
             continue
+        if name.startswith("batch_norm") and len(first) > 1 and first[0] * prod(first[2:]) < 2:
+            continue  # a single value has no variance
         if name in ("add", "concat"):
             fitting = [
                 tensor
@@ -134,11 +154,11 @@ def answers(function, graph, **how):
         return "refused"
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 @given(graph=graphs(), training=st.booleans(), gradients=st.booleans(), device=st.sampled_from(["cpu", "meta"]))
 def test_a_random_graph_is_what_torch_runs(graph, training, gradients, device):
     gradients = training and gradients
-    assume(device == "cpu" or all(node.op.name != "mish" for node in graph.nodes))
+    assume(device == "cpu" or all(node.op.name not in OTHERWISE_ON_META for node in graph.nodes))
     for node in graph.nodes:
         note(
             f"{node.name} = {node.op} of {', '.join(node.inputs)}" + (f", shares {node.shares}" if node.shares else "")
@@ -148,10 +168,10 @@ def test_a_random_graph_is_what_torch_runs(graph, training, gradients, device):
     assert answers(timeline, graph, **how) == answers(observe, graph, device=device, **how)
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=70, deadline=None, suppress_health_check=list(HealthCheck))
 @given(graph=graphs(), data=st.data(), accumulating=st.booleans(), device=st.sampled_from(["cpu", "meta"]))
 def test_frozen_layers_and_gradients_that_are_there_before(graph, data, accumulating, device):
-    assume(device == "cpu" or all(node.op.name != "mish" for node in graph.nodes))
+    assume(device == "cpu" or all(node.op.name not in OTHERWISE_ON_META for node in graph.nodes))
     frozen = data.draw(st.sets(st.sampled_from([node.name for node in graph.nodes])))
     for node in graph.nodes:
         note(

@@ -125,10 +125,12 @@ def _run(target: Target, of: Literal["batch", "input"] | None, budget: int, how:
     from costcalc.report.memory import Run
 
     graph = target.graph()
+    free = {"batch": ("batch",), "input": ("height", "width"), None: ()}[of]
+    family = target.family(*free)
 
     @cache
     def sized(size: int) -> Graph:
-        return graph.with_batch(size) if of == "batch" else target.graph(height=size, width=size)
+        return family(**dict.fromkeys(free, size))
 
     @cache
     def run(size: int) -> Timeline:
@@ -145,7 +147,7 @@ def _run(target: Target, of: Literal["batch", "input"] | None, budget: int, how:
             raise CostcalcError(f"--fit finds the batch: {target.name} goes without batch={target.given['batch']}")
         fit = largest_batch(run, budget)
     else:
-        if "height" in target.given:
+        if {"height", "input"} & {*target.given}:
             raise CostcalcError(f"--fit finds the input: {target.name} goes without input=")
         fit = largest_input(run, budget, graph.inputs[0].shape[-1])
     shown = fit.largest or fit.following

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -26,9 +26,21 @@ class Target(NamedTuple):
 
     def graph(self, **sizes_and_settings: Any) -> Graph:
         """The network, with the sizes and settings asked for, or these in their place, and the moves applied."""
-        from costcalc.spec import load
+        from costcalc.targets import load
 
-        graph = load(self.name, **{**self.given, **sizes_and_settings})
+        return self._moved(load(self.name, **{**self.given, **sizes_and_settings}))
+
+    def family(self, *names: str) -> Callable[..., Graph]:
+        """A function that gives the network for a value of each of these sizes; what is imported is imported once."""
+        from costcalc.targets import Imported, is_imported
+
+        if not is_imported(self.name):
+            graph = self.graph()
+            return graph.with_batch if names == ("batch",) else self.graph
+        of = Imported(self.name).family(*names, **self.given)
+        return lambda **sizes: self._moved(of(**sizes))
+
+    def _moved(self, graph: Graph) -> Graph:
         if not self.moves:
             return graph
         from costcalc.rewrites import rewrite
@@ -67,7 +79,10 @@ def read_target(
     convention: str = "flops",
 ) -> Target:
     """A TARGET with the command's options, its own settings winning over them: `vgg16:batch=32,dtype=fp16+gap-head`."""
+    from costcalc.targets import is_imported
+
     name, own, moves = _split_target(text)
+    imported = is_imported(name)
     chosen: dict[str, str] = {"dtype": dtype}
     chosen |= {} if batch is None else {"batch": batch}
     chosen |= {} if size is None else {"input": size}
@@ -77,25 +92,33 @@ def read_target(
             raise CostcalcError(f"a setting is KEY=VALUE, not {assignment!r}")
         if key in ("batch", "input", "dtype") and assignment in settings:
             raise CostcalcError(f"{key} is no setting of a spec: use --{key} {value}")
-        if key in ("height", "width", "channels"):
+        if key in ("height", "width", "channels") and not imported:
             raise CostcalcError(f"{key} is the input's, and no setting: use --input HxW or CxHxW")
         chosen[key.strip()] = value
     rules: Rules = {"dtype": chosen.pop("dtype"), "convention": convention}
     given: dict[str, Any] = {}
-    if "input" in chosen:
+    if "input" in chosen and not imported:
         given |= _input_size(chosen.pop("input"))
     for key, value in chosen.items():
-        given[key] = read_positive(value, "batch") if key == "batch" else _yaml_value(key, value)
+        if key == "input":
+            given[key] = value  # what it says depends on what the model is called with
+        else:
+            given[key] = read_positive(value, "batch") if key == "batch" else _yaml_value(key, value)
     return Target(name, given, moves, rules)
 
 
 def _split_target(text: str) -> tuple[str, Iterable[str], tuple[str, ...]]:
     """Name or file (with its variant), the settings after it, and the design moves after those."""
+    from costcalc.targets import is_imported
+
     # What comes before the end of a file's name is the file's: a folder may have a + in its name.
-    end = max((found.end() for found in re.finditer(r"\.ya?ml", text)), default=0)
+    end = max((found.end() for found in re.finditer(r"\.(?:ya?ml|onnx|py)(?!\w)", text)), default=0)
     rest, *moves = re.split(r"\+(?=[a-z]|1x1)", text[end:])
     text = text[:end] + rest
     name, _, own = text.partition(":") if not re.match(r"[A-Za-z]:[\\/]", text) else (text, "", "")
+    first, _, further = own.partition(":")
+    if own and "=" not in first and "," not in first and is_imported(f"{name}:{first}"):
+        name, own = f"{name}:{first}", further
     parts = re.split(r",(?![^\[]*\])", own) if own else []
     if parts and "=" not in parts[0] and name.endswith((".yaml", ".yml")):
         name += f":{parts.pop(0)}"

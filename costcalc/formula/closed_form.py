@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import permutations
@@ -21,13 +22,12 @@ import sympy
 from costcalc.analysis import analyze
 from costcalc.costs import METRICS, CostTable, Row, stage_of
 from costcalc.dims import Size, is_plain, is_symbolic, same
-from costcalc.errors import CostcalcError, did_you_mean
+from costcalc.errors import CostcalcError, FixedSize, did_you_mean
 from costcalc.formula.variable import Variable, floors, least_for, never_negative, with_plain_floors
-from costcalc.graph import Graph
+from costcalc.graph import SIZES, Graph
 from costcalc.ops.op import Assumption
-from costcalc.spec import load
+from costcalc.targets import load
 
-SIZES = ("batch", "channels", "height", "width")
 SQUARE = "size"  # the side of a square input: its height and its width
 EVERY = ("params", "macs", "flops", "activations", "memory")
 
@@ -115,11 +115,12 @@ def closed_forms(
     """The costs of a network as exact formulas in some of its sizes and settings.
 
     `target` is what `load` takes, or a function that makes the graph from sizes and settings by name, such as a rewrite
-    of a loaded one. `variables` are among batch, channels, height, width, size (the side of a square) and the integer
-    settings; `given` are sizes and settings that stay numbers, and `of` is among the keys of METRICS. By default a
-    variable takes the values that leave no floor: a height is any multiple of the network's total stride, plus what its
-    default is more than one. `exact` keeps the floors, and every value is taken that the graph's assumptions allow:
-    where one is that a variable is a multiple, it takes these alone. `at` is a layer, or a prefix.
+    of a loaded one. `variables` are among the names of its inputs' sizes (batch, channels, height, width; batch and
+    sequence of indices), size (the side of a square) and the integer settings; `given` are sizes and settings that stay
+    numbers, and `of` is among the keys of METRICS. By default a variable takes the values that leave no floor: a height
+    is any multiple of the network's total stride, plus what its default is more than one. `exact` keeps the floors, and
+    every value is taken that the graph's assumptions allow: where one is that a variable is a multiple, it takes these
+    alone. `at` is a layer, or a prefix.
 
     Raises CostcalcError for a variable that is none, or that the network's structure depends on, and TypeError for a
     graph, which is built already.
@@ -361,11 +362,13 @@ def _further_multiples(variables: Iterable[Variable], sizes: Iterable[Any]) -> d
 
 def defaults(graph: Graph) -> dict[str, Any]:
     """What every size and setting is by default."""
-    shape = graph.inputs[0].shape
-    image = len(graph.inputs) == 1 and len(shape) == 4
-    sizes: dict[str, Any] = dict(zip(SIZES, shape, strict=True)) if image else {"batch": shape[0]}
-    if image:
-        sizes[SQUARE] = shape[2]
+    sizes: dict[str, Any] = {}
+    for each in graph.inputs:
+        for name, size in zip(each.size_names, each.shape, strict=True):
+            if name:
+                sizes.setdefault(name, size)
+    if "height" in sizes and "width" in sizes:
+        sizes[SQUARE] = sizes["height"]
     return {**sizes, **graph.settings}
 
 
@@ -381,7 +384,7 @@ def _check(build: Build, base: Graph, names: tuple[str, ...]) -> None:
             kind = kinds.get(type(known[name]), "no integer")
             mistakes.append(f"{name} is {kind}, and structure of {base.name}: it cannot be a variable")
     if SQUARE in names and SQUARE in known:
-        height, width = base.inputs[0].shape[2:]
+        height, width = known["height"], known["width"]
         if {"height", "width"} & {*names}:
             mistakes.append(f"{SQUARE} stands for height and width together: name {SQUARE}, or the two")
         elif height != width:
@@ -414,6 +417,8 @@ def _built(build: Build, base: Graph, variables: Sequence[Variable]) -> Graph:
     """The graph with the variables' expressions for sizes."""
     try:
         return build(**{name: size for variable in variables for name, size in _given(variable).items()})
+    except FixedSize:
+        raise
     except CostcalcError as error:
         refusals = _refusals(build, base)
         names = [v.name for v in variables if refusals[v.name]]
@@ -429,7 +434,10 @@ def _built(build: Build, base: Graph, variables: Sequence[Variable]) -> Graph:
 def _refusals(build: Build, base: Graph) -> dict[str, str]:
     """For each size and integer setting, why it cannot be a variable; empty where it can."""
     refusals = {}
-    for name, value in defaults(base).items():
+    usual = defaults(base)
+    with suppress(CostcalcError, TypeError):  # what is imported is imported once, with all of them free
+        build(**{name: Variable(name).size for name in SIZES if _is_whole(usual.get(name))})
+    for name, value in usual.items():
         if _is_whole(value) and (name != SQUARE or _is_square(base)):
             try:
                 build(**_given(Variable(name)))
@@ -440,8 +448,8 @@ def _refusals(build: Build, base: Graph) -> dict[str, str]:
 
 
 def _is_square(graph: Graph) -> bool:
-    height, width = graph.inputs[0].shape[2:]
-    return same(height, width)
+    known = defaults(graph)
+    return same(known["height"], known["width"])
 
 
 def _first_line(refusal: Exception) -> str:

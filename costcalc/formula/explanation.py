@@ -21,7 +21,10 @@ from costcalc.graph import Graph, Node
 from costcalc.ops.op import Argument, Op
 
 # Products are written in this order: the lecture's 2·H·W·C_out·C_in·k·k.
-_ORDER = ["N", "H", "W", "T_h", "T_w", "C_out", "C", "C_in", "S", "F_out", "F_in", "k_h", "k_w", "n", "g", "P"]
+_ORDER = [
+    *("N", "D", "H", "W", "L", "T_d", "T_h", "T_w", "T_l", "C_out", "C", "C_in", "S", "V", "F_out", "F_in"),
+    *("k_d", "k_h", "k_w", "k", "n", "g", "P"),
+]
 _MEANINGS = {
     "N": "batch",
     "H": "height out",
@@ -34,14 +37,27 @@ _MEANINGS = {
     "F_out": "features out",
     "F_in": "features in",
     "S": "sequence length",
+    "V": "rows of the table",
+    "D": "depth out",
+    "D_in": "depth in",
+    "L": "length out",
+    "L_in": "length in",
+    "k": "kernel length",
+    "k_d": "kernel depth",
     "k_h": "kernel height",
     "k_w": "kernel width",
     "n": "window",
     "g": "groups",
     "P": "parameters",
+    "T_l": "taps inside the input along its length, all places together",
+    "T_d": "taps inside the input along its depth, all places together",
     "T_h": "taps inside the input along its height, all places together",
     "T_w": "taps inside the input along its width",
 }
+
+
+# The axes of a sequence and of a volume, by how many sizes the tensor has that an op takes.
+_ALONG: Mapping[int | None, str] = {3: "L", 5: "DHW"}
 
 
 class Explanation(NamedTuple):
@@ -80,11 +96,11 @@ def _explain(graph: Graph, node: Node, rule: Convention, element: int) -> list[E
     runs = graph.running_op(node)
     op = symbols.stand_in(runs, structure=True)
     inputs = tuple(
-        symbols.input(graph.shapes[name], graph.layouts[name].plane, i, len(node.inputs))
+        symbols.input(graph.shapes[name], graph.layouts[name].plane, i, len(node.inputs), runs.rank if i == 1 else None)
         for i, name in enumerate(node.inputs, 1)
     )
     made = symbols.stand_in(runs, structure=False).output(*inputs)
-    output = symbols.output(made, graph.shapes[node.name], graph.layouts[node.name].plane)
+    output = symbols.output(made, graph.shapes[node.name], graph.layouts[node.name].plane, runs.rank)
     work = op.work(inputs, output)
     real = Layer(runs, graph.input_shapes(node), graph.shapes[node.name], work)
     layer = _SymbolicLayer(op, inputs, output, work, node.functional, not node.shares)
@@ -118,8 +134,9 @@ class _SymbolicLayer(Layer):
     real: Layer
 
     def taps_inside(self) -> Shape:
-        taps = zip(("T_h", "T_w"), self.real.taps_inside(), strict=True)
-        return tuple(self.symbols.symbol(name, count) for name, count in taps)
+        taps = self.real.taps_inside()
+        names = ("T_l",) if len(taps) == 1 else ("T_d", "T_h", "T_w")[-len(taps) :]
+        return tuple(self.symbols.symbol(name, count) for name, count in zip(names, taps, strict=False))
 
 
 class _Symbols:
@@ -156,17 +173,23 @@ class _Symbols:
             object.__setattr__(made, field.name, value)
         return made
 
-    def input(self, shape: Shape, plane: tuple[int, int] | None, number: int, of: int) -> Shape:
+    def input(
+        self, shape: Shape, plane: tuple[int, int] | None, number: int, of: int, rank: int | None = None
+    ) -> Shape:
         names = {1: "C_in"} if plane == (2, 3) else {len(shape) - 2: "S", len(shape) - 1: "F_in"}
         if plane is not None:
             names |= dict(zip(plane, ("H_in", "W_in"), strict=True))
+        if rank in _ALONG:  # of the op, which knows them
+            names = {1: "C_in"} | {d: f"{name}_in" for d, name in enumerate(_ALONG[rank], 2)}
         suffix = f"_{number}" if of > 1 else ""
         named = [self.symbol(names[d] + suffix, n) if d in names else n for d, n in enumerate(shape)]
         return (self._batch(shape[0]), *named[1:])
 
-    def output(self, formula: Shape, shape: Shape, plane: tuple[int, int] | None) -> Shape:
+    def output(self, formula: Shape, shape: Shape, plane: tuple[int, int] | None, rank: int | None = None) -> Shape:
         """The output with symbols of its own for its plane; channels and features as the op makes them."""
         own = {0: self._batch(shape[0])}
+        if rank in _ALONG:
+            own |= {d: self.symbol(name, shape[d]) for d, name in enumerate(_ALONG[rank], 2) if d < len(formula)}
         if plane is not None:
             own |= {d: self.symbol(name, shape[d]) for d, name in zip(plane, ("H", "W"), strict=True)}
         return tuple([own.get(d, size) for d, size in enumerate(formula)])

@@ -26,7 +26,7 @@ from costcalc.formula.question import RELATIONS, Question, Side, read_question
 from costcalc.formula.variable import Variable, growth
 from costcalc.formula.writing import degree, relation
 from costcalc.ops.op import Assumption
-from costcalc.spec import load
+from costcalc.targets import load
 
 _MOST_CLASSES = 10_000
 

@@ -15,15 +15,14 @@ from costcalc.ops.op import Op, infer
 from costcalc.ops.reshaping import Unknown
 from costcalc.ops.source import Buffer, Parameter, Result
 
-
 Use = tuple[str, frozenset[str]]  # an operation's name, and the parameters that it takes
 
 
 class Importing:
     """A model that is being read.
 
-    `uses` has for each parameter the operations that take it, each with all parameters that it takes: whether it belongs
-    to one layer, to several alike, or is a tensor that several different ones take.
+    `uses` has for each parameter the operations that take it, each with all parameters that it takes: whether it
+    belongs to one layer, to several alike, or is a tensor that several different ones take.
     """
 
     def __init__(self, name: str, uses: Mapping[str, Iterable[Use]]) -> None:
@@ -77,8 +76,9 @@ class Importing:
         shape, _ = _inferred(op, tuple(value.shape for value in taken))
         if isinstance(op, Result):
             assert result is not None
-            shape = result.shape
-        made = Value(shape, op.holds(*[value.holds for value in taken]))
+            made = Value(result.shape, result.holds)
+        else:
+            made = Value(shape, op.holds(*[value.holds for value in taken]))
         self.layers.append(Layer(op, taken, made, weights, call.module, shares, call.origin))
         if key is not None:
             self._owners.setdefault(key, self.layers[-1])
@@ -92,7 +92,7 @@ class Importing:
     def further(self, call: Call, first: Value) -> tuple[Value, ...]:
         """The first result of a layer, and the others, each a layer of its own."""
         others = enumerate(call.results[1:], start=1)
-        return (first, *(self.add(call, Result(index, result.holds), (first,), {}, result) for index, result in others))
+        return (first, *(self.add(call, Result(index), (first,), {}, result) for index, result in others))
 
     def _operand(self, value: Value, call: Call) -> Value:
         """A tensor that a layer takes: of a parameter or a buffer, what the layer gives that is made for it once."""

@@ -7,11 +7,13 @@ The export runs the module once on tensors without data. Each operation of what 
 from __future__ import annotations
 
 import operator
+import os
 import re
 import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, replace
+from functools import reduce
 from typing import Any, NamedTuple, cast
 
 import sympy
@@ -22,7 +24,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils import _pytree as pytree
 from torch.utils._sympy import functions as of_torch
 
-from costcalc.dims import Shape, as_size, same
+from costcalc.dims import Shape, as_size, dim_min, is_array, prod, same
 from costcalc.errors import CostcalcError
 from costcalc.graph import Graph, Input
 from costcalc.importers.aten import translators
@@ -30,15 +32,11 @@ from costcalc.importers.call import Call, Module, Value
 from costcalc.importers.model import Importing, Use
 from costcalc.ops.op import Op
 
-# What the sizes of a tensor are called, by how many there are and whether its elements are numbers or indices.
-_IMAGE = ("batch", "channels", "height", "width")
-_NAMES = {
-    ("float", 2): ("batch", "features"),
-    ("float", 3): ("batch", "sequence", "features"),
-    ("float", 4): _IMAGE,
-    ("float", 5): ("batch", "channels", "depth", "height", "width"),
-    ("int64", 2): ("batch", "sequence"),
-}
+_NOT_THE_USERS = (
+    *(os.path.dirname(os.path.abspath(file)) + os.sep for file in (torch.__file__, os.__file__)),
+    os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep,  # costcalc
+    "<frozen",
+)
 _HOLDS = {torch.int64: "int64", torch.int32: "int32", torch.uint8: "uint8", torch.int8: "uint8", torch.bool: "bool"}
 
 
@@ -232,9 +230,8 @@ def _free(
 
 
 def size_names(tensor: torch.Tensor) -> tuple[str, ...]:
-    """What the sizes of an input are called; "" where they have no name but the batch."""
-    usual = ("batch", *[""] * (tensor.dim() - 1))[: tensor.dim()]
-    return _NAMES.get((_holds(tensor.dtype), tensor.dim()), usual)
+    """What the sizes of an input are called; "" where they have no name."""
+    return Input("", tuple(tensor.shape), _holds(tensor.dtype)).size_names
 
 
 def _holds(dtype: torch.dtype) -> str:
@@ -244,16 +241,16 @@ def _holds(dtype: torch.dtype) -> str:
 def _refusal(name: str, error: Exception) -> str:
     """Why a module cannot be exported, where in its code, and what to try."""
     reason = str(error).strip().partition("\n")[0] or type(error).__name__
-    place = _place_of(error)
+    place = place_of(error)
     return f"{name} cannot be imported: {type(error).__name__}: {reason}" + (f" ({place})" if place else "")
 
 
-def _place_of(error: BaseException) -> str | None:
-    """File and line of the last frame outside torch."""
+def place_of(error: BaseException) -> str | None:
+    """File and line of the last frame that is neither torch's, nor Python's, nor of here."""
     place, trace = None, error.__traceback__
     while trace is not None:
         file = trace.tb_frame.f_code.co_filename
-        if not re.search(r"/(torch|costcalc|contextlib\.py)", file):
+        if not file.startswith(_NOT_THE_USERS):
             place = f"{file}:{trace.tb_lineno}"
         trace = trace.tb_next
     return place
@@ -502,7 +499,29 @@ def _symbol(name: str) -> Any:
 def _put_in(size: Any, sizes: Mapping[Any, Any]) -> Any:
     if not isinstance(size, sympy.Basic):
         return size
-    return as_size(size.subs({symbol: sizes[symbol] for symbol in size.free_symbols if symbol in sizes}))
+    given = {symbol: sizes[symbol] for symbol in size.free_symbols if symbol in sizes}
+    if any(map(is_array, given.values())):
+        return as_size(_computed(size, given))
+    return as_size(size.subs(given))
+
+
+def _computed(expression: Any, values: Mapping[Any, Any]) -> Any:
+    """A whole expression in numbers, which arrays among the values are computed with."""
+    above, below = sympy.fraction(sympy.together(expression))
+    if below != 1:
+        return _computed(above, values) // _computed(below, values)
+    parts = [_computed(part, values) for part in expression.args] if expression.args else []
+    if isinstance(expression, sympy.Add):
+        return sum(parts)
+    if isinstance(expression, sympy.Mul):
+        return prod(parts)
+    if isinstance(expression, sympy.Pow):
+        return parts[0] ** int(expression.exp)
+    if isinstance(expression, sympy.Min):
+        return reduce(dim_min, parts)
+    if isinstance(expression, sympy.floor):
+        return parts[0]
+    return as_size(values[expression]) if expression in values else int(expression)
 
 
 def _substituted(shape: Shape, sizes: Mapping[Any, Any]) -> Shape:

@@ -16,7 +16,7 @@ from costcalc.ops.op import Layout, Op, Requirement, flag, number, op, shape, si
 
 
 @op
-class _BatchNorm(Op):
+class BatchNorm(Op):
     """What batch normalisations of any rank share."""
 
     eps: float = number(default=1e-5, least=0)
@@ -25,6 +25,10 @@ class _BatchNorm(Op):
     track_running_stats: bool = flag(default=True)
 
     arity = (1, 3)
+
+    def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
+        if not self.track_running_stats:
+            yield _several(inputs[0][0] * prod(inputs[0][2:]))
 
     def parameters(self, *inputs: Shape) -> dict[str, Shape]:
         channels = (inputs[0][1],)
@@ -44,11 +48,15 @@ class _BatchNorm(Op):
         return (Kernel(reads, prod(output), keeps=reads[:2], beside=statistics),)
 
 
+def _several(values: Size) -> Requirement:
+    return Requirement(values, ">=", 2, "a channel of {left} value has no variance to be scaled to 1")
+
+
 def _statistics(channels: Size) -> dict[str, Shape]:
     return {"running_mean": (channels,), "running_var": (channels,), "num_batches_tracked": ()}
 
 
-class BatchNorm1d(_BatchNorm):
+class BatchNorm1d(BatchNorm):
     """Each feature or channel shifted and scaled to zero mean and unit variance, torch.nn.BatchNorm1d.
 
     It takes (batch, features) or (batch, channels, length). Parameters, buffers and Work: as batch_norm2d.
@@ -58,10 +66,10 @@ class BatchNorm1d(_BatchNorm):
         if len(inputs[0]) not in (2, 3):
             wanted = "2 sizes (batch, features) or 3 (batch, channels, length)"
             raise OpError(f"batch_norm1d takes an input of {wanted}, not of {len(inputs[0])}: {show_shape(inputs[0])}")
-        return iter(())
+        return super().requirements(*inputs)
 
 
-class BatchNorm2d(_BatchNorm):
+class BatchNorm2d(BatchNorm):
     """Each channel shifted and scaled to zero mean and unit variance, torch.nn.BatchNorm2d.
 
     Parameters (if affine): weight and bias (channels). Buffers (if track_running_stats): running_mean and running_var
@@ -72,7 +80,7 @@ class BatchNorm2d(_BatchNorm):
     rank = 4
 
 
-class BatchNorm3d(_BatchNorm):
+class BatchNorm3d(BatchNorm):
     """Each channel of volumes shifted and scaled to zero mean and unit variance, torch.nn.BatchNorm3d.
 
     Parameters, buffers and Work: as batch_norm2d.
@@ -203,8 +211,7 @@ class GroupNorm(Op):
     arity = (1, 3)
 
     def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
-        if len(inputs[0]) < 2:
-            raise OpError(f"group_norm takes an input of 2 sizes at least, not {show_shape(inputs[0])}")
+        yield from _has_channels(self, inputs[0])
         message = "{left} channels cannot be split into {right} groups"
         yield Requirement(inputs[0][1], "multiple of", self.num_groups, message)
 
@@ -225,7 +232,7 @@ class GroupNorm(Op):
 
 
 @op
-class _InstanceNorm(Op):
+class InstanceNorm(Op):
     """What instance normalisations of any rank share."""
 
     eps: float = number(default=1e-5, least=0)
@@ -234,6 +241,10 @@ class _InstanceNorm(Op):
     track_running_stats: bool = flag(default=False)
 
     arity = (1, 3)
+
+    def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
+        if not self.track_running_stats:
+            yield _several(prod(inputs[0][2:]))
 
     def parameters(self, *inputs: Shape) -> dict[str, Shape]:
         channels = (inputs[0][1],)
@@ -248,7 +259,7 @@ class _InstanceNorm(Op):
         return _normalised(prod(output), output[0] * output[1], self.affine, self.affine)
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
-        """A batch normalisation of one image that has the channels of all, and weight and bias once for each of them."""
+        """A batch normalisation of one image with the channels of all, and weight and bias once for each."""
         count, elements, rows = len(inputs), prod(output), output[0] * output[1]
         statistics = (Beside("mean", rows), Beside("inverse deviation", rows))
         repeated = (Kernel(tuple(range(1, count)), 2 * rows),) if self.affine else ()
@@ -263,8 +274,12 @@ class _InstanceNorm(Op):
     def windows(self, *inputs: Shape) -> tuple[()] | None:
         return () if self.track_running_stats else None
 
+    def layout(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Layout:
+        """It is made anew, its dimensions in order."""
+        return Layout.of_image(len(inputs[0]))
 
-class InstanceNorm1d(_InstanceNorm):
+
+class InstanceNorm1d(InstanceNorm):
     """Each channel of each sequence shifted and scaled to zero mean and unit variance, torch.nn.InstanceNorm1d.
 
     Parameters, buffers and Work: as instance_norm2d.
@@ -273,7 +288,7 @@ class InstanceNorm1d(_InstanceNorm):
     rank = 3
 
 
-class InstanceNorm2d(_InstanceNorm):
+class InstanceNorm2d(InstanceNorm):
     """Each channel of each image shifted and scaled to zero mean and unit variance, torch.nn.InstanceNorm2d.
 
     Parameters (if affine): weight and bias (channels). Buffers (if track_running_stats): as batch_norm2d. Work: as
@@ -284,7 +299,7 @@ class InstanceNorm2d(_InstanceNorm):
     rank = 4
 
 
-class InstanceNorm3d(_InstanceNorm):
+class InstanceNorm3d(InstanceNorm):
     """Each channel of each volume shifted and scaled to zero mean and unit variance, torch.nn.InstanceNorm3d.
 
     Parameters, buffers and Work: as instance_norm2d.
@@ -354,6 +369,9 @@ class FeatureDropout(Dropout):
     Work: none, by convention; as dropout.
     """
 
+    def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
+        return _has_channels(self, inputs[0])
+
     def factors(self, taken: Shape) -> Size:
         return prod(taken[:2])
 
@@ -364,9 +382,32 @@ class AlphaDropout(Dropout):
     What it makes keeps mean and variance. Work: none, by convention; as dropout. Source: Klambauer et al., 2017.
     """
 
+    def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
+        if not training or self.p in (0, 1):
+            return super().kernels(inputs, output, training)
+        factors, elements = self.factors(output), prod(output)
+        return (
+            Kernel((), factors),  # 1: what each element is multiplied by
+            Kernel((), factors),  # 2: and what is added to it
+            Kernel((0,), elements, 0 if self.inplace else None, self.inplace, keeps=(1,), holds=(1,)),
+            Kernel((3,), elements, lies_in=3, in_place=True, passes_on=True, holds=(2,)),
+        )
 
-class FeatureAlphaDropout(FeatureDropout):
+
+class FeatureAlphaDropout(AlphaDropout):
     """Whole channels set to a negative constant with probability p in training, torch.nn.FeatureAlphaDropout.
 
     Work: none, by convention; as dropout.
     """
+
+    def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
+        return _has_channels(self, inputs[0])
+
+    def factors(self, taken: Shape) -> Size:
+        return prod(taken[:2])
+
+
+def _has_channels(op: Op, taken: Shape) -> Iterator[Requirement]:
+    if len(taken) < 2:
+        raise OpError(f"{op.name} takes an input of 2 sizes at least, not {show_shape(taken)}")
+    return iter(())

@@ -39,12 +39,14 @@ class _Largest(Pool):
     def further(self, *inputs: Shape) -> tuple[Shape, ...]:
         return (self.output(*inputs),) if self.return_indices else ()
 
+    def further_holds(self, *inputs: str) -> tuple[str, ...]:
+        return ("int64",) if self.return_indices else ()
+
     def work(self, inputs: tuple[Shape, ...], output: Shape) -> Work:
         return Work(compares=self.taps(inputs, output) - prod(output))
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
-        # Made at inference, too; but not of a sequence, unless they are asked for.
-        indices = Beside("indices", prod(output), INT64, needed=self.rank != 3 or self.return_indices)
+        indices = Beside("indices", prod(output), INT64)  # made at inference, too
         return _of_an_image(self, Kernel((0,), prod(output), keeps=(0,), beside=(indices,)), inputs)
 
 

@@ -104,7 +104,7 @@ def _larger(a: Size, b: Size) -> Size:
 
 
 def _as_image(layout: Layout, rank: int) -> Layout:
-    """That of a result of the same rank, with the plane in dimensions 2 and 3, and the channels last where they were."""
+    """The same rank, with the plane in dimensions 2 and 3, and the channels last where they were."""
     image = Layout.of_image(rank)
     return Layout(image.plane, layout.order) if rank == 4 and layout.order == (0, 2, 3, 1) else image
 

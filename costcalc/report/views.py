@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from math import log2
 from typing import Any, NamedTuple
@@ -160,7 +161,26 @@ def notes_on(costs: CostTable) -> tuple[str, ...]:
         notes.append(f"Unknown, so that totals are lower bounds (≥): {names}.")
     if costs.assumptions:
         notes.append(f"Assuming {'; '.join(costs.assumptions)}.")
-    return tuple(notes)
+    if costs.unused:
+        count = sum(map(prod, costs.unused.values()))
+        notes.append(f"Not counted: {_exact(count)} parameters that nothing uses: {', '.join(_unused(costs))}.")
+    return (*notes, *(f"{note}." for note in costs.notes))
+
+
+def _unused(costs: CostTable) -> list[str]:
+    """The parameters that nothing uses, by the modules of which nothing is used."""
+    used = {""}
+    for row in costs.rows:
+        path = ""
+        for part in row.path.split("/"):
+            used |= {f"{path}{part}.", f"{path}{re.sub(r'_[0-9]+$', '', part)}."}  # of several calls, by number
+            path += f"{part}."
+    found: dict[str, None] = {}
+    for name in costs.unused:
+        parts = name.split(".")
+        prefixes = [".".join(parts[:depth]) for depth in range(1, len(parts) + 1)]
+        found[next((p for p in prefixes if f"{p}." not in used), name)] = None
+    return list(found)
 
 
 def _exact(value: Any) -> str:
@@ -226,6 +246,8 @@ def _report_data(costs: CostTable, grouped: CostTable, total: Row) -> dict[str, 
         "training": costs.training,
         "unknown": _unknown_data(costs),
         "assumptions": list(costs.assumptions),
+        "unused_params": {name: list(shape) for name, shape in costs.unused.items()},
+        "notes": list(costs.notes),
     }
 
 

@@ -19,13 +19,15 @@ from costcalc.errors import CostcalcError
 from costcalc.graph import Graph, Node
 from costcalc.ops import OPS
 from costcalc.ops.activation import Activation, Prelu
-from costcalc.ops.convolution import Conv2d
+from costcalc.ops.convolution import Conv2d, Weighted
 from costcalc.ops.op import Assumption, Op
 
 _OpType = TypeVar("_OpType", bound=Op)
 
 
-SHARED = "its parameters are shared with another layer"  # why a layer is left as it is
+# Why a layer is left as it is.
+SHARED = "its parameters are shared with another layer"
+GIVEN = "its weights are not its own, but inputs"
 
 
 class Change(NamedTuple):
@@ -130,6 +132,8 @@ class Edit:
             if isinstance(node.op, kind) and self.selects(node.name):
                 if self.shares(node):
                     self.skip(node.name, SHARED)
+                elif given(node):
+                    self.skip(node.name, GIVEN)
                 else:
                     yield node, node.op
 
@@ -271,7 +275,7 @@ class Edit:
         kept = (name for name in self.graph.outputs if name in self._groups or name not in self._gone)
         outputs = tuple(dict.fromkeys(map(self._read, kept)))
         before = self.graph
-        return Graph(name, before.inputs, tuple(nodes), outputs, before.title, before.settings, premises)
+        return replace(before, name=name, nodes=tuple(nodes), outputs=outputs, premises=premises)
 
     def _resolved(self, node: Node, own: frozenset[str]) -> Node:
         inputs = tuple([name if name in own else self._read(name) for name in node.inputs])
@@ -282,6 +286,11 @@ class Edit:
         while tensor in self._passed:
             tensor = self._passed[tensor]
         return self._result.get(tensor, tensor)
+
+
+def given(node: Node) -> bool:
+    """Whether a layer has inputs for its weights, and none of its own."""
+    return isinstance(node.op, Weighted) and len(node.inputs) > node.op.operands
 
 
 def prefixes(path: str) -> list[str]:

@@ -11,7 +11,7 @@ from costcalc.graph import Node
 from costcalc.ops.convolution import Conv2d
 from costcalc.ops.joining import Concat
 from costcalc.ops.pooling import Pool
-from costcalc.rewrites.edit import Edit, Unit, common
+from costcalc.rewrites.edit import Edit, Unit, common, given
 from costcalc.rewrites.forks import forks
 from costcalc.rewrites.rule import RATIO, rule
 
@@ -77,7 +77,7 @@ def _modules(edit: Edit) -> Iterator[_Module]:
             edit.place(concat, layers),
             common(node.name for node in layers),
             heads,
-            tuple(node for node in layers if isinstance(node.op, Conv2d)),
+            tuple(node for node in layers if isinstance(node.op, Conv2d) and not given(node)),
             frozenset(joins),
         )
 
@@ -88,7 +88,7 @@ def _joins_channels(edit: Edit, node: Node) -> bool:
 
 def _is_larger(node: Node) -> bool:
     """Whether a layer is a convolution that sees more than one place."""
-    return isinstance(node.op, Conv2d) and node.op.kernel_size != (1, 1)
+    return isinstance(node.op, Conv2d) and not given(node) and node.op.kernel_size != (1, 1)
 
 
 def _is_grouped(edit: Edit, node: Node) -> bool:
@@ -98,7 +98,8 @@ def _is_grouped(edit: Edit, node: Node) -> bool:
 def _is_pointwise(node: Node) -> bool:
     """Whether a layer is a convolution of each place by itself."""
     op = node.op
-    return isinstance(op, Conv2d) and (op.kernel_size, op.stride, op.padding) == ((1, 1), (1, 1), (0, 0))
+    pointwise = isinstance(op, Conv2d) and (op.kernel_size, op.stride, op.padding) == ((1, 1), (1, 1), (0, 0))
+    return pointwise and not given(node)
 
 
 class _Reduction(NamedTuple):

@@ -9,7 +9,7 @@ from costcalc.errors import did_you_mean
 from costcalc.ops import OPS
 from costcalc.ops.convolution import Conv2d
 from costcalc.ops.normalization import BatchNorm2d
-from costcalc.rewrites.edit import Edit
+from costcalc.rewrites.edit import Edit, given
 from costcalc.rewrites.rule import Argument, rule
 
 _NAMES = {"lrn": "local_response_norm", "bn": "batch_norm2d", "batch-norm": "batch_norm2d"}
@@ -76,6 +76,8 @@ def fold_bn(edit: Edit) -> None:
         conv = edit.node.get(norm.inputs[0])
         if conv is None or not isinstance(conv.op, Conv2d):
             edit.skip(norm.name, "it follows no convolution")
+        elif given(conv):
+            edit.skip(norm.name, "it follows a convolution whose weights are inputs")
         elif edit.shares(conv):
             edit.skip(norm.name, "the convolution shares its parameters with another layer")
         elif edit.reader(conv) is not norm:

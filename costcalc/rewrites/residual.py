@@ -314,7 +314,7 @@ def _stride(edit: Edit, block: _Block) -> tuple[int, int] | None:
     strides = [(1, 1)]
     for node in block.main:
         windows = node.op.windows(*edit.graph.input_shapes(node))
-        if windows is None:
+        if windows is None or (windows and len(windows) != 2):
             return None
         if windows:
             strides.append((windows[0].stride, windows[1].stride))

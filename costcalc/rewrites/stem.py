@@ -8,7 +8,7 @@ from costcalc.dims import show_shape
 from costcalc.graph import Node
 from costcalc.ops import OPS
 from costcalc.ops.convolution import Conv2d
-from costcalc.rewrites.edit import Edit
+from costcalc.rewrites.edit import GIVEN, Edit, given
 from costcalc.rewrites.rule import Argument, rule
 
 _MADE_OF = {2: "7×7", 4: "7×7, max pool", 8: "7×7, max pool, 3×3, max pool"}
@@ -41,6 +41,9 @@ def stem(edit: Edit, stride: int) -> None:
         edit.skip(graph.nodes[0].name, "the network has no convolution")
         return
     assert isinstance(first.op, Conv2d)
+    if given(first):
+        edit.skip(first.name, GIVEN)
+        return
     leading = edit.needed([first.name])
     images = [name for name, *_ in graph.inputs if name in leading]
     for node in graph.nodes:

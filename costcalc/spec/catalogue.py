@@ -39,8 +39,14 @@ def find(target: str) -> tuple[Spec, str | None]:
     if "+" in target and target.partition("+")[0] in names:
         raise CostcalcError(f"{target}: design moves are made by `rewrite`, on a graph that is loaded without them")
     raise CostcalcError(
-        f"no architecture {target!r}{near}: `costcalc list` prints all {len(names)}; a file ends in .yaml"
+        f"no architecture {target!r}{near}: `costcalc list` prints all {len(names)}; a file ends in .yaml or "
+        ".onnx; a model of torch is torchvision:NAME, timm:NAME or package.module:attribute"
     )
+
+
+def is_shipped(name: str) -> bool:
+    """Whether that is the name of a shipped architecture."""
+    return _shipped_file(name) is not None
 
 
 def architectures() -> dict[str, Spec]:

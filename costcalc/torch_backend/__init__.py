@@ -10,6 +10,7 @@ The one part of costcalc that imports torch; whoever does not ask for it never l
 from costcalc.torch_backend import (  # noqa: F401 (they register their lowerings)
     lowering_pointwise,
     lowering_pools,
+    lowering_recurrent,
     lowering_views,
 )
 from costcalc.torch_backend.allocator import allocator_peak

@@ -13,9 +13,11 @@ from costcalc.dims import Shape, prod
 from costcalc.ops.activation import Mish
 from costcalc.ops.convolution import Convolution, ConvTranspose3d
 from costcalc.ops.linear import Bilinear
-from costcalc.ops.normalization import BatchNorm2d
+from costcalc.ops.normalization import BatchNorm
 from costcalc.ops.op import Op
 from costcalc.ops.product import Einsum, Matmul, ScaledDotProductAttention
+from costcalc.ops.recurrent import Gru, Lstm, Rnn
+from costcalc.ops.resampling import Fold, Unfold
 from costcalc.ops.reshaping import Flatten
 
 
@@ -61,6 +63,14 @@ def _sum_over_one(op: Op, row: Row) -> int | None:
     return 0 if isinstance(op, Einsum) and all(extent == 1 for extent in op.contracts(row.inputs)) else None
 
 
+def _room_of_the_input(op: Op, row: Row) -> int | None:
+    """The input's bytes, where it is larger than the output."""
+    if not isinstance(op, (Unfold, Fold)) or not row.activations or not row.activation_bytes:
+        return None
+    room: int = row.activation_bytes // row.activations * prod(row.inputs[0])
+    return max(int(row.activation_bytes), room)
+
+
 KNOWN_DIFFERENCES = (
     *[
         KnownDifference(figure, wrong, reason, "torch 2.14.1")
@@ -71,6 +81,11 @@ KNOWN_DIFFERENCES = (
                 "torch.utils.flop_counter knows the attention kernels of GPUs, and counts that of a CPU as nothing",
             ),
             (_none_seen(Bilinear), "torch.utils.flop_counter does not know what a bilinear layer runs"),
+            (
+                _none_seen(Lstm, Gru, Rnn),
+                "torch.utils.flop_counter does not know the kernels that run a whole sequence, oneDNN's and cuDNN's, "
+                "and counts them as nothing",
+            ),
             (
                 _product_with_a_vector,
                 "torch.utils.flop_counter counts the product of a matrix and a vector, or of two vectors, as nothing",
@@ -94,6 +109,13 @@ KNOWN_DIFFERENCES = (
         _in_place_of_the_input,
         "a transposed 3-d convolution with less output than input makes its result, on a CPU and by some of the "
         "ways it may be computed in, in memory for as many elements as its input has",
+        "torch 2.14.1",
+    ),
+    KnownDifference(
+        "activation bytes",
+        _room_of_the_input,
+        "the room that torch makes for what unfold and fold give is the input's first, and grows where that is too "
+        "small, but is never less",
         "torch 2.14.1",
     ),
     KnownDifference(
@@ -136,12 +158,12 @@ FLOAT32 = 4  # bytes of an element
 
 def _unused_statistics(layer: Making) -> Iterator[Excess]:
     """A mean and an inverse deviation for each channel."""
-    if isinstance(layer.op, BatchNorm2d) and ("forward", "mean") not in layer.tensors:
+    if isinstance(layer.op, BatchNorm) and ("forward", "mean") not in layer.tensors:
         yield Excess("forward", 2 * layer.inputs[0][1] * max(layer.element, FLOAT32))
 
 
 def _statistics_in_float32(layer: Making) -> Iterator[Excess]:
-    if isinstance(layer.op, BatchNorm2d) and layer.element < FLOAT32:
+    if isinstance(layer.op, BatchNorm) and layer.element < FLOAT32:
         for name in ("mean", "inverse deviation"):
             if ("forward", name) in layer.tensors:
                 yield Excess("forward", layer.inputs[0][1] * (FLOAT32 - layer.element), name)
@@ -150,7 +172,7 @@ def _statistics_in_float32(layer: Making) -> Iterator[Excess]:
 def _unasked_gradients(layer: Making) -> Iterator[Excess]:
     """That of the input, where there are those of the parameters alone."""
     backward = [name for phase, name in layer.tensors if phase == "backward"]
-    if isinstance(layer.op, BatchNorm2d) and backward and "gradient" not in backward:
+    if isinstance(layer.op, BatchNorm) and backward and "gradient" not in backward:
         yield Excess("backward", layer.tensors["forward", "output"])
 
 

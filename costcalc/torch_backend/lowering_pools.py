@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from costcalc.dims import Shape
@@ -29,8 +28,6 @@ _SAME = {
     normalization.LocalResponseNorm: nn.LocalResponseNorm,
     normalization.Dropout: nn.Dropout,
     normalization.FeatureDropout: nn.Dropout2d,
-    normalization.AlphaDropout: nn.AlphaDropout,
-    normalization.FeatureAlphaDropout: nn.FeatureAlphaDropout,
     resampling.PixelShuffle: nn.PixelShuffle,
     resampling.PixelUnshuffle: nn.PixelUnshuffle,
     resampling.ChannelShuffle: nn.ChannelShuffle,
@@ -50,21 +47,41 @@ def _(op: pooling.GlobalAvgPool2d, *inputs: Shape) -> nn.Module:
     return nn.AdaptiveAvgPool2d(op.output_size)
 
 
-class Given(nn.Module):
-    """A normalisation without parameters, whose weight and bias are further inputs."""
+class AlphaDropout(nn.Module):
+    """torch.nn.AlphaDropout and its kin, which do not work in place whatever they are told."""
 
-    def __init__(self, op: Op, norm: nn.Module) -> None:
+    def __init__(self, op: normalization.AlphaDropout) -> None:
         super().__init__()
-        self.op, self.norm = op, norm
+        self.op = op
+
+    def forward(self, x: Tensor) -> Tensor:
+        """A tensor of the same mean and variance."""
+        op = self.op
+        function = nn.functional.alpha_dropout if op.name == "alpha_dropout" else nn.functional.feature_alpha_dropout
+        return function(x, op.p, self.training, op.inplace)
+
+
+@lower.register
+def _(op: normalization.AlphaDropout, *inputs: Shape) -> nn.Module:
+    return AlphaDropout(op)
+
+
+class Given(nn.Module):
+    """A normalisation without parameters, whose weight and bias are further inputs: a base in front of torch's own."""
 
     def forward(self, x: Tensor, *given: Tensor) -> Tensor:
         """What the normalisation makes of x, with what is given."""
-        made: Tensor = torch.func.functional_call(self.norm, dict(zip(("weight", "bias"), given, strict=False)), (x,))
+        operands: dict[str, Any] = dict(zip(("weight", "bias"), given, strict=False))
+        self._parameters.update(operands)
+        try:
+            made: Tensor = super().forward(x)
+        finally:
+            self._parameters.update(dict.fromkeys(operands))
         return made
 
 
 # By op, the module, and its field that says whether there are a weight and a bias.
-_NORMS = {
+_NORMS: dict[type[Op], tuple[type[nn.Module], str]] = {
     normalization.BatchNorm1d: (nn.BatchNorm1d, "affine"),
     normalization.BatchNorm2d: (nn.BatchNorm2d, "affine"),
     normalization.BatchNorm3d: (nn.BatchNorm3d, "affine"),
@@ -77,13 +94,19 @@ _NORMS = {
 }
 
 
+_GIVEN = {module: type(f"Given{module.__name__}", (Given, module), {}) for module, _ in _NORMS.values()}
+
+
 def _norm(op: Op, x: Shape, *given: Shape) -> nn.Module:
     module, affine = _NORMS[type(op)]
     arguments = _arguments(op) | ({affine: False} if given else {})
     if not issubclass(module, (nn.LayerNorm, nn.RMSNorm)):
         arguments["num_channels" if module is nn.GroupNorm else "num_features"] = x[1]
-    norm: nn.Module = module(**arguments)
-    return Given(op, norm) if given else norm
+    if not given:
+        return module(**arguments)
+    norm: Any = _GIVEN[module](**arguments)
+    norm.op = op
+    return norm  # type: ignore[no-any-return]
 
 
 for _op in _NORMS:

@@ -20,7 +20,8 @@ def load_onnx(
     Operations that nobody knows become `unknown` layers, so that totals are lower bounds. Raises CostcalcError for a
     file that is no valid model, for sizes that have no value, and where sizes depend on data.
     """
+    from costcalc.importers.onnx import elements, layers, places, walk  # noqa: F401  # translators register themselves
+    from costcalc.importers.onnx.node import translate
     from costcalc.importers.onnx.reading import read
-    from costcalc.importers.onnx.walk import Walk
 
-    return Walk(os.fspath(path), read(path), dict(sizes or {}), batch).graph()
+    return walk.Walk(os.fspath(path), read(path), dict(sizes or {}), batch).graph(translate)

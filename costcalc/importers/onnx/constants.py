@@ -126,6 +126,26 @@ def _gather(step: Step, inputs: Sequence[Array]) -> Any:
     return np.take(data, index, axis) if rest * index.size <= SMALL else None
 
 
+@_evaluates("GatherND")
+def _gather_nd(step: Step, inputs: Sequence[Array]) -> Any:
+    data, index = inputs
+    if step.attributes.get("batch_dims", 0):
+        return None
+    places = tuple(np.moveaxis(index, -1, 0))
+    small = index.size * math.prod(data.shape[len(places) :]) <= SMALL
+    return data[places] if small else None
+
+
+@_evaluates("ScatterND")
+def _scatter_nd(step: Step, inputs: Sequence[Array]) -> Any:
+    data, index, updates = inputs
+    if step.attributes.get("reduction", "none") != "none":
+        return None
+    result = data.copy()
+    result[tuple(np.moveaxis(index, -1, 0))] = updates
+    return result
+
+
 @_evaluates("Concat")
 def _concat(step: Step, inputs: Sequence[Array]) -> Any:
     return np.concatenate(list(inputs), step.attributes["axis"])
@@ -134,7 +154,9 @@ def _concat(step: Step, inputs: Sequence[Array]) -> Any:
 @_evaluates("Slice")
 def _slice(step: Step, inputs: Sequence[Array | None]) -> Any:
     data, starts, ends, axes, steps = (*inputs, None, None)[:5]
-    assert data is not None and starts is not None and ends is not None
+    assert data is not None
+    assert starts is not None
+    assert ends is not None
     index = [slice(None)] * data.ndim
     places = range(starts.size) if axes is None else axes.tolist()
     strides = [1] * starts.size if steps is None else steps.tolist()
@@ -215,7 +237,7 @@ def _reduce(step: Step, inputs: Sequence[Array | None]) -> Any:
         return data
     function: Callable[..., Any] = {
         "ReduceProd": np.prod, "ReduceSum": np.sum, "ReduceMax": np.max, "ReduceMin": np.min
-    }[step.kind]  # fmt: skip
+    }[step.kind]  # type: ignore[assignment]  # fmt: skip
     return function(data, axis=tuple(axes) if axes else None, keepdims=bool(step.attributes.get("keepdims", 1)))
 
 

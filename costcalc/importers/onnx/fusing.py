@@ -171,10 +171,42 @@ def _layer_norm(fusing: _Fusing, mean: Step) -> None:
         fusing.replace(parts, "LayerNormalization", (mean.inputs[0], weight, bias))
 
 
+def _attention(fusing: _Fusing, softmax: Step) -> None:
+    """softmax(√s·q · √s·kᵀ + mask) · v: so is scaled_dot_product_attention written, and nothing by hand."""
+    scores = fusing.maker.get(softmax.inputs[0])
+    mask: tuple[str, ...] = ()
+    parts = [softmax]
+    if scores is not None and scores.kind == "Add":
+        parts.insert(0, scores)
+        product = fusing.maker.get(scores.inputs[0])
+        mask = (scores.inputs[1],)
+        if fusing.only_reader(product, "Add") is not scores:
+            return
+        scores = product
+    following = fusing.only_reader(softmax, "MatMul")
+    last = following is not None and following.inputs[0] == softmax.outputs[0]
+    if scores is None or scores.kind != "MatMul" or following is None or not last:
+        return
+    if softmax.attributes.get("axis", -1) not in (-1, 3) or fusing.only_reader(scores, parts[0].kind) is not parts[0]:
+        return
+    factors = [fusing.maker.get(name) for name in scores.inputs]
+    scaled = []
+    for factor in factors:
+        if factor is None or factor.kind != "Mul" or fusing.only_reader(factor, "MatMul") is not scores:
+            return
+        by = fusing.maker.get(factor.inputs[1])
+        if fusing.number(factor.inputs[1]) is None and (by is None or by.kind != "Sqrt"):
+            return
+        scaled.append(factor)
+    inputs = (scaled[0].inputs[0], scaled[1].inputs[0], following.inputs[1], *mask)
+    fusing.replace((*scaled, scores, *parts, following), "costcalc.Attention", inputs)
+
+
 _RULES: Mapping[str, Callable[[_Fusing, Step], None]] = {
     "MatMul": _linear,
     "Sigmoid": _gated,
     "HardSigmoid": _gated,
     "Erf": _gelu,
+    "Softmax": _attention,
     "ReduceMean": _layer_norm,
 }

@@ -229,6 +229,17 @@ def _attention(this: Node) -> list[Tensor | None]:
     return [made]
 
 
+@node("costcalc.Attention")
+def _attention_written_out(this: Node) -> Tensor:
+    query, turned, value = this.x, this[1], this[2]
+    order = [*range(len(turned.shape) - 2), len(turned.shape) - 1, len(turned.shape) - 2]
+    key = this.aten("permute.default", [turned.shape[place] for place in order], self=turned, dims=order)
+    return this.aten(
+        "scaled_dot_product_attention.default", (*query.shape[:-1], value.shape[-1]), query=query, key=key, value=value,
+        attn_mask=this.get(3), dropout_p=0.0, is_causal=False, scale=None, enable_gqa=False,
+    )  # fmt: skip
+
+
 def _heads(this: Node, x: Tensor, heads: int) -> Tensor:
     """Vectors cut into heads, which come before the sequence."""
     batch, length, size = x.shape
@@ -279,7 +290,7 @@ def _instance_norm(this: Node) -> Tensor:
 def _group_norm(this: Node) -> Tensor | list[Tensor | None]:
     scale, shift = _affine(this)
     if scale is not None and scale.shape != (this.x.shape[1],):  # before opset 21 one of a group, which torch has not
-        return this.unknown()
+        return this.aten("", this.x.shape, inputs=list(this.inputs))
     return this.aten(
         "group_norm.default", this.x.shape, input=this.x, num_groups=this.attribute("num_groups"), weight=scale,
         bias=shift, eps=this.attribute("epsilon", 1e-5), cudnn_enabled=True,
@@ -311,7 +322,7 @@ def _prelu(this: Node) -> Tensor:
     slope = this[1]
     several = math.prod(slope.shape)
     if slope.parameter is None or several not in (1, this.x.shape[1] if len(this.x.shape) > 1 else 1):
-        return this.unknown()[0]  # type: ignore[return-value]
+        return this.aten("", broadcast(this.x.shape, slope.shape), inputs=[this.x, slope])
     return this.aten("prelu.default", this.x.shape, self=this.x, weight=this.weight(1, (several,)))
 
 

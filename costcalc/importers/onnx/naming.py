@@ -37,7 +37,8 @@ def module_of(step: Step, parameter: str | None) -> Module:
             own = part.removeprefix(before + ".") if before else part
             before = part
             parts += _parts(own)
-        return Module(tuple(parts))
+        # No classes are noted; a module that is one layer is taken for one of torch.nn's.
+        return Module(tuple(parts), f"torch.nn.modules.{step.kind}")
     if parameter is not None and _WEIGHT.fullmatch(parameter):
         return Module(tuple(parameter.split(".")[:-1]))
     return Module()

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from costcalc.errors import CostcalcError
 from costcalc.importers.call import Value
 from costcalc.importers.onnx.reading import DTYPES, Step, check_shape, holds
 from costcalc.importers.onnx.walk import Tensor
@@ -71,7 +72,7 @@ class Node:
         if tensor is None:
             return None
         if tensor.constant is None:
-            raise ValueError(f"its {name} depend on data ({tensor.name!r}), and so do the sizes of what it makes")
+            raise CostcalcError(f"takes {name} that depend on data ({tensor.name!r}), and so do the sizes it makes")
         return [int(number) for number in tensor.constant.reshape(-1).tolist()]
 
     def used(self, place: int) -> bool:
@@ -105,7 +106,7 @@ class Node:
     def activation(self, operation: str, /, **arguments: Any) -> Tensor:
         """What a function of one element makes; over its input where that may be, and the function is done so."""
         name = f"{operation}_.default"
-        if name not in self.walk.translators or not self.walk.may_overwrite(self.x):
+        if name not in self.walk.translators or not self.walk.may_overwrite(self.x, self.step.kind):
             name = f"{operation}.default"
         return self.aten(name, self.x.shape, self=self.x, **arguments)
 
@@ -140,11 +141,11 @@ class Node:
                 results.append((tuple([int(n) for n in declared.sizes or () if n is not None]), declared.dtype))
             elif self.used(place):
                 message = "is not known to costcalc, and neither the file nor onnx says what shape its result"
-                raise ValueError(f"{message} {name!r} has; a value_info would")
+                raise CostcalcError(f"{message} {name!r} has; a value_info would")
             else:
                 break
         if not results:
-            raise ValueError("is not known to costcalc, and nothing takes what it makes")
+            raise CostcalcError("is not known to costcalc, and nothing takes what it makes")
         return self.aten_all("", results, inputs=[tensor for tensor in self.inputs if tensor is not None])
 
     def _argument(self, argument: Any) -> Any:
@@ -190,16 +191,15 @@ def dtype_of(number: int) -> str:
 
 def translate(walk: Walk, step: Step, inputs: Sequence[Tensor | None]) -> Sequence[Tensor | None]:
     """The results of a step; those of one that nobody knows are of the shapes that the file or onnx says."""
-    _load()
     this = Node(walk, step, inputs)
     translation = NODES.get(step.kind)
     if translation is not None:
         made = translation(this)
         return [made] if isinstance(made, Tensor) else list(made)
     if step.kind in _CONTROL:
-        raise ValueError(f"is control flow ({_CONTROL[step.kind]}): what it costs depends on data")
+        raise CostcalcError(f"is control flow ({_CONTROL[step.kind]}): what it costs depends on data")
     if step.kind in _DEPENDS:
-        raise ValueError("makes a tensor whose size depends on data, so costs are not numbers")
+        raise CostcalcError("makes a tensor whose size depends on data, so that costs are no numbers")
     return this.unknown()
 
 
@@ -210,10 +210,3 @@ _CONTROL: Mapping[str, str] = {
     "SequenceMap": "a loop",
 }
 _DEPENDS = frozenset(["NonZero", "Compress", "Unique", "NonMaxSuppression", "StringSplit"])
-
-
-def _load() -> None:
-    if not NODES:
-        from costcalc.importers.onnx import elements, layers, places  # they register
-
-        assert elements and layers and places

@@ -6,8 +6,10 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from costcalc.errors import CostcalcError
 from costcalc.importers.onnx.constants import reshaped
 from costcalc.importers.onnx.node import Node, axis_of, broadcast, dtype_of, node
+from costcalc.importers.onnx.reading import Stored
 from costcalc.importers.onnx.walk import Tensor
 
 
@@ -18,7 +20,7 @@ def _reshape(this: Node, x: Tensor, shape: tuple[int, ...]) -> Tensor:
     merged = len(x.shape) - len(shape)
     for start in range(len(shape)):
         end = start + merged
-        if merged > 0 and x.shape[:start] + (math.prod(x.shape[start : end + 1]),) + x.shape[end + 1 :] == shape:
+        if merged > 0 and (*x.shape[:start], math.prod(x.shape[start : end + 1]), *x.shape[end + 1 :]) == shape:
             return this.aten("flatten.using_ints", shape, self=x, start_dim=start, end_dim=end)
     return this.aten("reshape.default", shape, self=x, shape=list(shape))
 
@@ -82,7 +84,8 @@ def _split(this: Node) -> list[Tensor | None]:
 @node("Slice")
 def _slice(this: Node) -> Tensor:
     starts, ends = this.numbers("starts", 1), this.numbers("ends", 2)
-    assert starts is not None and ends is not None
+    assert starts is not None
+    assert ends is not None
     axes, steps = this.numbers("axes", 3) or list(range(len(starts))), this.numbers("steps", 4) or [1] * len(starts)
     made = this.x
     for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
@@ -136,16 +139,36 @@ def _gather_elements(this: Node) -> Tensor:
 @node("GatherND")
 def _gather_nd(this: Node) -> Tensor:
     x, index, batched = this.x, this[1], this.attribute("batch_dims", 0)
+    if not index.shape or not 0 <= batched < len(index.shape) or batched + index.shape[-1] > len(x.shape):
+        raise ValueError(f"cannot take places {list(index.shape)} of {list(x.shape)}")
     shape = index.shape[:-1] + x.shape[batched + index.shape[-1] :]
-    return this.aten("", shape, inputs=[x, index])
+    places = _places(this, index)
+    if places is None or batched:
+        return this.aten("", shape, inputs=[x, index])
+    return this.aten("index.Tensor", shape, self=x, indices=places)
 
 
 @node("ScatterND", "ScatterElements", "Scatter")
 def _scatter(this: Node) -> Tensor:
-    if this.step.kind == "ScatterElements" and this.attribute("reduction", "none") == "none":
-        axis = axis_of(this.attribute("axis", 0), len(this.x.shape))
-        return this.aten("scatter.src", this.x.shape, self=this.x, dim=axis, index=this[1], src=this[2])
-    return this.aten("", this.x.shape, inputs=[this.x, this[1], this[2]])
+    x, index, updates, reduction = this.x, this[1], this[2], this.attribute("reduction", "none")
+    places = _places(this, index) if this.step.kind == "ScatterND" else None
+    if places is not None and reduction in ("none", "add"):
+        add = reduction == "add"
+        return this.aten("index_put.default", x.shape, self=x, indices=places, values=updates, accumulate=add)
+    if this.step.kind != "ScatterND" and reduction == "none":
+        axis = axis_of(this.attribute("axis", 0), len(x.shape))
+        return this.aten("scatter.src", x.shape, self=x, dim=axis, index=index, src=updates)
+    return this.aten("", x.shape, inputs=[x, index, updates])
+
+
+def _places(this: Node, index: Tensor) -> list[Tensor] | None:
+    """The indices of each dimension, which ONNX has beside each other in one tensor, where they can be told apart."""
+    if index.constant is None or not 0 < index.shape[-1] <= len(this.x.shape):
+        return None
+    return [
+        Tensor(f"{index.name}.{dim}", index.shape[:-1], index.dtype, index.constant[..., dim])
+        for dim in range(index.shape[-1])
+    ]
 
 
 @node("Squeeze")
@@ -240,7 +263,7 @@ def _resize(this: Node) -> Tensor | list[Tensor | None]:
             shape[axis] = size
     else:
         if scales is None or scales.constant is None:
-            raise ValueError("resizes by what depends on data")
+            raise CostcalcError("resizes by what depends on data, so that costs are no numbers")
         factors = [float(factor) for factor in scales.constant.reshape(-1).tolist()]
         for axis, factor in zip(axes, factors, strict=True):
             shape[axis] = math.floor(x.shape[axis] * factor)
@@ -282,8 +305,6 @@ def _trilu(this: Node) -> Tensor:
 
 @node("Constant")
 def _constant(this: Node) -> Tensor:
-    from costcalc.importers.onnx.reading import Stored
-
     for value in this.step.attributes.values():
         if isinstance(value, Stored):
             return Tensor(this.step.outputs[0], value.shape, value.dtype, value.value)
@@ -301,7 +322,7 @@ def _constant_of_shape(this: Node) -> Tensor:
 def _range(this: Node) -> Tensor:
     bounds = [this[place].number for place in range(3)]
     if any(bound is None for bound in bounds):
-        raise ValueError("makes a tensor whose size depends on data")
+        raise CostcalcError("makes a tensor whose size depends on data, so that costs are no numbers")
     start, limit, delta = [float(bound or 0) for bound in bounds]
     return this.constant(this.x, (max(math.ceil((limit - start) / delta), 0),), this.x.dtype)
 

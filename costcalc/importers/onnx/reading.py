@@ -36,6 +36,16 @@ def holds(dtype: str) -> str:
     return _HOLDS.get(dtype, "uint8" if dtype in ("uint8", "int8") else "bool" if dtype == "bool" else "float")
 
 
+def number_of(dtype: str) -> int:
+    """ONNX's number of a dtype."""
+    return next(number for number, name in DTYPES.items() if name == dtype)
+
+
+def _text(name: str | bytes) -> str:
+    """A name of the file; what is no UTF-8 comes as bytes."""
+    return name if isinstance(name, str) else name.decode("utf-8", "replace")
+
+
 class Stored(NamedTuple):
     """A tensor that the file has: its shape and, where it is a small one, its value."""
 
@@ -90,7 +100,7 @@ def read(path: str | os.PathLike[str]) -> Model:
     """The model in a file. Raises CostcalcError for a file that is none, or none that costcalc reads."""
     file = os.fspath(path)
     onnx = _onnx()
-    from google.protobuf.message import DecodeError
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
     try:
         with open(file, "rb") as stream:
@@ -138,15 +148,16 @@ def infer_shapes(model: Model, inputs: Iterable[tuple[str, tuple[int, ...]]]) ->
         known = onnx.shape_inference.infer_shapes(proto, data_prop=True)
     except Exception:  # of C++, for whatever the file says
         return {}
-    return {info.name: _declared(info) for info in [*known.graph.value_info, *known.graph.output]}
+    return {_text(info.name): _declared(info) for info in [*known.graph.value_info, *known.graph.output]}
 
 
 def _declared(info: Any) -> Declared:
     tensor = info.type.tensor_type
     sizes: tuple[int | str | None, ...] | None = None
     if tensor.HasField("shape"):
-        sizes = tuple([d.dim_value if d.HasField("dim_value") else d.dim_param or None for d in tensor.shape.dim])
-    return Declared(info.name, DTYPES.get(tensor.elem_type, "float32"), sizes)
+        dims = tensor.shape.dim
+        sizes = tuple([d.dim_value if d.HasField("dim_value") else _text(d.dim_param) or None for d in dims])
+    return Declared(_text(info.name), DTYPES.get(tensor.elem_type, "float32"), sizes)
 
 
 class _Reader:
@@ -154,7 +165,7 @@ class _Reader:
 
     def __init__(self, file: str, proto: Any) -> None:
         self.file, self.proto = file, proto
-        self.functions = {(f.domain, f.name): f for f in proto.functions}
+        self.functions = {(_text(f.domain), _text(f.name)): f for f in proto.functions}
         self.stored: dict[str, Stored] = {}
         self.steps: list[Step] = []
         self.calls = 0
@@ -168,13 +179,14 @@ class _Reader:
             message = f"opset {versions['']}; costcalc reads {LEAST_OPSET} and newer (see onnx.version_converter)"
             raise CostcalcError(f"{self.file}: {message}")
         for tensor in graph.initializer:
-            self.stored[tensor.name] = self._stored(tensor, tensor.name)
+            self.stored[_text(tensor.name)] = self._stored(tensor, _text(tensor.name))
         for sparse in graph.sparse_initializer:
-            shape = self._checked(tuple(sparse.dims), sparse.values.name)
-            self.stored[sparse.values.name] = Stored(shape, DTYPES.get(sparse.values.data_type, "float32"), None)
+            kept = _text(sparse.values.name)
+            shape = self._checked(tuple(sparse.dims), kept)
+            self.stored[kept] = Stored(shape, DTYPES.get(sparse.values.data_type, "float32"), None)
         inputs = []
         for info in graph.input:
-            if info.name in self.stored:
+            if _text(info.name) in self.stored:
                 continue
             if not info.type.HasField("tensor_type"):
                 raise CostcalcError(f"{self.file}: the input {info.name!r} is no tensor")
@@ -182,8 +194,8 @@ class _Reader:
         self._run(graph.node, versions, {}, {}, "", 0)
         name = os.path.basename(self.file)
         name = name[: -len(".onnx")] if name.lower().endswith(".onnx") else name
-        declared = {info.name: _declared(info) for info in [*graph.value_info, *graph.output]}
-        outputs = [info.name for info in graph.output]
+        declared = {_text(info.name): _declared(info) for info in [*graph.value_info, *graph.output]}
+        outputs = [_text(info.name) for info in graph.output]
         return Model(name, self.steps, self.stored, inputs, outputs, declared, self.proto)
 
     def _run(
@@ -200,19 +212,20 @@ class _Reader:
             self.calls += 1
             if self.calls > MOST_STEPS:
                 raise CostcalcError(f"{self.file}: more than {MOST_STEPS:,} nodes, with those of functions")
-            domain = "" if node.domain == "ai.onnx" else node.domain
-            inputs = tuple([self._name(name, names, scope) for name in node.input])
-            outputs = tuple([self._name(name, names, scope) for name in node.output])
+            domain = "" if node.domain == "ai.onnx" else _text(node.domain)
+            inputs = tuple([self._name(_text(name), names, scope) for name in node.input])
+            outputs = tuple([self._name(_text(name), names, scope) for name in node.output])
+            operation, called = _text(node.op_type), _text(node.name)
             attributes = dict(self._attributes(node, given))
-            function = self.functions.get((domain, node.op_type))
+            function = self.functions.get((domain, operation))
             if function is not None:
                 self._inline(function, node, inputs, outputs, attributes, scope, depth)
                 continue
-            kind = node.op_type if not domain else f"{domain}.{node.op_type}"
+            kind = operation if not domain else f"{domain}.{operation}"
             if not kind:
-                raise CostcalcError(f"{self.file}: the node {node.name!r} does not say what it computes")
-            notes = {entry.key: entry.value for entry in node.metadata_props} if not scope else {}
-            name = f"{scope}/{node.name}" if scope and node.name else node.name
+                raise CostcalcError(f"{self.file}: the node {called!r} does not say what it computes")
+            notes = {_text(entry.key): _text(entry.value) for entry in node.metadata_props} if not scope else {}
+            name = f"{scope}/{called}" if scope and called else called
             self.steps.append(Step(kind, inputs, outputs, attributes, name, versions.get(domain, 1), notes))
 
     def _inline(
@@ -230,11 +243,11 @@ class _Reader:
         if len(inputs) > len(function.input) or len(outputs) > len(function.output):
             raise CostcalcError(f"{self.file}: the node {node.name!r} has more tensors than the function it calls")
         defaults = dict(self._attributes(function, {}, function.attribute_proto))
-        names = dict.fromkeys(function.input, "")
-        names |= dict(zip(function.input, inputs, strict=False))
-        inner = f"{scope}/{node.name or f'{function.name}_{self.calls}'}".strip("/")
+        names = dict.fromkeys(map(_text, function.input), "")
+        names |= dict(zip(map(_text, function.input), inputs, strict=False))
+        inner = f"{scope}/{_text(node.name) or f'{_text(function.name)}_{self.calls}'}".strip("/")
         ends: list[tuple[str, str]] = []
-        for name, outer in zip(function.output, outputs, strict=False):
+        for name, outer in zip(map(_text, function.output), outputs, strict=False):
             if name in names:  # it gives what it is given
                 ends.append((names[name], outer))
             elif outer:
@@ -254,10 +267,10 @@ class _Reader:
     ) -> Iterator[tuple[str, Any]]:
         for attribute in node.attribute if attributes is None else attributes:
             if attribute.ref_attr_name:
-                if attribute.ref_attr_name in given:
-                    yield attribute.name, given[attribute.ref_attr_name]
+                if _text(attribute.ref_attr_name) in given:
+                    yield _text(attribute.name), given[_text(attribute.ref_attr_name)]
                 continue
-            yield attribute.name, self._attribute(attribute, node)
+            yield _text(attribute.name), self._attribute(attribute, node)
 
     def _attribute(self, attribute: Any, node: Any) -> Any:
         what = attribute.type  # AttributeProto's numbers
@@ -268,7 +281,7 @@ class _Reader:
         if what == 3:
             return attribute.s.decode("utf-8", "replace")
         if what == 4:
-            return self._stored(attribute.t, node.name or attribute.name)
+            return self._stored(attribute.t, _text(node.name or attribute.name))
         if what == 6:
             return list(attribute.floats)
         if what == 7:
@@ -277,7 +290,7 @@ class _Reader:
             return [text.decode("utf-8", "replace") for text in attribute.strings]
         if what == 11:
             sparse = attribute.sparse_tensor
-            shape = self._checked(tuple(sparse.dims), node.name)
+            shape = self._checked(tuple(sparse.dims), _text(node.name))
             return Stored(shape, DTYPES.get(sparse.values.data_type, "float32"), None)
         return Inner()
 
@@ -287,7 +300,7 @@ class _Reader:
         dtype = DTYPES.get(tensor.data_type, "float32")
         shape = self._checked(tuple(tensor.dims), name)
         value = None
-        small = math.prod(shape) <= (SMALL if not holds(dtype) == "float" else 4096)
+        small = math.prod(shape) <= (SMALL if holds(dtype) != "float" else 4096)
         if (
             small
             and tensor.data_location != TensorProto.EXTERNAL
@@ -324,4 +337,4 @@ def check_shape(shape: Sequence[int], what: str) -> None:
 
 
 def _versions(imports: Iterable[Any]) -> dict[str, int]:
-    return {("" if entry.domain == "ai.onnx" else entry.domain): entry.version for entry in imports}
+    return {("" if entry.domain == "ai.onnx" else _text(entry.domain)): entry.version for entry in imports}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,17 @@ from costcalc.importers.model import Importing, Use
 from costcalc.importers.onnx.constants import Array, fold, rearranged
 from costcalc.importers.onnx.fusing import fuse, readers_of
 from costcalc.importers.onnx.naming import module_of, plain_name
-from costcalc.importers.onnx.reading import Declared, Inner, Model, Step, Stored, check_shape, holds, infer_shapes
+from costcalc.importers.onnx.reading import (
+    Declared,
+    Inner,
+    Model,
+    Step,
+    Stored,
+    check_shape,
+    holds,
+    infer_shapes,
+    number_of,
+)
 from costcalc.ops.op import Op
 
 # Which inputs of a step are weights: a layer's own, where the file has them.
@@ -28,7 +38,8 @@ WEIGHTS: Mapping[str, tuple[int, ...]] = {
     "LSTM": (1, 2, 3), "GRU": (1, 2, 3), "RNN": (1, 2, 3),
 }  # fmt: skip
 RECURRENT = ("LSTM", "GRU", "RNN")
-_STATISTICS = {"BatchNormalization": (3, 4)}  # that are kept, and not learnt
+_LINEAR = dict.fromkeys(("Gemm", "MatMul", "costcalc.Linear"), "linear")
+_STATISTICS: Mapping[str, tuple[int, ...]] = {"BatchNormalization": (3, 4)}  # that are kept, and not learnt
 # What leaves the elements of a weight as they are.
 _REARRANGES = ("Transpose", "Cast", "CastLike", "Unsqueeze", "Squeeze", "Reshape")
 # What makes a tensor that nothing but the next layer needs, so that an activation function can overwrite it.
@@ -70,7 +81,14 @@ class Walk:
 
     def __init__(self, file: str, model: Model, sizes: Mapping[str, int], batch: int | None) -> None:
         self.file, self.model = file, model
-        self.steps = fuse(model.steps, model.stored, model.outputs)
+        self.stored, steps = dict(model.stored), []
+        for step in model.steps:
+            # torch.onnx.export stores one of several equal tensors, and names the others so: they are tensors alike.
+            if step.kind == "Identity" and step.inputs[:1] and step.inputs[0] in self.stored and len(step.outputs) == 1:
+                self.stored[step.outputs[0]] = self.stored[step.inputs[0]]
+            else:
+                steps.append(step)
+        self.steps = fuse(steps, self.stored, model.outputs)
         self.readers = readers_of(self.steps)
         self.tensors: dict[str, Tensor] = {}
         self.translators = translators()
@@ -82,7 +100,6 @@ class Walk:
         if not free:
             raise CostcalcError(f"{file}: the model has no inputs that are not weights")
         self.shapes = input_shapes(file, free, sizes, batch)
-        self.stored = dict(model.stored)
         self.stored |= {given.name: Stored(_plain(given.sizes), given.dtype, None) for given in weights}
         self.learnt = self._learnt()
         self.importing = Importing(model.name, self._uses())
@@ -113,34 +130,40 @@ class Walk:
         """For each tensor that is a parameter, or one with its elements rearranged, the parameter's name."""
         learnt = {}
         for name, stored in self.stored.items():
-            uses = self.readers.get(name, ())
-            weighty = any(slot in WEIGHTS.get(step.kind, ()) for step, slot in uses)
-            kept = bool(uses) and all(slot in _STATISTICS.get(step.kind, ()) for step, slot in uses)
-            if holds(stored.dtype) == "float" and not kept and (weighty or math.prod(stored.shape) > 1):
+            weighty = any(slot in WEIGHTS.get(step.kind, ()) for step, slot in self.readers.get(name, ()))
+            learns = holds(stored.dtype) == "float" and not self._is_kept(name)
+            if learns and (weighty or math.prod(stored.shape) > 1):
                 learnt[name] = self.plain(name)
         for step in self.steps:
             source = step.inputs[0] if step.inputs else ""
             if source not in learnt or not step.outputs:
                 continue
-            if step.kind == "Identity":
-                # torch.onnx.export stores one of several equal tensors, and names the others so.
-                learnt[step.outputs[0]] = self.plain(step.outputs[0])
-            elif step.kind in _REARRANGES:
+            if step.kind in _REARRANGES:
                 uses = self.readers.get(step.outputs[0], ())
                 if uses and all(slot in WEIGHTS.get(user.kind, ()) for user, slot in uses):
                     learnt[step.outputs[0]] = learnt[source]
         return learnt
 
+    def _is_kept(self, name: str) -> bool:
+        """Whether a tensor is nothing but statistics, or a state to start from: kept, and not learnt."""
+        uses, value = self.readers.get(name, ()), self.stored[name].value
+        start = value is not None and not value.any()  # of a recurrent layer: exporters store the zeros
+        return bool(uses) and all(
+            slot in _STATISTICS.get(step.kind, ()) or (start and step.kind in RECURRENT and slot in (5, 6))
+            for step, slot in uses
+        )
+
     def _uses(self) -> dict[str, set[Use]]:
         found: dict[str, set[Use]] = {name: set() for name in self.learnt.values()}
         for step in self.steps:
-            if step.outputs and step.outputs[0] in self.learnt:
+            if step.kind in ("Shape", "Size") or (step.outputs and step.outputs[0] in self.learnt):
                 continue
-            names = frozenset(self.learnt[name] for name in step.inputs if name in self.learnt)
-            if step.kind in RECURRENT:
-                names = frozenset(self.parts_of(step))
+            statistics = _STATISTICS.get(step.kind, ())
+            taken = [name for slot, name in enumerate(step.inputs) if name in self.learnt and slot not in statistics]
+            names = frozenset(self.parts_of(step) if step.kind in RECURRENT else [self.learnt[name] for name in taken])
+            layer = _LINEAR.get(step.kind, step.kind)
             for name in names:
-                found.setdefault(name, set()).add((step.kind, names))
+                found.setdefault(name, set()).add((layer, names))
         return found
 
     def parts_of(self, step: Step) -> list[str]:
@@ -206,29 +229,28 @@ class Walk:
         check_shape(_plain(declared.sizes), f"{self.where(step)}: {name!r}")
         return declared
 
-    def may_overwrite(self, tensor: Tensor) -> bool:
+    def may_overwrite(self, tensor: Tensor, kind: str) -> bool:
         """Whether an activation function can lie where its input lay: nobody else reads it, and no gradient needs it.
 
         ONNX has no operations in place; torch's networks and costcalc's specs do these so.
         """
         alone = len(self.readers.get(tensor.name, ())) == 1 and tensor.name not in self.model.outputs
-        return alone and tensor.kind in _OVERWRITTEN
+        # Those of torchvision's SqueezeExcitation, of channels on a plane of one place, are not in place.
+        squeezed = kind in ("Relu", "HardSigmoid") and len(tensor.shape) > 2 and math.prod(tensor.shape[2:]) == 1
+        return alone and tensor.kind in _OVERWRITTEN and not squeezed
 
     # -- the walk -----------------------------------------------------------------------------------------------------
 
-    def graph(self) -> Graph:
-        """The graph of the model, all steps read."""
-        from costcalc.importers.onnx.node import translate
-
+    def graph(self, translate: Callable[[Walk, Step, Sequence[Tensor | None]], Sequence[Tensor | None]]) -> Graph:
+        """The graph of the model, all steps read: `translate` says which layers one is that is not worked out."""
         for step in self.steps:
             if step.outputs and step.outputs[0] in self.learnt:
                 self._rearranged(step)
                 continue
             inputs = [self.tensor(name, step) if name else None for name in step.inputs]
             try:
-                results = self._folded(step, inputs)
-                if results is None:
-                    results = translate(self, step, inputs)
+                folded = self._folded(step, inputs)
+                results = translate(self, step, inputs) if folded is None else folded
             except CostcalcError as error:
                 if str(error).startswith(self.file):
                     raise
@@ -244,14 +266,17 @@ class Walk:
                     self.tensors[name] = tensor
         ends = []
         for name in self.model.outputs:
+            if name in self.stored:
+                continue
             if name not in self.tensors:
                 raise CostcalcError(f"{self.file}: no node makes the output {name!r}{did_you_mean(name, self.tensors)}")
             value = self.tensors[name].value
             ends += [] if value is None else [value]
+        read = {name for step in self.model.steps for name in step.inputs}
         unused = {
             self.plain(name): stored.shape
             for name, stored in self.model.stored.items()
-            if name in self.learnt and not self.readers.get(name)
+            if name in self.learnt and name not in read
         }
         return self.importing.graph(ends, unused=unused)
 
@@ -267,7 +292,7 @@ class Walk:
         self.tensors[step.outputs[0]] = Tensor(step.outputs[0], made, source.dtype, None, value)
 
     def _folded(self, step: Step, inputs: Sequence[Tensor | None]) -> list[Tensor] | None:
-        """The results of a step that depends on sizes and constants alone; None where it does not, or they are large."""
+        """The results of a step on sizes and constants alone; None where it takes others, or they are large."""
         if step.kind in ("Shape", "Size") and inputs and inputs[0] is not None:
             shape = inputs[0].shape
             chosen = shape[step.attributes.get("start", 0) : step.attributes.get("end")]
@@ -275,6 +300,10 @@ class Walk:
             return [Tensor("", sizes.shape, "int64", sizes)]
         if any(isinstance(value, Inner) for value in step.attributes.values()):
             return None
+        first = inputs[0] if inputs else None
+        if step.kind == "CastLike" and first is not None and len(inputs) > 1 and inputs[1] is not None:
+            cast = Step("Cast", step.inputs[:1], step.outputs, {"to": number_of(inputs[1].dtype)})
+            return self._folded(cast, inputs[:1])
         if any(tensor is not None and (tensor.constant is None or tensor.parameter) for tensor in inputs):
             return None
         constants = fold(step, [None if tensor is None else tensor.constant for tensor in inputs])
