@@ -119,7 +119,9 @@ def to_spec(graph: Graph, free: Graph | None = None, comment: str = "") -> str:
     for each in ([] if free is None else [free]) + [graph]:
         try:
             text = folded(each, _numbers(each, graph), comment)
-            if Spec(text, "").build() == graph:
+            spec = Spec(text, "")
+            # what does nothing at these numbers, such as repeating one image, is in the free network alone
+            if spec.build() == graph or (each is free and spec.build(None, _symbols(each)) == each):
                 return text
         except CostcalcError:  # what cannot be folded, or not with names for sizes, may still be said
             continue
@@ -132,6 +134,11 @@ def to_spec(graph: Graph, free: Graph | None = None, comment: str = "") -> str:
 def folded(graph: Graph, sizes: Mapping[str, int], comment: str = "") -> str:
     """A graph as a spec; `sizes` are the numbers of the symbols that it is in."""
     return head(graph, sizes, comment) + _Folding(graph).text() + tail(graph)
+
+
+def _symbols(free: Graph) -> dict[str, Any]:
+    """The input sizes that a graph leaves free, by name."""
+    return {str(size): size for given in free.inputs for size in given.shape if is_symbolic(size)}
 
 
 def _numbers(free: Graph, graph: Graph) -> dict[str, int]:

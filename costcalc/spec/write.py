@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -34,7 +35,11 @@ def head(graph: Graph, usual: Mapping[str, int] | None = None, comment: str = ""
     lines.append(f"name: {text_of(graph.name)}")
     if graph.title and graph.title != graph.name:
         lines.append(f"title: {text_of(graph.title)}")
-    given = {each.name: _sizes(each, usual or {}) for each in graph.inputs}
+    given: dict[str, dict[str, int]] = {}
+    known: dict[str, int] = {}  # sizes of one name are one
+    for each in graph.inputs:
+        given[each.name] = _sizes(each, usual or {}, known)
+        known |= given[each.name]
     if [(i.name, i.holds) for i in graph.inputs] == [("input", "float")] and tuple(given["input"]) == INPUT_SIZES:
         sizes = {name: size for name, size in given["input"].items() if (name, size) != ("batch", 1)}
         lines.append(f"input: {_mapping(sizes)}")
@@ -63,7 +68,7 @@ def _mapping(entries: Mapping[str, Any]) -> str:
     return "{" + ", ".join(f"{name}: {value}" for name, value in entries.items()) + "}"
 
 
-def _sizes(given: Input, usual: Mapping[str, int]) -> dict[str, int]:
+def _sizes(given: Input, usual: Mapping[str, int], known: Mapping[str, int]) -> dict[str, int]:
     """The sizes of an input by their names: a symbol's own, or what images and sequences have there."""
     names = SIZE_NAMES.get(len(given.shape), ("batch",))
     shape: tuple[Any, ...] = given.shape
@@ -76,7 +81,9 @@ def _sizes(given: Input, usual: Mapping[str, int]) -> dict[str, int]:
                 raise CostcalcError(f"{given.name} has a size {name}: what number is it by default?")
             size = usual[name]
         elif is_plain(size):
-            name = names[place] if place < len(names) and names[place] not in symbols else f"size_{place}"
+            name = names[place] if place < len(names) and names[place] not in (*symbols, *usual) else f"size_{place}"
+            if known.get(name, size) != size:
+                name = f"{re.sub(r'[^a-zA-Z0-9]+', '_', given.name)}_{name}"
         else:
             kind = "an array" if is_array(size) else f"{size}"
             raise CostcalcError(f"{given.name} has a size that is {kind}: a spec states numbers, and names for some")
