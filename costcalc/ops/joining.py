@@ -50,8 +50,8 @@ class Add(Op):
 
     `other` is a number in place of a second input; all but the first are taken `alpha` times.
 
-    Output: the inputs' shape; sizes of 1 and missing first ones are repeated (torch's broadcasting). Work: 1 add per element and further input,
-    and 1 mul if alpha is not 1.
+    Output: the inputs' shape; sizes of 1 and missing first ones are repeated (torch's broadcasting). Work: 1 add per
+    element and further input, and 1 mul if alpha is not 1.
     """
 
     other: float | str | None = scalar(default=None)

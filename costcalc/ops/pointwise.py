@@ -136,7 +136,8 @@ class Pow(Broadcasting):
         return promoted(inputs, self.exponent, self.base)
 
     def work(self, inputs: tuple[Shape, ...], output: Shape) -> Work:
-        each = {1: NO_WORK, 2: _MUL, 3: Work(muls=2)}.get(self.exponent, Work(exps=1))  # type: ignore[call-overload]
+        products: dict[float | str | None, Work] = {1: NO_WORK, 2: _MUL, 3: Work(muls=2)}
+        each = products.get(self.exponent, Work(exps=1))
         return each * prod(output)
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
@@ -210,7 +211,7 @@ class _Fused(Broadcasting):
     value: float | str = scalar(default=1)
 
     arity = (3, 3)
-    keeps_for = ((1, 2), (2, 1))
+    keeps_for: ClassVar[tuple[tuple[int, int], ...]] = ((1, 2), (2, 1))
 
     def work(self, inputs: tuple[Shape, ...], output: Shape) -> Work:
         return (self.per_element + (_MUL if self.value != 1 else NO_WORK)) * prod(output)
