@@ -157,7 +157,11 @@ class Graph:
         layouts = {name: Layout.of_image(len(shape)) for name, shape, _ in self.inputs}
         for node in self.nodes:
             taken = tuple([layouts[name] for name in node.inputs])
-            layouts[node.name] = node.op.layout(self.input_shapes(node), taken)
+            shapes = self.input_shapes(node)
+            layout = node.op.layout(shapes, taken)
+            if layout.gaps and node.op.running(shapes, taken).makes_tensor():  # what is made anew has none
+                layout = layout._replace(gaps=frozenset())
+            layouts[node.name] = layout
         return layouts
 
     @cached_property

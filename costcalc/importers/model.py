@@ -15,15 +15,14 @@ from costcalc.ops.op import Op, infer
 from costcalc.ops.reshaping import Unknown
 from costcalc.ops.source import Buffer, Parameter, Result
 
-
 Use = tuple[str, frozenset[str]]  # an operation's name, and the parameters that it takes
 
 
 class Importing:
     """A model that is being read.
 
-    `uses` has for each parameter the operations that take it, each with all parameters that it takes: whether it belongs
-    to one layer, to several alike, or is a tensor that several different ones take.
+    `uses` has for each parameter the operations that take it, each with all parameters that it takes: whether it
+    belongs to one layer, to several alike, or is a tensor that several different ones take.
     """
 
     def __init__(self, name: str, uses: Mapping[str, Iterable[Use]]) -> None:
@@ -40,7 +39,8 @@ class Importing:
 
         A translation whose shapes are not those of the results is a wrong one, and taken for none.
         """
-        before = len(self.layers), dict(self._owners), dict(self._operands)
+        kept = (self.layers, self._owners, self._operands)
+        before = [len(each) for each in kept]
         translator = translators.get(call.name)
         try:
             if translator is None:
@@ -53,8 +53,9 @@ class Importing:
             return made
         except (Untranslated, OpError) as error:  # an op may refuse what it is told
             reason = str(error)
-        del self.layers[before[0] :]
-        self._owners, self._operands = before[1:]
+        for each, length in zip(kept, before, strict=True):  # what it has begun is forgotten
+            while len(each) > length:
+                each.pop() if isinstance(each, list) else each.popitem()
         where = f" ({call.origin})" if call.origin else ""
         if reason:
             self.notes.append(f"{kind}{where} is not known to costcalc: {reason}")
@@ -93,7 +94,7 @@ class Importing:
     def further(self, call: Call, first: Value) -> tuple[Value, ...]:
         """The first result of a layer, and the others, each a layer of its own."""
         others = enumerate(call.results[1:], start=1)
-        return (first, *(self.add(call, Result(index, result.holds), (first,), {}, result) for index, result in others))
+        return (first, *(self.add(call, Result(index), (first,), {}, result) for index, result in others))
 
     def _operand(self, value: Value, call: Call) -> Value:
         """A tensor that a layer takes: of a parameter or a buffer, what the layer gives that is made for it once."""

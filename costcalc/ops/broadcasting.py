@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, ClassVar
 
 from costcalc.costs import NO_WORK, Work
-from costcalc.dims import Shape, Size, known, prod, show_shape
+from costcalc.dims import Shape, Size, known, prod, same, show_shape
 from costcalc.errors import OpError
 from costcalc.ops.kernel import Kernel
 from costcalc.ops.op import HOLDS, Layout, Op, Requirement, op, scalar
@@ -39,8 +39,12 @@ def broadcast_shape(*shapes: Shape) -> Shape:
     for shape in shapes[1:]:
         longer, shorter = (shape, made) if len(shape) > len(made) else (made, shape)
         lead = len(longer) - len(shorter)
-        made = longer[:lead] + tuple([b if is_one(a) else a for a, b in zip(longer[lead:], shorter, strict=True)])
+        made = longer[:lead] + tuple([_joined(a, b) for a, b in zip(longer[lead:], shorter, strict=True)])
     return made
+
+
+def _joined(a: Size, b: Size) -> Size:
+    return a if same(a, b) or not is_one(a) else b
 
 
 def broadcastable(name: str, inputs: tuple[Shape, ...]) -> Iterator[Requirement]:
@@ -50,7 +54,7 @@ def broadcastable(name: str, inputs: tuple[Shape, ...]) -> Iterator[Requirement]
         lead = len(first) - len(other)
         pairs = zip(first[max(lead, 0) :], other[max(-lead, 0) :], strict=True)
         for place, (a, b) in enumerate(pairs, start=max(lead, 0)):
-            if is_one(a) or is_one(b) or known(b, "==", a).answer:
+            if same(a, b) or is_one(a) or is_one(b) or known(b, "==", a).answer:
                 continue
             shapes = both(inputs[0], other, number)
             if lead and known(b, "==", a).answer is False:

@@ -200,6 +200,11 @@ class PadNd(Op):
         if len(self.padding) % 2 or len(self.padding) > 2 * len(inputs[0]):
             message = f"padding is two numbers for some of the {len(inputs[0])} dimensions, not {len(self.padding)}"
             raise OpError(message, "padding")
+        if self.mode != "constant" and len(inputs[0]) - len(self.padding) // 2 not in (1, 2):
+            message = (
+                f"{self.mode} padding is for all dimensions but the first one or two, not of {show_shape(inputs[0])}"
+            )
+            raise OpError(message, "padding")
         margin = {"reflect": 1, "circular": 0}.get(self.mode)  # torch refuses to reflect, or to wrap round, more
         if margin is not None:
             for i, side in enumerate(self.padding):

@@ -8,18 +8,12 @@ from costcalc.ops.op import shape as extents
 
 
 class _Made(Op):
-    """What takes nothing; what its elements are is its field `dtype`."""
-
-    dtype: str
-    sizes: tuple[Size, ...]
+    """What takes nothing; its elements are floats, or what a field `dtype` says."""
 
     arity = (0, 0)
 
     def holds(self, *inputs: str) -> str:
-        return self.dtype
-
-    def output(self, *inputs: Shape) -> Shape:
-        return self.sizes
+        return str(getattr(self, "dtype", "float"))
 
 
 @op
@@ -33,6 +27,9 @@ class Full(_Made):
     value: float = number(default=0.0)
     dtype: str = choice(*HOLDS, default="float")
 
+    def output(self, *inputs: Shape) -> Shape:
+        return self.sizes
+
 
 @op
 class Rand(_Made):
@@ -43,8 +40,8 @@ class Rand(_Made):
 
     sizes: tuple[Size, ...] = extents()
 
-    def holds(self, *inputs: str) -> str:
-        return "float"
+    def output(self, *inputs: Shape) -> Shape:
+        return self.sizes
 
 
 @op
@@ -80,9 +77,6 @@ class Linspace(_Made):
 
     def output(self, *inputs: Shape) -> Shape:
         return (self.steps,)
-
-    def holds(self, *inputs: str) -> str:
-        return "float"
 
 
 @op

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import ClassVar
 
 from costcalc.costs import NO_WORK, Work
 from costcalc.dims import Shape, Size, exact_div, prod, show_shape
@@ -17,7 +18,7 @@ from costcalc.ops.views import place_of
 class _Picking(Op):
     """What reads an input at places that further inputs tell, and keeps these for the gradient."""
 
-    arity = (2, 2)
+    arity: ClassVar[tuple[int, int | None]] = (2, 2)
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
         return (Kernel((0,), prod(output), keeps=tuple(range(1, len(inputs)))),)
@@ -121,7 +122,7 @@ class _Putting(Op):
 
     overwrites: bool
 
-    arity = (3, 3)
+    arity: ClassVar[tuple[int, int | None]] = (3, 3)
 
     @property
     def _adds(self) -> bool:
@@ -405,7 +406,7 @@ class Argsort(_Ordering):
         return self._pairs(*inputs)
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
-        return (Kernel((), prod(output)),)
+        return (Kernel((), prod(output), beside=(Beside("values", prod(output)),)),)  # torch sorts them
 
 
 @op

@@ -427,15 +427,14 @@ class Op:
 
         An op that takes images finds the plane in dimensions 2 and 3 whatever they were before. In memory, its result
         has the channels last where the (first) input has; that of an op without a rank lies as the input does
-        (torch's rule: memory formats are kept). What is made of nothing has no plane.
+        (torch's rule: memory formats are kept); what is made anew has no gaps, whatever is said here. What is made of
+        nothing has no plane.
         """
         if not layouts:
             return Layout(None, tuple(range(len(self.output()))))
         first = layouts[0]
-        if first is _IMAGE:
+        if self.rank != 4 or first is _IMAGE:
             return first
-        if self.rank != 4:
-            return first._replace(gaps=frozenset()) if first.gaps and self.makes_tensor() else first
         return Layout(_IMAGE.plane, first.order) if first.order == CHANNELS_LAST else _IMAGE
 
     def running(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Op:

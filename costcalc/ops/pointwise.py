@@ -7,7 +7,7 @@ as 1 exp, rounding as 1 compare, and a sign is free. None of these is a non-line
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from costcalc.costs import NO_WORK, Work
 from costcalc.dims import Shape, Size, prod
@@ -136,8 +136,8 @@ class Pow(Broadcasting):
         return promoted(inputs, self.exponent, self.base)
 
     def work(self, inputs: tuple[Shape, ...], output: Shape) -> Work:
-        products: dict[float | str | None, Work] = {1: NO_WORK, 2: _MUL, 3: Work(muls=2)}
-        each = products.get(self.exponent, Work(exps=1))
+        few: dict[Any, Work] = {1: NO_WORK, 2: _MUL, 3: Work(muls=2)}
+        each = few.get(self.exponent, Work(exps=1))
         return each * prod(output)
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from fractions import Fraction
 
 from costcalc.costs import Work
 from costcalc.dims import Shape, Size, dim_min, exact_div, prod, show_shape, window
@@ -95,6 +94,8 @@ class Interpolate(Op):
 
 def _scaled(n: Size, factor: float) -> Size:
     """What torch makes of n times a factor that is near a fraction of small numbers: the floor of that."""
+    from fractions import Fraction
+
     by = Fraction(factor).limit_denominator(1_000_000)
     return n * by.numerator if by.denominator == 1 else n * by.numerator // by.denominator
 

@@ -63,14 +63,11 @@ class Buffer(Op):
 class Result(Op):
     """A further result of the layer it takes, by its place: 1 is the second (the last state of a torch.nn.LSTM).
 
-    Output: what that layer's `further` says, of elements that are what `dtype` says. Work: none; it is that layer's.
+    Output: what that layer's `further` says, of elements that are what its `further_holds` says. Work: none; it is that
+    layer's.
     """
 
     index: int = whole(least=1)
-    dtype: str = choice(*HOLDS, default="float")
-
-    def holds(self, *inputs: str) -> str:
-        return self.dtype
 
     def makes_tensor(self, training: bool = False) -> bool:
         return False

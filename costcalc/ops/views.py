@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 from costcalc.dims import Shape, Size, ceil_div, known, prod, same, show_shape
 from costcalc.errors import OpError
@@ -94,7 +95,7 @@ def _seen_as(old: Shape, layout: Layout, new: Shape) -> tuple[tuple[int, ...], f
     if not layout.gaps and layout.order == tuple(range(len(old))):
         return tuple(range(len(new))), frozenset()
     lie = [d for d in layout.order if not known(old[d], "==", 1).answer]
-    inside = dict(zip(lie, lie[1:], strict=False))
+    inside = dict(pairwise(lie))
     pieces: list[list[int]] = []
     for d in sorted(lie):
         if pieces and inside.get(pieces[-1][-1]) == d and pieces[-1][-1] not in layout.gaps:

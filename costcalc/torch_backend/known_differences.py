@@ -16,8 +16,8 @@ from costcalc.ops.linear import Bilinear
 from costcalc.ops.normalization import BatchNorm
 from costcalc.ops.op import Op
 from costcalc.ops.product import Einsum, Matmul, ScaledDotProductAttention
-from costcalc.ops.resampling import Fold, Unfold
 from costcalc.ops.recurrent import Gru, Lstm, Rnn
+from costcalc.ops.resampling import Fold, Unfold
 from costcalc.ops.reshaping import Flatten
 
 
@@ -83,8 +83,8 @@ KNOWN_DIFFERENCES = (
             (_none_seen(Bilinear), "torch.utils.flop_counter does not know what a bilinear layer runs"),
             (
                 _none_seen(Lstm, Gru, Rnn),
-                "torch.utils.flop_counter does not know the kernels that run a whole sequence, oneDNN's and cuDNN's, and "
-                "counts them as nothing",
+                "torch.utils.flop_counter does not know the kernels that run a whole sequence, oneDNN's and cuDNN's, "
+                "and counts them as nothing",
             ),
             (
                 _product_with_a_vector,

@@ -25,7 +25,7 @@ class Function(nn.Module):
         return self.function(self.op, *tensors)
 
 
-def _slice(op: views.Slice, x: Tensor) -> Tensor:
+def _slice(op: views.Slice, x: Tensor) -> Any:
     return torch.ops.aten.slice.Tensor(x, op.dim, op.start, op.end, op.step)
 
 
@@ -34,14 +34,14 @@ def _picks(x: Tensor, dims: tuple[int, ...], indices: tuple[Tensor, ...]) -> tup
     return tuple(given.get(d, slice(None)) for d in range(x.dim()))
 
 
-def _index_put(op: indexing.IndexPut, x: Tensor, *rest: Tensor) -> Tensor:
+def _index_put(op: indexing.IndexPut, x: Tensor, *rest: Tensor) -> Any:
     given = dict(zip(op.dims, rest[:-1], strict=True))
     indices = [given.get(d) for d in range(max(op.dims) + 1)]
     put = torch.ops.aten.index_put_ if op.overwrites else torch.ops.aten.index_put
     return put(x, indices, rest[-1], op.accumulate)
 
 
-def _scatter(op: indexing.Scatter, x: Tensor, index: Tensor, *source: Tensor) -> Tensor:
+def _scatter(op: indexing.Scatter, x: Tensor, index: Tensor, *source: Tensor) -> Any:
     put: Any = x.scatter_ if op.overwrites else x.scatter
     return put(op.dim, index, source[0] if source else 0)
 
@@ -112,10 +112,10 @@ class Made(nn.Module):
         self.op, self.function = op, function
         self.device, self.dtype = torch.get_default_device(), torch.get_default_dtype()
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Made:
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
         moved = fn(torch.empty(0, device=self.device, dtype=self.dtype))
         self.device, self.dtype = moved.device, moved.dtype
-        return super()._apply(fn, recurse)
+        return super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
 
     def forward(self) -> Tensor:
         """The tensor."""

@@ -40,4 +40,4 @@ def _(call: Call) -> Value:
 
 @aten("eye.default", "eye.m")
 def _(call: Call) -> Value:
-    return call.layer(Eye(*call.shape, call.results[0].holds))
+    return call.layer(Eye(n=call.shape[0], m=call.shape[1], dtype=call.results[0].holds))

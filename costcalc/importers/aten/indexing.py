@@ -32,7 +32,7 @@ from costcalc.ops.reshaping import Flatten
     "unique_consecutive.default", "unique_dim.default", "argwhere.default", "repeat_interleave.Tensor",
     "repeat_interleave.self_Tensor",
 )  # fmt: skip
-def _(call: Call) -> Value:
+def _(_: Call) -> Value:
     raise Untranslated("its size depends on the data")
 
 
@@ -121,13 +121,13 @@ def _(call: Call) -> Value:
 
 @aten("topk.default")
 def _(call: Call) -> tuple[Value, ...]:
-    op = Topk(call["k"], call["dim"], largest=call["largest"], sorted=call["sorted"])
+    op = Topk(k=call["k"], dim=call["dim"], largest=call["largest"], sorted=call["sorted"])
     return call.layers(op, call["self"])
 
 
 @aten("kthvalue.default")
 def _(call: Call) -> tuple[Value, ...]:
-    return call.layers(Kthvalue(call["k"], call["dim"], keepdim=call["keepdim"]), call["self"])
+    return call.layers(Kthvalue(k=call["k"], dim=call["dim"], keepdim=call["keepdim"]), call["self"])
 
 
 @aten("sort.default", "sort.stable")

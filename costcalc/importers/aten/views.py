@@ -111,7 +111,7 @@ def _(call: Call) -> Value:
 
 def swapped(call: Call, one: int, other: int) -> Value:
     """The call's tensor with two dimensions in each other's place."""
-    x = call["self"]
+    x: Value = call["self"]
     if not x.shape:
         return x
     dims = list(range(len(x.shape)))
