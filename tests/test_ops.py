@@ -142,4 +142,6 @@ def test_activation_functions_are_nonlinearities_and_softmax_is_none():
     assert bending == {
         "relu", "relu6", "leaky_relu", "prelu", "elu", "gelu", "silu", "mish", "sigmoid", "tanh", "softplus",
         "hardswish", "hardsigmoid",
+        *("hardtanh", "threshold", "celu", "selu", "rrelu", "log_sigmoid", "softsign", "tanhshrink", "softshrink"),
+        *("hardshrink", "glu"),
     }  # fmt: skip
