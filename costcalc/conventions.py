@@ -18,6 +18,7 @@ from costcalc.graph import Graph
 from costcalc.ops.convolution import Convolution, TransposedConvolution
 from costcalc.ops.op import Op
 from costcalc.ops.pooling import Pool
+from costcalc.ops.resampling import Interpolate
 
 Cell = Literal["outputs", "weights", "params", "macs", "flops", "activations", "param_bytes", "activation_bytes"]
 
@@ -72,6 +73,36 @@ def _elements(*names: str, per: int = 1, module: int = 1, function: int = 1) -> 
     return count
 
 
+def _norms(*names: str, plain: int, affine: int, computed: int | None = None) -> Callable[[Layer], Count]:
+    """`plain` for each element of a normalisation without a weight, `affine` of one with a weight.
+
+    One that could have running statistics and has none counts as `computed`, with a weight as one more.
+    """
+
+    def count(layer: Layer) -> Count:
+        if layer.op.name not in names:
+            return 0
+        weighs = getattr(layer.op, "affine", False) or getattr(layer.op, "elementwise_affine", False)
+        per = affine if weighs else plain
+        if computed is not None and not getattr(layer.op, "track_running_stats", True):
+            per = computed + weighs
+        return per * prod(layer.inputs[0])
+
+    return count
+
+
+def _interpolated(per: Mapping[str, int], ranks: Set[int] = frozenset((3, 4, 5))) -> Callable[[Layer], Count]:
+    """So many for each output element of an interpolation, by its mode."""
+
+    def count(layer: Layer) -> Count:
+        op = layer.op
+        if not isinstance(op, Interpolate) or op.antialias or len(layer.output) not in ranks:
+            return 0
+        return per.get(op.mode, 0) * prod(layer.output)
+
+    return count
+
+
 def _outputs(*names: str, module: int = 1, function: int = 1) -> Callable[[Layer], Count]:
     """The output elements of ops of these names."""
 
@@ -119,8 +150,8 @@ def _taps_on_padding(layer: Layer) -> Count:
     return 2 * (layer.output[0] * prod(weight[:2]) * prod(layer.taps_inside()) - layer.work.macs)
 
 
-def _batch_norm_parameters(layer: Layer) -> Count:
-    if layer.op.name != "batch_norm2d":
+def _norm_parameters(layer: Layer) -> Count:
+    if layer.op.name not in (*_BATCH_NORMS, *_OTHER_NORMS, "rms_norm"):
         return 0
     return layer.output[0] * sum([prod(shape) for shape in layer.op.parameters(*layer.inputs).values()])
 
@@ -152,15 +183,22 @@ def _(op: Pool, inputs: tuple[Shape, ...], output: Shape) -> Size:
 
 
 _FVCORE_UNKNOWN = ("scaled_dot_product_attention", "bilinear", "baddbmm")
-_POOLS = ("max_pool2d", "avg_pool2d")
-_ADAPTIVE = ("adaptive_avg_pool2d", "global_avg_pool2d")
+_RANKS = ("1d", "2d", "3d")
+_AVERAGES = tuple([f"avg_pool{rank}" for rank in _RANKS])
+_POOLS = (*[f"max_pool{rank}" for rank in _RANKS], *_AVERAGES, *[f"adaptive_max_pool{rank}" for rank in _RANKS])
+_ADAPTIVE_PLANE = ("adaptive_avg_pool2d", "global_avg_pool2d")
+_ADAPTIVE = (*_ADAPTIVE_PLANE, "adaptive_avg_pool1d", "adaptive_avg_pool3d")
+_BATCH_NORMS = tuple([f"batch_norm{rank}" for rank in _RANKS])
+_INSTANCE_NORMS = tuple([f"instance_norm{rank}" for rank in _RANKS])
+_OTHER_NORMS = ("layer_norm", "group_norm", *_INSTANCE_NORMS)
 
 MACS = Term("conv and linear", lambda layer: layer.work.macs)
 DOUBLED = Term("each multiply-accumulate as two", lambda layer: layer.work.macs)
 _CONVOLUTIONS = tuple(f"conv{way}{axes}d" for way in ("", "_transpose") for axes in (1, 2, 3))
 _CONV_BIAS = Term("biases of convolutions", _bias_adds(*_CONVOLUTIONS))
 _LINEAR_BIAS = Term("biases of linear layers", _bias_adds("linear"))
-_NORM_TWICE = Term("two per BatchNorm element", _elements("batch_norm2d", per=2))
+_NORM_TWICE = Term("two per BatchNorm element", _norms(*_BATCH_NORMS, plain=1, affine=2, computed=4))
+_NORM_FIVE_TIMES = Term("five per element of other normalisations", _norms(*_OTHER_NORMS, plain=4, affine=5))
 _POOL_WINDOWS = Term("pools, output × window", lambda layer: pool_taps(layer.op, layer.inputs, layer.output))
 _WEIGHTS = Term("kernels and matrices", _parameters(lambda layer, name, shape: len(shape) > 1))
 _BIASES = Term("biases", _parameters(_is_bias))
@@ -252,12 +290,17 @@ def _dominators(graph: Graph) -> dict[str, str | None]:
     return above
 
 
-_ADAPTIVE_INPUTS = Term("one per element into an adaptive pool", _elements(*_ADAPTIVE))
+_ADAPTIVE_INPUTS = Term("one per element into an adaptive pool", _elements(*_ADAPTIVE_PLANE))
 _FVCORE_PRODUCTS = (
     Term("products it does not know: attention in one call", _not_seen(*_FVCORE_UNKNOWN)),
     Term("matrix products by the left one's batch", _batches_of_the_right),
 )
-_FVCORE = (MACS, *_FVCORE_PRODUCTS, _NORM_TWICE, _ADAPTIVE_INPUTS)
+_FVCORE_RESAMPLING = (
+    Term("interpolated elements, four where bilinear", _interpolated({"nearest": 1, "bilinear": 4}, frozenset((4,)))),
+    Term("four per sampled element", lambda layer: 4 * prod(layer.output) if layer.op.name == "grid_sample" else 0),
+)
+_FVCORE_OTHERS = (_NORM_FIVE_TIMES, _ADAPTIVE_INPUTS, *_FVCORE_RESAMPLING)
+_FVCORE = (MACS, *_FVCORE_PRODUCTS, _NORM_TWICE, *_FVCORE_OTHERS)
 
 CONVENTIONS = MappingProxyType(
     {
@@ -304,8 +347,10 @@ CONVENTIONS = MappingProxyType(
                 '"flops"',
                 'fvcore\'s FlopCountAnalysis, in eval mode: its "flops" are 1 per multiply-accumulate of convolutions '
                 "and linear layers, 2 per element of a BatchNorm, and 1 per element that enters an adaptive average "
-                "pool, also one that changes nothing. Bias, activations and other pools are 0, and so is attention as "
-                "one call (scaled_dot_product_attention). Of matrix products the batch of the left one alone counts.",
+                "pool of a plane, also one that changes nothing; 5 per element of other normalisations (of RMSNorm 0), "
+                "all 1 less without a weight; per output element, 1 of a nearest and 4 of a bilinear interpolation of "
+                "a plane, 4 of grid_sample. Bias, activations and other pools are 0, and so is attention as one call "
+                "(scaled_dot_product_attention). Of matrix products the batch of the left one alone counts.",
                 _FVCORE,
             ),
             Convention(
@@ -316,8 +361,8 @@ CONVENTIONS = MappingProxyType(
                 (
                     MACS,
                     *_FVCORE_PRODUCTS,
-                    Term("five per BatchNorm element", _elements("batch_norm2d", per=5)),
-                    _ADAPTIVE_INPUTS,
+                    Term("five per BatchNorm element", _norms(*_BATCH_NORMS, plain=4, affine=5)),
+                    *_FVCORE_OTHERS,
                 ),
             ),
             Convention(
@@ -345,7 +390,9 @@ CONVENTIONS = MappingProxyType(
                     MACS,
                     _CONV_BIAS,
                     _LINEAR_BIAS,
-                    _NORM_TWICE,
+                    Term("two per BatchNorm element", _norms(*_BATCH_NORMS, plain=1, affine=2)),
+                    Term("elements of other normalisations", _norms("group_norm", *_INSTANCE_NORMS, plain=1, affine=2)),
+                    Term("elements of LayerNorm", _elements("layer_norm")),
                     Term("elements into ReLU, twice for a module", _elements("relu", module=2)),
                     Term("elements into pools, twice for a module", _elements(*_POOLS, *_ADAPTIVE, module=2)),
                     Term("elements into ReLU6 and SiLU", _elements("relu6", "silu")),
@@ -367,8 +414,12 @@ CONVENTIONS = MappingProxyType(
                 "input and its output elements. Bias, ReLU, max pools and functions are 0.",
                 (
                     MACS,
-                    Term("four per BatchNorm element", _elements("batch_norm2d", per=4)),
-                    Term("outputs of average pools", _outputs("avg_pool2d", function=0)),
+                    Term("four per BatchNorm element", _norms(*_BATCH_NORMS, plain=2, affine=4)),
+                    Term(
+                        "four per element of other normalisations",
+                        _norms("layer_norm", *_INSTANCE_NORMS, plain=2, affine=4),
+                    ),
+                    Term("outputs of average pools", _outputs(*_AVERAGES, function=0)),
                     Term("elements into adaptive pools", _elements(*_ADAPTIVE, function=0)),
                     Term("outputs of adaptive pools", _outputs(*_ADAPTIVE, function=0)),
                 ),
@@ -379,7 +430,7 @@ CONVENTIONS = MappingProxyType(
                 'torchinfo: "mult-adds" are, for each layer with parameters, those that a place uses times the places: '
                 "1 per multiply-accumulate and per bias add of convolutions and linear layers. A BatchNorm counts its "
                 "parameters once an image; activations and pools 0.",
-                (MACS, _CONV_BIAS, _LINEAR_BIAS, Term("BatchNorm's parameters, once an image", _batch_norm_parameters)),
+                (MACS, _CONV_BIAS, _LINEAR_BIAS, Term("parameters of normalisations, once an image", _norm_parameters)),
             ),
             Convention(
                 "calflops",
@@ -392,6 +443,7 @@ CONVENTIONS = MappingProxyType(
                     DOUBLED,
                     _CONV_BIAS,
                     _NORM_TWICE,
+                    _NORM_FIVE_TIMES,
                     Term("elements into ReLU and SiLU", _elements("relu", "silu")),
                     Term("elements into pools", _elements(*_POOLS, *_ADAPTIVE)),
                 ),

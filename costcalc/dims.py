@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, cast
 
 if TYPE_CHECKING:
@@ -187,6 +188,7 @@ def _holding(left: Size, relation: Relation, right: Size) -> Any:
     return holds.astype(bool)
 
 
+@lru_cache(maxsize=10_000)  # the same few sizes are compared at every layer
 def _known_of_expressions(left: Any, relation: Relation, right: Any) -> Verdict:
     import sympy
 

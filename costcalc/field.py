@@ -14,6 +14,7 @@ from typing import NamedTuple
 from costcalc.dims import Shape, prod
 from costcalc.errors import CostcalcError
 from costcalc.graph import Graph, Node
+from costcalc.ops.normalization import GroupNorm, InstanceNorm, LayerNorm, RmsNorm
 
 
 class Axis(NamedTuple):
@@ -105,6 +106,8 @@ def _why_none(node: Node, plane: Shape | None) -> str:
         return f"nobody has told what a {node.op.label()} looks at"
     if plane is None:
         return "the plane is gone"
+    if isinstance(node.op, (LayerNorm, RmsNorm, GroupNorm, InstanceNorm)):
+        return "each place is scaled by what is in all of them"
     return "one place sees the whole plane" if plane == (1, 1) else "its windows differ in size"
 
 

@@ -84,8 +84,19 @@ class Imported:
         for name in names:
             if name in found.fixed:
                 raise FixedSize(f"{self.target} fixes {name} to {found.fixed[name]}")
+        _independent(self.target, found.graph, names)
         others = {name: size for name, size in usual.items() if name not in found.fixed and name not in names}
         return lambda **sizes: found.at(**others, **sizes)
+
+
+def _independent(target: str, graph: Graph, names: tuple[str, ...]) -> None:
+    """Raise FixedSize where the shape of a parameter would depend on sizes: it fixes them, or ties them."""
+    for node in graph.nodes:
+        for shape in node.op.parameters(*graph.input_shapes(node)).values():
+            if any(map(is_symbolic, shape)):
+                raise FixedSize(
+                    f"{target} fixes {' and '.join(names)}: parameters of {node.name} are of one size alone"
+                )
 
 
 _made: dict[Any, list[tuple[frozenset[str], Any]]] = {}  # what was imported, by what was asked and the free sizes
@@ -118,7 +129,8 @@ def _onnx(path: str, given: Mapping[str, Any]) -> Graph:
     sizes = {name: value for name, value in given.items() if name != "input"}
     if "input" in given:
         sizes = {**_planes(str(given["input"])), **sizes}
-    return load_onnx(path, sizes=sizes)
+    batch = sizes.pop("batch", None)
+    return load_onnx(path, batch=batch, sizes=sizes)
 
 
 def _planes(text: str) -> dict[str, int]:

@@ -53,7 +53,7 @@ def test_every_op_has_a_case():
 
 
 @pytest.mark.parametrize("name", ALONE)
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
+@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
 @given(data=st.data(), values=samples())
 def test_int_equals_array_equals_expression(name, data, values):
     make_op, make_inputs, *_ = CASES[name](data.draw)
@@ -75,7 +75,7 @@ def test_int_equals_array_equals_expression(name, data, values):
 
 
 @pytest.mark.parametrize("name", ALONE)
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
+@settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
 @given(data=st.data(), values=samples())
 def test_work_is_linear_in_the_batch_and_parameters_do_not_depend_on_it(name, data, values):
     make_op, make_inputs, *_ = CASES[name](data.draw)
@@ -109,7 +109,7 @@ def test_docstring_states_the_work_and_where_the_op_is_from(name):
 
 
 @pytest.mark.parametrize("name", ALONE)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(data=st.data(), values=samples())
 def test_an_op_written_as_a_call_reads_back_equal(name, data, values):
     from costcalc.spec import Spec

@@ -76,7 +76,7 @@ def as_the_file_writes(architecture):
         for node, row in zip(net.nodes, costs.rows, strict=True)
         if node.op.name == "batch_norm2d"
     }
-    ((_, fed),) = net.inputs
+    ((_, fed, _),) = net.inputs
     yield {
         **dict.fromkeys(("k", "stride", "pad", "groups", "rf", "ceil"), ""),
         **dict.fromkeys(("weights", "bias", "bn_params", "params", "macs", "pool_ops"), "0"),

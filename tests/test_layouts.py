@@ -93,8 +93,10 @@ def test_a_flatten_of_a_permuted_tensor_copies_what_is_not_in_order(device):
     assert costcalc.check(partly, device=device).differences == ()
 
 
+# Without unfold, which is known to take more room than its result needs.
 @pytest.mark.parametrize(
-    "name", [name for name in ALONE if name not in ("linear", "permute", "unknown") and OPS[name].arity != (0, 0)]
+    "name",
+    [name for name in ALONE if name not in ("linear", "permute", "unknown", "unfold") and OPS[name].arity != (0, 0)],
 )
 @settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data(), train=st.booleans())

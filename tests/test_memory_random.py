@@ -31,6 +31,11 @@ NOT_EXACT: tuple[str, ...] = (
     "argsort",
     # who later reads what they overwrite learns from what was put there
     *("fill", "copy", "index_put", "scatter", "scatter_add", "index_add"),
+    # exact as they are mostly used (test_products.py): batches that are broadcast are copied, scaled gradients are
+    # further tensors, and gradients that come in another order are copied by the layer before
+    *("matmul", "addmm", "baddbmm", "einsum"),
+    # told as the one kernel that a CPU or a GPU has for it; on meta it is a dozen
+    "scaled_dot_product_attention",
 )
 KNOWN_OPS = [name for name in ALONE if name != "unknown" and name not in NOT_EXACT]
 # What torch makes step by step on meta, or as a view.
@@ -155,7 +160,7 @@ def answers(function, graph, **how):
         return "refused"
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 @given(graph=graphs(), training=st.booleans(), gradients=st.booleans(), device=st.sampled_from(["cpu", "meta"]))
 def test_a_random_graph_is_what_torch_runs(graph, training, gradients, device):
     gradients = training and gradients
@@ -169,7 +174,7 @@ def test_a_random_graph_is_what_torch_runs(graph, training, gradients, device):
     assert answers(timeline, graph, **how) == answers(observe, graph, device=device, **how)
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=70, deadline=None, suppress_health_check=list(HealthCheck))
 @given(graph=graphs(), data=st.data(), accumulating=st.booleans(), device=st.sampled_from(["cpu", "meta"]))
 def test_frozen_layers_and_gradients_that_are_there_before(graph, data, accumulating, device):
     assume(device == "cpu" or all(node.op.name not in OTHERWISE_ON_META for node in graph.nodes))

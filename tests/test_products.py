@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from test_memory_random import figures
 from torch import nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
@@ -12,8 +13,10 @@ import costcalc
 from costcalc import Graph, Input, Node, rewrite
 from costcalc.errors import OpError
 from costcalc.importers.torch_export import from_torch
+from costcalc.memory import timeline
 from costcalc.ops import OPS
 from costcalc.ops.op import infer
+from costcalc.torch_backend import observe
 
 
 def work(op, *inputs):
@@ -167,6 +170,39 @@ def test_attention():
     assert op.backward_macs(done.macs, False, (False, False, True), shapes) == pairs * 24
     with pytest.raises(OpError, match="agree"):
         infer(OPS["scaled_dot_product_attention"](), shapes)
+
+
+# -- memory -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("call", "shapes"),
+    [
+        ("matmul()", ((3, 2), (2, 4))),
+        ("matmul()", ((5, 3, 2), (2, 4))),
+        ("matmul()", ((2, 5, 3, 2), (2, 5, 2, 4))),
+        ("matmul()", ((5, 3, 2), (2,))),
+        ("addmm()", ((4,), (3, 2), (2, 4))),
+        ("addmm()", ((3, 4), (3, 2), (2, 4))),
+        ("baddbmm()", ((5, 3, 4), (5, 3, 2), (5, 2, 4))),
+        ("einsum('ij,jk->ik')", ((2, 3), (3, 4))),
+        ("einsum('i,j->ij')", ((2,), (3,))),
+        ("linear(3)", ((4, 5, 2), (3, 2), (3,))),
+        ("conv1d(4, 3)", ((2, 3, 9), (4, 3, 3), (4,))),
+        ("conv_transpose2d(4, 2, stride=2)", ((2, 3, 5, 5), (3, 4, 2, 2), (4,))),
+    ],
+)
+@pytest.mark.parametrize("learnt", [(0, 1, 2), (0,), (1,)])
+def test_what_is_alive_in_training(call, shapes, learnt):
+    """Operands that are learnt, and others: what a gradient needs is kept, and no more."""
+    name, _, arguments = call.partition("(")
+    nodes = [Node(f"p{i}", OPS["parameter"](shape), ()) for i, shape in enumerate(shapes) if i in learnt]
+    inputs = [Input(f"x{i}", shape) for i, shape in enumerate(shapes) if i not in learnt] or [Input("nobody's", (1,))]
+    taken = tuple(f"p{i}" if i in learnt else f"x{i}" for i in range(len(shapes)))
+    nodes += [Node("op", eval(f"OPS[{name!r}]({arguments}"), taken), Node("relu", OPS["relu"](inplace=False), ("op",))]
+    graph = Graph("net", tuple(inputs), tuple(nodes), ("relu",))
+    told, seen = timeline(graph, training=True), observe(graph, device="cpu", training=True)
+    assert figures(told) == figures(seen)
 
 
 # -- models -------------------------------------------------------------------------------------------------------

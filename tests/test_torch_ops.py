@@ -59,7 +59,7 @@ def after_something_learnt(op, inputs, holds):
 
 
 @pytest.mark.parametrize("name", KNOWN_OPS)
-@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data(), values=small_values(), train=st.booleans())
 def test_op_is_what_torch_runs(name, data, values, train):
     op, inputs, holds = drawn(name, data.draw, values)
@@ -82,7 +82,7 @@ KEPT_AS = {
 
 
 @pytest.mark.parametrize("name", KNOWN_OPS)
-@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=2, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data(), values=small_values())
 def test_every_field_reaches_the_module(name, data, values):
     op, inputs, _ = drawn(name, data.draw, values)

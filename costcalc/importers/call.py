@@ -105,6 +105,7 @@ class Call:
         return self.importing.further(self, first)
 
 
+One = Callable[[Call], Value]  # a translator to a layer with one result
 Translator = Callable[[Call], "Value | Sequence[Value | None]"]
 
 

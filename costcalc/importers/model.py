@@ -21,8 +21,8 @@ Use = tuple[str, frozenset[str]]  # an operation's name, and the parameters that
 class Importing:
     """A model that is being read.
 
-    `uses` has for each parameter the operations that take it, each with all parameters that it takes: whether it belongs
-    to one layer, to several alike, or is a tensor that several different ones take.
+    `uses` has for each parameter the operations that take it, each with all parameters that it takes: whether it
+    belongs to one layer, to several alike, or is a tensor that several different ones take.
     """
 
     def __init__(self, name: str, uses: Mapping[str, Iterable[Use]]) -> None:

@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, replace
+from functools import reduce
 from typing import Any, NamedTuple, cast
 
 import sympy
@@ -23,7 +24,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils import _pytree as pytree
 from torch.utils._sympy import functions as of_torch
 
-from costcalc.dims import Shape, as_size, same
+from costcalc.dims import Shape, as_size, dim_min, is_array, prod, same
 from costcalc.errors import CostcalcError
 from costcalc.graph import Graph, Input
 from costcalc.importers.aten import translators
@@ -498,7 +499,29 @@ def _symbol(name: str) -> Any:
 def _put_in(size: Any, sizes: Mapping[Any, Any]) -> Any:
     if not isinstance(size, sympy.Basic):
         return size
-    return as_size(size.subs({symbol: sizes[symbol] for symbol in size.free_symbols if symbol in sizes}))
+    given = {symbol: sizes[symbol] for symbol in size.free_symbols if symbol in sizes}
+    if any(map(is_array, given.values())):
+        return as_size(_computed(size, given))
+    return as_size(size.subs(given))
+
+
+def _computed(expression: Any, values: Mapping[Any, Any]) -> Any:
+    """A whole expression in numbers, which arrays among the values are computed with."""
+    above, below = sympy.fraction(sympy.together(expression))
+    if below != 1:
+        return _computed(above, values) // _computed(below, values)
+    parts = [_computed(part, values) for part in expression.args] if expression.args else []
+    if isinstance(expression, sympy.Add):
+        return sum(parts)
+    if isinstance(expression, sympy.Mul):
+        return prod(parts)
+    if isinstance(expression, sympy.Pow):
+        return parts[0] ** int(expression.exp)
+    if isinstance(expression, sympy.Min):
+        return reduce(dim_min, parts)
+    if isinstance(expression, sympy.floor):
+        return parts[0]
+    return as_size(values[expression]) if expression in values else int(expression)
 
 
 def _substituted(shape: Shape, sizes: Mapping[Any, Any]) -> Shape:

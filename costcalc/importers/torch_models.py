@@ -13,6 +13,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
+import logging
 import os
 import re
 import sys
@@ -242,11 +243,18 @@ def _with_advice(error: CostcalcError, given: Mapping[str, Any]) -> str:
 
 @contextmanager
 def _quiet(ours: bool) -> Iterator[None]:
-    """What a model's code prints goes beside the output; warnings of libraries are dropped."""
-    with redirect_stdout(sys.stderr), warnings.catch_warnings():
-        if ours:
-            warnings.simplefilter("ignore")
-        yield
+    """What a model's code prints goes beside the output; warnings of libraries, and what torch logs, are dropped."""
+    handlers = [(handler, handler.level) for handler in logging.getLogger("torch").handlers]
+    for handler, _ in handlers:
+        handler.setLevel(logging.CRITICAL + 1)  # what it refuses is told in an error, once
+    try:
+        with redirect_stdout(sys.stderr), warnings.catch_warnings():
+            if ours:
+                warnings.simplefilter("ignore")
+            yield
+    finally:
+        for handler, level in handlers:
+            handler.setLevel(level)
 
 
 def _is_tensor(value: Any) -> bool:

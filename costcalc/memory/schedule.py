@@ -335,7 +335,10 @@ class _Run:
         elements = kernel.elements if rebased is None else rebased.elements
         node = Backward(self.layer, elements, kernel, [value.source for value in reads])
         node.parameters, node.copied = parameters, copied
-        node.scratch += max([size for operand, size in kernel.scratch_for if values[operand].source], default=0)
+        for operand, size in kernel.scratch_for[::-1]:
+            if values[operand].source is not None:
+                node.scratch += size
+                break
         if reached:
             for parameter in (*parameters, *(target.leaf for target in node.targets if target is not None)):
                 if parameter is not None:

@@ -26,10 +26,11 @@ _FAMILY_OF = {
         "activation": "relu relu6 leaky_relu prelu elu gelu silu mish sigmoid tanh softplus hardswish hardsigmoid "
         "softmax softmin log_softmax log_sigmoid hardtanh threshold celu selu rrelu softsign tanhshrink softshrink "
         "hardshrink glu",
-        "pointwise": "sub rsub mul div floor_divide remainder fmod pow atan2 maximum minimum lerp addcmul addcdiv where "
-        "masked_fill neg abs sign floor ceil trunc round square reciprocal sqrt rsqrt exp exp2 expm1 log log2 log10 "
-        "log1p sin cos tan asin acos atan sinh cosh erf erfc clamp nan_to_num eq ne lt le gt ge logical_and logical_or "
-        "logical_xor logical_not isnan isinf isfinite bitwise_and bitwise_or bitwise_xor bitwise_not",
+        "pointwise": "sub rsub mul div floor_divide remainder fmod pow atan2 maximum minimum lerp addcmul addcdiv "
+        "where masked_fill neg abs sign floor ceil trunc round square reciprocal sqrt rsqrt exp exp2 expm1 log log2 "
+        "log10 log1p sin cos tan asin acos atan sinh cosh erf erfc clamp nan_to_num eq ne lt le gt ge "
+        "logical_and logical_or logical_xor logical_not isnan isinf isfinite bitwise_and bitwise_or "
+        "bitwise_xor bitwise_not",
         "reduction": "sum mean prod amax amin max min argmax argmin any all var std var_mean std_mean logsumexp "
         "vector_norm cumsum cumprod",
         "normalization": "batch_norm1d batch_norm2d batch_norm3d layer_norm rms_norm group_norm instance_norm1d "

@@ -228,15 +228,15 @@ class Celu(Activation):
 
     per_element = Work(compares=1, exps=1, adds=1, muls=1, divs=1)
 
-    def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
-        return _in_place(self, super().kernels(inputs, output, training), output)
 
-
-class Selu(_InPlace):
+@op
+class Selu(Activation):
     """scale·(x if x > 0 else alpha·(exp(x) − 1)) with its two constants, torch.nn.SELU, in place by default.
 
     Work: 1 compare, 1 exp, 1 add, 2 muls per element.
     """
+
+    inplace: bool = flag(default=True)
 
     per_element = Work(compares=1, exps=1, adds=1, muls=2)
 
@@ -253,6 +253,10 @@ class Rrelu(Activation):
     inplace: bool = flag(default=False)
 
     per_element = Work(compares=1, muls=1)
+
+    def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
+        (kernel,) = super().kernels(inputs, output, training)
+        return (kernel._replace(beside=(Beside("noise", prod(output)),)),) if training else (kernel,)
 
 
 class LogSigmoid(Activation):
@@ -271,7 +275,7 @@ class Softsign(Activation):
         return (
             Kernel((0,), elements, keeps=(0,)),
             Kernel((1,), elements, passes_on=True),
-            Kernel((0, 2), elements, keeps=(2,), keeps_for=((0, 2),), scratch_for=((2, 3 * elements),)),
+            Kernel((0, 2), elements, keeps=(2,), keeps_for=((0, 2),), scratch_for=((2, 2 * elements),)),
         )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, ClassVar
 
 from costcalc.costs import NO_WORK, Work
-from costcalc.dims import Shape, Size, known, prod, show_shape
+from costcalc.dims import Shape, Size, known, prod, same, show_shape
 from costcalc.errors import OpError
 from costcalc.ops.kernel import Kernel
 from costcalc.ops.op import HOLDS, Layout, Op, Requirement, op, scalar
@@ -39,8 +39,12 @@ def broadcast_shape(*shapes: Shape) -> Shape:
     for shape in shapes[1:]:
         longer, shorter = (shape, made) if len(shape) > len(made) else (made, shape)
         lead = len(longer) - len(shorter)
-        made = longer[:lead] + tuple([b if is_one(a) else a for a, b in zip(longer[lead:], shorter, strict=True)])
+        made = longer[:lead] + tuple([_joined(a, b) for a, b in zip(longer[lead:], shorter, strict=True)])
     return made
+
+
+def _joined(a: Size, b: Size) -> Size:
+    return a if same(a, b) or not is_one(a) else b
 
 
 def broadcastable(name: str, inputs: tuple[Shape, ...]) -> Iterator[Requirement]:
@@ -50,7 +54,7 @@ def broadcastable(name: str, inputs: tuple[Shape, ...]) -> Iterator[Requirement]
         lead = len(first) - len(other)
         pairs = zip(first[max(lead, 0) :], other[max(-lead, 0) :], strict=True)
         for place, (a, b) in enumerate(pairs, start=max(lead, 0)):
-            if is_one(a) or is_one(b) or known(b, "==", a).answer:
+            if same(a, b) or is_one(a) or is_one(b) or known(b, "==", a).answer:
                 continue
             shapes = both(inputs[0], other, number)
             if lead and known(b, "==", a).answer is False:
@@ -96,7 +100,6 @@ class Broadcasting(Op):
     keeps: ClassVar[tuple[int, ...]] = ()  # operands that every gradient needs
     keeps_for: ClassVar[tuple[tuple[int, int], ...]] = ()  # an operand, and that whose gradient needs it
     scratch: ClassVar[int] = 0  # tensors as large as the result that a gradient takes on its way
-    scratch_for: ClassVar[tuple[tuple[int, int], ...]] = ()  # likewise, by the operand that needs a gradient
 
     arity = (2, 2)
 
@@ -120,11 +123,10 @@ class Broadcasting(Op):
             Kernel(
                 tuple(range(count)),
                 elements,
-                keeps=tuple([i for i in (*self.keeps, *[count] * self.keeps_output) if i <= count]),
+                keeps=tuple([i for i in self.keeps if i < count]),
                 keeps_for=tuple([pair for pair in self.keeps_for if max(pair) < count]),
                 repeats=repeated(inputs, output),
                 scratch=self.scratch * elements,
-                scratch_for=tuple([(i, times * elements) for i, times in self.scratch_for if i < count]),
             ),
         )
 

@@ -48,9 +48,9 @@ class Concat(Op):
 class Add(Op):
     """The sum of inputs, element by element, torch.add; of a residual block, its paths (He et al., 2015).
 
-    `other` is a number in place of a second input; all but the first are taken `alpha` times. Output: the inputs' shape;
-    sizes of 1 and missing first ones are repeated (torch's broadcasting). Work: 1 add per element and further input,
-    and 1 mul if alpha is not 1.
+    `other` is a number in place of a second input; all but the first are taken `alpha` times. Output: the inputs'
+    shape; sizes of 1 and missing first ones are repeated (torch's broadcasting). Work: 1 add per element and further
+    input, and 1 mul if alpha is not 1.
     """
 
     other: float | str | None = scalar(default=None)

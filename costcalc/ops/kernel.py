@@ -34,14 +34,14 @@ class Kernel(NamedTuple):
     `reads` are the operands that a gradient flows to. The result is a new tensor of so many elements, unless it
     `lies_in` the memory of an operand: a view of it, or it overwritten (`in_place`). `keeps` are the operands that
     backward needs, the result being one, and `keeps_to_learn` those that the gradients of parameters alone need;
-    `keeps_for` are pairs of an operand and of that whose gradient alone needs it, and so is `scratch_for`. An
-    operand that no later kernel reads is dead after this one; `holds` are further ones that live until it has run.
-    Backward makes a new gradient for each operand, or `passes_on` the one it is given, or a view of it, but for those
-    that it `renews`; `scratch` is how many elements it holds at most beyond what it makes. An operand that it `repeats`
-    (one that is broadcast) has a gradient as large as the result, which is then summed. If `unasked`, it makes a gradient for operands that need
-    none, too, and drops it at once. It `sums` the gradient of the parameter of that name, which it makes many
-    times over, at the very end, when it has let go of what it unpacked. An element of the result takes `size` bytes,
-    where that is not what the dtype takes.
+    `keeps_for` are pairs of an operand and of that whose gradient alone needs it. An operand that no later kernel reads
+    is dead after this one; `holds` are further ones that live until it has run. Backward makes a new gradient for each
+    operand, or `passes_on` the one it is given, or a view of it, but for those that it `renews`; `scratch` is how many
+    elements it holds at most beyond what it makes, and `scratch_for` how many more, for the last of the operands there
+    that needs a gradient. An operand that it `repeats` (one that is broadcast) has a gradient as large as the result,
+    which is then summed. If `unasked`, it makes a gradient for operands that need none, too, and drops it at once. It
+    `sums` the gradient of the parameter of that name, which it makes many times over, at the very end, when it has let
+    go of what it unpacked. An element of the result takes `size` bytes, where that is not what the dtype takes.
     """
 
     reads: tuple[int, ...]

@@ -39,7 +39,7 @@ class Linear(Weighted):
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
         count = len(inputs)
         if self.given(inputs):
-            product = Kernel(tuple(range(count)), prod(output), keeps=(0, 1))
+            product = Kernel(tuple(range(count)), prod(output), keeps_for=((0, 1), (1, 0)))
         else:
             product = Kernel((0,), prod(output), keeps_to_learn=(0,), sums="bias")
         if len(output) == 2 or not self.bias:
@@ -90,9 +90,11 @@ class Bilinear(Weighted):
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
         count, made = len(inputs), prod(output)
         product = Kernel(tuple(range(count))[:3], made, keeps=tuple(range(count))[:3])
+        seen = Kernel((count,), made, lies_in=count, passes_on=True)  # its rows, in the inputs' shape
         if not self.bias:
-            return (product,)
-        return (product, Kernel((count, 3) if self.given(inputs) else (count,), made, passes_on=True))
+            return (product, seen)
+        added = (count + 1, 3) if self.given(inputs) else (count + 1,)
+        return (product, seen, Kernel(added, made, passes_on=True, repeats=added[1:]))
 
     def layout(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Layout:
         return Layout(None, tuple(range(len(inputs[0]))))

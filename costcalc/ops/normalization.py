@@ -232,7 +232,7 @@ class GroupNorm(Op):
 
 
 @op
-class _InstanceNorm(Op):
+class InstanceNorm(Op):
     """What instance normalisations of any rank share."""
 
     eps: float = number(default=1e-5, least=0)
@@ -274,8 +274,12 @@ class _InstanceNorm(Op):
     def windows(self, *inputs: Shape) -> tuple[()] | None:
         return () if self.track_running_stats else None
 
+    def layout(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Layout:
+        """It is made anew, its dimensions in order."""
+        return Layout.of_image(len(inputs[0]))
 
-class InstanceNorm1d(_InstanceNorm):
+
+class InstanceNorm1d(InstanceNorm):
     """Each channel of each sequence shifted and scaled to zero mean and unit variance, torch.nn.InstanceNorm1d.
 
     Parameters, buffers and Work: as instance_norm2d.
@@ -284,7 +288,7 @@ class InstanceNorm1d(_InstanceNorm):
     rank = 3
 
 
-class InstanceNorm2d(_InstanceNorm):
+class InstanceNorm2d(InstanceNorm):
     """Each channel of each image shifted and scaled to zero mean and unit variance, torch.nn.InstanceNorm2d.
 
     Parameters (if affine): weight and bias (channels). Buffers (if track_running_stats): as batch_norm2d. Work: as
@@ -295,7 +299,7 @@ class InstanceNorm2d(_InstanceNorm):
     rank = 4
 
 
-class InstanceNorm3d(_InstanceNorm):
+class InstanceNorm3d(InstanceNorm):
     """Each channel of each volume shifted and scaled to zero mean and unit variance, torch.nn.InstanceNorm3d.
 
     Parameters, buffers and Work: as instance_norm2d.

@@ -7,12 +7,12 @@ as 1 exp, rounding as 1 compare, and a sign is free. None of these is a non-line
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from costcalc.costs import NO_WORK, Work
-from costcalc.dims import Shape, prod
+from costcalc.dims import Shape, Size, prod
 from costcalc.errors import OpError
-from costcalc.ops.broadcasting import Broadcasting, WithNumber, check_numbers, promoted
+from costcalc.ops.broadcasting import Broadcasting, WithNumber, broadcast_shape, check_numbers, promoted
 from costcalc.ops.kernel import Kernel
 from costcalc.ops.op import Op, Requirement, choice, op, scalar, whole
 
@@ -35,8 +35,9 @@ class _Difference(WithNumber):
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
         (kernel,) = super().kernels(inputs, output, training)
-        changed = {self.negative} | ({1 - self.negative} if self.negative == 0 and self.alpha != 1 else set())
-        return (kernel._replace(passes_on=True, renews=tuple(sorted(changed))),)
+        negative = (self.negative,) if self.negative < len(inputs) else ()
+        scratch = tuple([(place, prod(output)) for place in negative if self.alpha != 1])
+        return (kernel._replace(passes_on=True, renews=negative, scratch_for=scratch),)
 
 
 class Sub(_Difference):
@@ -67,7 +68,6 @@ class Div(WithNumber):
 
     keeps = (1,)
     keeps_for = ((0, 1),)
-    scratch_for = ((1, 3),)
 
     def holds(self, *inputs: str) -> str:
         return "float" if self.rounding_mode is None else super().holds(*inputs)
@@ -77,9 +77,9 @@ class Div(WithNumber):
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
         (kernel,) = super().kernels(inputs, output, training)
-        if self.rounding_mode is None:
+        if self.rounding_mode is not None or len(inputs) == 1:
             return (kernel,)
-        return (kernel._replace(keeps=(), keeps_for=(), scratch_for=()),)  # its gradients are 0
+        return (kernel._replace(scratch_for=((1, 2 * prod(output)),)),)
 
 
 class FloorDivide(WithNumber):
@@ -89,26 +89,31 @@ class FloorDivide(WithNumber):
     differentiable = False
 
 
-class Remainder(WithNumber):
+class _Rest(WithNumber):
+    """What is left of x when y is taken off as often as it goes."""
+
+    per_element = Work(divs=1, compares=1, muls=1, adds=1)
+    keeps_for = ((0, 1), (1, 1))
+
+    def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
+        (kernel,) = super().kernels(inputs, output, training)
+        if len(inputs) == 1:
+            return (kernel._replace(passes_on=True),)
+        return (kernel._replace(passes_on=True, renews=(1,), scratch_for=((1, 2 * prod(output)),)),)
+
+
+class Remainder(_Rest):
     """x − y·floor(x / y), torch.remainder; `other` is a number in place of y.
 
     Work: 1 div, 1 compare, 1 mul, 1 add per element.
     """
 
-    per_element = Work(divs=1, compares=1, muls=1, adds=1)
-    keeps_for = ((0, 1), (1, 1))
-    scratch_for = ((1, 1),)
 
-
-class Fmod(WithNumber):
+class Fmod(_Rest):
     """x − y·trunc(x / y), torch.fmod; `other` is a number in place of y.
 
     Work: 1 div, 1 compare, 1 mul, 1 add per element.
     """
-
-    per_element = Work(divs=1, compares=1, muls=1, adds=1)
-    keeps_for = ((0, 1), (1, 1))
-    scratch_for = ((1, 1),)
 
 
 @op
@@ -131,7 +136,8 @@ class Pow(Broadcasting):
         return promoted(inputs, self.exponent, self.base)
 
     def work(self, inputs: tuple[Shape, ...], output: Shape) -> Work:
-        each = {1: NO_WORK, 2: _MUL, 3: Work(muls=2)}.get(self.exponent, Work(exps=1))  # type: ignore[call-overload]
+        few: dict[Any, Work] = {1: NO_WORK, 2: _MUL, 3: Work(muls=2)}
+        each = few.get(self.exponent, Work(exps=1))
         return each * prod(output)
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
@@ -142,7 +148,7 @@ class Pow(Broadcasting):
             return (kernel._replace(keeps=(0, 1), keeps_for=((2, 1),), scratch_for=scratch),)
         if self.exponent is not None:
             return (kernel._replace(keeps=(0,), scratch=0 if self.exponent == 0 else 2 * elements),)
-        return (kernel._replace(keeps=(0, 1), scratch=2 * elements),)
+        return (kernel._replace(keeps=(0, 1), scratch=elements),)
 
 
 class Atan2(Broadcasting):
@@ -150,6 +156,7 @@ class Atan2(Broadcasting):
 
     per_element = Work(exps=1)
     keeps = (0, 1)
+    scratch = 5
 
     def holds(self, *inputs: str) -> str:
         return "float"
@@ -160,6 +167,7 @@ class Maximum(Broadcasting):
 
     per_element = Work(compares=1)
     keeps = (0, 1)
+    scratch = 2
 
 
 class Minimum(Broadcasting):
@@ -167,6 +175,7 @@ class Minimum(Broadcasting):
 
     per_element = Work(compares=1)
     keeps = (0, 1)
+    scratch = 2
 
 
 # -- of three -----------------------------------------------------------------------------------------------------
@@ -187,6 +196,13 @@ class Lerp(Broadcasting):
         check_numbers(self, inputs, self.weight)
         return super().requirements(*inputs)
 
+    def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
+        (kernel,) = super().kernels(inputs, output, training)
+        if len(inputs) == 2:
+            return (kernel,)
+        between = prod(broadcast_shape(*inputs[:2]))
+        return (kernel._replace(scratch_for=((0, prod(inputs[2])), (1, 0), (2, between))),)
+
 
 @op
 class _Fused(Broadcasting):
@@ -195,21 +211,24 @@ class _Fused(Broadcasting):
     value: float | str = scalar(default=1)
 
     arity = (3, 3)
-    keeps_for = ((1, 2), (2, 1))
+    keeps_for: ClassVar[tuple[tuple[int, int], ...]] = ((1, 2), (2, 1))
 
     def work(self, inputs: tuple[Shape, ...], output: Shape) -> Work:
         return (self.per_element + (_MUL if self.value != 1 else NO_WORK)) * prod(output)
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
         (kernel,) = super().kernels(inputs, output, training)
-        return (kernel._replace(passes_on=True, renews=(1, 2)),)
+        return (kernel._replace(passes_on=True, renews=(1, 2), scratch_for=self.on_the_way(inputs, output)),)
+
+    def on_the_way(self, inputs: tuple[Shape, ...], output: Shape) -> tuple[tuple[int, Size], ...]:
+        """What its gradients take beyond what they are, by operand."""
+        return (1, prod(inputs[2])), (2, prod(inputs[1]))
 
 
 class Addcmul(_Fused):
     """x + value·y·z, torch.addcmul. Work: 1 mul, 1 add per element, and 1 mul if value is not 1."""
 
     per_element = Work(muls=1, adds=1)
-    scratch = 1
 
 
 class Addcdiv(_Fused):
@@ -218,6 +237,11 @@ class Addcdiv(_Fused):
     per_element = Work(divs=1, adds=1)
     keeps = (2,)
     keeps_for = ((1, 2),)
+
+    def on_the_way(self, inputs: tuple[Shape, ...], output: Shape) -> tuple[tuple[int, Size], ...]:
+        above, below = prod(inputs[1]), prod(inputs[2])
+        quotient = prod(broadcast_shape(*inputs[1:]))
+        return (1, 2 * below), (2, prod(output) + above + below + quotient)
 
 
 @op
@@ -243,7 +267,7 @@ class Where(Broadcasting):
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
         (kernel,) = super().kernels(inputs, output, training)
-        return (kernel._replace(reads=tuple(range(1, len(inputs))), holds=(0,)),)
+        return (kernel._replace(reads=tuple(range(1, len(inputs))), holds=(0,), scratch=1),)
 
 
 @op
@@ -358,7 +382,7 @@ class Reciprocal(Function):
 
     per_element = Work(divs=1)
     keeps_output = True
-    scratch = 3
+    scratch = 2
 
 
 class Sqrt(Function):
@@ -457,7 +481,7 @@ class Acos(Function):
     """The angle of a cosine, torch.acos. Work: 1 exp per element."""
 
     keeps_input = True
-    scratch = 4
+    scratch = 5
 
 
 class Atan(Function):

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from costcalc.costs import Work
 from costcalc.dims import Shape, Size, prod, show_shape
 from costcalc.errors import OpError
-from costcalc.ops.broadcasting import broadcast_shape, is_one
+from costcalc.ops.broadcasting import broadcast_shape, is_one, repeated
 from costcalc.ops.kernel import Beside, Kernel
 from costcalc.ops.op import Layout, Op, Requirement, flag, number, op, text
 
@@ -74,7 +74,12 @@ class _AddedProduct(Product):
         return macs * sum(learns[1:])
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
-        return (Kernel((0, 1, 2), prod(output), keeps_for=((2, 1), (1, 2))),)
+        whole = not repeated(inputs[:1], output) and self.beta == 1
+        return (
+            Kernel(
+                (0, 1, 2), prod(output), keeps_for=((2, 1), (1, 2)), passes_on=whole, renews=(1, 2) if whole else ()
+            ),
+        )
 
 
 @op
@@ -212,9 +217,14 @@ class Einsum(Product):
         return Work(muls=made, adds=adds)
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
-        if len(inputs) > 1:
-            return super().kernels(inputs, output, training)
-        return (Kernel((0,), prod(output), None if self.makes_tensor() else 0, passes_on=True),)
+        made = prod(output)
+        if len(inputs) == 1:
+            return (Kernel((0,), made, None if self.makes_tensor() else 0, passes_on=True),)
+        if self.contracts(inputs):
+            return (*super().kernels(inputs, output, training), Kernel((2,), made, lies_in=2, passes_on=True))
+        indices = self.indices(inputs)
+        repeats = tuple([place for place, of in enumerate(indices.inputs) if set(of) != set(indices.output)])
+        return (Kernel((0, 1), made, keeps_for=((1, 0), (0, 1)), repeats=repeats),)
 
     def _sizes(self, inputs: tuple[Shape, ...], indices: Indices) -> Mapping[str, Size]:
         """That of each letter; one of 1 is broadcast."""
@@ -289,7 +299,8 @@ class ScaledDotProductAttention(Product):
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
         sums = Beside("logarithms of sums", prod(output[:-1]), 4)  # of exps, in float32
         count = len(inputs)
-        return (Kernel(tuple(range(count)), prod(output), keeps=tuple(range(count + 1)), beside=(sums,)),)
+        everything = tuple(range(count + 1))
+        return (Kernel(everything[:-1], prod(output), keeps=everything, beside=(sums,), unasked=True),)
 
 
 # -- sizes that meet ----------------------------------------------------------------------------------------------

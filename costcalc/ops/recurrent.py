@@ -25,12 +25,11 @@ class _Cell(NamedTuple):
     weights: dict[str, Shape]
 
 
-@op
 class _Recurrent(Op):
     """What cells are in common: their weights, which are its own unless they are further inputs after the states."""
 
-    hidden_size: Size = size("F_out")
-    bias: bool = flag(default=True)
+    hidden_size: Size
+    bias: bool
 
     arity = (1, None)
     weight_layer = True
@@ -139,7 +138,9 @@ _BENDS = {"tanh": Tanh.per_element, "relu": Relu.per_element}
 class _Layers(_Recurrent):
     """Layers of cells, in one direction or two, over a whole sequence."""
 
+    hidden_size: Size = size("F_out")
     num_layers: int = whole(default=1, least=1)
+    bias: bool = flag(default=True)
     batch_first: bool = flag(default=False)
     dropout: float = number(default=0.0, least=0, most=1)
     bidirectional: bool = flag(default=False)
@@ -183,7 +184,7 @@ class Lstm(_Layers):
     Inputs: a sequence (steps, batch, features), or with `batch_first` (batch, steps, features); then, if not zeros, the
     first states h and c. Output: hidden_size numbers for each step (proj_size if that is not 0, by a further matrix),
     twice with `bidirectional`; the last h and c, (layers · directions, batch, …), are further results.
-    Parameters: for layer 0, 1, …, weight_ih_l0 (4 · hidden_size, features), weight_hh_l0 (4 · hidden_size, hidden_size),
+    Parameters: for layer 0, 1, …, weight_ih_l0 (4 · hidden_size, features), weight_hh_l0 (4 · hidden_size, the output),
     bias_ih_l0, bias_hh_l0 (4 · hidden_size), weight_hr_l0 (proj_size, hidden_size); the other direction's end in
     `_reverse`; none if they are further inputs.
     Work: for each step, MACs = prod of all matrices; per hidden number, layer and direction 4 adds (12 with biases),
@@ -242,8 +243,12 @@ class Rnn(_Layers):
         return super().arithmetic() + _BENDS[self.activation]
 
 
+@op
 class _OneCell(_Recurrent):
     """One step of one layer."""
+
+    hidden_size: Size = size("F_out")
+    bias: bool = flag(default=True)
 
     rank = 2
 

@@ -11,7 +11,8 @@ from typing import ClassVar
 from costcalc.costs import Work
 from costcalc.dims import Shape, Size, prod
 from costcalc.errors import OpError
-from costcalc.ops.kernel import Beside, Kernel
+from costcalc.ops.broadcasting import is_one
+from costcalc.ops.kernel import INT64, Beside, Kernel
 from costcalc.ops.op import Layout, Op, Requirement, Window, flag, op, scalar, whole, wholes
 
 
@@ -33,6 +34,7 @@ class Reduction(Op):
 
     integer: ClassVar[str | None] = None  # what is made of integers, and true and false
     differentiable: ClassVar[bool] = True
+    scratch: ClassVar[tuple[int, int]] = (0, 0)  # tensors on the way to the gradient: as the input, as the output
     repeats_gradient: ClassVar[bool] = False  # the gradient is that of the result, seen as large as the input
 
     def dims(self, shape: Shape) -> tuple[int, ...]:
@@ -68,7 +70,8 @@ class Reduction(Op):
         if not self.differentiable:
             return (Kernel((), prod(output), holds=(0,)),)
         (kernel,) = super().kernels(inputs, output, training)
-        return (kernel._replace(passes_on=self.repeats_gradient),)
+        scratch = self.scratch[0] * prod(inputs[0]) + self.scratch[1] * prod(output)
+        return (kernel._replace(passes_on=self.repeats_gradient, scratch=scratch),)
 
     def windows(self, *inputs: Shape) -> tuple[Window, ...] | None:
         return () if len(inputs[0]) == 4 and not {2, 3} & set(self.dims(inputs[0])) else None
@@ -123,8 +126,11 @@ class Prod(Reduction):
 
 
 class _Extreme(Reduction):
+    """The largest or smallest of all; the gradient is shared out among those that are."""
+
     keeps_input = True
     keeps_output = True
+    scratch = (1, 2)
 
     def joins(self, n: Size, m: Size) -> Work:
         return Work(compares=n - m)
@@ -163,8 +169,8 @@ class _Found(Reduction):
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
         elements = prod(output)
         if self.dim is None:
-            return (Kernel((0,), elements, keeps=(0, 1)),)
-        return (Kernel((0,), elements, beside=(Beside("indices", elements, 8),)),)
+            return (Kernel((0,), elements, keeps=(0, 1), scratch=prod(inputs[0])),)
+        return (Kernel((0,), elements, beside=(Beside("indices", elements, INT64),), scratch=prod(inputs[0])),)
 
 
 class Max(_Found):
@@ -185,6 +191,8 @@ class Min(_Found):
 
 @op
 class _Place(Reduction):
+    """Where an extreme is."""
+
     dim: int | None = whole(default=None)  # type: ignore[assignment]
     keepdim: bool = flag(default=False)
 
@@ -212,6 +220,8 @@ class Argmin(_Place):
 
 
 class _Verdict(Reduction):
+    """What holds of all."""
+
     differentiable = False
 
     def holds(self, *inputs: str) -> str:
@@ -242,9 +252,12 @@ class All(_Verdict):
 
 @op
 class _Spread(Reduction):
+    """The mean squared distance from the mean, or its root."""
+
     correction: float | str = scalar(default=1)
 
     keeps_input = True
+    scratch = (1, 2)
 
     def joins(self, n: Size, m: Size) -> Work:
         return Work(adds=3 * n - 2 * m, muls=n, divs=2 * m)
@@ -265,6 +278,7 @@ class Std(_Spread):
     """
 
     keeps_output = True
+    scratch = (1, 3)
 
     def joins(self, n: Size, m: Size) -> Work:
         return super().joins(n, m) + Work(exps=m)
@@ -287,6 +301,7 @@ class StdMean(_Spread):
     """
 
     keeps_output = True
+    scratch = (1, 3)
 
     def joins(self, n: Size, m: Size) -> Work:
         return super().joins(n, m) + Work(exps=m)
@@ -304,6 +319,7 @@ class Logsumexp(Reduction):
 
     keeps_input = True
     keeps_output = True
+    scratch = (2, 0)
 
     def joins(self, n: Size, m: Size) -> Work:
         return Work(compares=n - m, adds=2 * n, exps=n + m)
@@ -322,6 +338,7 @@ class VectorNorm(Reduction):
 
     keeps_input = True
     keeps_output = True
+    scratch = (1, 0)
 
     def joins(self, n: Size, m: Size) -> Work:
         if self.ord in ("inf", "-inf"):
@@ -358,6 +375,11 @@ class _Running(Op):
 
 class Cumsum(_Running):
     """Running sums along `dim`, torch.cumsum. Work: 1 add for each element but the first ones."""
+
+    def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
+        if output and is_one(output[self.dim]):
+            return (Kernel((0,), prod(output), passes_on=True),)
+        return (Kernel((0,), prod(output), scratch=2 * prod(output)),)  # turned round, summed, and turned back
 
     def work(self, inputs: tuple[Shape, ...], output: Shape) -> Work:
         return Work(adds=self.steps(output))

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from fractions import Fraction
 from operator import add, sub
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 from costcalc.conventions import DOUBLED, MACS, PARAMETERS, SCALES, TENSORS, Layer, nothing
@@ -34,6 +35,8 @@ from costcalc.reconciliation.ordinary import (
 )
 from costcalc.reconciliation.printed import QUANTITIES, Printed, Quantity, printed
 from costcalc.spec.catalogue import find
+from costcalc.spec.language import Spec
+from costcalc.targets import Imported, is_imported
 
 Match = Literal["exact", "rounds", "truncated"]
 MATCHES: tuple[Match, ...] = ("exact", "rounds", "truncated")
@@ -210,6 +213,19 @@ class _Reading(NamedTuple):
     words: str
 
 
+class _Alone(NamedTuple):
+    """A model that is imported, as a spec without variants."""
+
+    model: Imported
+    variants: Mapping[str, Any] = MappingProxyType({})
+
+    def default_variant(self) -> str:
+        return self.model.target
+
+    def build(self, _: str, given: Mapping[str, Any]) -> Graph:
+        return self.model.graph(**given)
+
+
 class _Search:
     """Candidates in the order of their cost: networks are made in their turn, layers that are alike counted once."""
 
@@ -222,7 +238,8 @@ class _Search:
         at: str | None,
         element: int,
     ) -> None:
-        self.spec, variant = find(target)
+        self.spec: Spec | _Alone
+        self.spec, variant = (_Alone(Imported(target)), target) if is_imported(target) else find(target)
         self.target = variant or self.spec.default_variant()
         self.number, self.quantities = number, quantities
         self.at = at.strip("/") if at else None

@@ -83,8 +83,8 @@ KNOWN_DIFFERENCES = (
             (_none_seen(Bilinear), "torch.utils.flop_counter does not know what a bilinear layer runs"),
             (
                 _none_seen(Lstm, Gru, Rnn),
-                "torch.utils.flop_counter does not know the kernels that run a whole sequence, oneDNN's and cuDNN's, and "
-                "counts them as nothing",
+                "torch.utils.flop_counter does not know the kernels that run a whole sequence, oneDNN's and cuDNN's, "
+                "and counts them as nothing",
             ),
             (
                 _product_with_a_vector,

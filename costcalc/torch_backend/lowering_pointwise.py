@@ -74,6 +74,12 @@ def _along_all(name: str) -> _Function:
     return call
 
 
+def _along_each(name: str) -> _Function:
+    """A function that is told all dimensions by name."""
+    function = getattr(torch, name)
+    return lambda op, x: function(x, tuple(range(x.dim())) if op.dim is None else op.dim, keepdim=op.keepdim)
+
+
 def _add(op: Any, *tensors: Tensor) -> Tensor:
     if len(tensors) == 1:
         return torch.add(tensors[0], _number(op.other), alpha=op.alpha)
@@ -157,10 +163,7 @@ _CALLS |= {_class(pointwise, name): _same(name) for name in _SAME.split()}
 _CALLS |= {_class(reduction, name): _reduced(name, *more) for name, more in _REDUCTIONS.items()}
 _CALLS |= {_class(reduction, name): _along(name) for name in ("cumsum", "cumprod")}
 _CALLS |= {_class(reduction, name): _along_all(name) for name in ("prod", "max", "min", "any", "all")}
-for _name in ("amax", "amin", "logsumexp"):
-    _CALLS[_class(reduction, _name)] = lambda op, x, function=getattr(torch, _name): function(
-        x, tuple(range(x.dim())) if op.dim is None else op.dim, keepdim=op.keepdim
-    )
+_CALLS |= {_class(reduction, name): _along_each(name) for name in ("amax", "amin", "logsumexp")}
 
 
 def _lowered(op: Op, *inputs: Shape) -> nn.Module:

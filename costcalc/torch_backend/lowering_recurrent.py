@@ -23,7 +23,7 @@ _MODULES: dict[type[recurrent._Recurrent], type[nn.Module]] = {
 
 
 class Stepping(nn.Module):
-    """A module of torch.nn whose parameters are this one's, too; its states are further tensors, and further results."""
+    """A module of torch.nn whose parameters are this one's; its states are further tensors, and further results."""
 
     def __init__(self, op: recurrent._Recurrent, features: int) -> None:
         super().__init__()

@@ -10,8 +10,13 @@ from typing import Any
 
 from costcalc.dims import is_symbolic
 from costcalc.importers.aten import aten
-from costcalc.importers.call import Call, Untranslated, Value
+from costcalc.importers.call import Call, One, Untranslated, Value
 from costcalc.ops import OPS
+
+
+def _plain(kind: str) -> One:
+    """Of an op without fields."""
+    return lambda call: call.layer(OPS[kind](), call["self"])
 
 
 def scalar(call: Call, name: str) -> Any:
@@ -29,7 +34,7 @@ def names(kind: str, *overloads: str) -> Iterator[str]:
         yield f"{kind}_.{overload}"
 
 
-def _two(kind: str, *fields: str, **fixed: Any) -> Any:
+def _two(kind: str, *fields: str, **fixed: Any) -> One:
     """A translator of an operation on a tensor and another, or a number."""
 
     def translate(call: Call) -> Value:
@@ -119,7 +124,7 @@ for _kind in [
     "sigmoid",
     "tanh",
 ]:
-    aten(*names(_kind))(lambda call, kind=_kind: call.layer(OPS[kind](), call["self"]))
+    aten(*names(_kind))(_plain(_kind))
 for _alias, _kind in {
     "negative": "neg",
     "absolute": "abs",
@@ -129,9 +134,9 @@ for _alias, _kind in {
     "fix": "trunc",
     "sgn": "sign",
 }.items():
-    aten(*names(_alias))(lambda call, kind=_kind: call.layer(OPS[kind](), call["self"]))
+    aten(*names(_alias))(_plain(_kind))
 for _kind in ("isnan", "isinf", "isfinite", "log_sigmoid"):
-    aten(f"{_kind}.default")(lambda call, kind=_kind: call.layer(OPS[kind](), call["self"]))
+    aten(f"{_kind}.default")(_plain(_kind))
 aten("special_expm1.default")(lambda call: call.layer(OPS["expm1"](), call["self"]))
 aten("special_erf.default")(lambda call: call.layer(OPS["erf"](), call["self"]))
 
@@ -216,7 +221,7 @@ def _(call: Call) -> Value:
 # -- activations --------------------------------------------------------------------------------------------------
 
 
-def _activation(kind: str, *fields: str) -> Any:
+def _activation(kind: str, *fields: str) -> One:
     """A translator of an activation that is in place where its name says so."""
 
     def translate(call: Call) -> Value:

@@ -7,7 +7,7 @@ from typing import Any
 
 from costcalc.importers.aten import aten
 from costcalc.importers.aten.pointwise import scalar
-from costcalc.importers.call import Call, Untranslated, Value
+from costcalc.importers.call import Call, One, Translator, Untranslated, Value
 from costcalc.ops import OPS
 
 
@@ -28,7 +28,19 @@ def _computed(call: Call) -> Value:
     return value
 
 
-def _reduction(kind: str, *further: str) -> Any:
+def _found(kind: str) -> Translator:
+    return lambda call: call.layers(OPS[kind](**_fields(call)), call["self"])
+
+
+def _deviation(kind: str) -> One:
+    return lambda call: call.layer(OPS[kind](**_spread(call)), call["self"])
+
+
+def _deviation_and_mean(kind: str) -> Translator:
+    return lambda call: call.layers(OPS[f"{kind}_mean"](**_spread(call)), call["self"])
+
+
+def _reduction(kind: str, *further: str) -> One:
     def translate(call: Call) -> Value:
         fields = _fields(call) | {name: scalar(call, name) for name in further}
         return call.layer(OPS[kind](**fields), _computed(call))
@@ -48,7 +60,7 @@ for _kind in ("any", "all"):
     aten(f"{_kind}.default", f"{_kind}.dim", f"{_kind}.dims")(_reduction(_kind))
 for _kind in ("max", "min"):
     aten(f"{_kind}.default")(_reduction(_kind))
-    aten(f"{_kind}.dim")(lambda call, kind=_kind: call.layers(OPS[kind](**_fields(call)), call["self"]))
+    aten(f"{_kind}.dim")(_found(_kind))
 
 
 @aten("norm.Scalar", "norm.ScalarOpt_dim", "norm.ScalarOpt_dim_dtype", "norm.ScalarOpt_dtype")
@@ -69,12 +81,8 @@ def _spread(call: Call) -> dict[str, Any]:
 
 
 for _kind in ("var", "std"):
-    aten(*[f"{_kind}.{form}" for form in ("default", "dim", "correction")])(
-        lambda call, kind=_kind: call.layer(OPS[kind](**_spread(call)), call["self"])
-    )
-    aten(*[f"{_kind}_mean.{form}" for form in ("default", "dim", "correction")])(
-        lambda call, kind=_kind: call.layers(OPS[f"{kind}_mean"](**_spread(call)), call["self"])
-    )
+    aten(*[f"{_kind}.{form}" for form in ("default", "dim", "correction")])(_deviation(_kind))
+    aten(*[f"{_kind}_mean.{form}" for form in ("default", "dim", "correction")])(_deviation_and_mean(_kind))
 
 
 @aten("cumsum.default", "cumsum_.default", "cumprod.default", "cumprod_.default")

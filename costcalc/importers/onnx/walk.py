@@ -145,9 +145,13 @@ class Walk:
         return learnt
 
     def _is_kept(self, name: str) -> bool:
-        """Whether a tensor is statistics alone, which are kept and not learnt."""
-        uses = self.readers.get(name, ())
-        return bool(uses) and all(slot in _STATISTICS.get(step.kind, ()) for step, slot in uses)
+        """Whether a tensor is nothing but statistics, or a state to start from: kept, and not learnt."""
+        uses, value = self.readers.get(name, ()), self.stored[name].value
+        start = value is not None and not value.any()  # of a recurrent layer: exporters store the zeros
+        return bool(uses) and all(
+            slot in _STATISTICS.get(step.kind, ()) or (start and step.kind in RECURRENT and slot in (5, 6))
+            for step, slot in uses
+        )
 
     def _uses(self) -> dict[str, set[Use]]:
         found: dict[str, set[Use]] = {name: set() for name in self.learnt.values()}
