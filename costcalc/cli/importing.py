@@ -67,7 +67,8 @@ def _in_sizes(wanted: Target, graph: Graph) -> Graph | None:
             return None
 
     shapes = [len(given.shape) for given in graph.inputs]
-    names = ["batch", *(["height", "width"] if 4 in shapes else []), *(["sequence"] if {2, 3} & {*shapes} else [])]
+    # An image's plane stays what it is: tables of positions fix it, and windows make its expressions very long.
+    names = ["batch", *(["sequence"] if {2, 3} & {*shapes} else [])]
     free = build(names)
     if free is None:
         names = [name for name in names if build([name]) is not None]
