@@ -13,13 +13,14 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
+import io
 import logging
 import os
 import re
 import sys
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -248,7 +249,8 @@ def _quiet(ours: bool) -> Iterator[None]:
     for handler, _ in handlers:
         handler.setLevel(logging.CRITICAL + 1)  # what it refuses is told in an error, once
     try:
-        with redirect_stdout(sys.stderr), warnings.catch_warnings():
+        aside = io.StringIO() if ours else sys.stderr
+        with redirect_stdout(aside), redirect_stderr(aside), warnings.catch_warnings():
             if ours:
                 warnings.simplefilter("ignore")
             yield
