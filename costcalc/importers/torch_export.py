@@ -14,6 +14,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, replace
 from functools import reduce
+from textwrap import shorten
 from typing import Any, NamedTuple, cast
 
 import sympy
@@ -21,6 +22,7 @@ import torch
 from torch import fx, nn
 from torch.export.graph_signature import InputKind
 from torch.fx.experimental.proxy_tensor import make_fx
+from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 from torch.utils import _pytree as pytree
 from torch.utils._sympy import functions as of_torch
 
@@ -240,9 +242,15 @@ def _holds(dtype: torch.dtype) -> str:
 
 def _refusal(name: str, error: Exception) -> str:
     """Why a module cannot be exported, where in its code, and what to try."""
-    reason = str(error).strip().partition("\n")[0] or type(error).__name__
+    reason = shorten(str(error).strip().partition("\n")[0], 200, placeholder=" …")
+    if isinstance(error, GuardOnDataDependentSymNode):
+        reason = (
+            f"sizes or branches depend on what is in a tensor, so that they have no number before it runs: {reason}"
+        )
+    else:
+        reason = f"{type(error).__name__}: {reason}"
     place = place_of(error)
-    return f"{name} cannot be imported: {type(error).__name__}: {reason}" + (f" ({place})" if place else "")
+    return f"{name} cannot be imported: {reason}" + (f" ({place})" if place else "")
 
 
 def place_of(error: BaseException) -> str | None:
