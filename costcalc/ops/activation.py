@@ -248,8 +248,8 @@ class Rrelu(Activation):
     Work: 1 compare, 1 mul per element.
     """
 
-    lower: float = number(default=1 / 8)
-    upper: float = number(default=1 / 3)
+    lower: float = number(default=0.125)
+    upper: float = number(default=0.3333333333333333)
     inplace: bool = flag(default=False)
 
     per_element = Work(compares=1, muls=1)

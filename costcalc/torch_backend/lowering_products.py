@@ -47,7 +47,8 @@ _WEIGHTED: dict[type[Op], tuple[Callable[..., nn.Module], tuple[int, ...], Calla
 @lower.register(convolution.Weighted)
 @lower.register(embedding.Embedding)
 def _(op: Op, *inputs: Shape) -> nn.Module:
-    module, features, function, passed = _WEIGHTED[type(op)]
+    kind = next(kind for kind in type(op).__mro__ if kind in _WEIGHTED)
+    module, features, function, passed = _WEIGHTED[kind]
     if op.parameters(*inputs):
         return module(*[inputs[i][dim] for i, dim in enumerate(features)], **arguments(op))
     return Function(function, op, *passed)
