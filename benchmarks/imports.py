@@ -102,7 +102,14 @@ def examine(subject: Subject, timed: bool) -> Found:
         )
         if told != published:
             wrong.append(f"{told[0]} G and {told[1]} M by timm's counting, published {published[0]} and {published[1]}")
-    return Found(name, int(total.params or 0), int(total.macs or 0), len(graph.nodes), took / export if timed else None, tuple(wrong))
+    return Found(
+        name,
+        int(total.params or 0),
+        int(total.macs or 0),
+        len(graph.nodes),
+        took / export if timed else None,
+        tuple(wrong),
+    )
 
 
 def _printed(value: Count | None, unit: int) -> str:

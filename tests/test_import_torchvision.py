@@ -50,7 +50,8 @@ HERE = [
     name
     for name, row in MODELS.items()
     if name in (*SPECS, "maxvit_t", "swin_v2_t")
-    or int(row["macs_conv_matmul_exact"]) <= LARGEST or "COSTCALC_ALL_MODELS" in os.environ
+    or int(row["macs_conv_matmul_exact"]) <= LARGEST
+    or "COSTCALC_ALL_MODELS" in os.environ
 ]
 
 

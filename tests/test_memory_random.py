@@ -46,6 +46,38 @@ NOT_EXACT: tuple[str, ...] = (
     *("fill", "copy", "index_put", "scatter", "scatter_add", "index_add"),
 )
 KNOWN_OPS = [name for name in ALONE if name != "unknown" and name not in NOT_EXACT]
+# Those that convolutional networks are made of.
+SHIPPED = [
+    "conv2d",
+    "linear",
+    "max_pool2d",
+    "avg_pool2d",
+    "adaptive_avg_pool2d",
+    "global_avg_pool2d",
+    "relu",
+    "relu6",
+    "leaky_relu",
+    "prelu",
+    "elu",
+    "gelu",
+    "silu",
+    "mish",
+    "sigmoid",
+    "tanh",
+    "softplus",
+    "hardswish",
+    "hardsigmoid",
+    "softmax",
+    "batch_norm2d",
+    "local_response_norm",
+    "dropout",
+    "concat",
+    "add",
+    "flatten",
+    "permute",
+    "pad",
+    "zero_pad_shortcut",
+]
 # What torch makes step by step on meta, or as a view.
 OTHERWISE_ON_META = ("mish", "channel_shuffle")
 # Ops in place and joins come more often than others: most of what can go wrong is between layers.

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 from small_graphs import chain
 from test_memory import TORCH_OPTIMIZERS, figures, network
-from test_memory_random import graphs
+from test_memory_random import SHIPPED, graphs
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -74,9 +74,9 @@ def in_stages(graph, cuts):
     return replace(graph, nodes=nodes, outputs=tuple(map(named, graph.outputs)))
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
-    graph=st.one_of(graphs(back=1, ends=0), graphs(back=2, ends=0), graphs()),
+    graph=st.one_of(graphs(SHIPPED, back=1, ends=0), graphs(SHIPPED, back=2, ends=0), graphs(SHIPPED)),
     data=st.data(),
     device=st.sampled_from(["cpu", "meta"]),
 )

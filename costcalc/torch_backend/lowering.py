@@ -191,17 +191,18 @@ def _(op: source.Result, *inputs: Shape) -> nn.Module:
 class StandIn(nn.Module):
     """In place of a layer nobody knows: a tensor of the right shape that depends on the inputs, and means nothing."""
 
-    def __init__(self, shape: Shape, dtype: torch.dtype) -> None:
+    def __init__(self, shape: Shape, dtype: torch.dtype, batched: bool) -> None:
         super().__init__()
-        self.shape, self.dtype = shape, dtype
+        self.shape, self.dtype, self.batched = shape, dtype, batched
 
     def forward(self, *tensors: Tensor) -> Tensor:
-        """The mean of the inputs, everywhere."""
+        """The mean of the inputs, everywhere; for as large a batch as theirs, if it is `batched`."""
         means = [tensor.mean() if tensor.is_floating_point() else 0 * tensor.sum() for tensor in tensors]
         mean = reduce(torch.add, means) if means else torch.zeros(())
-        return mean.expand(self.shape).clone().to(self.dtype)
+        shape = (tensors[0].shape[0], *self.shape[1:]) if self.batched else self.shape
+        return mean.expand(shape).clone().to(self.dtype)
 
 
 @lower.register
 def _(op: reshaping.Unknown, *inputs: Shape) -> nn.Module:
-    return StandIn(op.output(*inputs), torch_type(op.dtype))
+    return StandIn(op.output(*inputs), torch_type(op.dtype), op.sizes is None)
