@@ -14,17 +14,16 @@ from torch.utils.flop_counter import FlopCounterMode
 import costcalc
 from costcalc.importers.torch_export import from_torch
 
-LISTED = {
-    row["model"]: row
-    for row in csv.DictReader((Path(__file__).parent.parent / "benchmarks" / "timm_models.csv").open(encoding="utf-8"))
-}
-HERE = ["test_vit", "test_vit3", "test_efficientnet_gn", "test_byobnet", "test_convnext", "test_mambaout", "levit_128s"]
+LIST = (Path(__file__).parent.parent / "benchmarks" / "timm_models.csv").read_text(encoding="utf-8")
+LISTED = {row["model"]: row for row in csv.DictReader(LIST.splitlines())}
+HERE = ["test_vit", "test_efficientnet_gn", "test_byobnet", "test_convnext", "test_mambaout"]
 
 
 @pytest.mark.parametrize("name", HERE)
-def test_model(name):
+def test_model(name, monkeypatch):
     """Parameters and MACs are torch's; timm's published G and M follow from the convention, to the printed digit."""
     row = LISTED[name]
+    monkeypatch.setattr(timm.layers.config, "_USE_FUSED_ATTN", 0)  # as when they were published: fvcore sees no other
     with torch.device("meta"):
         model = timm.create_model(name).eval()
     x = torch.empty(1, 3, int(row["side"]), int(row["side"]), device="meta")
