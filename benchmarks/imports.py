@@ -1,4 +1,4 @@
-"""Every model of two collections imported and held to torch: `python benchmarks/imports.py > reports/imports.md`.
+"""Every model of two collections imported and held to torch: `python benchmarks/imports.py > imports.md`.
 
 It needs torchvision and timm, and takes about ten minutes. For each model: the multiply-accumulates against torch's own
 counter on `meta`, halved; the parameters against the module's; what timm publishes against the convention `timm`; and

@@ -1,4 +1,4 @@
-"""A few models of timm, of different kinds; the 200 of `benchmarks/timm_models.csv` are in reports/imports.md."""
+"""A few models of timm, of different kinds; the 200 of `benchmarks/timm_models.csv` are for `benchmarks/imports.py`."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """Classification models of torchvision, imported: parameters and MACs of the published table, and nothing unknown.
 
-Here are those with a spec and the smaller ones, of every family; all 80 are in reports/imports.md, and run here where
-COSTCALC_ALL_MODELS is set.
+Here are those with a spec and the smaller ones, of every family; all 80 run where COSTCALC_ALL_MODELS is set.
 """
 
 from __future__ import annotations

@@ -18,15 +18,9 @@ def test_committed_report_is_what_the_code_makes(name):
     assert (ROOT / name).read_text(encoding="utf-8") == PAGES[name], "run: python reports/generate.py"
 
 
-BY_BENCHMARKS = ("reports/imports.md", "reports/peers.md")  # whose tools the tests do without
-
-
 def test_no_report_is_left_over():
     committed = {f"reports/{path.name}" for path in (ROOT / "reports").glob("*.md")}
-    assert committed <= {name for name in PAGES if name.startswith("reports/")} | {
-        GENERATOR.CROSS_CHECK,
-        *BY_BENCHMARKS,
-    }
+    assert committed == {name for name in PAGES if name.startswith("reports/")} | {GENERATOR.CROSS_CHECK}
 
 
 def test_every_console_block_of_the_docs_is_what_the_command_prints():
