@@ -183,41 +183,36 @@ class IndexPut(_Putting):
 
 
 @op
-class Scatter(_Putting):
+class _Scattering(_Putting):
+    """What is put where the second input tells along one dimension."""
+
+    dim: int = whole()
+    overwrites: bool = flag(default=False)
+
+    def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
+        _same_rank(self.name, inputs)
+        place_of(self.dim, len(inputs[0]))
+        return iter(())
+
+
+class Scatter(_Scattering):
     """A tensor with other elements where the second input tells along one dimension, torch.scatter.
 
     What is put are the elements of a third input, or one number. Output: the first input's sizes. Work: none.
     """
 
-    dim: int = whole()
-    overwrites: bool = flag(default=False)
-
     arity = (2, 3)
 
-    def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
-        _same_rank(self.name, inputs)
-        place_of(self.dim, len(inputs[0]))
-        return iter(())
 
-
-@op
-class ScatterAdd(_Putting):
+class ScatterAdd(_Scattering):
     """Elements of the third input added to the first where the second tells along one dimension, torch.scatter_add.
 
     Output: the first input's sizes. Work: 1 add per element that is put.
     """
 
-    dim: int = whole()
-    overwrites: bool = flag(default=False)
-
     @property
     def _adds(self) -> bool:
         return True
-
-    def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
-        _same_rank(self.name, inputs)
-        place_of(self.dim, len(inputs[0]))
-        return iter(())
 
 
 @op

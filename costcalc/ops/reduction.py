@@ -5,6 +5,7 @@ A reduction of n elements to m takes n − m operations that join two.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import ClassVar
 
@@ -26,10 +27,10 @@ def _check(name: str, dims: tuple[int, ...], shape: Shape) -> None:
 
 
 @op
-class Reduction(Op):
+class Reduction(Op, ABC):
     """An op that makes one element of all along `dim` (one dimension or some; null for all of them)."""
 
-    dim: tuple[int, ...] | None = wholes(default=None)
+    dim: tuple[int, ...] | int | None = wholes(default=None)
     keepdim: bool = flag(default=False)
 
     integer: ClassVar[str | None] = None  # what is made of integers, and true and false
@@ -39,15 +40,17 @@ class Reduction(Op):
 
     def dims(self, shape: Shape) -> tuple[int, ...]:
         """The dimensions that go, counted from the first."""
-        given: tuple[int, ...] | int | None = self.dim
-        if given is None or given == ():
-            return tuple(range(len(shape)))
-        return tuple([dim % max(len(shape), 1) for dim in (given if isinstance(given, tuple) else (given,))])
+        given = self._given()
+        return tuple([dim % max(len(shape), 1) for dim in given]) if given else tuple(range(len(shape)))
+
+    def _given(self) -> tuple[int, ...]:
+        """The dimensions that are told; none for all."""
+        if self.dim is None:
+            return ()
+        return self.dim if isinstance(self.dim, tuple) else (self.dim,)
 
     def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
-        given: tuple[int, ...] | int | None = self.dim
-        if given is not None:
-            _check(self.name, given if isinstance(given, tuple) else (given,), inputs[0])
+        _check(self.name, self._given(), inputs[0])
         return iter(())
 
     def output(self, *inputs: Shape) -> Shape:
@@ -62,9 +65,9 @@ class Reduction(Op):
     def work(self, inputs: tuple[Shape, ...], output: Shape) -> Work:
         return self.joins(prod(inputs[0]), prod(output))
 
+    @abstractmethod
     def joins(self, n: Size, m: Size) -> Work:
         """The work of making m elements of n."""
-        raise NotImplementedError
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
         if not self.differentiable:
@@ -154,7 +157,7 @@ class Amin(_Extreme):
 class _Found(Reduction):
     """An extreme along one dimension and its places, or of all elements."""
 
-    dim: int | None = whole(default=None)  # type: ignore[assignment]
+    dim: int | None = whole(default=None)
     keepdim: bool = flag(default=False)
 
     def joins(self, n: Size, m: Size) -> Work:
@@ -193,7 +196,7 @@ class Min(_Found):
 class _Place(Reduction):
     """Where an extreme is."""
 
-    dim: int | None = whole(default=None)  # type: ignore[assignment]
+    dim: int | None = whole(default=None)
     keepdim: bool = flag(default=False)
 
     differentiable = False

@@ -6,6 +6,7 @@ used as it is; what it lacks is a small module here.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from functools import reduce, singledispatch
 from typing import Any
@@ -30,7 +31,7 @@ def lower(op: Op, *inputs: Shape) -> nn.Module:
 
 
 # An op is spelt as torch.nn spells the same module: its fields are the module's arguments.
-_SAME = {
+_SAME: dict[type[Op], Callable[..., nn.Module]] = {
     activation.Relu: nn.ReLU,
     activation.Relu6: nn.ReLU6,
     activation.LeakyRelu: nn.LeakyReLU,
@@ -60,13 +61,20 @@ _SAME = {
     activation.Glu: nn.GLU,
     reshaping.Flatten: nn.Flatten,
 }
-for _op, _module in _SAME.items():
-    lower.register(_op, lambda op, *inputs, module=_module: module(**arguments(op)))
 
 
 def arguments(op: Op) -> dict[str, Any]:
     """The fields of an op, by name."""
     return {field.name: getattr(op, field.name) for field in fields(op)}
+
+
+def lower_as(modules: Mapping[type[Op], Callable[..., nn.Module]]) -> None:
+    """Have each op computed by a module whose arguments are spelt as the op's fields."""
+    for kind, module in modules.items():
+        lower.register(kind, lambda op, *inputs, module=module: module(**arguments(op)))
+
+
+lower_as(_SAME)
 
 
 class Concat(nn.Module):

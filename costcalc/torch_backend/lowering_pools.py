@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor, nn
@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from costcalc.dims import Shape
 from costcalc.ops import normalization, pooling, resampling
 from costcalc.ops.op import Op
-from costcalc.torch_backend.lowering import lower
+from costcalc.torch_backend.lowering import arguments, lower, lower_as
 
-_SAME = {
+_SAME: dict[type[Op], Callable[..., nn.Module]] = {
     pooling.MaxPool1d: nn.MaxPool1d,
     pooling.MaxPool2d: nn.MaxPool2d,
     pooling.MaxPool3d: nn.MaxPool3d,
@@ -34,12 +34,7 @@ _SAME = {
     resampling.Unfold: nn.Unfold,
     resampling.Fold: nn.Fold,
 }
-for _op, _module in _SAME.items():
-    lower.register(_op, lambda op, *inputs, module=_module: module(**_arguments(op)))
-
-
-def _arguments(op: Op) -> dict[str, Any]:
-    return {field.name: getattr(op, field.name) for field in fields(op)}
+lower_as(_SAME)
 
 
 @lower.register
@@ -99,14 +94,15 @@ _GIVEN = {module: type(f"Given{module.__name__}", (Given, module), {}) for modul
 
 def _norm(op: Op, x: Shape, *given: Shape) -> nn.Module:
     module, affine = _NORMS[type(op)]
-    arguments = _arguments(op) | ({affine: False} if given else {})
+    told = arguments(op) | ({affine: False} if given else {})
     if not issubclass(module, (nn.LayerNorm, nn.RMSNorm)):
-        arguments["num_channels" if module is nn.GroupNorm else "num_features"] = x[1]
+        told["num_channels" if module is nn.GroupNorm else "num_features"] = x[1]
     if not given:
-        return module(**arguments)
-    norm: Any = _GIVEN[module](**arguments)
+        return module(**told)
+    norm: Any = _GIVEN[module](**told)
     norm.op = op
-    return norm  # type: ignore[no-any-return]
+    made: nn.Module = norm
+    return made
 
 
 for _op in _NORMS:

@@ -194,7 +194,9 @@ def _einsum(this: Node) -> Tensor:
     left, arrow, right = equation.partition("->")
     terms = left.split(",")
     if "." in equation or len(terms) != len(this.inputs):
-        return this.unknown()[0]  # type: ignore[return-value]
+        (made, *_) = this.unknown()
+        assert made is not None  # its only result is used
+        return made
     sizes: dict[str, int] = {}
     for term, tensor in zip(terms, [this[place] for place in range(len(terms))], strict=True):
         for letter, size in zip(term, tensor.shape, strict=True):
