@@ -79,7 +79,7 @@ SHIPPED = [
     "zero_pad_shortcut",
 ]
 # What torch makes step by step on meta, or as a view.
-OTHERWISE_ON_META = ("mish", "channel_shuffle")
+OTHERWISE_ON_META = ("mish", "channel_shuffle", "one_hot")
 # Ops in place and joins come more often than others: most of what can go wrong is between layers.
 FREQUENT = ["conv2d", "relu", "relu6", "elu", "dropout", "add", "concat", "flatten", "linear", "batch_norm2d"]
 

@@ -318,12 +318,14 @@ _OpType = TypeVar("_OpType", bound="Op")
 )
 def op(cls: type[_OpType]) -> type[_OpType]:
     """Make a subclass of `Op` with fields of its own a frozen dataclass whose values are read by their declarations."""
-    dataclasses.dataclass(frozen=True, eq=False, repr=False)(cls)
+    # `init` and `frozen` are written once, in `Op`: dataclass would compile them anew for every op, and an op must be
+    # cheap to import.
+    dataclasses.dataclass(init=False, eq=False, repr=False)(cls)
     cls.arguments = {f.name: f.metadata["argument"] for f in dataclasses.fields(cls)}
     return cls
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+@op
 class Op:
     """A kind of layer. Shapes have the batch first; all counts are for the whole batch."""
 
@@ -341,6 +343,30 @@ class Op:
         super().__init_subclass__()
         cls.name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", cls.__name__).lower()
 
+    def __init__(self, *given: Any, **named: Any) -> None:
+        names = list(self.arguments)
+        if len(given) > len(names):
+            raise TypeError(f"{self.name} takes at most {len(names)} arguments, not {len(given)}")
+        values = dict(zip(names, given, strict=False))
+        for name, value in named.items():
+            if name not in self.arguments or name in values:
+                what = "given twice" if name in values else "not one of its arguments"
+                raise TypeError(f"{self.name}: {name!r} is {what}")
+            values[name] = value
+        fields = self.__dataclass_fields__
+        for name in names:  # in their order, which hashing goes by
+            value = values[name] if name in values else fields[name].default
+            if value is dataclasses.MISSING:
+                raise TypeError(f"{self.name} needs {name!r}")
+            self.__dict__[name] = value
+        self.__post_init__()
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise dataclasses.FrozenInstanceError(f"cannot assign to field {name!r}")
+
+    def __delattr__(self, name: str) -> None:
+        raise dataclasses.FrozenInstanceError(f"cannot delete field {name!r}")
+
     def __post_init__(self) -> None:
         for name, argument in self.arguments.items():
             given = getattr(self, name)
@@ -348,7 +374,6 @@ class Op:
             if value is not given:
                 object.__setattr__(self, name, value)
 
-    # Written once here, for dataclass would compile them anew for every op, and an op must be cheap to import.
     def __eq__(self, other: object) -> bool:
         return type(self) is type(other) and self.__dict__ == other.__dict__
 
