@@ -108,11 +108,11 @@ def operands(draw, place, needed, whats, shapes, holds):
 
 
 @st.composite
-def graphs(draw, names=(*SHIPPED, *FREQUENT, *FREQUENT), back=4, ends=2):
+def graphs(draw, names=(*SHIPPED, *FREQUENT, *FREQUENT), back=4, ends=2, several=False):
     """Up to a dozen layers, each on one of the last `back` tensors; joins, on any others, too.
 
-    What an op takes beside its first input is of the shape that its case gives: another tensor, a parameter, or a
-    further input. There are up to `ends` outputs beside the last layer, so that some layers may lead nowhere.
+    If `several`, ops may take more than one input, beside joins (a convolution its kernel), of the shapes that their
+    cases give: another tensor, a parameter, or a further input. There are up to `ends` outputs beside the last layer, so that some layers may lead nowhere.
     """
     batch = draw(st.integers(2, 3))
     inputs = [Input("input", (batch, draw(st.integers(1, 4)), draw(st.integers(4, 9)), draw(st.integers(4, 9))))]
@@ -154,6 +154,8 @@ def graphs(draw, names=(*SHIPPED, *FREQUENT, *FREQUENT), back=4, ends=2):
             needed = () if name in ("add", "concat") else make_inputs(values)
             if name == "add" and op.other is not None:
                 del taken[1:]
+            if len(needed) > 1 and not several:
+                continue
             if len(needed) > 1 or special:
                 taken, further = operands(draw, place, needed, special[0] if special else None, shapes, holds)
             known = shapes | {tensor: shape for tensor, shape, _ in further}
@@ -207,7 +209,7 @@ def answers(function, graph, **how):
 # Always the same examples: seldom ones still differ (docs/import.md, Limits).
 @settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(
-    graph=graphs((*KNOWN_OPS, *FREQUENT)),
+    graph=graphs((*KNOWN_OPS, *FREQUENT), several=True),
     training=st.booleans(),
     gradients=st.booleans(),
     device=st.sampled_from(["cpu", "meta"]),

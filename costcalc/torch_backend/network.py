@@ -65,6 +65,7 @@ def build(
         made.meta[LAYER] = node.name
         if node.op.further(*graph.input_shapes(node)):
             made = steps.call_function(operator.getitem, (made, 0))
+            made.meta[LAYER] = node.name
         values[node.name] = made
     outputs = tuple(values[name] for name in graph.outputs)
     steps.output(outputs if len(outputs) > 1 else outputs[0])

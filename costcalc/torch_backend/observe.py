@@ -71,7 +71,7 @@ def observe(
         network = running.network
         still = {node.name for prefix in frozen for node in graph.select(prefix)}
         for step in network.graph.nodes:
-            if step.meta.get(LAYER) in still:
+            if step.op == "call_module" and step.meta.get(LAYER) in still:
                 network.get_submodule(str(step.target)).requires_grad_(False)
         standing = [*network.parameters(), *network.buffers()]
         if accumulating:

@@ -173,7 +173,9 @@ class Watch(fx.Interpreter, Generic[Reading]):
 
     def _run_step(self, step: fx.Node, values: Mapping[fx.Node, Any]) -> Any:
         self._layer = step.meta[LAYER]
-        arguments = tuple(values[cast(fx.Node, argument)] for argument in step.args)
+        arguments = tuple(values[a] if isinstance(a, fx.Node) else a for a in step.args)
+        if step.op == "call_function":  # the first of several results
+            return cast(Callable[..., Any], step.target)(*arguments)
         if self._again:
             return self.fetch_attr(str(step.target))(*arguments)
         return self.call_module(step.target, arguments, {})
