@@ -65,7 +65,7 @@ def _layers(network: fx.GraphModule, which: str) -> dict[str, _Layer]:
     layers = {}
     for step in network.graph.nodes:
         if step.op == "call_module":
-            if step.op != "call_module":
+            if LAYER not in step.meta:
                 raise CostcalcError(f"the network {which} is none of costcalc's build: its steps do not name layers")
             readers = tuple(reader.meta.get(LAYER) for reader in step.users)
             layers[step.meta[LAYER]] = _Layer(network.get_submodule(step.target), readers)
