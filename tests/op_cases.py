@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from hypothesis import strategies as st
 
 from costcalc.ops import OPS
+from costcalc.ops.pointwise import FUNCTIONS
 
 Variables = Mapping[str, Any]
 Case = (
@@ -217,6 +218,21 @@ def _(draw: Any) -> Case:
         lambda v: OPS["embedding"](v["m"], v["k"]),
         lambda v: ((v["n"], v["h"]) if deep else (v["n"],), *[(v["m"], v["k"])] * given),
         ("int64", *["float"] * given),
+    )
+
+
+@case("embedding_bag")
+def _(draw: Any) -> Case:
+    fields = {"mode": draw(st.sampled_from(["sum", "mean", "max"])), "include_last_offset": draw(st.booleans())}
+    listed, given = draw(st.booleans()), draw(st.booleans())
+    more = int(fields["include_last_offset"])
+    return (
+        lambda v: OPS["embedding_bag"](v["m"], v["k"], **fields),
+        lambda v: (
+            *(((v["n"] * v["h"],), (v["n"] + more,)) if listed else ((v["n"], v["h"]),)),
+            *[(v["m"], v["k"])] * given,
+        ),
+        (*["int64"] * (1 + listed), *["float"] * given),
     )
 
 
@@ -535,48 +551,15 @@ for _name in ("bitwise_and", "bitwise_or", "bitwise_xor"):
     _joined(_name, 1, 2, "other", whats=("int64", "int64"))
 
 
+for _name in [*(name for name in FUNCTIONS if name != "bitwise_not"), "log_sigmoid", "softsign", "tanhshrink"]:
+    _plain(_name)
+
+
 @case("bitwise_not")
 def _(draw: Any) -> Case:
     return lambda v: OPS["bitwise_not"](), lambda v: (image(v),), (draw(st.sampled_from(["bool", "int64"])),)
 
 
-for _name in [
-    "neg",
-    "abs",
-    "sign",
-    "floor",
-    "ceil",
-    "trunc",
-    "square",
-    "reciprocal",
-    "sqrt",
-    "rsqrt",
-    "exp",
-    "exp2",
-    "expm1",
-    "log",
-    "log2",
-    "log10",
-    "log1p",
-    "sin",
-    "cos",
-    "tan",
-    "asin",
-    "acos",
-    "atan",
-    "sinh",
-    "cosh",
-    "erf",
-    "erfc",
-    "logical_not",
-    "isnan",
-    "isinf",
-    "isfinite",
-    "log_sigmoid",
-    "softsign",
-    "tanhshrink",
-]:
-    _plain(_name)
 _plain("round", decimals=st.integers(0, 2))
 _plain("clamp", min=st.none() | st.floats(-1, 0), max=st.floats(0, 1))
 _plain("nan_to_num", nan=st.none() | st.floats(0, 1), posinf=st.none() | NUMBERS)
@@ -689,6 +672,8 @@ def _of(name: str, inputs: Callable[[Variables], tuple[Any, ...]], holds: Any = 
     CASES[name] = make
 
 
+_of("cdist", lambda v: ((v["n"], v["h"], v["m"]), (v["k"], v["m"])), p=st.sampled_from([0, 1, 2, 3, "inf"]))
+
 DIM = st.integers(-4, 3)
 NOT_BATCH = st.sampled_from([1, 2, 3, -1, -2, -3])
 
@@ -721,6 +706,8 @@ def _(draw: Any) -> Case:
 _of("squeeze", lambda v: ((v["n"], 1, v["h"], v["w"]),), dim=st.sampled_from([1, -3, (1,)]))
 _plain("unsqueeze", dim=st.integers(-5, 4))
 _plain("select", dim=DIM, index=st.sampled_from([0, -1]))
+_plain("diagonal", offset=st.integers(-1, 1), dim1=st.sampled_from([2, -2]), dim2=st.sampled_from([3, 1]))
+_plain("tensor_unfold", dimension=st.sampled_from([2, 3, -1]), size=st.integers(1, 3), step=st.integers(1, 3))
 _plain("contiguous", memory_format=st.sampled_from(["contiguous", "channels_last"]))
 _plain("clone", memory_format=st.sampled_from(["preserve", "contiguous"]))
 _plain("flip", dims=st.sampled_from([2, (2, 3), (-1,)]))
@@ -799,6 +786,21 @@ def _(draw: Any) -> Case:
 
 
 _of("scatter_add", lambda v: ((v["n"], v["h"]), *((v["n"], v["k"]),) * 2), _THREE, dim=1, overwrites=_OVER)
+_of(
+    "scatter_reduce",
+    lambda v: ((v["n"], v["h"]), *((v["n"], v["k"]),) * 2),
+    _THREE,
+    dim=1,
+    reduce=st.sampled_from(["sum", "prod", "mean", "amax", "amin"]),
+    include_self=st.booleans(),
+    overwrites=_OVER,
+)
+_of(
+    "masked_scatter",
+    lambda v: ((v["n"], v["h"]), (v["h"],), (v["n"], v["h"])),
+    ("float", "bool", "float"),
+    overwrites=_OVER,
+)
 _of("index_add", lambda v: ((v["n"], v["h"]), (v["k"],), (v["n"], v["k"])), _THREE, dim=-1, overwrites=_OVER)
 _of(
     "slice_scatter",

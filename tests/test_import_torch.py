@@ -11,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import costcalc
 from costcalc import CostcalcError
+from costcalc.costs import Work
 from costcalc.importers.torch_export import from_torch, trace
 
 
@@ -86,6 +87,24 @@ CASES = {
         Calls(lambda m, x: F.conv2d(x, m.kernel - m.kernel.mean((1, 2, 3), keepdim=True)), kernel=parameter(8, 3, 3, 3)),
         [(1, 3, 8, 8)],
         (8 * 3 * 9, 6 * 6 * 8 * 3 * 9),
+    ),
+    "a convolution of one image": (
+        Calls(lambda m, x: m.conv(x), conv=nn.Conv2d(3, 4, 3)),
+        [(3, 8, 9)],
+        (4 * 27 + 4, 6 * 7 * 4 * 27),
+    ),
+    "one place more of padding at the end": (
+        Calls(lambda m, x: m.conv(x), conv=nn.Conv1d(3, 4, 6, padding="same")),
+        [(2, 3, 9)],
+        (4 * 18 + 4, 2 * 9 * 4 * 18),
+    ),
+    "what torch makes of other operations": (
+        Calls(lambda m, x, y: torch.chain_matmul(x, y, x)), [(6, 5), (5, 6)], (0, 5 * 6 * 5 + 6 * 5 * 5)
+    ),
+    "a part without elements": (
+        Calls(lambda m, x: m.fc(torch.cat([x[:, :0], *x.split([0, 2, 4], 1)], 1).relu()), fc=nn.Linear(6, 4)),
+        [(2, 6)],
+        (28, 2 * 6 * 4),
     ),
     "a block without gradients": (
         Calls(lambda m, x: torch.no_grad()(m.fc)(x), fc=nn.Linear(6, 4)),
@@ -197,6 +216,32 @@ def test_sizes_that_depend_on_data_are_told_in_words():
         from_torch(Calls(lambda m, x: x[x > 0].sum()), torch.zeros(3, 6))
     with pytest.raises(CostcalcError, match=r"test_import_torch.py:\d+"):
         from_torch(Calls(lambda m, x: x if x.sum() > 0 else 2 * x), torch.zeros(3, 6))
+
+
+def test_a_tuple_of_tensors_for_the_tensors():
+    with pytest.raises(CostcalcError, match=r"from_torch\(module, \*example\)"):
+        from_torch(nn.Linear(6, 4), (torch.zeros(3, 6),))
+
+
+@pytest.mark.parametrize(
+    ("function", "shapes", "work"),
+    [
+        (F.mse_loss, [(2, 3), (2, 3)], Work(adds=6 + 5, muls=6, divs=1)),
+        (torch.logit, [(2, 3)], None),
+        (F.cosine_similarity, [(2, 3), (2, 3)], None),
+        (lambda x: x.diff(), [(2, 3)], Work(adds=4)),
+        (torch.trace, [(3, 3)], Work(adds=2)),
+        (lambda x: (x > 0).cumsum(1, dtype=torch.float32), [(2, 3)], Work(compares=6, adds=4)),
+    ],
+)
+def test_what_torch_makes_of_several_operations_is_these(function, shapes, work):
+    inputs = [torch.zeros(shape) for shape in shapes]
+    graph = from_torch(Calls(lambda m, *given: function(*given)), *inputs)
+    total = costcalc.analyze(graph).total()
+    assert not total.unknown
+    assert work is None or total.work == work
+    assert graph.shapes[graph.outputs[0]] == function(*inputs).shape
+    assert costcalc.check(graph, device="cpu").differences == ()
 
 
 def test_an_operation_nobody_knows_is_listed():

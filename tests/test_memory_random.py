@@ -42,6 +42,10 @@ NOT_EXACT: tuple[str, ...] = (
     *("var_mean", "std_mean"),
     # what is put and what it is put into have gradients that are made in steps of their own
     *("slice_scatter", "select_scatter"),
+    # its gradient takes the numbers of the slices on the way
+    "tensor_unfold",
+    # their gradients are made step by step, and differently for each mode, order or reduction
+    *("embedding_bag", "cdist", "scatter_reduce", "masked_scatter"),
     # torch sorts the values, too, and saves for their gradient, which nobody can ask for
     "argsort",
     # who later reads what they overwrite learns from what was put there

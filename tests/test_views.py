@@ -9,6 +9,7 @@ from small_graphs import chain
 from torch import nn
 
 import costcalc
+from costcalc.costs import Work
 from costcalc.errors import OpError
 from costcalc.importers.torch_export import from_torch
 from costcalc.ops import OPS
@@ -22,6 +23,9 @@ SHAPES = [
     ("slice(1, 1, 8, step=3)", [(2, 9)], (2, 3)),
     ("slice(-1, 2)", [(2, 9)], (2, 7)),
     ("select(1, -1)", [(2, 3, 4)], (2, 4)),
+    ("diagonal(1, 1, 2)", [(2, 3, 5)], (2, 3)),
+    ("diagonal(-2, -1, 0)", [(4, 3, 5)], (3, 3)),
+    ("tensor_unfold(1, 3, 2)", [(2, 8, 5)], (2, 3, 5, 3)),
     ("repeat((2, 1, 3))", [(4, 5)], (2, 4, 15)),
     ("repeat_interleave(3, 1)", [(2, 4)], (2, 12)),
     ("stack(dim=-1)", [(2, 3)] * 4, (2, 3, 4)),
@@ -34,6 +38,11 @@ SHAPES = [
     ("topk(3, dim=1)", [(2, 9)], (2, 3)),
     ("kthvalue(3, keepdim=True)", [(2, 9)], (2, 1)),
     ("one_hot(10)", [(2, 9)], (2, 9, 10)),
+    ("scatter_reduce(1, 'amax')", [(2, 9), (2, 4), (2, 4)], (2, 9)),
+    ("masked_scatter()", [(2, 9), (9,), (2, 9)], (2, 9)),
+    ("embedding_bag(10, 4)", [(2, 9)], (2, 4)),
+    ("embedding_bag(10, 4, 'sum', include_last_offset=True)", [(9,), (3,)], (2, 4)),
+    ("cdist()", [(2, 9, 5), (7, 5)], (2, 9, 7)),
     ("full((2, 3))", [], (2, 3)),
     ("arange(12)", [], (12,)),
 ]
@@ -49,7 +58,7 @@ def made(call):
 def test_shapes(call, inputs, output):
     op = made(call)
     assert infer(op, tuple(inputs))[0] == output
-    assert not op.parameters(*inputs)
+    assert not op.parameters(*inputs) or call.startswith("embedding")
 
 
 def test_work_of_what_puts_in_order_or_adds():
@@ -57,12 +66,31 @@ def test_work_of_what_puts_in_order_or_adds():
     assert made("sort(dim=1)").work(((2, 9),), (2, 9)).compares == 2 * (9 * 8 // 2)
     assert made("scatter_add(1)").work(((2, 9), (2, 4), (2, 4)), (2, 9)).adds == 2 * 4
     assert made("index_put([1], accumulate=True)").work(((2, 9), (4,), (2, 4)), (2, 9)).adds == 2 * 4
+    assert made("scatter_reduce(1, 'mean')").work(((2, 9), (2, 4), (2, 4)), (2, 9)) == Work(adds=2 * 4, divs=2 * 9)
+    assert made("scatter_reduce(1, 'amin')").work(((2, 9), (2, 4), (2, 4)), (2, 9)).compares == 2 * 4
     assert made("gather(1)").work(((2, 9), (2, 4)), (2, 4)) == costcalc.Work()
+
+
+def test_work_of_bags_and_distances():
+    assert made("embedding_bag(10, 4)").work(((2, 9),), (2, 4)) == Work(adds=2 * 9 * 4, divs=2 * 4)
+    assert made("embedding_bag(10, 4, 'max')").work(((9,), (2,)), (2, 4)) == Work(compares=9 * 4)
+    distances, shapes = 9 * 7, ((9, 5), (7, 5))
+    work = {p: made(f"cdist({p!r})").work(shapes, (9, 7)) for p in (1, 2, 3, "inf")}
+    assert work[1] == Work(adds=distances * (5 + 4), compares=distances * 5)
+    assert work[2] == Work(adds=distances * (5 + 4), muls=distances * 5, exps=distances)
+    assert work[3] == work[1] + Work(exps=distances * (5 + 1))
+    assert work["inf"] == Work(adds=distances * 5, compares=distances * (5 + 4))
 
 
 @pytest.mark.parametrize(
     ("call", "inputs", "message"),
     [
+        ("diagonal(4)", [(3, 4)], "has 0 places"),
+        ("diagonal(0, 1, -1)", [(3, 4)], "two dimensions"),
+        ("tensor_unfold(0, 5)", [(3, 4)], "no slices of 5 places of 3"),
+        ("embedding_bag(10, 4)", [(9,)], "the bags' offsets"),
+        ("embedding_bag(10, 4)", [(2, 9), (11, 4)], "a weight of 10×4, not of 11×4"),
+        ("cdist()", [(9, 5), (7, 6)], "5 and of 6"),
         ("reshape((2, 7))", [(2, 3, 4)], "14 elements of 24"),
         ("squeeze(1)", [(2, 3)], "size 2 is 3"),
         ("expand((2, 5))", [(2, 3)], "2×3 cannot be 2×5"),

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from costcalc.dims import Shape
+from costcalc.dims import Shape, is_plain
 from costcalc.ops.op import Op
 
 if TYPE_CHECKING:
@@ -34,6 +34,11 @@ class Value:
     holds: str = "float"
     parameter: str | None = None
     buffer: str | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it has no elements, so that it costs nothing and no layer makes it."""
+        return any(is_plain(extent) and extent == 0 for extent in self.shape)
 
 
 @dataclass(eq=False)

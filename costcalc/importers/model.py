@@ -37,8 +37,11 @@ class Importing:
     def translate(self, call: Call, translators: Mapping[str, Translator], kind: str) -> Sequence[Value | None]:
         """The results of an operation: by its translator, or as a layer that nobody knows, called `kind`.
 
-        A translation whose shapes are not those of the results is a wrong one, and taken for none.
+        A translation whose shapes are not those of the results is a wrong one, and taken for none. Results without
+        elements cost nothing and are of no layer.
         """
+        if call.results and all(result.is_empty for result in call.results):
+            return call.results
         before = len(self.layers)
         tables: tuple[dict[Any, Any], ...] = (self._owners, self._operands)
         sizes = [len(table) for table in tables]
@@ -61,7 +64,7 @@ class Importing:
         where = f" ({call.origin})" if call.origin else ""
         if reason:
             self.notes.append(f"{kind}{where} is not known to costcalc: {reason}")
-        tensors = tuple(_tensors(call.arguments.values()))
+        tensors = tuple(tensor for tensor in _tensors(call.arguments.values()) if not tensor.is_empty)
         ops = [Unknown(kind, sizes=result.shape, dtype=result.holds) for result in call.results]
         return [self.add(call, op, tensors, {}) for op in ops]
 
@@ -69,6 +72,11 @@ class Importing:
         self, call: Call, op: Op, inputs: Sequence[Value], weights: Mapping[str, Value], result: Value | None = None
     ) -> Value:
         """The result of a new layer, whose `weights` are its own, shared with an earlier layer, or further inputs."""
+        for value in (*inputs, *weights.values()):
+            if not isinstance(value, Value):
+                raise Untranslated(f"it takes {value!r} in place of a tensor")
+            if value.is_empty:
+                raise Untranslated("it takes a tensor without elements")
         names = {what: value.parameter for what, value in weights.items()}
         shares = None
         if not self._belong_together(names.values()):

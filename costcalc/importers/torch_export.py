@@ -76,7 +76,13 @@ def from_torch(module: nn.Module, *example: Any, name: str | None = None, **keyw
     `unknown` layers, so that totals are lower bounds. Raises CostcalcError where torch cannot export the module, with
     its reason and what to try.
     """
-    return trace(module, example, keywords, name=name).graph
+    try:
+        return trace(module, example, keywords, name=name).graph
+    except CostcalcError as error:
+        if len(example) == 1 and isinstance(example[0], (tuple, list)):
+            message = f"{error}\nit was called with one argument; from_torch(module, *example) calls it with each"
+            raise CostcalcError(message) from error
+        raise
 
 
 def trace(
@@ -145,12 +151,8 @@ def _program(
             exported = torch.export.export(module, *free[:2], dynamic_shapes=free[2], strict=False)
         except Exception:
             raise CostcalcError(_refusal(name, error)) from error
-    places = [node for node in exported.graph.nodes if node.op == "placeholder"]
-    specs = exported.graph_signature.input_specs
-    return _Program(
-        exported.graph,
-        {node: (spec.kind, str(spec.target or node.name)) for node, spec in zip(places, specs, strict=True)},
-    )
+    places = zip(_placeholders(exported.graph), exported.graph_signature.input_specs, strict=True)
+    return _Program(exported.graph, {node: (spec.kind, str(spec.target or node.name)) for node, spec in places})
 
 
 def _observed(module: nn.Module, example: tuple[Any, ...], keywords: dict[str, Any], error: Exception) -> _Program:
@@ -295,7 +297,7 @@ class _Walk:
         for node in steps.nodes:
             inner = _inner_graph(node)
             if inner is not None:
-                places = [step for step in inner.graph.nodes if step.op == "placeholder"]
+                places = _placeholders(inner.graph)
                 given = node.args[len(node.args) - len(places) :]
                 pairs = zip(places, given, strict=True)
                 below = {place: named[a] for place, a in pairs if isinstance(a, fx.Node) and a in named}
@@ -390,6 +392,9 @@ class _Walk:
         place = _module(node, next(self._parameters_of(node), None))
         call = Call(name, self._arguments(target, node), results, place, _origin(node), self.importing)
         known = translators() if namespace == "aten" else {}
+        if name not in known and (inner := _decomposed(node, known)) is not None:
+            ends = self._within(inner, [self.values[taken] for taken in _tensors_of(node)])
+            return ends if several else ends[0]
         kind = name.removesuffix(".default") if namespace == "aten" else str(target).removesuffix(".default")
         made = self.importing.translate(call, known, kind)
         return made if several else next(iter(made), None)
@@ -399,10 +404,13 @@ class _Walk:
         inner = _inner_graph(node)
         if inner is None:
             raise CostcalcError(f"{self.name} cannot be imported: it uses {node.target}, whose branches depend on data")
-        places = [step for step in inner.graph.nodes if step.op == "placeholder"]
-        given = node.args[len(node.args) - len(places) :]
-        self.values.update(zip(places, map(self._value, given), strict=True))
-        return self._run(inner.graph)
+        given = node.args[len(node.args) - len(_placeholders(inner.graph)) :]
+        return self._within(inner.graph, [self._value(argument) for argument in given])
+
+    def _within(self, inner: fx.Graph, given: Sequence[Any]) -> list[Any]:
+        """The results of a graph of this one's operations, of what it is given."""
+        self.values.update(zip(_placeholders(inner), given, strict=True))
+        return self._run(inner)
 
     def _arguments(self, target: torch._ops.OpOverload, node: fx.Node) -> dict[str, Any]:
         arguments: dict[str, Any] = {}
@@ -425,7 +433,7 @@ class _Walk:
             return slice(*map(self._value, (argument.start, argument.stop, argument.step)))
         if isinstance(argument, torch.dtype):
             return str(argument).removeprefix("torch.")
-        return argument
+        return self._size(argument)
 
     def _shape(self, tensor: torch.Tensor) -> Shape:
         return tuple([self._size(size) for size in tensor.shape])
@@ -469,6 +477,46 @@ def _inner_graph(node: fx.Node) -> fx.GraphModule | None:
     inner = [operator.attrgetter(str(place.target))(owner) for place in places]
     graphs = [graph for graph in inner if isinstance(graph, fx.GraphModule)]
     return graphs[0] if len(graphs) == 1 else None
+
+
+def _placeholders(graph: fx.Graph) -> list[fx.Node]:
+    return [node for node in graph.nodes if node.op == "placeholder"]
+
+
+def _tensors_of(node: fx.Node) -> list[fx.Node]:
+    """What an operation takes that is a tensor."""
+    return [taken for taken in node.all_input_nodes if isinstance(taken.meta.get("val"), torch.Tensor)]
+
+
+def _decomposed(node: fx.Node, known: Collection[str]) -> fx.Graph | None:
+    """The operations that torch itself makes of one, in its place; None unless all of them are known."""
+    tensors = _tensors_of(node)
+
+    def run(*given: torch.Tensor) -> Any:
+        values = dict(zip(tensors, given, strict=True))
+        arguments, keywords = fx.node.map_arg(
+            (node.args, node.kwargs), lambda taken: values.get(taken, taken.meta.get("val"))
+        )
+        return cast(Any, node.target)(*arguments, **keywords)
+
+    all_of_torch: Any = torch.export.default_decompositions()
+    table = {op: how for op, how in all_of_torch.items() if _name(op) not in known}
+    try:
+        with torch.no_grad():
+            graph = make_fx(run, table)(*[taken.meta["val"] for taken in tensors]).graph
+    except Exception:  # whatever a decomposition raises of what it does not take
+        return None
+    for step in graph.nodes:
+        if step.op == "call_function" and isinstance(step.target, torch._ops.OpOverload):
+            if _name(step.target) not in known:
+                return None
+            step.meta |= {name: node.meta[name] for name in ("nn_module_stack", "stack_trace") if name in node.meta}
+    return graph
+
+
+def _name(op: Any) -> str:
+    """An operation's name without its library: "conv2d.default"."""
+    return str(op).partition(".")[2]
 
 
 def _module(node: fx.Node, parameter: str | None) -> Module:

@@ -17,8 +17,8 @@ _FAMILY_OF = {
     for family, names in {
         "convolution": "conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d",
         "linear": "linear bilinear",
-        "product": "matmul addmm baddbmm einsum scaled_dot_product_attention",
-        "embedding": "embedding",
+        "product": "matmul addmm baddbmm einsum scaled_dot_product_attention cdist",
+        "embedding": "embedding embedding_bag",
         "recurrent": "lstm gru rnn lstm_cell gru_cell rnn_cell",
         "pooling": "max_pool1d max_pool2d max_pool3d avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d "
         "adaptive_avg_pool2d adaptive_avg_pool3d adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d "
@@ -28,9 +28,9 @@ _FAMILY_OF = {
         "hardshrink glu",
         "pointwise": "sub rsub mul div floor_divide remainder fmod pow atan2 maximum minimum lerp addcmul addcdiv "
         "where masked_fill neg abs sign floor ceil trunc round square reciprocal sqrt rsqrt exp exp2 expm1 log log2 "
-        "log10 log1p sin cos tan asin acos atan sinh cosh erf erfc clamp nan_to_num eq ne lt le gt ge "
-        "logical_and logical_or logical_xor logical_not isnan isinf isfinite bitwise_and bitwise_or "
-        "bitwise_xor bitwise_not",
+        "log10 log1p sin cos tan asin acos atan sinh cosh asinh acosh atanh erf erfc erfinv lgamma digamma "
+        "clamp nan_to_num eq ne lt le gt ge logical_and logical_or logical_xor logical_not isnan isinf "
+        "isfinite bitwise_and bitwise_or bitwise_xor bitwise_not",
         "reduction": "sum mean prod amax amin max min argmax argmin any all var std var_mean std_mean logsumexp "
         "vector_norm cumsum cumprod",
         "normalization": "batch_norm1d batch_norm2d batch_norm3d layer_norm rms_norm group_norm instance_norm1d "
@@ -40,10 +40,10 @@ _FAMILY_OF = {
         "joining": "concat add",
         "source": "parameter buffer result",
         "reshaping": "flatten permute pad zero_pad_shortcut unknown",
-        "views": "reshape squeeze unsqueeze expand slice select contiguous",
+        "views": "reshape squeeze unsqueeze expand slice select diagonal tensor_unfold contiguous",
         "copies": "clone cast repeat repeat_interleave stack flip roll pad_nd tril triu fill copy",
-        "indexing": "index index_select gather index_put scatter scatter_add index_add slice_scatter select_scatter "
-        "topk kthvalue sort argsort one_hot",
+        "indexing": "index index_select gather index_put scatter scatter_add scatter_reduce masked_scatter index_add "
+        "slice_scatter select_scatter topk kthvalue sort argsort one_hot",
         "factories": "full rand randn arange linspace eye",
     }.items()
     for name in names.split()

@@ -11,7 +11,7 @@ from costcalc.errors import OpError
 from costcalc.ops.broadcasting import broadcast_shape
 from costcalc.ops.copies import fits, in_order
 from costcalc.ops.kernel import INT64, Beside, Kernel
-from costcalc.ops.op import Layout, Op, Requirement, flag, op, size, whole, wholes
+from costcalc.ops.op import Layout, Op, Requirement, choice, flag, op, size, whole, wholes
 from costcalc.ops.views import place_of
 
 
@@ -182,12 +182,10 @@ class IndexPut(_Putting):
         return prod(_indexed(inputs[0], self.dims, inputs[1:-1]))
 
 
-@op
 class _Scattering(_Putting):
     """What is put where the second input tells along one dimension."""
 
-    dim: int = whole()
-    overwrites: bool = flag(default=False)
+    dim: int
 
     def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
         _same_rank(self.name, inputs)
@@ -195,24 +193,67 @@ class _Scattering(_Putting):
         return iter(())
 
 
+@op
 class Scatter(_Scattering):
     """A tensor with other elements where the second input tells along one dimension, torch.scatter.
 
     What is put are the elements of a third input, or one number. Output: the first input's sizes. Work: none.
     """
 
+    dim: int = whole()
+    overwrites: bool = flag(default=False)
+
     arity = (2, 3)
 
 
+@op
 class ScatterAdd(_Scattering):
     """Elements of the third input added to the first where the second tells along one dimension, torch.scatter_add.
 
     Output: the first input's sizes. Work: 1 add per element that is put.
     """
 
+    dim: int = whole()
+    overwrites: bool = flag(default=False)
+
     @property
     def _adds(self) -> bool:
         return True
+
+
+@op
+class ScatterReduce(_Scattering):
+    """Elements of the third input reduced with those of the first where the second tells, torch.scatter_reduce.
+
+    The first input's elements take part if `include_self`. Output: its sizes. Work: 1 add per element that is put to
+    a sum or a mean, 1 mul to a prod, 1 compare to an amax or amin; of a mean 1 div per element of the result.
+    """
+
+    dim: int = whole()
+    reduce: str = choice("sum", "prod", "mean", "amax", "amin")
+    include_self: bool = flag(default=True)
+    overwrites: bool = flag(default=False)
+
+    def work(self, inputs: tuple[Shape, ...], output: Shape) -> Work:
+        put = self._put(*inputs)
+        if self.reduce in ("amax", "amin"):
+            return Work(compares=put)
+        if self.reduce == "prod":
+            return Work(muls=put)
+        return Work(adds=put, divs=prod(output) if self.reduce == "mean" else 0)
+
+
+@op
+class MaskedScatter(_Putting):
+    """A tensor with the elements of the third input, one after the other, where the second holds, torch.masked_scatter.
+
+    Output: the first input's sizes, which the mask is repeated to. Work: none.
+    """
+
+    overwrites: bool = flag(default=False)
+
+    def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
+        return fits(inputs[1], inputs[0])
 
 
 @op

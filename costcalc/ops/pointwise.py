@@ -306,7 +306,7 @@ class MaskedFill(Broadcasting):
 # -- of one -------------------------------------------------------------------------------------------------------
 
 
-class Function(Op):
+class _Function(Op):
     """A function of one element. `scratch` tensors as large are made on the way to its gradient."""
 
     per_element: ClassVar[Work] = Work(exps=1)
@@ -324,14 +324,14 @@ class Function(Op):
         return (kernel._replace(scratch=self.scratch * prod(output)),)
 
 
-class Neg(Function):
+class Neg(_Function):
     """−x, torch.neg. Work: none, a sign is free."""
 
     per_element = NO_WORK
     real = False
 
 
-class Abs(Function):
+class Abs(_Function):
     """|x|, torch.abs. Work: 1 compare per element."""
 
     per_element = Work(compares=1)
@@ -340,14 +340,14 @@ class Abs(Function):
     scratch = 1
 
 
-class Sign(Function):
+class Sign(_Function):
     """1, 0 or −1, torch.sign. Work: 2 compares per element."""
 
     per_element = Work(compares=2)
     real = False
 
 
-class _Rounding(Function):
+class _Rounding(_Function):
     """Whole numbers; the gradient is 0."""
 
     per_element = Work(compares=1)
@@ -373,7 +373,7 @@ class Round(_Rounding):
     decimals: int = whole(default=0)
 
 
-class Square(Function):
+class Square(_Function):
     """x², torch.square. Work: 1 mul per element."""
 
     per_element = _MUL
@@ -382,7 +382,7 @@ class Square(Function):
     scratch = 2
 
 
-class Reciprocal(Function):
+class Reciprocal(_Function):
     """1 / x, torch.reciprocal. Work: 1 div per element."""
 
     per_element = Work(divs=1)
@@ -390,14 +390,14 @@ class Reciprocal(Function):
     scratch = 2
 
 
-class Sqrt(Function):
+class Sqrt(_Function):
     """√x, torch.sqrt. Work: 1 exp per element."""
 
     keeps_output = True
     scratch = 1
 
 
-class Rsqrt(Function):
+class Rsqrt(_Function):
     """1 / √x, torch.rsqrt. Work: 1 exp, 1 div per element."""
 
     per_element = Work(exps=1, divs=1)
@@ -405,20 +405,20 @@ class Rsqrt(Function):
     scratch = 2
 
 
-class Exp(Function):
+class Exp(_Function):
     """e to the power of x, torch.exp. Work: 1 exp per element."""
 
     keeps_output = True
 
 
-class Exp2(Function):
+class Exp2(_Function):
     """2 to the power of x, torch.exp2. Work: 1 exp per element."""
 
     keeps_output = True
     scratch = 1
 
 
-class Expm1(Function):
+class Expm1(_Function):
     """e to the power of x, less 1, torch.expm1. Work: 1 exp, 1 add per element."""
 
     per_element = Work(exps=1, adds=1)
@@ -426,27 +426,27 @@ class Expm1(Function):
     scratch = 1
 
 
-class Log(Function):
+class Log(_Function):
     """The natural logarithm, torch.log. Work: 1 exp per element."""
 
     keeps_input = True
 
 
-class Log2(Function):
+class Log2(_Function):
     """The logarithm to base 2, torch.log2. Work: 1 exp per element."""
 
     keeps_input = True
     scratch = 1
 
 
-class Log10(Function):
+class Log10(_Function):
     """The logarithm to base 10, torch.log10. Work: 1 exp per element."""
 
     keeps_input = True
     scratch = 1
 
 
-class Log1p(Function):
+class Log1p(_Function):
     """log(1 + x), torch.log1p. Work: 1 exp, 1 add per element."""
 
     per_element = Work(exps=1, adds=1)
@@ -454,78 +454,120 @@ class Log1p(Function):
     scratch = 1
 
 
-class Sin(Function):
+class Sin(_Function):
     """The sine, torch.sin. Work: 1 exp per element."""
 
     keeps_input = True
     scratch = 1
 
 
-class Cos(Function):
+class Cos(_Function):
     """The cosine, torch.cos. Work: 1 exp per element."""
 
     keeps_input = True
     scratch = 2
 
 
-class Tan(Function):
+class Tan(_Function):
     """The tangent, torch.tan. Work: 1 exp per element."""
 
     keeps_output = True
     scratch = 2
 
 
-class Asin(Function):
+class Asin(_Function):
     """The angle of a sine, torch.asin. Work: 1 exp per element."""
 
     keeps_input = True
     scratch = 4
 
 
-class Acos(Function):
+class Acos(_Function):
     """The angle of a cosine, torch.acos. Work: 1 exp per element."""
 
     keeps_input = True
     scratch = 5
 
 
-class Atan(Function):
+class Atan(_Function):
     """The angle of a tangent, torch.atan. Work: 1 exp per element."""
 
     keeps_input = True
     scratch = 2
 
 
-class Sinh(Function):
+class Sinh(_Function):
     """The hyperbolic sine, torch.sinh. Work: 1 exp per element."""
 
     keeps_input = True
     scratch = 1
 
 
-class Cosh(Function):
+class Cosh(_Function):
     """The hyperbolic cosine, torch.cosh. Work: 1 exp per element."""
 
     keeps_input = True
     scratch = 1
 
 
-class Erf(Function):
+class Asinh(_Function):
+    """The number of a hyperbolic sine, torch.asinh. Work: 1 exp per element."""
+
+    keeps_input = True
+    scratch = 3
+
+
+class Acosh(_Function):
+    """The number of a hyperbolic cosine, torch.acosh. Work: 1 exp per element."""
+
+    keeps_input = True
+    scratch = 3
+
+
+class Atanh(_Function):
+    """The number of a hyperbolic tangent, torch.atanh. Work: 1 exp per element."""
+
+    keeps_input = True
+    scratch = 3
+
+
+class Erf(_Function):
     """The error function, torch.erf. Work: 1 exp per element."""
 
     keeps_input = True
     scratch = 4
 
 
-class Erfc(Function):
+class Erfc(_Function):
     """1 less the error function, torch.erfc. Work: 1 exp per element."""
 
     keeps_input = True
     scratch = 4
 
 
+class Erfinv(_Function):
+    """The number of a value of the error function, torch.erfinv. Work: 1 exp per element."""
+
+    keeps_input = True
+    scratch = 4
+
+
+class Lgamma(_Function):
+    """The logarithm of the gamma function, torch.lgamma. Work: 1 exp per element."""
+
+    keeps_input = True
+    scratch = 1
+
+
+class Digamma(_Function):
+    """The slope of the logarithm of the gamma function, torch.digamma. Work: 1 exp per element."""
+
+    keeps_input = True
+    scratch = 1
+
+
 @op
-class Clamp(Function):
+class Clamp(_Function):
     """x between two bounds, torch.clamp; one of them may be null. Work: 1 compare per element and bound."""
 
     min: float | str | None = scalar(default=None)
@@ -547,7 +589,7 @@ class Clamp(Function):
 
 
 @op
-class NanToNum(Function):
+class NanToNum(_Function):
     """x, but for what is no number or infinite, torch.nan_to_num. Work: 3 compares per element."""
 
     nan: float | str | None = scalar(default=None)
@@ -669,3 +711,13 @@ class BitwiseNot(_Test):
 
     def holds(self, *inputs: str) -> str:
         return inputs[0]
+
+
+# The names of those of one element that have no settings.
+FUNCTIONS = tuple(
+    kind.name
+    for kind in tuple(vars().values())
+    if isinstance(kind, type)
+    and issubclass(kind, _Function | _Test)
+    and not (kind.arguments or kind.__name__.startswith("_"))
+)

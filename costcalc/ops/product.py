@@ -10,7 +10,7 @@ from costcalc.dims import Shape, Size, prod, show_shape
 from costcalc.errors import OpError
 from costcalc.ops.broadcasting import broadcast_shape, is_one, repeated
 from costcalc.ops.kernel import Beside, Kernel
-from costcalc.ops.op import Layout, Op, Requirement, flag, number, op, text
+from costcalc.ops.op import Layout, Op, Requirement, flag, number, op, scalar, text
 
 
 class Product(Op):
@@ -329,3 +329,39 @@ def _multiply(name: str, *factors: Shape) -> Iterator[Requirement]:
 def _multiplied(*factors: Shape) -> Shape:
     a, b = factors
     return (*broadcast_shape(a[:-2], b[:-2]), *a[-2:-1], *(b[-1:] if len(b) > 1 else ()))
+
+
+@op
+class Cdist(Product):
+    """The distance of each row of one tensor from each of another, torch.cdist; `p` is the norm's order.
+
+    Inputs: (…, P, M) and (…, R, M), the sizes before broadcast. Output: (…, P, R). Work: per distance, M adds for the
+    differences, and M − 1 to sum them up or, of the order "inf", compares; M muls for the squares of p = 2, M compares
+    for the sizes of others, and M exps for powers other than these; 1 exp for the root.
+    """
+
+    p: float | str = scalar(default=2)
+
+    def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
+        one, other = inputs
+        if len(one) < 2 or len(other) < 2:
+            raise OpError(f"cdist takes rows of numbers, not {show_shape(one)} and {show_shape(other)}", "inputs")
+        yield Requirement(one[-1], "==", other[-1], "rows of {left} and of {right} numbers have no distance")
+        broadcast_shape(one[:-2], other[:-2])
+
+    def output(self, *inputs: Shape) -> Shape:
+        one, other = inputs
+        return (*broadcast_shape(one[:-2], other[:-2]), one[-2], other[-2])
+
+    def work(self, inputs: tuple[Shape, ...], output: Shape) -> Work:
+        each, distances = inputs[0][-1], prod(output)
+        differences, summed = each * distances, (each - 1) * distances
+        if self.p == 2:
+            return Work(adds=differences + summed, muls=differences, exps=distances)
+        if self.p == "inf":
+            return Work(adds=differences, compares=differences + summed)
+        powers = Work() if self.p in (0, 1) else Work(exps=differences + distances)
+        return Work(adds=differences + summed, compares=differences) + powers
+
+    def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
+        return (Kernel((0, 1), prod(output), keeps=(0, 1, 2)),)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import pairwise
 
-from costcalc.dims import Shape, Size, ceil_div, known, prod, same, show_shape
+from costcalc.dims import Shape, Size, ceil_div, dim_min, known, prod, same, show_shape
 from costcalc.errors import OpError
 from costcalc.ops.kernel import Kernel
 from costcalc.ops.op import CHANNELS_LAST, Layout, Op, Requirement, choice, op, size, whole, wholes
@@ -284,6 +284,80 @@ class Select(View):
         place, layout = place_of(self.dim, len(inputs[0])), layouts[0]
         cut = () if known(inputs[0][place], "==", 1).answer else _outer(place, inputs[0], layout.order)
         return _without([place], layout, frozenset([*layout.gaps, *cut]))
+
+
+@op
+class Diagonal(View):
+    """The diagonal of two dimensions as the last one, `offset` above the main one, torch.diagonal: a view.
+
+    Output: the input's sizes without `dim1` and `dim2`, then the diagonal's length. Work: none.
+    """
+
+    offset: int = whole(default=0)
+    dim1: int = whole(default=0)
+    dim2: int = whole(default=1)
+
+    def _dims(self, rank: int) -> list[int]:
+        dims = [place_of(self.dim1, rank, "dim1"), place_of(self.dim2, rank, "dim2")]
+        if dims[0] == dims[1]:
+            raise OpError(f"a diagonal goes through two dimensions, not through {self.dim1} twice", "dim2")
+        return dims
+
+    def _length(self, taken: Shape) -> Size:
+        rows, columns = (taken[d] for d in self._dims(len(taken)))
+        return dim_min(rows + min(self.offset, 0), columns - max(self.offset, 0))
+
+    def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
+        message = f"a diagonal {self.offset} off the main one of {show_shape(inputs[0])} has {{left}} places"
+        yield Requirement(self._length(inputs[0]), ">=", 1, message)
+
+    def output(self, *inputs: Shape) -> Shape:
+        dims = self._dims(len(inputs[0]))
+        return (*[n for d, n in enumerate(inputs[0]) if d not in dims], self._length(inputs[0]))
+
+    def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
+        return (Kernel((0,), prod(output), lies_in=0),)
+
+    def layout(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Layout:
+        rank = len(inputs[0])
+        rest = _without(self._dims(rank), layouts[0], layouts[0].gaps)
+        return Layout(None, (*rest.order, rank - 2), frozenset(range(rank - 1)))
+
+    def windows(self, *inputs: Shape) -> None:
+        return None
+
+
+@op
+class TensorUnfold(View):
+    """All slices of `size` places of one dimension, every `step` places one, torch.Tensor.unfold: a view.
+
+    Output: that size becomes (n − size) / step + 1, rounded down, and `size` is a further one, the last. Work: none.
+    """
+
+    dimension: int = whole()
+    size: Size = size("K", least=1)
+    step: int = whole(default=1, least=1)
+
+    def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
+        n = inputs[0][place_of(self.dimension, len(inputs[0]), "dimension")]
+        yield Requirement(n, ">=", self.size, "there are no slices of {right} places of {left}")
+
+    def output(self, *inputs: Shape) -> Shape:
+        place = place_of(self.dimension, len(inputs[0]), "dimension")
+        slices = (inputs[0][place] - self.size) // self.step + 1
+        return (*inputs[0][:place], slices, *inputs[0][place + 1 :], self.size)
+
+    def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
+        return (Kernel((0,), prod(output), lies_in=0),)
+
+    def layout(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Layout:
+        rank, order = len(inputs[0]), list(layouts[0].order)
+        place = place_of(self.dimension, rank, "dimension")
+        order.insert(order.index(place) + 1, rank)
+        return Layout(None, tuple(order), frozenset(range(rank + 1)))
+
+    def windows(self, *inputs: Shape) -> None:
+        return None
 
 
 @op

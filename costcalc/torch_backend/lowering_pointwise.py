@@ -136,11 +136,7 @@ _CALLS: dict[type[Op], _Function] = {
     reduction.VectorNorm: lambda op, x: torch.linalg.vector_norm(x, _number(op.ord), op.dim, op.keepdim),
 }
 _WITH_NUMBER = "mul floor_divide remainder fmod eq ne lt le gt ge bitwise_and bitwise_or bitwise_xor"
-_SAME = (
-    "atan2 maximum minimum neg abs sign floor ceil trunc square reciprocal sqrt rsqrt exp exp2 expm1 log log2 log10 "
-    "log1p sin cos tan asin acos atan sinh cosh erf erfc logical_and logical_or logical_xor logical_not isnan isinf "
-    "isfinite bitwise_not"
-)
+_SAME = ("atan2", "maximum", "minimum", "logical_and", "logical_or", "logical_xor", *pointwise.FUNCTIONS)
 _REDUCTIONS = {
     "sum": (),
     "mean": (),
@@ -159,7 +155,7 @@ def _class(family: Any, name: str) -> type[Op]:
 
 
 _CALLS |= {_class(pointwise, name): _with_number(name) for name in _WITH_NUMBER.split()}
-_CALLS |= {_class(pointwise, name): _same(name) for name in _SAME.split()}
+_CALLS |= {_class(pointwise, name): _same(name) for name in _SAME}
 _CALLS |= {_class(reduction, name): _reduced(name, *more) for name, more in _REDUCTIONS.items()}
 _CALLS |= {_class(reduction, name): _along(name) for name in ("cumsum", "cumprod")}
 _CALLS |= {_class(reduction, name): _along_all(name) for name in ("prod", "max", "min", "any", "all")}

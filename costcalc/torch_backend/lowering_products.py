@@ -44,6 +44,22 @@ _WEIGHTED: dict[type[Op], tuple[Callable[..., nn.Module], tuple[int, ...], Calla
 }
 
 
+@lower.register
+def _(op: embedding.EmbeddingBag, *inputs: Shape) -> nn.Module:
+    if op.parameters(*inputs):
+        return nn.EmbeddingBag(**arguments(op))
+    return EmbeddingBag(F.embedding_bag, op, "mode", "include_last_offset")
+
+
+class EmbeddingBag(Function):
+    """Bags of rows of a table that is the last input."""
+
+    def forward(self, *tensors: Tensor) -> Tensor:
+        """The table comes after the indices, and the bags' offsets last."""
+        indices, *offsets, weight = tensors
+        return super().forward(indices, weight, *offsets)
+
+
 @lower.register(convolution.Weighted)
 @lower.register(embedding.Embedding)
 def _(op: Op, *inputs: Shape) -> nn.Module:
@@ -57,6 +73,23 @@ def _(op: Op, *inputs: Shape) -> nn.Module:
 @lower.register
 def _(op: product.Matmul, *inputs: Shape) -> nn.Module:
     return Function(torch.matmul, op)
+
+
+@lower.register
+def _(op: product.Cdist, *inputs: Shape) -> nn.Module:
+    return Cdist(torch.cdist, op)
+
+
+class Cdist(Function):
+    """Distances, whose norm's order may be "inf"."""
+
+    p: float | str
+
+    def forward(self, *tensors: Tensor) -> Tensor:
+        """Those of rows of two tensors, by no matrix product."""
+        how = "donot_use_mm_for_euclid_dist"
+        result: Tensor = self.function(*tensors, p=float(self.p), compute_mode=how)
+        return result
 
 
 @lower.register

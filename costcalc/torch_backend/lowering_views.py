@@ -46,6 +46,11 @@ def _scatter(op: indexing.Scatter, x: Tensor, index: Tensor, *source: Tensor) ->
     return put(op.dim, index, source[0] if source else 0)
 
 
+def _scatter_reduce(op: indexing.ScatterReduce, x: Tensor, index: Tensor, source: Tensor) -> Any:
+    put: Any = x.scatter_reduce_ if op.overwrites else x.scatter_reduce
+    return put(op.dim, index, source, op.reduce, include_self=op.include_self)
+
+
 def _pad(op: copies.PadNd, x: Tensor) -> Tensor:
     value = op.value if op.mode == "constant" else None
     return nn.functional.pad(x, op.padding, op.mode, value)
@@ -63,6 +68,8 @@ _FUNCTIONS: dict[type[Op], Callable[..., Any]] = {
     views.Expand: lambda op, x: x.expand(op.sizes),
     views.Slice: _slice,
     views.Select: lambda op, x: x.select(op.dim, op.index),
+    views.Diagonal: lambda op, x: x.diagonal(op.offset, op.dim1, op.dim2),
+    views.TensorUnfold: lambda op, x: x.unfold(op.dimension, op.size, op.step),
     views.Contiguous: lambda op, x: x.contiguous(memory_format=_FORMATS[op.memory_format]),
     copies.Clone: lambda op, x: x.clone(memory_format=_FORMATS[op.memory_format]),
     copies.Cast: lambda op, x: x.to(torch_type(op.dtype), copy=True),
@@ -82,6 +89,8 @@ _FUNCTIONS: dict[type[Op], Callable[..., Any]] = {
     indexing.IndexPut: _index_put,
     indexing.Scatter: _scatter,
     indexing.ScatterAdd: lambda op, x, i, s: (x.scatter_add_ if op.overwrites else x.scatter_add)(op.dim, i, s),
+    indexing.ScatterReduce: _scatter_reduce,
+    indexing.MaskedScatter: lambda op, x, m, s: (x.masked_scatter_ if op.overwrites else x.masked_scatter)(m, s),
     indexing.IndexAdd: lambda op, x, i, s: (x.index_add_ if op.overwrites else x.index_add)(op.dim, i, s),
     indexing.SliceScatter: lambda op, x, s: x.slice_scatter(
         s, op.dim, op.start, op.start + (s.shape[op.dim] - 1) * op.step + 1, op.step

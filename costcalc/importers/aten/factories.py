@@ -6,6 +6,7 @@ from costcalc.importers.aten import aten
 from costcalc.importers.aten.views import real
 from costcalc.importers.call import Call, Value
 from costcalc.ops.factories import Arange, Eye, Full, Linspace, Rand, Randn
+from costcalc.ops.pointwise import Log, Neg
 
 
 @aten(
@@ -18,14 +19,20 @@ def _(call: Call) -> Value:
     return call.layer(Full(call.shape, real(value), call.results[0].holds))
 
 
-@aten("rand.default", "rand_like.default")
+@aten("rand.default", "rand_like.default", "uniform.default", "uniform_.default")
 def _(call: Call) -> Value:
     return call.layer(Rand(call.shape))
 
 
-@aten("randn.default", "randn_like.default")
+@aten("randn.default", "randn_like.default", "normal_.default", "normal_functional.default")
 def _(call: Call) -> Value:
     return call.layer(Randn(call.shape))
+
+
+@aten("exponential.default", "exponential_.default")
+def _(call: Call) -> Value:
+    """The logarithm of what is drawn evenly, less its sign."""
+    return call.layer(Neg(), call.layer(Log(), call.layer(Rand(call.shape))))
 
 
 @aten("arange.default", "arange.start", "arange.start_step")

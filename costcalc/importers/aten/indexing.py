@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from costcalc.dims import is_plain
+from costcalc.dims import ceil_div, is_plain
 from costcalc.importers.aten import aten
-from costcalc.importers.aten.views import cast, expanded
+from costcalc.importers.aten.views import cast, expanded, reshaped
 from costcalc.importers.call import Call, Untranslated, Value
 from costcalc.ops.indexing import (
     Argsort,
@@ -16,9 +16,11 @@ from costcalc.ops.indexing import (
     IndexPut,
     IndexSelect,
     Kthvalue,
+    MaskedScatter,
     OneHot,
     Scatter,
     ScatterAdd,
+    ScatterReduce,
     SelectScatter,
     SliceScatter,
     Sort,
@@ -68,6 +70,12 @@ def _(call: Call) -> Value:
     return call.layer(Gather(call["dim"]), call["self"], call["index"])
 
 
+@aten("take.default")
+def _(call: Call) -> Value:
+    x, index = (call.layer(Flatten(0, -1), y) if len(y.shape) > 1 else y for y in (call["self"], call["index"]))
+    return reshaped(call, call.layer(Gather(0), x, index), call.shape)
+
+
 @aten("take_along_dim.default")
 def _(call: Call) -> Value:
     x, index, dim = call["self"], call["indices"], call["dim"]
@@ -90,6 +98,20 @@ def _(call: Call) -> Value:
 def _(call: Call) -> Value:
     op = ScatterAdd(call["dim"], overwrites=call.name.startswith("scatter_add_."))
     return call.layer(op, call["self"], call["index"], call["src"])
+
+
+@aten("scatter_reduce.two", "scatter_reduce_.two")
+def _(call: Call) -> Value:
+    op = ScatterReduce(
+        call["dim"], call["reduce"], bool(call["include_self"]), overwrites=call.name.startswith("scatter_reduce_.")
+    )
+    return call.layer(op, call["self"], call["index"], call["src"])
+
+
+@aten("masked_scatter.default", "masked_scatter_.default")
+def _(call: Call) -> Value:
+    op = MaskedScatter(overwrites=call.name.startswith("masked_scatter_."))
+    return call.layer(op, call["self"], call["mask"], call["source"])
 
 
 @aten("index_add.default", "index_add_.default")
@@ -128,6 +150,13 @@ def _(call: Call) -> tuple[Value, ...]:
 @aten("kthvalue.default")
 def _(call: Call) -> tuple[Value, ...]:
     return call.layers(Kthvalue(k=call["k"], dim=call["dim"], keepdim=call["keepdim"]), call["self"])
+
+
+@aten("median.dim")
+def _(call: Call) -> tuple[Value, ...]:
+    """The lower of the two in the middle, where there are two."""
+    x, dim = call["self"], call["dim"]
+    return call.layers(Kthvalue(k=ceil_div(x.shape[dim], 2), dim=dim, keepdim=call["keepdim"]), x)
 
 
 @aten("sort.default", "sort.stable")

@@ -12,6 +12,7 @@ from costcalc.dims import is_symbolic
 from costcalc.importers.aten import aten
 from costcalc.importers.call import Call, One, Untranslated, Value
 from costcalc.ops import OPS
+from costcalc.ops.pointwise import FUNCTIONS
 
 
 def _plain(kind: str) -> One:
@@ -34,15 +35,22 @@ def names(kind: str, *overloads: str) -> Iterator[str]:
         yield f"{kind}_.{overload}"
 
 
+_TURNED_ROUND = {"add": "add", "mul": "mul", "sub": "rsub", "rsub": "sub"}  # of a number first and a tensor
+
+
 def _two(kind: str, *fields: str, **fixed: Any) -> One:
     """A translator of an operation on a tensor and another, or a number."""
 
     def translate(call: Call) -> Value:
         given = {field: scalar(call, field) for field in fields} | fixed
-        other = call["other"]
+        one, other = call["self"], call["other"]
+        if not isinstance(one, Value):
+            if kind not in _TURNED_ROUND:
+                raise Untranslated("a number comes first")
+            return call.layer(OPS[_TURNED_ROUND[kind]](other=scalar(call, "self"), **given), other)
         if isinstance(other, Value):
-            return call.layer(OPS[kind](**given), call["self"], other)
-        return call.layer(OPS[kind](other=scalar(call, "other"), **given), call["self"])
+            return call.layer(OPS[kind](**given), one, other)
+        return call.layer(OPS[kind](other=scalar(call, "other"), **given), one)
 
     return translate
 
@@ -91,39 +99,7 @@ def _(call: Call) -> Value:
 # -- of one -------------------------------------------------------------------------------------------------------
 
 # What has a field `inplace` here is in place where torch's is; arithmetic is not.
-for _kind in [
-    "neg",
-    "abs",
-    "sign",
-    "floor",
-    "ceil",
-    "trunc",
-    "square",
-    "reciprocal",
-    "sqrt",
-    "rsqrt",
-    "exp",
-    "exp2",
-    "expm1",
-    "log",
-    "log2",
-    "log10",
-    "log1p",
-    "sin",
-    "cos",
-    "tan",
-    "asin",
-    "acos",
-    "atan",
-    "sinh",
-    "cosh",
-    "erf",
-    "erfc",
-    "logical_not",
-    "bitwise_not",
-    "sigmoid",
-    "tanh",
-]:
+for _kind in (*FUNCTIONS, "sigmoid", "tanh", "log_sigmoid"):
     aten(*names(_kind))(_plain(_kind))
 for _alias, _kind in {
     "negative": "neg",
@@ -135,10 +111,9 @@ for _alias, _kind in {
     "sgn": "sign",
 }.items():
     aten(*names(_alias))(_plain(_kind))
-for _kind in ("isnan", "isinf", "isfinite", "log_sigmoid"):
-    aten(f"{_kind}.default")(_plain(_kind))
-aten("special_expm1.default")(lambda call: call.layer(OPS["expm1"](), call["self"]))
-aten("special_erf.default")(lambda call: call.layer(OPS["erf"](), call["self"]))
+for _kind in ("expm1", "erf", "erfc", "erfinv", "exp2", "log1p", "digamma"):
+    aten(f"special_{_kind}.default")(_plain(_kind))
+aten("special_gammaln.default")(_plain("lgamma"))
 
 
 @aten(*names("round", "default", "decimals"))

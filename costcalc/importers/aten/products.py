@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
 from string import ascii_letters
 from typing import Any
 
 from costcalc.importers.aten import aten
+from costcalc.importers.aten.views import padded
 from costcalc.importers.call import Call, Untranslated, Value
 from costcalc.ops import OPS
-from costcalc.ops.embedding import Embedding
+from costcalc.ops.embedding import Embedding, EmbeddingBag
 from costcalc.ops.linear import Bilinear, Linear
-from costcalc.ops.product import Addmm, Baddbmm, Einsum, Matmul, ScaledDotProductAttention, read_equation
+from costcalc.ops.product import Addmm, Baddbmm, Cdist, Einsum, Matmul, ScaledDotProductAttention, read_equation
+from costcalc.ops.views import Squeeze, Unsqueeze
 
 
 def _axes(values: Any, count: int) -> tuple[Any, ...]:
@@ -38,10 +41,12 @@ def _convolve(
         fields["output_padding"] = _axes(output_padding, plane)
         channels = weight.shape[1] * call["groups"]
     taken = taken or call["input"]
+    alone = len(taken.shape) == plane + 1  # an image without a batch
+    if alone:
+        taken = call.layer(Unsqueeze(0), taken)
     name = f"conv_transpose{plane}d" if transposed else f"conv{plane}d"
-    if len(taken.shape) != plane + 2:
-        raise Untranslated("its input has no batch")
-    return call.layer(OPS[name](channels, **fields), taken, weight=weight, bias=bias)
+    made = call.layer(OPS[name](channels, **fields), taken, weight=weight, bias=bias)
+    return call.layer(Squeeze((0,)), made) if alone else made
 
 
 @aten("conv1d.default", "conv2d.default", "conv3d.default")
@@ -58,12 +63,8 @@ def _(call: Call) -> Value:
     both = [d * (k - 1) for d, k in zip(_axes(call["dilation"], len(kernel)), kernel, strict=True)]
     near = [total // 2 for total in both]
     more = [total - 2 * least for total, least in zip(both, near, strict=True)]
-    if not any(more):
-        return _convolve(call, near)
-    if len(kernel) != 2:
-        raise Untranslated("its padding is not the same at both ends")
-    padded = call.layer(OPS["pad"]((0, more[1], 0, more[0])), call["input"])
-    return _convolve(call, near, taken=padded)
+    sides = [side for further in reversed(more) for side in (0, further)]
+    return _convolve(call, near, taken=padded(call, call["input"], sides, "constant"))
 
 
 @aten("conv_transpose1d.default", "conv_transpose2d.input", "conv_transpose3d.input")
@@ -205,3 +206,21 @@ def _(call: Call) -> Value:
 def _(call: Call) -> Value:
     weight = call["weight"]
     return call.layer(Embedding(*weight.shape), call["indices"], weight=weight)
+
+
+@aten("embedding_bag.default", "embedding_bag.padding_idx")
+def _(call: Call) -> list[Value | None]:
+    """Its further results are what torch keeps for the gradient."""
+    if call["per_sample_weights"] is not None:
+        raise Untranslated("its rows are weighted")
+    weight = call["weight"]
+    last = bool(call["include_last_offset"])
+    rows, width = weight.shape
+    op = EmbeddingBag(rows, width, mode=("sum", "mean", "max")[call["mode"]], include_last_offset=last)
+    return [call.layer(op, call["indices"], call["offsets"], weight=weight), *[None] * (len(call.results) - 1)]
+
+
+@aten("_cdist_forward.default")
+def _(call: Call) -> Value:
+    p = call["p"]
+    return call.layer(Cdist("inf" if p == inf else p), call["x1"], call["x2"])

@@ -7,7 +7,8 @@ from typing import Any
 
 from costcalc.importers.aten import aten
 from costcalc.importers.aten.pointwise import scalar
-from costcalc.importers.call import Call, One, Translator, Untranslated, Value
+from costcalc.importers.aten.views import cast
+from costcalc.importers.call import Call, One, Translator, Value
 from costcalc.ops import OPS
 
 
@@ -20,12 +21,12 @@ def _fields(call: Call) -> dict[str, Any]:
 
 
 def _computed(call: Call) -> Value:
-    """What is reduced. Raises Untranslated where that is converted first to what the op would not make of it."""
+    """What is reduced: where the call names a dtype, its elements are first converted to that."""
     value: Value = call["self"]
     made = call.results[0].holds
-    if call.arguments.get("dtype") is not None and value.holds != made and (value.holds, made) != ("bool", "int64"):
-        raise Untranslated(f"it takes {value.holds} as {made}")
-    return value
+    if call.arguments.get("dtype") is None or (value.holds, made) == ("bool", "int64"):
+        return value
+    return cast(call, value, made)
 
 
 def _found(kind: str) -> Translator:

@@ -12,7 +12,7 @@ from costcalc.ops.copies import Cast, Clone, Copy, Fill, Flip, PadNd, Repeat, Re
 from costcalc.ops.factories import Full
 from costcalc.ops.joining import Concat
 from costcalc.ops.reshaping import Flatten, Pad, Permute
-from costcalc.ops.views import Contiguous, Expand, Reshape, Select, Slice, Squeeze, Unsqueeze
+from costcalc.ops.views import Contiguous, Diagonal, Expand, Reshape, Select, Slice, Squeeze, TensorUnfold, Unsqueeze
 
 
 def alike(some: Shape, others: Shape) -> bool:
@@ -200,6 +200,8 @@ def sliced(call: Call, x: Value, dim: int, start: Any, length: Size, step: int =
     n = x.shape[dim]
     if same(length, n) and step == 1:
         return x
+    if is_plain(length) and length == 0:
+        return Value((*x.shape[:dim], 0, *x.shape[dim:][1:]), x.holds)
     start = 0 if start is None else start
     if known(start, ">=", 0).answer is False:  # counted from the end
         start = start + n
@@ -216,6 +218,18 @@ def _(call: Call) -> Value:
     if not is_plain(step):
         raise Untranslated("the step of a slice is a size")
     return sliced(call, call["self"], dim, call["start"], call.shape[dim], step)
+
+
+@aten("diagonal.default")
+def _(call: Call) -> Value:
+    return call.layer(Diagonal(call["offset"], call["dim1"], call["dim2"]), call["self"])
+
+
+@aten("unfold.default")
+def _(call: Call) -> Value:
+    if not call["self"].shape:
+        return reshaped(call, call["self"], call.shape)
+    return call.layer(TensorUnfold(call["dimension"], call["size"], call["step"]), call["self"])
 
 
 @aten("narrow.default")
@@ -265,8 +279,7 @@ def _(call: Call) -> list[Value]:
 
 @aten("cat.default", "concat.default", "concatenate.default")
 def _(call: Call) -> Value:
-    tensors = [x for x in call["tensors"] if not (len(x.shape) == 1 and known(x.shape[0], "==", 0).answer)]
-    tensors = [cast(call, x, call.results[0].holds) for x in tensors]
+    tensors = [cast(call, x, call.results[0].holds) for x in call["tensors"] if not x.is_empty]
     return call.layer(Concat(call["dim"]), *tensors)
 
 
