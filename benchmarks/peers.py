@@ -1,4 +1,4 @@
-"""How many models each tool counts right: `python benchmarks/peers.py > peers.md` (some minutes).
+"""How many models each tool counts right: `python benchmarks/peers.py > reports/peers.md` (some minutes).
 
 It needs the tools: pip install torchvision fvcore ptflops thop torchinfo calflops. Each is asked for the multiply-
 accumulates of a model in evaluation, on the CPU, as its README says. What is right is what torch's own counter says on

@@ -20,7 +20,7 @@ from costcalc.graph import SIZES, Graph
 from costcalc.spec import catalogue
 
 if TYPE_CHECKING:
-    from costcalc.importers.torch_export import Traced
+    from costcalc.importers.free_sizes import Traced
 
 LIBRARIES = ("torchvision", "timm")
 
@@ -72,27 +72,27 @@ class Imported:
 
         Raises FixedSize for a size that the model allows one value of alone.
         """
+        if self.target.endswith(".onnx"):
+            return _traced_onnx(self.target, given, names)
         structure = [name for name in names if name not in SIZES]
         if structure:
             message = f"{structure[0]} is no size of an input, and an imported model is built anew for another"
             raise CostcalcError(f"{self.target}: {message}: it cannot be a variable")
-        if self.target.endswith(".onnx"):
-            return lambda **sizes: _onnx_of_any_batch(self.target, {**given, **sizes})
         found, usual = _traced(self.target, given, names)
         if not names:
             return lambda: found.graph
-        for name in names:
-            if name in found.fixed:
-                raise FixedSize(f"{self.target} fixes {name} to {found.fixed[name]}")
-        _independent(self.target, found.graph, names)
+        _refuse_fixed(self.target, found, names)
         others = {name: size for name, size in usual.items() if name not in found.fixed and name not in names}
         return lambda **sizes: found.at(**others, **sizes)
 
 
-def _independent(target: str, graph: Graph, names: tuple[str, ...]) -> None:
-    """Raise FixedSize where the shape of a parameter would depend on sizes: it fixes them, or ties them."""
-    for node in graph.nodes:
-        for shape in node.op.parameters(*graph.input_shapes(node)).values():
+def _refuse_fixed(target: str, found: Traced, names: tuple[str, ...]) -> None:
+    """Raise FixedSize for a size that is not free, or where the shape of a parameter would depend on sizes."""
+    for name in names:
+        if name in found.fixed:
+            raise FixedSize(f"{target} fixes {name} to {found.fixed[name]}")
+    for node in found.graph.nodes:
+        for shape in node.op.parameters(*found.graph.input_shapes(node)).values():
             if any(map(is_symbolic, shape)):
                 raise FixedSize(
                     f"{target} fixes {' and '.join(names)}: parameters of {node.name} are of one size alone"
@@ -100,7 +100,6 @@ def _independent(target: str, graph: Graph, names: tuple[str, ...]) -> None:
 
 
 _made: dict[Any, list[tuple[frozenset[str], Any]]] = {}  # what was imported, by what was asked and the free sizes
-_LARGEST = 2**40  # of a batch that a file is imported with
 _KEPT = 64  # how many of them
 
 
@@ -124,25 +123,20 @@ def _traced(target: str, given: Mapping[str, Any], names: tuple[str, ...]) -> tu
     return made
 
 
-def _onnx(path: str, given: Mapping[str, Any]) -> Graph:
-    from costcalc.importers.onnx import load_onnx
+def _traced_onnx(path: str, given: Mapping[str, Any], names: tuple[str, ...]) -> Callable[..., Graph]:
+    """A function that gives the graph of a file from a value for each of these sizes."""
+    from costcalc.importers.onnx import load_onnx, trace_onnx
 
     sizes = {name: value for name, value in given.items() if name != "input"}
     if "input" in given:
         sizes = {**_planes(str(given["input"])), **sizes}
-    for name, size in sizes.items():
-        if is_symbolic(size) or is_array(size):
-            raise CostcalcError(f"{path} is imported at plain sizes: {name} cannot be a variable of an ONNX file")
     batch = sizes.pop("batch", None)
-    return load_onnx(path, batch=batch, sizes=sizes)
-
-
-def _onnx_of_any_batch(path: str, given: Mapping[str, Any]) -> Graph:
-    """The same, of a batch that no file can have, too: what a batch so large takes tells what every other does."""
-    batch = given.get("batch")
-    if isinstance(batch, int) and batch > _LARGEST:
-        return _onnx(path, {**given, "batch": 1}).with_batch(batch)
-    return _onnx(path, given)
+    if not names:
+        return lambda: load_onnx(path, batch=batch, sizes=sizes)
+    found = trace_onnx(path, names, batch=batch, sizes=sizes)
+    _refuse_fixed(path, found, names)
+    others = {name: size for name, size in sizes.items() if name not in names}
+    return lambda **free: found.at(**others, **free)
 
 
 def _planes(text: str) -> dict[str, int]:

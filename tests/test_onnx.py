@@ -12,17 +12,20 @@ import numpy as np
 import onnx
 import onnx_cases
 import pytest
+import sympy
 import torch
 import torchvision
 from onnx import TensorProto, helper
 from onnx_cases import CASES, FLOAT, INT64, Case, ints, weights
+from plain_models import Decoder, Encoder
 from torch import nn
 
 import costcalc
 from costcalc import CostcalcError, Graph, analyze
+from costcalc.errors import FixedSize
 from costcalc.importers.model import Importing
-from costcalc.importers.onnx import load_onnx, reading
-from costcalc.importers.torch_export import from_torch
+from costcalc.importers.onnx import load_onnx, reading, trace_onnx
+from costcalc.importers.torch_export import from_torch, trace
 
 
 def saved(
@@ -209,7 +212,7 @@ def test_external_data_is_not_opened(tmp_path: Path) -> None:
 def test_sizes_that_the_file_leaves_open(tmp_path: Path) -> None:
     nodes = [node("Conv", "x w", "y")]
     path = saved(tmp_path, nodes, {"x": ["N", 3, "height", "width"]}, ["y"], {"w": weights(4, 3, 3, 3)})
-    with pytest.raises(CostcalcError, match=r"leaves sizes open: height, width; give each a value, sizes=\{'height'"):
+    with pytest.raises(CostcalcError, match=r"leaves sizes open: height, width; .* --input 224$"):
         load_onnx(path)
     graph = load_onnx(path, batch=5, sizes={"height": 8, "width": 10})
     assert graph.shapes[graph.outputs[0]] == (5, 4, 6, 8)
@@ -353,6 +356,93 @@ def test_free_sizes_of_an_exported_network(tmp_path: Path) -> None:
     )
     graph = load_onnx(path, batch=4, sizes={"height": 20, "width": 24})
     assert totals(graph) == totals(from_torch(network, torch.zeros(4, 3, 20, 24)))
+
+
+# -- sizes that are free ----------------------------------------------------------------------------------------------
+
+
+class _Windows(nn.Module):
+    """Windows of 8 × 8 places as sequences, and the plane twice as large again."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        n, c, h, w = x.shape
+        windows = x.view(n, c, h // 8, 8, w // 8, 8).permute(0, 2, 4, 1, 3, 5).reshape(-1, c, 64)
+        whole = (windows @ windows.transpose(1, 2) @ windows).view(n, h // 8, w // 8, c, 8, 8).permute(0, 3, 1, 4, 2, 5)
+        made = nn.functional.interpolate(whole.reshape(n, c, h, w), scale_factor=2.0)
+        return made[:, :, : h + 1] + torch.arange(w * 2)
+
+
+_PLANE = {0: "batch", 2: "height", 3: "width"}
+_WORDS = {0: "batch", 1: "sequence"}
+_FREE: dict[str, tuple[Any, torch.Tensor, dict[int, str]]] = {
+    "resnet18": (torchvision.models.resnet18, torch.zeros(2, 3, 64, 64), _PLANE),
+    "shufflenet": (torchvision.models.shufflenet_v2_x0_5, torch.zeros(2, 3, 64, 64), _PLANE),
+    "windows": (_Windows, torch.zeros(2, 3, 64, 64), _PLANE),
+    "decoder": (Decoder, torch.zeros(2, 16, dtype=torch.int64), _WORDS),
+    "encoder": (Encoder, torch.zeros(2, 16, 64), _WORDS),
+}
+
+
+@pytest.mark.parametrize("dynamo", [True, False])
+@pytest.mark.parametrize("name", _FREE)
+def test_free_sizes_are_those_of_torch_export(name: str, dynamo: bool, tmp_path: Path) -> None:
+    make, example, axes = _FREE[name]
+    module = make().eval()
+    if dynamo:
+        free = {"dynamic_shapes": (dict.fromkeys(axes, torch.export.Dim.DYNAMIC),)}
+    else:
+        free = {"input_names": ["input"], "dynamic_axes": {"input": axes}}
+    path = exported(tmp_path, module, example, dynamo=dynamo, **free)
+    if name == "encoder" and not dynamo:  # that exporter writes nn.TransformerEncoder for one length
+        with pytest.raises(CostcalcError, match="is not valid"):
+            trace_onnx(path, [*axes.values()])
+        return
+    found = trace_onnx(path, [*axes.values()])
+    assert (found.fixed, found.tied) == ({}, {})
+    by_torch = trace(module, [example], dynamic=[*axes.values()])
+    sides = {"height": 96, "width": 160, "sequence": 50}
+    for batch in (1, 5):
+        sizes = {"batch": batch} | {size: sides[size] for size in axes.values() if size != "batch"}
+        one, other = totals(found.at(**sizes)), totals(by_torch.at(**sizes))
+        assert one[1] == other[1]
+        assert one == totals(load_onnx(path, batch=batch, sizes={n: s for n, s in sizes.items() if n != "batch"}))
+    symbols = {size: sympy.Symbol(size, integer=True, positive=True) for size in axes.values()}
+    formula = analyze(found.graph).total().macs
+    assert formula.free_symbols == set(symbols.values())
+    arrays = analyze(found.at(**dict.fromkeys(axes.values(), np.array([32, 64])))).total().macs
+    assert arrays.tolist() == [formula.subs(dict.fromkeys(symbols.values(), side)) for side in (32, 64)]
+
+
+def test_sizes_are_called_by_the_file_or_by_costcalc(tmp_path: Path) -> None:
+    nodes = [node("Conv", "x w", "y")]
+    path = saved(tmp_path, nodes, {"x": ["N", 3, "h", None]}, ["y"], {"w": weights(4, 3, 3, 3)})
+    macs = 4 * 27 * 6 * 8
+    assert analyze(load_onnx(path, batch=5, sizes={"h": 8, "x.3": 10})).total().macs == 5 * macs
+    assert analyze(load_onnx(path, sizes={"height": 8, "width": 10, "channels": 3})).total().macs == macs
+    assert analyze(costcalc.load(path, input="8x10", batch=2)).total().macs == 2 * macs
+    for names in (("batch", "height", "width"), ("N", "h", "x.3")):
+        found = trace_onnx(path, names)
+        assert analyze(found.at(**dict(zip(names, (5, 8, 10), strict=True)))).total().macs == 5 * macs
+    with pytest.raises(CostcalcError, match="fixes channels to 3: it cannot be 4"):
+        load_onnx(path, sizes={"height": 8, "width": 10, "channels": 4})
+
+
+def test_sizes_that_are_not_free(tmp_path: Path) -> None:
+    nodes = [node("Conv", "x w", "y"), node("Flatten", "y", "f"), node("MatMul", "f m", "z")]
+    stored = {"w": weights(4, 3, 3, 3), "m": weights(4 * 6 * 6, 5)}
+    path = saved(tmp_path, nodes, {"x": ["N", 3, "s", "s"]}, ["z"], stored)
+    with pytest.raises(FixedSize, match="fixes height"):
+        costcalc.load(path, height=sympy.Symbol("height", integer=True, positive=True), input="8")
+    with pytest.raises(FixedSize, match="fixes channels to 3"):
+        costcalc.load(path, channels=sympy.Symbol("c", integer=True, positive=True), input="8")
+    found = trace_onnx(path, ["batch"], sizes={"s": 8})
+    assert analyze(found.at(batch=7)).total().macs == 7 * (36 * 4 * 27 + 144 * 5)
+    tied = trace_onnx(saved(tmp_path, nodes[:1], {"x": ["N", 3, "s", "s"]}, ["y"], stored), ["height", "width"])
+    assert tied.tied == {"width": "height"}
+    with pytest.raises(CostcalcError, match="whose width is their height alone"):
+        tied.at(height=8, width=9)
+    with pytest.raises(CostcalcError, match="whose width is their height alone"):
+        costcalc.load(tmp_path / "net.onnx", height=sympy.Symbol("height", integer=True, positive=True), input="8")
 
 
 # -- broken and hostile files -----------------------------------------------------------------------------------------

@@ -42,9 +42,7 @@ class Importing:
         """
         if call.results and all(result.is_empty for result in call.results):
             return call.results
-        before = len(self.layers)
-        tables: tuple[dict[Any, Any], ...] = (self._owners, self._operands)
-        sizes = [len(table) for table in tables]
+        before = self.mark()
         translator = translators.get(call.name)
         try:
             if translator is None:
@@ -57,16 +55,26 @@ class Importing:
             return made
         except (Untranslated, OpError) as error:  # an op may refuse what it is told
             reason = str(error)
-        del self.layers[before:]  # what it has begun is forgotten
-        for table, size in zip(tables, sizes, strict=True):
-            while len(table) > size:
-                table.popitem()
+        self.forget(before)
         where = f" ({call.origin})" if call.origin else ""
         if reason:
             self.notes.append(f"{kind}{where} is not known to costcalc: {reason}")
         tensors = tuple(tensor for tensor in _tensors(call.arguments.values()) if not tensor.is_empty)
         ops = [Unknown(kind, sizes=result.shape, dtype=result.holds) for result in call.results]
         return [self.add(call, op, tensors, {}) for op in ops]
+
+    def mark(self) -> tuple[int, int, int]:
+        """How far it has come, for `forget`."""
+        return len(self.layers), len(self._owners), len(self._operands)
+
+    def forget(self, mark: tuple[int, int, int]) -> None:
+        """Forget what was read since that mark."""
+        count, *sizes = mark
+        del self.layers[count:]
+        tables: tuple[dict[Any, Any], ...] = (self._owners, self._operands)
+        for table, size in zip(tables, sizes, strict=True):
+            while len(table) > size:
+                table.popitem()
 
     def add(
         self, call: Call, op: Op, inputs: Sequence[Value], weights: Mapping[str, Value], result: Value | None = None

@@ -12,8 +12,6 @@ import re
 import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import fields, replace
-from functools import reduce
 from textwrap import shorten
 from typing import Any, NamedTuple, cast
 
@@ -26,13 +24,13 @@ from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 from torch.utils import _pytree as pytree
 from torch.utils._sympy import functions as of_torch
 
-from costcalc.dims import Shape, as_size, dim_min, is_array, prod, same
+from costcalc.dims import Shape, as_size
 from costcalc.errors import CostcalcError
 from costcalc.graph import Graph, Input
 from costcalc.importers.aten import translators
 from costcalc.importers.call import Call, Module, Value
+from costcalc.importers.free_sizes import Traced, symbol_of
 from costcalc.importers.model import Importing, Use
-from costcalc.ops.op import Op
 
 _NOT_THE_USERS = (
     *(os.path.dirname(os.path.abspath(file)) + os.sep for file in (torch.__file__, os.__file__)),
@@ -40,32 +38,6 @@ _NOT_THE_USERS = (
     "<frozen",
 )
 _HOLDS = {torch.int64: "int64", torch.int32: "int32", torch.uint8: "uint8", torch.int8: "uint8", torch.bool: "bool"}
-
-
-class Traced(NamedTuple):
-    """A module as a graph, its sizes numbers or, where they were asked to be free, expressions.
-
-    `fixed` are the sizes that were to be free and that the module allows one value of alone, with that value; `tied`
-    those that it allows no other value of than that of another size, which is named.
-    """
-
-    graph: Graph
-    fixed: Mapping[str, int]
-    tied: Mapping[str, str]
-
-    def at(self, **sizes: Any) -> Graph:
-        """The graph with sizes put in by name. Raises CostcalcError for one that the module fixes to another value."""
-        for name, value in sizes.items():
-            if name in self.fixed and value != self.fixed[name]:
-                message = f"{self.graph.name} fixes {name} to {self.fixed[name]}: it cannot be {value}"
-                raise CostcalcError(message)
-        for name, other in self.tied.items():
-            if name in sizes and other in sizes and not same(sizes[name], sizes[other]):
-                raise CostcalcError(f"{self.graph.name} takes inputs whose {name} is their {other} alone")
-        put_in = {_symbol(name): value for name, value in sizes.items()}
-        inputs = tuple(Input(name, _substituted(shape, put_in), holds) for name, shape, holds in self.graph.inputs)
-        nodes = tuple(replace(node, op=_with_sizes(node.op, put_in)) for node in self.graph.nodes)
-        return replace(self.graph, inputs=inputs, nodes=nodes)
 
 
 def from_torch(module: nn.Module, *example: Any, name: str | None = None, **keywords: Any) -> Graph:
@@ -349,9 +321,9 @@ class _Walk:
             times, symbol = expression.as_coeff_Mul()
             if not symbol.is_Symbol:
                 continue
-            if symbol in self.symbols and self.symbols[symbol] != _symbol(name):
+            if symbol in self.symbols and self.symbols[symbol] != symbol_of(name):
                 self.tied[name] = str(self.symbols[symbol])
-            self.symbols.setdefault(symbol, _symbol(name) / times)
+            self.symbols.setdefault(symbol, symbol_of(name) / times)
 
     def _run(self, steps: fx.Graph) -> list[Any]:
         """The results of a graph's operations, whose placeholders have values."""
@@ -543,52 +515,3 @@ def _origin(node: fx.Node) -> str | None:
     places = re.findall(r'File "([^"]+)", line (\d+)', node.meta.get("stack_trace") or "")
     own = [place for place in places if "/torch/nn/" not in place[0]] or places
     return f"{own[-1][0].rpartition('/')[2]}:{own[-1][1]}" if own else None
-
-
-# -- sizes by name ------------------------------------------------------------------------------------------------
-
-
-def _symbol(name: str) -> Any:
-    return sympy.Symbol(name, integer=True, positive=True)
-
-
-def _put_in(size: Any, sizes: Mapping[Any, Any]) -> Any:
-    if not isinstance(size, sympy.Basic):
-        return size
-    given = {symbol: sizes[symbol] for symbol in size.free_symbols if symbol in sizes}
-    if any(map(is_array, given.values())):
-        return as_size(_computed(size, given))
-    return as_size(size.subs(given))
-
-
-def _computed(expression: Any, values: Mapping[Any, Any]) -> Any:
-    """A whole expression in numbers, which arrays among the values are computed with."""
-    above, below = sympy.fraction(sympy.together(expression))
-    if below != 1:
-        return _computed(above, values) // _computed(below, values)
-    parts = [_computed(part, values) for part in expression.args] if expression.args else []
-    if isinstance(expression, sympy.Add):
-        return sum(parts)
-    if isinstance(expression, sympy.Mul):
-        return prod(parts)
-    if isinstance(expression, sympy.Pow):
-        return parts[0] ** int(expression.exp)
-    if isinstance(expression, sympy.Min):
-        return reduce(dim_min, parts)
-    if isinstance(expression, sympy.floor):
-        return parts[0]
-    return as_size(values[expression]) if expression in values else int(expression)
-
-
-def _substituted(shape: Shape, sizes: Mapping[Any, Any]) -> Shape:
-    return tuple([_put_in(size, sizes) for size in shape])
-
-
-def _with_sizes(op: Op, sizes: Mapping[Any, Any]) -> Op:
-    changed: dict[str, Any] = {}
-    for field in fields(op):
-        value = getattr(op, field.name)
-        new = _substituted(value, sizes) if isinstance(value, tuple) else _put_in(value, sizes)
-        if new is not value and new != value:
-            changed[field.name] = new
-    return replace(op, **changed) if changed else op

@@ -32,7 +32,8 @@ from torch.utils import _pytree as pytree
 
 from costcalc.errors import CostcalcError, did_you_mean
 from costcalc.graph import SIZES, Input
-from costcalc.importers.torch_export import Traced, place_of, size_names, trace
+from costcalc.importers.free_sizes import Traced
+from costcalc.importers.torch_export import place_of, size_names, trace
 
 _DTYPES = {
     "float": torch.float32, "float32": torch.float32, "fp32": torch.float32, "float16": torch.float16,

@@ -100,10 +100,10 @@ class _Recurrent(Op):
                 if len(shape) != 2:
                     continue
                 if "_hh" in name:
-                    flows = (length - 1) * moved + any(states[:1])
+                    flows = (length - 1 if moved else 0) + (1 if any(states[:1]) else 0)
                 else:
-                    flows = length * (moved if "_hr" in name else given)
-                total = total + count * prod(shape) * (length * weights[name] + flows)
+                    flows = length if (moved if "_hr" in name else given) else 0
+                total = total + count * prod(shape) * ((length if weights[name] else 0) + flows)
         return total
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from costcalc.importers.onnx.free import Free, has_free
 from costcalc.importers.onnx.reading import DTYPES, SMALL, Step, Stored, normal
 
 Array: TypeAlias = "np.ndarray[Any, Any]"
@@ -28,8 +29,14 @@ def fold(step: Step, inputs: Sequence[Array | None]) -> list[Array] | None:
         made = evaluation(step, inputs)
     if made is None:
         return None
-    results = [normal(np.asarray(part)) for part in (made if isinstance(made, list) else [made])]
+    # NumPy gives an element of an array of objects as it is.
+    parts = [np.array(part, object) if isinstance(part, Free) else np.asarray(part) for part in _listed(made)]
+    results = [normal(part) for part in parts]
     return results if all(part.size <= SMALL for part in results) else None
+
+
+def _listed(made: Any) -> list[Any]:
+    return made if isinstance(made, list) else [made]
 
 
 def _evaluates(*kinds: str) -> Callable[[Evaluation], Evaluation]:
@@ -41,23 +48,28 @@ def _evaluates(*kinds: str) -> Callable[[Evaluation], Evaluation]:
     return add
 
 
-def _divided(a: Array, b: Array) -> Array:
+def _divided(a: Array, b: Array) -> Any:
     if a.dtype.kind == "f" or b.dtype.kind == "f":
-        return np.asarray(a / b)
+        return a / b
     if not np.all(b):
         raise ValueError("division by zero")
-    return np.asarray(np.sign(a) * np.sign(b) * (np.abs(a) // np.abs(b)))  # towards zero
+    return np.frompyfunc(_towards_zero, 2, 1)(a, b)
+
+
+def _towards_zero(a: int, b: int) -> int:
+    quotient = abs(a) // abs(b)
+    return quotient if (a < 0) == (b < 0) else -quotient
 
 
 def _power(a: Array, b: Array) -> Array:
     return np.asarray(np.power(a.astype(np.float64), b).astype(a.dtype))
 
 
-def _remainder(step: Step, inputs: Sequence[Array]) -> Array:
+def _remainder(step: Step, inputs: Sequence[Array]) -> Any:
     a, b = inputs
     if a.dtype.kind == "i" and not np.all(b):
         raise ValueError("division by zero")
-    return np.asarray(np.fmod(a, b) if step.attributes.get("fmod") else np.mod(a, b))
+    return np.fmod(a, b) if step.attributes.get("fmod") else np.mod(a, b)
 
 
 _EVALUATIONS["Mod"] = _remainder
@@ -110,7 +122,9 @@ def _constant(step: Step, inputs: Sequence[Array]) -> Any:
 
 @_evaluates("ConstantOfShape")
 def _constant_of_shape(step: Step, inputs: Sequence[Array]) -> Any:
-    shape = [int(n) for n in inputs[0]]
+    shape = inputs[0].tolist()
+    if has_free(shape):
+        return None
     if any(n < 0 for n in shape):
         raise ValueError(f"a negative size in {shape}")
     filled = step.attributes.get("value")
@@ -158,6 +172,8 @@ def _slice(step: Step, inputs: Sequence[Array | None]) -> Any:
     assert starts is not None
     assert ends is not None
     index = [slice(None)] * data.ndim
+    if has_free((*starts.flat, *ends.flat)) and data.dtype != np.object_:
+        return None
     places = range(starts.size) if axes is None else axes.tolist()
     strides = [1] * starts.size if steps is None else steps.tolist()
     for axis, start, end, stride in zip(places, starts.tolist(), ends.tolist(), strides, strict=True):
@@ -199,6 +215,8 @@ def _transpose(step: Step, inputs: Sequence[Array]) -> Any:
 
 @_evaluates("Expand")
 def _expand(step: Step, inputs: Sequence[Array]) -> Any:
+    if has_free(inputs[1].flat):
+        return None
     shape = np.broadcast_shapes(inputs[0].shape, tuple(inputs[1].tolist()))
     return np.array(np.broadcast_to(inputs[0], shape)) if math.prod(shape) <= SMALL else None
 
@@ -206,6 +224,8 @@ def _expand(step: Step, inputs: Sequence[Array]) -> Any:
 @_evaluates("Tile")
 def _tile(step: Step, inputs: Sequence[Array]) -> Any:
     data, times = inputs
+    if has_free(times.flat):
+        return None
     size = data.size * math.prod([int(n) for n in times])
     return np.tile(data, times) if 0 <= size <= SMALL else None
 
@@ -213,6 +233,8 @@ def _tile(step: Step, inputs: Sequence[Array]) -> Any:
 @_evaluates("Range")
 def _range(step: Step, inputs: Sequence[Array]) -> Any:
     start, limit, delta = [value.reshape(()).item() for value in inputs]
+    if has_free((start, limit, delta)):
+        return None
     if delta == 0:
         raise ValueError("a range in steps of 0")
     return np.arange(start, limit, delta) if (limit - start) / delta <= SMALL else None
@@ -225,6 +247,8 @@ def _cast(step: Step, inputs: Sequence[Array]) -> Any:
     dtype = DTYPES.get(step.attributes["to"], "")
     if dtype == "bool":
         return inputs[0] != 0
+    if inputs[0].dtype == np.object_:
+        return inputs[0]  # whole numbers, whatever they are stored as
     return np.trunc(inputs[0]).astype(np.int64) if "int" in dtype else inputs[0].astype(np.float64)
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from costcalc.errors import CostcalcError
 from costcalc.importers.call import Value
+from costcalc.importers.onnx.free import expression_of, expressions, whole
 from costcalc.importers.onnx.reading import DTYPES, Step, check_shape, holds
 from costcalc.importers.onnx.walk import Tensor
 from costcalc.ops.op import Op
@@ -73,7 +74,7 @@ class Node:
             return None
         if tensor.constant is None:
             raise CostcalcError(f"takes {name} that depend on data ({tensor.name!r}), and so do the sizes it makes")
-        return [int(number) for number in tensor.constant.reshape(-1).tolist()]
+        return [whole(number) for number in tensor.constant.reshape(-1).tolist()]
 
     def used(self, place: int) -> bool:
         """Whether anything takes that result."""
@@ -96,11 +97,12 @@ class Node:
     ) -> list[Tensor | None]:
         """What an operation of ATen makes that has several results."""
         given = {name: self._argument(argument) for name, argument in arguments.items()}
-        wanted = [Value(self._sized(shape), holds(dtype)) for shape, dtype in results]
+        sized = [(self._sized(shape), dtype) for shape, dtype in results]
+        wanted = [Value(expressions(shape), holds(dtype)) for shape, dtype in sized]
         made = self.walk.call(self.step, operation, given, wanted)
         return [
-            None if value is None else self.walk.made("", value, dtype, self.step.kind)
-            for value, (_, dtype) in zip(made, results, strict=False)
+            None if value is None else Tensor("", shape, dtype, None, value, self.step.kind)
+            for value, (shape, dtype) in zip(made, sized, strict=False)
         ]
 
     def activation(self, operation: str, /, **arguments: Any) -> Tensor:
@@ -113,9 +115,10 @@ class Node:
     def layer(self, op: Op, shape: Sequence[int], *inputs: Tensor) -> Tensor:
         """What a layer makes that is no operation of ATen's."""
         taken = [self.walk.operand(tensor) for tensor in inputs]
-        value = self.walk.layer(self.step, op, taken, Value(self._sized(shape), holds(self.x.dtype)))
+        sized = self._sized(shape)
+        value = self.walk.layer(self.step, op, taken, Value(expressions(sized), holds(self.x.dtype)))
         assert value is not None
-        return self.walk.made("", value, self.x.dtype, self.step.kind)
+        return Tensor("", sized, self.x.dtype, None, value, self.step.kind)
 
     def constant(self, tensor: Tensor, shape: Sequence[int], dtype: str) -> Tensor:
         """A tensor that is there before the model runs, and is no parameter: a buffer, called as the first result."""
@@ -153,10 +156,10 @@ class Node:
             return self.walk.operand(argument)
         if isinstance(argument, (list, tuple)):
             return [self._argument(part) for part in argument]
-        return argument
+        return expression_of(argument)
 
     def _sized(self, shape: Sequence[int]) -> Shape:
-        sizes = tuple([int(size) for size in shape])
+        sizes = tuple([whole(size) for size in shape])
         check_shape(sizes, "its result")
         if 0 in sizes:
             raise ValueError(f"its result would be empty: {list(sizes)}")

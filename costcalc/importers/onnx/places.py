@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from fractions import Fraction
 from typing import Any
 
 from costcalc.errors import CostcalcError
 from costcalc.importers.onnx.constants import reshaped
+from costcalc.importers.onnx.free import Free, whole
 from costcalc.importers.onnx.node import Node, axis_of, broadcast, dtype_of, node
 from costcalc.importers.onnx.reading import Stored
 from costcalc.importers.onnx.walk import Tensor
@@ -117,7 +119,7 @@ def _gather(this: Node) -> Tensor:
     x, index = this.x, this[1]
     axis = axis_of(this.attribute("axis", 0), len(x.shape))
     shape = x.shape[:axis] + index.shape + x.shape[axis + 1 :]
-    if x.parameter is not None and axis == 0 and len(x.shape) == 2 and index.constant is None:
+    if x.parameter is not None and axis == 0 and len(x.shape) == 2 and index.name not in this.walk.stored:
         more = {"padding_idx": -1, "scale_grad_by_freq": False, "sparse": False}
         return this.aten("embedding.default", shape, weight=x, indices=index, **more)
     if index.shape == () and index.number is not None:
@@ -266,7 +268,7 @@ def _resize(this: Node) -> Tensor | list[Tensor | None]:
             raise CostcalcError("resizes by what depends on data, so that costs are no numbers")
         factors = [float(factor) for factor in scales.constant.reshape(-1).tolist()]
         for axis, factor in zip(axes, factors, strict=True):
-            shape[axis] = math.floor(x.shape[axis] * factor)
+            shape[axis] = _scaled(x.shape[axis], factor)
     if tuple(shape) == x.shape:
         return x
     plane = rank - 2
@@ -284,6 +286,14 @@ def _resize(this: Node) -> Tensor | list[Tensor | None]:
     if this.attribute("antialias", 0) and mode != "nearest":
         return this.aten(f"_upsample_{name}_aa.vec", shape, **given)
     return this.aten(f"upsample_{name}.vec", shape, **given)
+
+
+def _scaled(extent: int, factor: float) -> int:
+    """An extent times a factor, rounded down; of a free one, where the factor is a ratio of small whole numbers."""
+    if not isinstance(extent, Free):
+        return math.floor(extent * factor)
+    ratio = Fraction(factor).limit_denominator(64)
+    return extent * ratio.numerator // ratio.denominator
 
 
 @node("GridSample")
@@ -323,8 +333,9 @@ def _range(this: Node) -> Tensor:
     bounds = [this[place].number for place in range(3)]
     if any(bound is None for bound in bounds):
         raise CostcalcError("makes a tensor whose size depends on data, so that costs are no numbers")
-    start, limit, delta = [float(bound or 0) for bound in bounds]
-    return this.constant(this.x, (max(math.ceil((limit - start) / delta), 0),), this.x.dtype)
+    start, limit, delta = [bound or 0 for bound in bounds]
+    length = -((start - limit) // delta)  # rounded up
+    return this.constant(this.x, (max(whole(length), 0),), this.x.dtype)
 
 
 @node("RandomNormal", "RandomUniform", "EyeLike")

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from costcalc.errors import CostcalcError
+from costcalc.importers.onnx.free import has_free
 
 MOST_STEPS = 50_000  # with those of functions
 MOST_DEPTH = 50  # of functions that call functions
@@ -321,9 +322,11 @@ class _Reader:
 
 
 def normal(value: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """A small tensor as it is reckoned with: of int64, float64 or bool."""
+    """A small tensor as it is reckoned with: of int64, float64 or bool; of objects, where sizes in it are free."""
     if value.dtype == np.bool_:
         return value
+    if value.dtype == np.object_:
+        return value if has_free(value.flat) else normal(np.asarray(value.tolist()))
     with np.errstate(all="ignore"):  # of what is no number
         return value.astype(np.int64 if value.dtype.kind in "iu" else np.float64)
 

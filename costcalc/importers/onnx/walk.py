@@ -15,6 +15,7 @@ from costcalc.importers.aten import translators
 from costcalc.importers.call import Call, Module, Translator, Value
 from costcalc.importers.model import Importing, Use
 from costcalc.importers.onnx.constants import Array, fold, rearranged
+from costcalc.importers.onnx.free import expressions, has_free
 from costcalc.importers.onnx.fusing import fuse, readers_of
 from costcalc.importers.onnx.naming import module_of, plain_name
 from costcalc.importers.onnx.reading import (
@@ -26,8 +27,10 @@ from costcalc.importers.onnx.reading import (
     check_shape,
     holds,
     infer_shapes,
+    normal,
     number_of,
 )
+from costcalc.importers.onnx.sizes import Asked
 from costcalc.ops.op import Op
 
 # Which inputs of a step are weights: a layer's own, where the file has them.
@@ -63,6 +66,11 @@ class Tensor:
     kind: str = ""
 
     @property
+    def is_constant(self) -> bool:
+        """Whether it is there before the model runs, and is not learnt."""
+        return self.value is None or self.value.buffer is not None
+
+    @property
     def parameter(self) -> str | None:
         """The name of the parameter that it is."""
         return None if self.value is None else self.value.parameter
@@ -76,10 +84,13 @@ class Tensor:
         return found
 
 
+Translation = Callable[["Walk", Step, "Sequence[Tensor | None]"], "Sequence[Tensor | None]"]
+
+
 class Walk:
     """Reads the steps of a model."""
 
-    def __init__(self, file: str, model: Model, sizes: Mapping[str, int], batch: int | None) -> None:
+    def __init__(self, file: str, model: Model, asked: Asked) -> None:
         self.file, self.model = file, model
         self.stored, steps = dict(model.stored), []
         for step in model.steps:
@@ -99,12 +110,13 @@ class Walk:
         free = [given for given in model.inputs if given not in weights]
         if not free:
             raise CostcalcError(f"{file}: the model has no inputs that are not weights")
-        self.shapes = input_shapes(file, free, sizes, batch)
+        self.sizes = asked.of(file, free)
+        self.shapes = self.sizes.shapes
         self.stored |= {given.name: Stored(_plain(given.sizes), given.dtype, None) for given in weights}
         self.learnt = self._learnt()
         self.importing = Importing(model.name, self._uses())
         for given in free:
-            value = Value(self.shapes[given.name], holds(given.dtype))
+            value = Value(expressions(self.shapes[given.name]), holds(given.dtype))
             self.importing.inputs.append((self.plain(given.name).replace("/", "_"), value))
             self.tensors[given.name] = Tensor(given.name, self.shapes[given.name], given.dtype, None, value)
 
@@ -210,12 +222,8 @@ class Walk:
         if tensor.value is None:
             if 0 in tensor.shape:
                 raise ValueError(f"{tensor.name!r} is empty")
-            tensor.value = Value(tensor.shape, holds(tensor.dtype), buffer=self.plain(tensor.name))
+            tensor.value = Value(expressions(tensor.shape), holds(tensor.dtype), buffer=self.plain(tensor.name))
         return tensor.value
-
-    def made(self, name: str, value: Value, dtype: str, kind: str) -> Tensor:
-        """The tensor that a layer makes."""
-        return Tensor(name, tuple(value.shape), dtype, None, value, kind)
 
     def shape_of(self, name: str, step: Step) -> Declared | None:
         """What the file, or onnx, knows of a tensor that nobody here knows how to compute."""
@@ -241,7 +249,7 @@ class Walk:
 
     # -- the walk -----------------------------------------------------------------------------------------------------
 
-    def graph(self, translate: Callable[[Walk, Step, Sequence[Tensor | None]], Sequence[Tensor | None]]) -> Graph:
+    def graph(self, translate: Translation) -> Graph:
         """The graph of the model, all steps read: `translate` says which layers one is that is not worked out."""
         for step in self.steps:
             if step.outputs and step.outputs[0] in self.learnt:
@@ -250,7 +258,7 @@ class Walk:
             inputs = [self.tensor(name, step) if name else None for name in step.inputs]
             try:
                 folded = self._folded(step, inputs)
-                results = translate(self, step, inputs) if folded is None else folded
+                results = self._translated(step, inputs, translate) if folded is None else folded
             except CostcalcError as error:
                 if str(error).startswith(self.file):
                     raise
@@ -280,6 +288,17 @@ class Walk:
         }
         return self.importing.graph(ends, unused=unused)
 
+    def _translated(
+        self, step: Step, inputs: Sequence[Tensor | None], translate: Translation
+    ) -> Sequence[Tensor | None]:
+        """The results of a step that is not worked out; of constants alone they are constants, and of no layer."""
+        if not inputs or not all(tensor is None or tensor.is_constant for tensor in inputs):
+            return translate(self, step, inputs)
+        before = self.importing.mark()
+        results = translate(self, step, inputs)
+        self.importing.forget(before)
+        return [None if made is None else Tensor("", made.shape, made.dtype, made.constant) for made in results]
+
     def _rearranged(self, step: Step) -> None:
         """A weight, its elements in other places: it is the same parameter."""
         source = self.tensor(step.inputs[0], step)
@@ -296,7 +315,8 @@ class Walk:
         if step.kind in ("Shape", "Size") and inputs and inputs[0] is not None:
             shape = inputs[0].shape
             chosen = shape[step.attributes.get("start", 0) : step.attributes.get("end")]
-            sizes = np.array(chosen if step.kind == "Shape" else math.prod(shape), np.int64)
+            numbers = chosen if step.kind == "Shape" else math.prod(shape)
+            sizes = normal(np.array(numbers, object if has_free(shape) else np.int64))
             return [Tensor("", sizes.shape, "int64", sizes)]
         if any(isinstance(value, Inner) for value in step.attributes.values()):
             return None
@@ -343,56 +363,8 @@ class Walk:
 
 
 def _dtype(value: Array) -> str:
-    return {"i": "int64", "b": "bool"}.get(value.dtype.kind, "float32")
+    return {"i": "int64", "O": "int64", "b": "bool"}.get(value.dtype.kind, "float32")
 
 
 def _plain(sizes: Sequence[int | str | None] | None) -> tuple[int, ...]:
     return tuple([size for size in sizes or () if isinstance(size, int)])
-
-
-_BATCH = ("batch", "batch_size", "batchsize", "n", "b", "bs")
-
-
-def input_shapes(
-    file: str, inputs: Sequence[Declared], sizes: Mapping[str, int], batch: int | None
-) -> dict[str, tuple[int, ...]]:
-    """The shapes of the inputs, with values for the sizes that the file leaves open.
-
-    Raises CostcalcError naming those that have none, and for sizes that no input has.
-    """
-    for given in inputs:
-        if given.sizes is None:
-            raise CostcalcError(f"{file}: the file does not say how many dimensions the input {given.name!r} has")
-    named = {given.name: _named(given) for given in inputs}
-    free = list(dict.fromkeys(size for shape in named.values() for size in shape if isinstance(size, str)))
-    first = next((shape[0] for shape in named.values() if shape), None)
-    of_batch = next((name for name in free if name.lower() in _BATCH), first if isinstance(first, str) else None)
-    values = {name: 1 if batch is None else batch for name in free if name == of_batch}
-    for name, size in sizes.items():
-        if name not in free and not (name == "batch" and of_batch):
-            has = f"it has {', '.join(free)}" if free else "all its sizes are fixed"
-            raise CostcalcError(f"{file} has no open size {name!r}{did_you_mean(name, free)}: {has}")
-        values[name if name in free else str(of_batch)] = size
-    if batch is not None and of_batch is None and batch != first:
-        fixed = f"fixes the batch to {first}" if first is not None else "has no batch"
-        raise CostcalcError(f"{file} {fixed}: export it with a free first size to count it at another")
-    missing = [name for name in free if name not in values]
-    if missing:
-        example = ", ".join(f"{name!r}: 224" for name in missing)
-        raise CostcalcError(f"{file} leaves sizes open: {', '.join(missing)}; give each a value, sizes={{{example}}}")
-    shapes = {
-        name: tuple([values.get(n, n) if isinstance(n, str) else n for n in shape]) for name, shape in named.items()
-    }
-    result = {}
-    for name, shape in shapes.items():
-        check_shape(tuple(map(int, shape)), f"{file}: the input {name!r}")
-        if 0 in shape:
-            raise CostcalcError(f"{file}: the input {name!r} is empty: {shape}")
-        result[name] = tuple(map(int, shape))
-    return result
-
-
-def _named(given: Declared) -> tuple[int | str, ...]:
-    """An input's sizes, those without a name called by their place."""
-    sizes = given.sizes or ()
-    return tuple([f"{given.name}.{place}" if size is None else size for place, size in enumerate(sizes)])
