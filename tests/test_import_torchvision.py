@@ -1,6 +1,6 @@
-"""Classification models of torchvision, imported: parameters and MACs of the published table, and nothing unknown.
+"""Models of torchvision, imported: parameters and MACs of the published table, or torch's own, and nothing unknown.
 
-Here are those with a spec and the smaller ones, of every family; all 80 run where COSTCALC_ALL_MODELS is set.
+Here are those with a spec and the smaller ones, of every family; all run where COSTCALC_ALL_MODELS is set.
 """
 
 from __future__ import annotations
@@ -11,11 +11,14 @@ from math import prod
 import pytest
 import torch
 import torchvision
+from torch.utils.flop_counter import FlopCounterMode
 from truth_data import read
 
 import costcalc
+from costcalc import CostcalcError
 from costcalc.conventions import CONVENTIONS
 from costcalc.importers.torch_export import from_torch
+from costcalc.importers.torch_models import traced
 
 MODELS = {row["model"]: row for row in read("torchvision_models.csv")}
 LARGEST = 4_600_000_000  # MACs
@@ -45,12 +48,11 @@ def planes(costs):
     ]
 
 
+ALL = "COSTCALC_ALL_MODELS" in os.environ
 HERE = [
     name
     for name, row in MODELS.items()
-    if name in (*SPECS, "maxvit_t", "swin_v2_t")
-    or int(row["macs_conv_matmul_exact"]) <= LARGEST
-    or "COSTCALC_ALL_MODELS" in os.environ
+    if name in (*SPECS, "maxvit_t", "swin_v2_t") or int(row["macs_conv_matmul_exact"]) <= LARGEST or ALL
 ]
 
 
@@ -73,3 +75,34 @@ def test_model(name):
 
 def test_the_specs_that_are_compared():
     assert len(SPECS) == 16
+
+
+def of(*homes):
+    return [name for home in homes for name in torchvision.models.list_models(module=getattr(torchvision.models, home))]
+
+
+OTHERS = of("segmentation", "video", "quantization", "optical_flow")
+SMALL_OTHERS = ["lraspp_mobilenet_v3_large", "r3d_18", "mvit_v2_s", "quantized_googlenet", "raft_small"]
+
+
+@pytest.mark.parametrize("name", OTHERS if ALL else SMALL_OTHERS)
+def test_segmentation_video_quantizable_and_optical_flow(name):
+    found, model = traced(f"torchvision:{name}", {})
+    costs = costcalc.analyze(found.graph)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model.module(*model.example.arguments)
+    assert (costs.unknown, found.graph.notes) == ((), ())
+    assert costs.total().macs == counter.get_total_flops() // 2
+    unused = sum(map(prod, found.graph.unused.values()))
+    assert costs.total().params + unused == sum(parameter.numel() for parameter in model.module.parameters())
+
+
+@pytest.mark.parametrize("name", of("detection") if ALL else ["fasterrcnn_mobilenet_v3_large_320_fpn"])
+def test_a_detector_is_refused_in_words_and_its_backbone_is_not(name):
+    with pytest.raises(CostcalcError, match=r"sizes or branches depend on what is in a tensor.*\(.*\.py:\d+\)"):
+        costcalc.load(f"torchvision:{name}")
+    with torch.device("meta"):
+        detector = torchvision.models.get_model(name, weights=None, weights_backbone=None)
+    graph = from_torch(detector.backbone, torch.empty(1, 3, 320, 320, device="meta"))
+    assert costcalc.analyze(graph).unknown == ()
+    assert len(graph.outputs) > 1

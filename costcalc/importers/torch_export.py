@@ -117,6 +117,8 @@ def _program(
         exported = torch.export.export(module, *free[:2], dynamic_shapes=free[2], strict=False)
     except Exception as error:  # whatever the module's own code raises
         try:
+            if isinstance(error, GuardOnDataDependentSymNode) and all(t.is_meta for t in module.state_dict().values()):
+                raise  # one run would not know either: no tensor has a value
             if not dynamic:
                 return _observed(module, example, keywords, error)
             free = _free(example, keywords, name, dynamic, apart=False)  # it may allow no others
