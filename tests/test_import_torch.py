@@ -244,6 +244,12 @@ def test_what_torch_makes_of_several_operations_is_these(function, shapes, work)
     assert costcalc.check(graph, device="cpu").differences == ()
 
 
+@pytest.mark.parametrize("train", [False, True])
+def test_a_view_of_a_parameter_is_checked(train):
+    module = Calls(lambda m, x: x + m.token.expand(2, 3), token=parameter(1, 3))
+    assert costcalc.check(from_torch(module, torch.zeros(2, 3)), device="meta", train=train).differences == ()
+
+
 def test_an_operation_nobody_knows_is_listed():
     graph = from_torch(Calls(lambda m, x: m.fc(torch.special.i0(x)), fc=nn.Linear(6, 4)), torch.zeros(2, 6))
     costs = costcalc.analyze(graph)

@@ -40,6 +40,8 @@ def measure(graph: Graph, *, device: str = "auto", dtype: str = "fp32", train: b
     where = environment(device, dtype)
     seen: dict[str, _Seen] = {}
     with subject(graph, where, train) as running, FlopCounterMode(display=False) as counter:
+        if not train:  # the counter fails on a view of a parameter that is made without gradients, yet may learn
+            running.network.requires_grad_(False)
         watch = Watch(running, counter.get_total_flops, lambda layer, *what: seen.update({layer: _look(*what)}))
         watch.watch(train)
         all_flops = counter.get_total_flops()
