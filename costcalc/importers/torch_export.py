@@ -218,15 +218,16 @@ def _holds(dtype: torch.dtype) -> str:
 
 def _refusal(name: str, error: Exception) -> str:
     """Why a module cannot be exported, where in its code, and what to try."""
-    reason = shorten(str(error).strip().partition("\n")[0], 200, placeholder=" …")
+    reason, advice = shorten(str(error).strip().partition("\n")[0], 200, placeholder=" …"), ""
     if isinstance(error, GuardOnDataDependentSymNode):
         reason = (
             f"sizes or branches depend on what is in a tensor, so that they have no number before it runs: {reason}"
         )
+        advice = "\nparts where they do not can be imported alone: costcalc.from_torch(model.backbone, example)"
     else:
         reason = f"{type(error).__name__}: {reason}"
     place = place_of(error)
-    return f"{name} cannot be imported: {reason}" + (f" ({place})" if place else "")
+    return f"{name} cannot be imported: {reason}" + (f" ({place})" if place else "") + advice
 
 
 def place_of(error: BaseException) -> str | None:
