@@ -12,6 +12,7 @@ import re
 import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from textwrap import shorten
 from typing import Any, NamedTuple, cast
 
@@ -367,7 +368,8 @@ class _Walk:
         place = _module(node, next(self._parameters_of(node), None))
         call = Call(name, self._arguments(target, node), results, place, _origin(node), self.importing)
         known = translators() if namespace == "aten" else {}
-        if name not in known and (inner := _decomposed(node, known)) is not None:
+        inner = None if name in known else _decomposed(node)
+        if inner is not None:
             ends = self._within(inner, [self.values[taken] for taken in _tensors_of(node)])
             return ends if several else ends[0]
         kind = name.removesuffix(".default") if namespace == "aten" else str(target).removesuffix(".default")
@@ -463,7 +465,19 @@ def _tensors_of(node: fx.Node) -> list[fx.Node]:
     return [taken for taken in node.all_input_nodes if isinstance(taken.meta.get("val"), torch.Tensor)]
 
 
-def _decomposed(node: fx.Node, known: Collection[str]) -> fx.Graph | None:
+@cache
+def _decompositions() -> dict[Any, Any]:
+    """How torch makes operations of others, of those that are not known themselves."""
+    all_of_torch: Any = torch.export.default_decompositions()
+    return {op: how for op, how in all_of_torch.items() if not _is_known(op)}
+
+
+def _is_known(op: Any) -> bool:
+    namespace, _, name = str(op).partition(".")
+    return namespace == "aten" and name in translators()
+
+
+def _decomposed(node: fx.Node) -> fx.Graph | None:
     """The operations that torch itself makes of one, in its place; None unless all of them are known."""
     tensors = _tensors_of(node)
 
@@ -474,24 +488,17 @@ def _decomposed(node: fx.Node, known: Collection[str]) -> fx.Graph | None:
         )
         return cast(Any, node.target)(*arguments, **keywords)
 
-    all_of_torch: Any = torch.export.default_decompositions()
-    table = {op: how for op, how in all_of_torch.items() if _name(op) not in known}
     try:
         with torch.no_grad():
-            graph = make_fx(run, table)(*[taken.meta["val"] for taken in tensors]).graph
+            graph = make_fx(run, _decompositions())(*[taken.meta["val"] for taken in tensors]).graph
     except Exception:  # whatever a decomposition raises of what it does not take
         return None
     for step in graph.nodes:
         if step.op == "call_function" and isinstance(step.target, torch._ops.OpOverload):
-            if _name(step.target) not in known:
+            if not _is_known(step.target):
                 return None
             step.meta |= {name: node.meta[name] for name in ("nn_module_stack", "stack_trace") if name in node.meta}
     return graph
-
-
-def _name(op: Any) -> str:
-    """An operation's name without its library: "conv2d.default"."""
-    return str(op).partition(".")[2]
 
 
 def _module(node: fx.Node, parameter: str | None) -> Module:
