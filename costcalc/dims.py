@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, cast
 
@@ -240,6 +240,17 @@ def broadcast(values: Iterable[object]) -> bool:
     except ValueError:
         return False
     return True
+
+
+def behind_batch(inputs: Mapping[str, Shape]) -> dict[str, Shape]:
+    """The sizes of inputs after the batch, the first size of the first; all of one that has another there."""
+    batch = next(iter(inputs.values()))[0]
+    return {name: shape[1:] if shape and same(shape[0], batch) else shape for name, shape in inputs.items()}
+
+
+def show_inputs(inputs: Mapping[str, Shape]) -> str:
+    """Inputs as they are printed before their batch: `image 3×224×224, boxes 4`."""
+    return ", ".join(f"{name} {show_shape(sizes)}" if sizes else name for name, sizes in behind_batch(inputs).items())
 
 
 def show_shape(shape: Shape) -> str:

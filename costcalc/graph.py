@@ -63,6 +63,23 @@ class Input(NamedTuple):
         return ("batch", *(("sequence",) if indices else _FLOATS.get(rank, ("",) * (rank - 1))))
 
 
+def named_sizes(inputs: Iterable[Input]) -> list[tuple[str, ...]]:
+    """What the sizes of inputs are called: a name is one size, that of the first input that has it.
+
+    One that would be called so, and differs, has no name: the 2 of a graph's list of edges is not its batch of nodes.
+    """
+    known: dict[str, Size] = {}
+    return [
+        tuple(
+            [
+                name if name and same(known.setdefault(name, extent), extent) else ""
+                for name, extent in zip(each.size_names, each.shape, strict=True)
+            ]
+        )
+        for each in inputs
+    ]
+
+
 class Problem(NamedTuple):
     """One layer that does not fit, and the field at fault, if one is."""
 
@@ -129,8 +146,11 @@ class Graph:
         return self.inputs[0].shape[0]
 
     def with_batch(self, batch: Size) -> Graph:
-        """The same layers, fed another batch. Raises GraphError where a layer cannot take it."""
-        inputs = [Input(name, (batch, *shape[1:]), holds) for name, shape, holds in self.inputs]
+        """The same layers, fed another batch: inputs whose first size it is. Raises GraphError where one cannot be."""
+        inputs = [
+            each._replace(shape=(batch, *each.shape[1:])) if names[:1] == ("batch",) else each
+            for each, names in zip(self.inputs, named_sizes(self.inputs), strict=True)
+        ]
         return replace(self, inputs=tuple(inputs))
 
     def input_shapes(self, node: Node) -> tuple[Shape, ...]:

@@ -87,10 +87,13 @@ class Imported:
 
 
 def _refuse_fixed(target: str, found: Traced, names: tuple[str, ...]) -> None:
-    """Raise FixedSize for a size that is not free, or where the shape of a parameter would depend on sizes."""
+    """Raise FixedSize for sizes that are not free: the shape of a parameter depends on them, or a layer is of one."""
     for name in names:
         if name in found.fixed:
             raise FixedSize(f"{target} fixes {name} to {found.fixed[name]}")
+    for left, relation, right in found.graph.assumptions:
+        if relation == "==":
+            raise FixedSize(f"{target} fixes {' and '.join(names)}: a layer takes them where {left} = {right} alone")
     for node in found.graph.nodes:
         for shape in node.op.parameters(*found.graph.input_shapes(node)).values():
             if any(map(is_symbolic, shape)):

@@ -6,12 +6,15 @@ The export runs the module once on tensors without data. Each operation of what 
 
 from __future__ import annotations
 
+import io
+import logging
 import operator
 import os
 import re
+import sys
 import warnings
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stderr
 from functools import cache
 from textwrap import shorten
 from typing import Any, NamedTuple, cast
@@ -27,7 +30,7 @@ from torch.utils._sympy import functions as of_torch
 
 from costcalc.dims import Shape, as_size
 from costcalc.errors import CostcalcError
-from costcalc.graph import Graph, Input
+from costcalc.graph import Graph, Input, named_sizes
 from costcalc.importers.aten import translators
 from costcalc.importers.call import Call, Module, Value
 from costcalc.importers.free_sizes import Traced, symbol_of
@@ -73,8 +76,10 @@ def trace(
     input has a size of.
     """
     name = name or type(module).__name__
+    if any(isinstance(part, torch.jit.ScriptModule) for part in module.modules()):
+        raise CostcalcError(f"{name} cannot be imported: it is TorchScript; import the nn.Module that it was made of")
     keywords = dict(keywords or {})
-    with _as_it_was(module), warnings.catch_warnings():
+    with _as_it_was(module), _torch_silent(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = _program(module, tuple(example), keywords, name, dynamic)
         return _Walk(module, program, name, dynamic).traced()
@@ -99,6 +104,23 @@ def _as_it_was(module: nn.Module) -> Iterator[None]:
             for table, entries in [*tables, (attributes, saved)]:
                 table.clear()
                 table.update(entries)
+
+
+@contextmanager
+def _torch_silent() -> Iterator[None]:
+    """Without what torch logs, and without what it prints of what it refuses: that is told in an error, once."""
+    loggers = [logger for name, logger in logging.root.manager.loggerDict.items() if name.partition(".")[0] == "torch"]
+    handlers = {handler: handler.level for logger in loggers for handler in getattr(logger, "handlers", ())}
+    printed = io.StringIO()
+    for handler in handlers:
+        handler.setLevel(logging.CRITICAL + 1)
+    try:
+        with redirect_stderr(printed):
+            yield
+    finally:
+        for handler, level in handlers.items():
+            handler.setLevel(level)
+    sys.stderr.write(printed.getvalue())  # by the module's own code
 
 
 class _Program(NamedTuple):
@@ -182,14 +204,13 @@ def _free(
         return example, keywords, None
     flat, structure = pytree.tree_flatten((example, keywords))
     tensors = [value for value in flat if isinstance(value, torch.Tensor)]
+    called = size_names(tensors)
     sizes: dict[str, int] = {}
-    for tensor in tensors:
-        for size, extent in zip(size_names(tensor), tensor.shape, strict=True):
-            sizes.setdefault(size, extent)
+    for tensor, names in zip(tensors, called, strict=True):
+        sizes |= {size: extent for size, extent in zip(names, tensor.shape, strict=True) if size}
     unknown = [size for size in dynamic if size not in sizes]
     if unknown:
-        known = ", ".join(dict.fromkeys(size for tensor in tensors for size in size_names(tensor) if size))
-        raise CostcalcError(f"{name} has no size {unknown[0]!r}: its inputs have {known}")
+        raise CostcalcError(f"{name} has no size {unknown[0]!r}: its inputs have {', '.join(sizes)}")
     taken: set[int] = set()
     for size in dynamic:
         extent = start = max(sizes[size], 2)  # torch takes a size of 1 for fixed
@@ -198,9 +219,10 @@ def _free(
         taken.add(extent)
         sizes[size] = extent
     collection: Any = cast(Any, torch.export.ShapesCollection)()
+    each = iter(called)
     for place, value in enumerate(flat):
         if isinstance(value, torch.Tensor):
-            names = size_names(value)
+            names = next(each)
             shape = [sizes[n] if n in dynamic else extent for n, extent in zip(names, value.shape, strict=True)]
             flat[place] = value.new_zeros(shape)
             collection[flat[place]] = {d: torch.export.Dim.AUTO for d, n in enumerate(names) if n in dynamic}
@@ -208,9 +230,9 @@ def _free(
     return example, keywords, collection
 
 
-def size_names(tensor: torch.Tensor) -> tuple[str, ...]:
-    """What the sizes of an input are called; "" where they have no name."""
-    return Input("", tuple(tensor.shape), _holds(tensor.dtype)).size_names
+def size_names(tensors: Iterable[torch.Tensor]) -> list[tuple[str, ...]]:
+    """What the sizes of inputs are called; "" where they have no name."""
+    return named_sizes([Input("", tuple(tensor.shape), _holds(tensor.dtype)) for tensor in tensors])
 
 
 def _holds(dtype: torch.dtype) -> str:
@@ -249,6 +271,7 @@ class _Walk:
         self.module, self.program, self.name, self.dynamic = module, program, name, dynamic
         self.values: dict[fx.Node, Any] = {}
         self.symbols: dict[Any, Any] = {}  # torch's, and what they are called here
+        self.numbers: dict[str, int] = {}  # what the sizes that are named have in the example
         self.fixed: dict[str, int] = {}
         self.tied: dict[str, str] = {}
         parameters = list(module.named_parameters(remove_duplicate=False))
@@ -315,8 +338,9 @@ class _Walk:
         self.values[node] = value
 
     def _name_sizes(self, tensor: torch.Tensor) -> None:
-        for name, size in zip(size_names(tensor), tensor.shape, strict=True):
-            if name not in self.dynamic:
+        for name, size in zip(size_names([tensor])[0], tensor.shape, strict=True):
+            number = size.node.hint if isinstance(size, torch.SymInt) else size
+            if name not in self.dynamic or self.numbers.setdefault(name, number) != number:
                 continue
             expression = size.node.expr if isinstance(size, torch.SymInt) else sympy.Integer(size)
             if expression.is_Integer:

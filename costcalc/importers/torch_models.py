@@ -14,7 +14,6 @@ import importlib
 import importlib.util
 import inspect
 import io
-import logging
 import os
 import re
 import sys
@@ -65,10 +64,8 @@ class Example(NamedTuple):
     def sizes(self) -> dict[str, int]:
         """The sizes of its tensors by name, each as the first tensor that has it."""
         found: dict[str, int] = {}
-        for tensor in self.tensors():
-            for name, size in zip(size_names(tensor), tensor.shape, strict=True):
-                if name:
-                    found.setdefault(name, size)
+        for tensor, names in zip(self.tensors(), size_names(self.tensors()), strict=True):
+            found |= {name: size for name, size in zip(names, tensor.shape, strict=True) if name}
         return found
 
     def with_sizes(self, sizes: Mapping[str, int], name: str) -> Example:
@@ -79,10 +76,12 @@ class Example(NamedTuple):
                 has = f"its inputs have {', '.join(known)}" if known else "it has no inputs whose sizes have names"
                 raise CostcalcError(f"{name} has no size or setting {size!r}{did_you_mean(size, known)}: {has}")
 
+        called = iter(size_names(self.tensors()))
+
         def resized(leaf: Any) -> Any:
             if not _is_tensor(leaf):
                 return leaf
-            shape = [sizes.get(n, extent) for n, extent in zip(size_names(leaf), leaf.shape, strict=True)]
+            shape = [sizes.get(n, extent) for n, extent in zip(next(called), leaf.shape, strict=True)]
             return leaf if shape == list(leaf.shape) else leaf.new_zeros(shape)
 
         return Example(*pytree.tree_map(resized, (self.arguments, dict(self.keywords))))
@@ -245,19 +244,12 @@ def _with_advice(error: CostcalcError, given: Mapping[str, Any]) -> str:
 
 @contextmanager
 def _quiet(ours: bool) -> Iterator[None]:
-    """What a model's code prints goes beside the output; warnings of libraries, and what torch logs, are dropped."""
-    handlers = [(handler, handler.level) for handler in logging.getLogger("torch").handlers]
-    for handler, _ in handlers:
-        handler.setLevel(logging.CRITICAL + 1)  # what it refuses is told in an error, once
-    try:
-        aside = io.StringIO() if ours else sys.stderr
-        with redirect_stdout(aside), redirect_stderr(aside), warnings.catch_warnings():
-            if ours:
-                warnings.simplefilter("ignore")
-            yield
-    finally:
-        for handler, level in handlers:
-            handler.setLevel(level)
+    """What a model's code prints goes beside the output; warnings of libraries are dropped."""
+    aside = io.StringIO() if ours else sys.stderr
+    with redirect_stdout(aside), redirect_stderr(aside), warnings.catch_warnings():
+        if ours:
+            warnings.simplefilter("ignore")
+        yield
 
 
 def _is_tensor(value: Any) -> bool:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from costcalc.costs import CostTable, Row, element_bytes
 from costcalc.crosscheck import WHOLE, CrossCheck, Difference
-from costcalc.dims import prod, show_shape
+from costcalc.dims import prod, show_inputs
 from costcalc.report.table import AtLeast, Column, Document, Table
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def _backward(row: Row) -> Any:
 
 
 def _fed(costs: CostTable) -> str:
-    inputs = ", ".join(f"{name} {show_shape(shape[1:])}" for name, shape in costs.inputs.items())
+    inputs = show_inputs(costs.inputs)
     return f"{inputs}, batch {costs.batch}, {'training' if costs.training else 'inference'}"
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from costcalc.conventions import CONVENTIONS
 from costcalc.costs import METRICS
+from costcalc.dims import behind_batch
 from costcalc.formula import writing
 from costcalc.report.table import Column, Document, Formula, Table
 
@@ -100,8 +101,8 @@ def _headline(forms: ClosedForms, writer: _Writer) -> str:
     costs = forms.costs
     title = costs.name + (f": {costs.title}" if costs.title not in ("", costs.name) else "")
     inputs = ", ".join(
-        f"{name} {'×'.join(writer.text(forms.in_variables(size)) for size in shape[1:])}"
-        for name, shape in costs.inputs.items()
+        f"{name} {'×'.join(writer.text(forms.in_variables(size)) for size in sizes)}".rstrip()
+        for name, sizes in behind_batch(costs.inputs).items()
     )
     part = f"{forms.layer} of " if forms.layer else ""
     batch = writer.text(forms.in_variables(costs.batch))

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from costcalc.costs import CostTable
-from costcalc.dims import show_shape
+from costcalc.dims import show_inputs
 from costcalc.report.table import AtLeast, Column, Document, Table, ratio
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def memory_overview(timelines: Sequence[Timeline]) -> Document:
 def _headline(run: Run) -> str:
     costs, timeline = run.lecture, run.timeline
     title = f"{costs.name}: {costs.title}" if costs.title not in ("", costs.name) else costs.name
-    inputs = ", ".join(f"{name} {show_shape(shape[1:])}" for name, shape in costs.inputs.items())
+    inputs = show_inputs(costs.inputs)
     return f"{title}\n{inputs}, batch {timeline.batch:,}, {timeline.dtype}, {_mode(timeline)}"
 
 

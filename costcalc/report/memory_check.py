@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from costcalc.dims import show_shape
+from costcalc.dims import show_inputs
 from costcalc.memorycheck import MemoryCheck, MemoryFigures
 from costcalc.report.cross_check import DIFFERS, EQUAL, KNOWN, differences, known_differences
 from costcalc.report.table import Column, Document, Table
@@ -49,7 +49,7 @@ def _layers(check: MemoryCheck) -> Table:
     peak = "alive backward" if run.peak_at[1] == "backward" else "alive forward"
     whole = [side.get("peak live" if figure == peak else figure, "") for figure in figures for side in check.whole[1:]]
     footer = (("whole", *whole, _verdict(check, check.whole)),)
-    inputs = ", ".join(f"{name} {show_shape(shape[1:])}" for name, shape in check.inputs.items())
+    inputs = show_inputs(check.inputs)
     title = (
         f"{run.name}: memory predicted beside observed\n"
         f"{inputs}, batch {run.batch}, {_mode(check)}; {check.observed.environment}"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from costcalc.conventions import CONVENTIONS
-from costcalc.dims import show_shape
+from costcalc.dims import show_inputs
 from costcalc.report.render import BINARY, THOUSANDS
 from costcalc.report.table import Column, Document, Table
 
@@ -29,7 +29,7 @@ def reconciliation(found: Any, top: int = 10) -> Document:
 
 def _headline(found: Any) -> str:
     where = found.architecture if found.at is None else f"{found.at} of {found.architecture}"
-    inputs = ", ".join(f"{name} {show_shape(shape[1:])}" for name, shape in found.inputs.items())
+    inputs = show_inputs(found.inputs)
     return f"{found.printed.text} for {where}\n{inputs}, batch {found.batch}"
 
 

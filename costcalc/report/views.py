@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from costcalc.conventions import CONVENTIONS, PARAMETERS, TENSORS, Convention
 from costcalc.costs import METRICS, CostTable, Row
-from costcalc.dims import prod, show_shape
+from costcalc.dims import prod, show_inputs
 from costcalc.report.table import AtLeast, Column, Document, Kind, Table, ratio
 
 # -- one network --------------------------------------------------------------------------------------------------
@@ -114,7 +114,7 @@ def known(row: Row, attribute: str) -> Any:
 
 def headline(costs: CostTable, moved: str = "") -> str:
     """What was analysed, and how it was counted; `moved` says what was done to it."""
-    inputs = ", ".join(f"{name} {show_shape(shape[1:])}" for name, shape in costs.inputs.items())
+    inputs = show_inputs(costs.inputs)
     title = f"{costs.name}" + (f": {costs.title}" if costs.title not in ("", costs.name) else "")
     title = f"{costs.name}{moved}" if moved else title
     convention = CONVENTIONS[costs.convention]

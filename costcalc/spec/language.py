@@ -279,8 +279,11 @@ class Spec:
             message = f"{key.text} must be a list of sizes, the batch first, such as [1, 3, 224, 224]"
             self._wrong(entry, message + ", or a mapping of names to sizes, such as {batch: 1, sequence: 128}")
         shape = shape or (1,)
-        image = alone and len(shape) == 4
-        return Declared(INPUT_SIZES if image else ("batch", *[""] * (len(shape) - 1)), shape, holds)
+        if alone and len(shape) == 4:
+            return Declared(INPUT_SIZES, shape, holds)
+        batches = [n for above in self.inputs.values() for name, n in zip(*above[:2], strict=True) if name == "batch"]
+        first = "batch" if not batches or batches[0] == shape[0] else ""
+        return Declared((first, *[""] * (len(shape) - 1)), shape, holds)
 
     def _sizes(self, value: Fields) -> dict[str, int]:
         sizes = {}

@@ -220,7 +220,8 @@ def _(call: Call) -> list[Value | None]:
     return [call.layer(op, call["indices"], call["offsets"], weight=weight), *[None] * (len(call.results) - 1)]
 
 
-@aten("_cdist_forward.default")
+@aten("cdist.default", "_cdist_forward.default")
 def _(call: Call) -> Value:
+    """By no matrix product, which torch has for many rows: it is no other function."""
     p = call["p"]
     return call.layer(Cdist("inf" if p == inf else p), call["x1"], call["x2"])

@@ -157,16 +157,27 @@ def _scatter(this: Node) -> Tensor:
     if places is not None and reduction in ("none", "add"):
         add = reduction == "add"
         return this.aten("index_put.default", x.shape, self=x, indices=places, values=updates, accumulate=add)
-    if this.step.kind != "ScatterND" and reduction == "none":
+    if this.step.kind != "ScatterND":
         axis = axis_of(this.attribute("axis", 0), len(x.shape))
-        return this.aten("scatter.src", x.shape, self=x, dim=axis, index=index, src=updates)
+        given: dict[str, Any] = {"self": x, "dim": axis, "index": index, "src": updates}
+        if reduction == "none":
+            return this.aten("scatter.src", x.shape, **given)
+        if reduction == "add":
+            return this.aten("scatter_add.default", x.shape, **given)
+        reduce = {"mul": "prod", "max": "amax", "min": "amin"}[reduction]
+        return this.aten("scatter_reduce.two", x.shape, **given, reduce=reduce, include_self=True)
     return this.aten("", x.shape, inputs=[x, index, updates])
 
 
 def _places(this: Node, index: Tensor) -> list[Tensor] | None:
-    """The indices of each dimension, which ONNX has beside each other in one tensor, where they can be told apart."""
-    if index.constant is None or not 0 < index.shape[-1] <= len(this.x.shape):
+    """The indices of each dimension, which ONNX has beside each other in one tensor."""
+    if not 0 < index.shape[-1] <= len(this.x.shape):
         return None
+    if index.constant is None:
+        dims = range(index.shape[-1])
+        last = len(index.shape) - 1
+        shape = index.shape[:-1]
+        return [this.aten("select.int", shape, index.dtype, self=index, dim=last, index=dim) for dim in dims]
     return [
         Tensor(f"{index.name}.{dim}", index.shape[:-1], index.dtype, index.constant[..., dim])
         for dim in range(index.shape[-1])

@@ -301,9 +301,8 @@ class _Reader:
         dtype = DTYPES.get(tensor.data_type, "float32")
         shape = self._checked(tuple(tensor.dims), name)
         value = None
-        small = math.prod(shape) <= (SMALL if holds(dtype) != "float" else 4096)
         if (
-            small
+            math.prod(shape) <= SMALL
             and tensor.data_location != TensorProto.EXTERNAL
             and dtype not in ("string", "complex64", "complex128")
         ):

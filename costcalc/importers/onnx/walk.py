@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -144,7 +146,7 @@ class Walk:
         for name, stored in self.stored.items():
             weighty = any(slot in WEIGHTS.get(step.kind, ()) for step, slot in self.readers.get(name, ()))
             learns = holds(stored.dtype) == "float" and not self._is_kept(name)
-            if learns and (weighty or math.prod(stored.shape) > 1):
+            if learns and (weighty or (math.prod(stored.shape) > 1 and not _is_computed(name, stored))):
                 learnt[name] = self.plain(name)
         for step in self.steps:
             source = step.inputs[0] if step.inputs else ""
@@ -360,6 +362,23 @@ class Walk:
     def error(self, step: Step, message: str) -> CostcalcError:
         """What is wrong with a step."""
         return CostcalcError(f"{self.where(step)} {message}")
+
+
+def _is_computed(name: str, stored: Stored) -> bool:
+    """Whether a tensor that no layer has for a weight was computed when the file was written, or is a mask.
+
+    Exporters call what they work out as the operation that would: `onnx::Where_12`, `val_20`, `ones_like_1`.
+    """
+    if re.fullmatch(r"onnx::\w+_\d+|val_\d+", name) or re.sub(r"_\d+$", "", name) in _operations():
+        return True
+    values: Any = () if stored.value is None else np.unique(stored.value)
+    return len(values) == 2 and (values[0] == 0 or values[0] <= -1e4) and values[1] in (0, 1)
+
+
+@cache
+def _operations() -> frozenset[str]:
+    """What ATen's operations are called."""
+    return frozenset(name.partition(".")[0] for name in translators())
 
 
 def _dtype(value: Array) -> str:
