@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
-from costcalc.dims import is_array, is_symbolic
+from costcalc.dims import is_array, is_plain, is_symbolic
 from costcalc.errors import CostcalcError, FixedSize
 from costcalc.graph import SIZES, Graph
 from costcalc.spec import catalogue
@@ -81,18 +81,20 @@ class Imported:
         found, usual = _traced(self.target, given, names)
         if not names:
             return lambda: found.graph
-        _refuse_fixed(self.target, found, names)
+        refuse_fixed(self.target, found, names)
         others = {name: size for name, size in usual.items() if name not in found.fixed and name not in names}
         return lambda **sizes: found.at(**others, **sizes)
 
 
-def _refuse_fixed(target: str, found: Traced, names: tuple[str, ...]) -> None:
+def refuse_fixed(target: str, found: Traced, names: tuple[str, ...]) -> None:
     """Raise FixedSize for sizes that are not free: the shape of a parameter depends on them, or a layer is of one."""
     for name in names:
         if name in found.fixed:
             raise FixedSize(f"{target} fixes {name} to {found.fixed[name]}")
     for left, relation, right in found.graph.assumptions:
-        if relation == "==":
+        if relation == "==" and is_plain(left):
+            left, right = right, left
+        if relation == "==" and is_plain(right):
             raise FixedSize(f"{target} fixes {' and '.join(names)}: a layer takes them where {left} = {right} alone")
     for node in found.graph.nodes:
         for shape in node.op.parameters(*found.graph.input_shapes(node)).values():
@@ -137,7 +139,7 @@ def _traced_onnx(path: str, given: Mapping[str, Any], names: tuple[str, ...]) ->
     if not names:
         return lambda: load_onnx(path, batch=batch, sizes=sizes)
     found = trace_onnx(path, names, batch=batch, sizes=sizes)
-    _refuse_fixed(path, found, names)
+    refuse_fixed(path, found, names)
     others = {name: size for name, size in sizes.items() if name not in names}
     return lambda **free: found.at(**others, **free)
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
+
 import pytest
+import sympy
 import torch
 import torch.nn.functional as F
 from plain_models import Decoder, Encoder
@@ -223,6 +226,14 @@ def test_a_tuple_of_tensors_for_the_tensors():
         from_torch(nn.Linear(6, 4), (torch.zeros(3, 6),))
 
 
+def test_torchscript_is_refused():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        scripted = torch.jit.trace(nn.Linear(3, 2), torch.zeros(1, 3))
+    with pytest.raises(CostcalcError, match=r"it is TorchScript; import the nn\.Module"):
+        from_torch(nn.Sequential(scripted), torch.zeros(1, 3))
+
+
 @pytest.mark.parametrize(
     ("function", "shapes", "work"),
     [
@@ -272,6 +283,13 @@ def test_attention_is_quadratic_in_the_sequence():
 def test_an_encoder_of_torchs_own():
     traced = trace(Encoder(), [torch.zeros(1, 16, 64)], dynamic=["batch", "sequence"])
     assert totals(traced.at(batch=2, sequence=50))[1] == 2 * (50 * 12 * 64 * 64 * 2 + 2 * 2 * 50 * 50 * 64)
+
+
+def test_distances_of_free_sizes():
+    traced = trace(Calls(lambda m, x: torch.cdist(x, x)), [torch.zeros(2, 5, 3)], dynamic=["batch", "sequence"])
+    work = costcalc.analyze(traced.graph).total().work
+    n, length = (sympy.Symbol(name, integer=True, positive=True) for name in ("batch", "sequence"))
+    assert sympy.expand(work.muls - 3 * n * length**2) == 0
 
 
 def test_a_size_that_the_model_fixes_is_said():

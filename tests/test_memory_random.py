@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from math import prod
 
+import pytest
 from hypothesis import HealthCheck, assume, given, note, settings
 from hypothesis import strategies as st
 from op_cases import ALONE, CASES
@@ -258,3 +259,20 @@ def test_frozen_layers_and_gradients_that_are_there_before(graph, data, accumula
         predicted["peak"] -= before
         predicted["by layer"] = {who: alive - before for who, alive in predicted["by layer"].items()}
     assert predicted == answers(observe, graph, device=device, **how)
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+@pytest.mark.parametrize(("name", "numbers"), [("index_add", (5,)), ("scatter_add", (5, 6))])
+def test_messages_added_up_at_the_nodes_of_a_graph(name, numbers, device):
+    inputs = (Input("nodes", (4, 6)), Input("edges", numbers, "int64"), Input("messages", (5, 6)))
+    nodes = (
+        Node("weight", OPS["parameter"]((5, 6)), ()),
+        Node("bias", OPS["parameter"]((4, 6)), ()),
+        Node("scaled", OPS["mul"](), ("messages", "weight")),
+        Node("shifted", OPS["add"](), ("nodes", "bias")),
+        Node("added", OPS[name](0), ("shifted", "edges", "scaled")),
+        Node("relu", OPS["relu"](), ("added",)),
+    )
+    graph = Graph("messages", inputs, nodes, ("relu",))
+    for training in (False, True):
+        assert answers(timeline, graph, training=training) == answers(observe, graph, device=device, training=training)

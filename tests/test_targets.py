@@ -12,9 +12,12 @@ import sympy
 from click.testing import CliRunner
 
 import costcalc
+from costcalc import Graph, Input, Node
 from costcalc.cli import cli
-from costcalc.errors import CostcalcError
-from costcalc.targets import Imported, is_imported
+from costcalc.errors import CostcalcError, FixedSize
+from costcalc.importers.free_sizes import Traced
+from costcalc.ops import OPS
+from costcalc.targets import Imported, is_imported, refuse_fixed
 
 RESNET = "torchvision:resnet18"
 OWN = """
@@ -42,6 +45,22 @@ class Text(nn.Module):
     def forward(self, ids, mask=None):
         x = self.embed(ids)
         return self.out(x if mask is None else x * mask.unsqueeze(-1))
+
+class Edges(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(16, 8)
+
+    def forward(self, x, edges, steps):
+        out = self.fc(x).relu()
+        return torch.zeros_like(out).index_add(0, edges[1], out[edges[0]]) * steps.float().mean()
+
+class Branch(Net):
+    def forward(self, x):
+        return super().forward(x if x.sum() > 0 else -x)
+
+def nodes():
+    return Edges(), (torch.zeros(20, 16), torch.zeros(2, 40, dtype=torch.int64), torch.zeros(20, dtype=torch.int64))
 
 class Ready(Net):
     example_inputs = torch.zeros(2, 3, 8, 8)
@@ -141,6 +160,16 @@ def test_what_a_model_fixes_is_said(own):
     assert "fixes height" in run("memory", f"{own}:Fixed", "--fit", "1MiB", "--input", code=1).stderr
 
 
+def test_a_layer_that_is_of_one_size_fixes_it():
+    n = sympy.Symbol("batch", integer=True, positive=True)
+    nodes = (Node("made", OPS["full"]((2, 3)), ()), Node("sum", OPS["add"](), ("x", "made")))
+    found = Traced(Graph("net", (Input("x", (n, 3)),), nodes, ("sum",)), {}, {})
+    with pytest.raises(FixedSize, match="fixes batch: a layer takes them where batch = 2 alone"):
+        refuse_fixed("net", found, ("batch",))
+    halves = Graph("net", (Input("x", (1, n)),), (Node("half", OPS["reshape"]((1, 2, n // 2)), ("x",)),), ("half",))
+    refuse_fixed("net", Traced(halves, {}, {}), ("batch",))  # an even one is no fixed one
+
+
 def test_parameters_that_nothing_uses_are_listed(own):
     target = f"{own}:Ready"
     assert "Not counted: 27 parameters that nothing uses: spare." in run("report", target).output
@@ -174,6 +203,33 @@ def test_ones_own(own):
     assert json.loads(asked.output)["inputs"] == {"ids": [3, 12], "mask": [3, 12]}
     done = run("formula", f"{own}:text", "--in", "batch,sequence", "--of", "macs")
     assert "1,600·N·sequence" in done.output
+
+
+def test_an_input_whose_first_size_is_another_has_no_batch(own, tmp_path):
+    target = f"{own}:nodes"
+    graph = costcalc.load(target)
+    macs, adds = 20 * 16 * 8, 40 * 8
+    assert costcalc.analyze(graph).total().work.macs == macs
+    assert run("report", target).output.splitlines()[1].startswith("x 16, edges 2×40, steps, batch 20, ")
+    assert [i.shape for i in costcalc.load(target, batch=5).inputs] == [(5, 16), (2, 40), (5,)]
+    assert [i.shape for i in graph.with_batch(5).inputs] == [(5, 16), (2, 40), (5,)]
+    run("import", target, "-o", tmp_path / "nodes.yaml")
+    for batch in (20, 7):
+        read = costcalc.load(tmp_path / "nodes.yaml", batch=batch)
+        assert [i.shape for i in read.inputs] == [(batch, 16), (2, 40), (batch,)]
+        work = costcalc.analyze(read).total().work
+        assert work == costcalc.analyze(costcalc.load(target, batch=batch)).total().work
+        assert (work.macs, work.adds) == (macs // 20 * batch, adds + 8 * batch + batch - 1)
+    done = run("formula", target, "--in", "batch", "--of", "macs")
+    assert "128·N" in done.output
+
+
+def test_what_torch_says_of_what_it_refuses_is_said_once(own, capfd):
+    message = refused(f"{own}:Branch", input="3x8x8")
+    assert "branches depend on what is in a tensor" in message
+    refused(f"{own}:Net", input="4x8x8")
+    said = capfd.readouterr()
+    assert not re.search("def forward|Traceback|W1|E1|data-dependent", said.out + said.err)
 
 
 def test_mistakes_about_ones_own(own):

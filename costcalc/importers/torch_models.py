@@ -41,7 +41,10 @@ _DTYPES = {
     "bool": torch.bool,
 }  # fmt: skip
 _LARGEST = 10**9  # of a size that an input is asked to have
-_WRITTEN = "--input is sizes without the batch, such as 3x224x224, or 128:int64 for indices, or ids=128:int64,…"
+_WRITTEN = (
+    "--input is sizes without the batch, such as 3x224x224, or 128:int64 for indices, or ids=128:int64,t=:int64; "
+    "or a function gives the module and an example of what it takes"
+)
 
 
 class Example(NamedTuple):
@@ -239,6 +242,9 @@ def _with_advice(error: CostcalcError, given: Mapping[str, Any]) -> str:
     said = str(error)
     if re.search(r"indices|embedding", said) and ":" not in str(given.get("input", ":")):
         said += f"\nindices are whole numbers: --input {given['input']}:int64"
+    missing = re.search(r"missing a required argument: '(\w+)'", said)
+    if missing:
+        said += f"\nit takes several inputs: --input {given.get('input', '3x224x224')},{missing[1]}=…, or all by name"
     return said
 
 
@@ -279,7 +285,8 @@ def _asked(text: str, usual: Example | None, floats: torch.dtype, name: str) -> 
             raise _Mistake(f"{_WRITTEN}, not {text!r}")
         if kind and kind not in _DTYPES:
             raise _Mistake(f"--input: no dtype {kind!r}{did_you_mean(kind, _DTYPES)}: there are {', '.join(_DTYPES)}")
-        tensor = torch.zeros(1, *_sizes(written), dtype=_DTYPES[kind] if kind else floats, device="meta")
+        sizes = _sizes(written) if written or not kind else []  # "t=:int64" is a number for each of the batch
+        tensor = torch.zeros(1, *sizes, dtype=_DTYPES[kind] if kind else floats, device="meta")
         if equals:
             keywords[keyword] = tensor
         elif keywords:

@@ -220,6 +220,10 @@ class ScatterAdd(_Scattering):
     def _adds(self) -> bool:
         return True
 
+    def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
+        (kernel,) = super().kernels(inputs, output, training)
+        return (kernel._replace(passes_on=True, renews=(2,)),)
+
 
 @op
 class ScatterReduce(_Scattering):
@@ -272,6 +276,10 @@ class IndexAdd(_Putting):
 
     def _put(self, *inputs: Shape) -> Size:
         return prod(inputs[2])
+
+    def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
+        (kernel,) = super().kernels(inputs, output, training)
+        return (kernel._replace(keeps=(1, 2), passes_on=True, renews=(2,)),)  # of what is put, the sizes
 
     def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
         _same_rank(self.name, (inputs[0], inputs[2]))

@@ -52,8 +52,7 @@ def trace_onnx(
     file = _File(path)
     graph, found = file.read(Asked(sizes or {}, batch, free))
     traced = Traced(graph, found.fixed, found.tied)
-    for times in (1, 2):  # multiples, of which most models take sizes, and later no two the same
-        point = {name: n * (times + (times - 1) * place) for place, (name, n) in enumerate(found.numbers.items())}
+    for point in (found.numbers, found.others):
         try:
             plain, _ = file.read(Asked({**(sizes or {}), **point}, batch))
         except CostcalcError as error:

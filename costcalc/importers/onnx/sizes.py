@@ -11,20 +11,22 @@ from costcalc.importers.onnx.free import Free, whole
 from costcalc.importers.onnx.reading import Declared, check_shape, holds
 
 _BATCH = ("batch", "batch_size", "batchsize", "n", "b", "bs")
-# What a free size is where a decision needs a number, by what it is called.
-_NUMBERS = {"batch": 2, "depth": 16, "height": 224, "width": 224, "sequence": 128}
-_NUMBER = 64
+# What a free size is where a decision needs a number, by what it is called; others are few, for tables may be short.
+_NUMBERS = {"batch": 2, "depth": 16, "height": 224, "width": 224, "sequence": 16}
+_NUMBER = 16
 
 
 class Sizes(NamedTuple):
     """The shapes of inputs by name.
 
-    `numbers` are what free sizes are where a decision needs one, `fixed` those that the file has one value of alone,
-    and `tied` those that it calls as another is called, which is named.
+    `numbers` are what free sizes are where a decision needs one, and `others` what they are compared at: multiples of
+    an image's sizes, which many models take alone, and less of what may have a longest. `fixed` are those that the
+    file has one value of alone, and `tied` those that it calls as another is called, which is named.
     """
 
     shapes: dict[str, tuple[int, ...]]
     numbers: dict[str, int]
+    others: dict[str, int]
     fixed: dict[str, int]
     tied: dict[str, str]
 
@@ -78,7 +80,7 @@ class Asked(NamedTuple):
                 values[size] = value
             elif size != value:
                 raise CostcalcError(f"{file} fixes {name} to {size}: it cannot be {value}")
-        made = Sizes({}, {}, {}, {})
+        made = Sizes({}, {}, {}, {}, {})
         symbols: dict[str, str] = {}
         for name in self.free:
             size = called(name)
@@ -90,17 +92,22 @@ class Asked(NamedTuple):
                 from costcalc.importers.free_sizes import symbol_of
 
                 symbols[size] = name
-                made.numbers[name] = self.values.get(name, usual(size))
-                values[size] = Free(made.numbers[name], symbol_of(name))
+                made.numbers[name] = next((n for other, n in self.values.items() if called(other) == size), usual(size))
+                number = made.numbers[name]
+                of_image = any(ours.get(our) == size for our in ("batch", "depth", "height", "width"))
+                made.others[name] = number * (2 + len(made.others)) if of_image else number // 2 or 2
+                values[size] = Free(number, symbol_of(name))
         for name in self.values:
             size = called(name)
-            if name not in self.free and size in symbols:
+            if name not in (*self.free, *opened) and size in symbols:
                 made.tied[name] = symbols[str(size)]
         missing = {name: usual(name) for name in opened if name not in values}
         if missing:
             plane = [ours.get(name) for name in ("height", "width")]
             options = ["--input 224"] if set(plane) <= missing.keys() else []
-            options += [f"--set {name}={n}" for name, n in missing.items() if not options or name not in plane]
+            called_here = {size: name for name, size in reversed(ours.items())}
+            others = {name: n for name, n in missing.items() if not options or name not in plane}
+            options += [f"--set {called_here.get(name, name)}={n}" for name, n in others.items()]
             given_so = f"give each a value: sizes={missing}, on the command line {' '.join(options)}"
             raise CostcalcError(f"{file} leaves sizes open: {', '.join(missing)}; {given_so}")
         for name, shape in named.items():

@@ -365,14 +365,18 @@ class Walk:
 
 
 def _is_computed(name: str, stored: Stored) -> bool:
-    """Whether a tensor that no layer has for a weight was computed when the file was written, or is a mask.
+    """Whether a tensor that no layer has for a weight is a mask, or one value that was worked out for the file.
 
-    Exporters call what they work out as the operation that would: `onnx::Where_12`, `val_20`, `ones_like_1`.
+    Exporters call what they work out as the operation that would: `onnx::Where_12`, `val_20`, `ones_like_1`. It may be
+    a parameter, its elements elsewhere, so that the name does not do.
     """
-    if re.fullmatch(r"onnx::\w+_\d+|val_\d+", name) or re.sub(r"_\d+$", "", name) in _operations():
-        return True
-    values: Any = () if stored.value is None else np.unique(stored.value)
-    return len(values) == 2 and (values[0] == 0 or values[0] <= -1e4) and values[1] in (0, 1)
+    if stored.value is None:
+        return False
+    values = np.unique(stored.value)
+    if len(values) == 1:
+        made = re.fullmatch(r"onnx::\w+_\d+|val_\d+", name) is not None
+        return made or re.sub(r"_\d+$", "", name) in _operations()
+    return len(values) == 2 and bool(values[0] == 0 or values[0] <= -1e4) and values[1] in (0, 1)
 
 
 @cache
