@@ -511,21 +511,21 @@ class Cosh(_Function):
 
 
 class Asinh(_Function):
-    """The number of a hyperbolic sine, torch.asinh. Work: 1 exp per element."""
+    """The inverse hyperbolic sine, torch.asinh. Work: 1 exp per element."""
 
     keeps_input = True
     scratch = 3
 
 
 class Acosh(_Function):
-    """The number of a hyperbolic cosine, torch.acosh. Work: 1 exp per element."""
+    """The inverse hyperbolic cosine, torch.acosh. Work: 1 exp per element."""
 
     keeps_input = True
     scratch = 3
 
 
 class Atanh(_Function):
-    """The number of a hyperbolic tangent, torch.atanh. Work: 1 exp per element."""
+    """The inverse hyperbolic tangent, torch.atanh. Work: 1 exp per element."""
 
     keeps_input = True
     scratch = 3
@@ -546,7 +546,7 @@ class Erfc(_Function):
 
 
 class Erfinv(_Function):
-    """The number of a value of the error function, torch.erfinv. Work: 1 exp per element."""
+    """The inverse of the error function, torch.erfinv. Work: 1 exp per element."""
 
     keeps_input = True
     scratch = 4
@@ -560,7 +560,7 @@ class Lgamma(_Function):
 
 
 class Digamma(_Function):
-    """The slope of the logarithm of the gamma function, torch.digamma. Work: 1 exp per element."""
+    """The derivative of lgamma, torch.digamma. Work: 1 exp per element."""
 
     keeps_input = True
     scratch = 1

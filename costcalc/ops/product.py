@@ -344,6 +344,8 @@ class Cdist(Product):
 
     def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
         one, other = inputs
+        if self.p == "-inf" or (isinstance(self.p, (int, float)) and self.p < 0):
+            raise OpError(f"a norm's order is at least 0, not {self.p}", "p")
         if len(one) < 2 or len(other) < 2:
             raise OpError(f"cdist takes rows of numbers, not {show_shape(one)} and {show_shape(other)}", "inputs")
         yield Requirement(one[-1], "==", other[-1], "rows of {left} and of {right} numbers have no distance")
