@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, cast
 
-from costcalc.dims import Count, Shape, Size, is_array
+from costcalc.dims import Count, Shape, Size, batch_of, is_array
 from costcalc.errors import CostcalcError, did_you_mean
 
 DTYPE_BYTES: Mapping[str, int] = MappingProxyType(
@@ -155,8 +155,8 @@ class CostTable:
 
     @property
     def batch(self) -> Size:
-        """The batch: the first size of the first input."""
-        return next(iter(self.inputs.values()))[0]
+        """The batch: the first size of the first input that has sizes."""
+        return batch_of(self.inputs.values())
 
     def total(self) -> Row:
         """All rows as one."""

@@ -242,9 +242,14 @@ def broadcast(values: Iterable[object]) -> bool:
     return True
 
 
+def batch_of(shapes: Iterable[Shape]) -> Size:
+    """The first size of the first input that is no single number; 1 where all are."""
+    return next((shape[0] for shape in shapes if shape), 1)
+
+
 def behind_batch(inputs: Mapping[str, Shape]) -> dict[str, Shape]:
-    """The sizes of inputs after the batch, the first size of the first; all of one that has another there."""
-    batch = next(iter(inputs.values()))[0]
+    """The sizes of inputs after the batch; all of one whose first size is another."""
+    batch = batch_of(inputs.values())
     return {name: shape[1:] if shape and same(shape[0], batch) else shape for name, shape in inputs.items()}
 
 

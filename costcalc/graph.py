@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from costcalc.costs import is_below
-from costcalc.dims import Shape, Size, same
+from costcalc.dims import Shape, Size, batch_of, same
 from costcalc.errors import CostcalcError, OpError, did_you_mean
 from costcalc.ops.op import Assumption, Layout, Op, infer
 from costcalc.ops.source import Buffer, Parameter, Result
@@ -142,8 +142,8 @@ class Graph:
 
     @property
     def batch(self) -> Size:
-        """The first size of the first input."""
-        return self.inputs[0].shape[0]
+        """The first size of the first input that has sizes."""
+        return batch_of(each.shape for each in self.inputs)
 
     def with_batch(self, batch: Size) -> Graph:
         """The same layers, fed another batch: inputs whose first size it is. Raises GraphError where one cannot be."""

@@ -62,6 +62,17 @@ class Branch(Net):
 def nodes():
     return Edges(), (torch.zeros(20, 16), torch.zeros(2, 40, dtype=torch.int64), torch.zeros(20, dtype=torch.int64))
 
+class Scaled(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(4, 3)
+
+    def forward(self, t, x):
+        return (self.fc(x) * t).sum()
+
+def scaled():
+    return Scaled(), (torch.tensor(1.0), torch.zeros(2, 4))
+
 class Ready(Net):
     example_inputs = torch.zeros(2, 3, 8, 8)
 
@@ -222,6 +233,20 @@ def test_an_input_whose_first_size_is_another_has_no_batch(own, tmp_path):
         assert (work.macs, work.adds) == (macs // 20 * batch, adds + 8 * batch + batch - 1)
     done = run("formula", target, "--in", "batch", "--of", "macs")
     assert "128·N" in done.output
+
+
+def test_a_first_input_that_is_a_single_number(own, tmp_path):
+    target = f"{own}:scaled"
+    run("import", target, "-o", tmp_path / "scaled.yaml")
+    for name in (target, tmp_path / "scaled.yaml"):
+        graph = costcalc.load(name, batch=5)
+        assert (graph.batch, [i.shape for i in graph.inputs]) == (5, [(), (5, 4)])
+        assert costcalc.analyze(graph).total().work.macs == 5 * 12
+        assert run("report", name).output.splitlines()[1].startswith("t, x 4, batch 2, ")
+        assert "activation bytes" in run("explain", name, "sum").output
+    assert "12·N" in run("formula", target, "--in", "batch", "--of", "macs").output
+    run("memory", target, "--training", "--fit", "1MB")
+    run("check", target, "--device", "cpu", "--train")
 
 
 def test_what_torch_says_of_what_it_refuses_is_said_once(own, capfd):

@@ -183,11 +183,11 @@ class _Symbols:
             names = {1: "C_in"} | {d: f"{name}_in" for d, name in enumerate(_ALONG[rank], 2)}
         suffix = f"_{number}" if of > 1 else ""
         named = [self.symbol(names[d] + suffix, n) if d in names else n for d, n in enumerate(shape)]
-        return (self._batch(shape[0]), *named[1:])
+        return (self._batch(shape[0]), *named[1:]) if shape else ()
 
     def output(self, formula: Shape, shape: Shape, plane: tuple[int, int] | None, rank: int | None = None) -> Shape:
         """The output with symbols of its own for its plane; channels and features as the op makes them."""
-        own = {0: self._batch(shape[0])}
+        own = {0: self._batch(shape[0])} if shape else {}
         if rank in _ALONG:
             own |= {d: self.symbol(name, shape[d]) for d, name in enumerate(_ALONG[rank], 2) if d < len(formula)}
         if plane is not None:

@@ -275,6 +275,8 @@ class Spec:
             if listed is entry and named:
                 return Declared(tuple(named), tuple(named.values()), holds)
         shape = tuple(self._size(e, key.text) for e in listed.items) if isinstance(listed, Items) else ()
+        if isinstance(listed, Items) and not shape:
+            return Declared((), (), holds)  # a single number
         if not shape:
             message = f"{key.text} must be a list of sizes, the batch first, such as [1, 3, 224, 224]"
             self._wrong(entry, message + ", or a mapping of names to sizes, such as {batch: 1, sequence: 128}")
