@@ -82,7 +82,7 @@ def of(*homes):
 
 
 OTHERS = of("segmentation", "video", "quantization", "optical_flow")
-SMALL_OTHERS = ["lraspp_mobilenet_v3_large", "r3d_18", "mvit_v2_s", "quantized_googlenet", "raft_small"]
+SMALL_OTHERS = ["lraspp_mobilenet_v3_large", "r3d_18", "quantized_googlenet", "raft_small"]
 
 
 @pytest.mark.parametrize("name", OTHERS if ALL else SMALL_OTHERS)

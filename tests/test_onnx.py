@@ -376,7 +376,6 @@ _PLANE = {0: "batch", 2: "height", 3: "width"}
 _WORDS = {0: "batch", 1: "sequence"}
 _FREE: dict[str, tuple[Any, torch.Tensor, dict[int, str]]] = {
     "resnet18": (torchvision.models.resnet18, torch.zeros(2, 3, 64, 64), _PLANE),
-    "shufflenet": (torchvision.models.shufflenet_v2_x0_5, torch.zeros(2, 3, 64, 64), _PLANE),
     "windows": (_Windows, torch.zeros(2, 3, 64, 64), _PLANE),
     "decoder": (Decoder, torch.zeros(2, 16, dtype=torch.int64), _WORDS),
     "encoder": (Encoder, torch.zeros(2, 16, 64), _WORDS),
