@@ -21,7 +21,8 @@ from costcalc.importers.torch_export import from_torch
 from costcalc.importers.torch_models import traced
 
 MODELS = {row["model"]: row for row in read("torchvision_models.csv")}
-LARGEST = 4_600_000_000  # MACs
+LARGEST = 3_000_000_000  # MACs
+SMALLEST = ("convnext_tiny", "maxvit_t", "resnext50_32x4d", "swin_t", "swin_v2_t", "vit_b_32")  # of their families
 WITHOUT_AUXILIARY_HEADS = {"googlenet": 6_624_904, "inception_v3": 23_834_568}
 # The shipped spec of the same network.
 SPECS = {
@@ -52,7 +53,7 @@ ALL = "COSTCALC_ALL_MODELS" in os.environ
 HERE = [
     name
     for name, row in MODELS.items()
-    if name in (*SPECS, "maxvit_t", "swin_v2_t") or int(row["macs_conv_matmul_exact"]) <= LARGEST or ALL
+    if name in (*SPECS, *SMALLEST) or int(row["macs_conv_matmul_exact"]) <= LARGEST or ALL
 ]
 
 

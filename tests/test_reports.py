@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 import shlex
-import subprocess
-import sys
 
 import pytest
+from click.testing import CliRunner
 from report_pages import GENERATOR, ROOT, without_version
+
+from costcalc.cli import cli
 
 PAGES = GENERATOR.pages()
 
@@ -24,19 +25,15 @@ def test_no_report_is_left_over():
     assert committed == generated | {"reports/imports.md", "reports/peers.md"}  # by the scripts in benchmarks
 
 
-def test_every_console_block_of_the_docs_is_what_the_command_prints():
+def test_every_console_block_of_the_docs_is_what_the_command_prints(monkeypatch):
     """A block that starts with `$ costcalc …` shows what that command prints, whole or up to a line `…`."""
+    monkeypatch.chdir(ROOT / "docs" / "examples")
     checked = 0
     for path in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
         for block in re.findall(r"```console\n(\$ costcalc .*?)```", path.read_text(encoding="utf-8"), re.DOTALL):
             command, shown = without_version(block).split("\n", 1)
             arguments = shlex.split(command.removeprefix("$ costcalc "))
-            done = subprocess.run(
-                [sys.executable, "-m", "costcalc", *arguments],
-                capture_output=True,
-                text=True,
-                cwd=ROOT / "docs" / "examples",
-            )
+            done = CliRunner().invoke(cli, arguments, prog_name="costcalc")
             printed = without_version(done.stdout + done.stderr)
             if shown.rstrip().endswith("…"):
                 assert printed.startswith(shown.rstrip().removesuffix("…").rstrip("\n") + "\n"), (
