@@ -147,9 +147,10 @@ class Graph:
 
     def with_batch(self, batch: Size) -> Graph:
         """The same layers, fed another batch: inputs whose first size it is. Raises GraphError where one cannot be."""
+        old = self.batch
         inputs = [
-            each._replace(shape=(batch, *each.shape[1:])) if names[:1] == ("batch",) else each
-            for each, names in zip(self.inputs, named_sizes(self.inputs), strict=True)
+            each._replace(shape=(batch, *each.shape[1:])) if each.shape and same(each.shape[0], old) else each
+            for each in self.inputs
         ]
         return replace(self, inputs=tuple(inputs))
 

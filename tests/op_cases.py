@@ -666,7 +666,10 @@ def _of(name: str, inputs: Callable[[Variables], tuple[Any, ...]], holds: Any = 
 
     def make(draw: Any) -> Case:
         drawn_ = {f: draw(s) if isinstance(s, st.SearchStrategy) else s for f, s in fields.items()}
-        op = lambda v: OPS[name](**{f: s(v) if callable(s) else s for f, s in drawn_.items()})  # noqa: E731
+
+        def op(v: Variables) -> Any:
+            return OPS[name](**{f: s(v) if callable(s) else s for f, s in drawn_.items()})
+
         return (op, inputs, holds) if holds else (op, inputs)
 
     CASES[name] = make
@@ -777,10 +780,9 @@ _OVER = st.booleans()
 @case("scatter")
 def _(draw: Any) -> Case:
     over, number = draw(st.booleans()), draw(st.booleans())
-    rest = lambda v: ((v["n"], v["k"]),) * (1 if number else 2)  # noqa: E731
     return (
         lambda v: OPS["scatter"](1, overwrites=over),
-        lambda v: ((v["n"], v["h"]), *rest(v)),
+        lambda v: ((v["n"], v["h"]), *((v["n"], v["k"]),) * (1 if number else 2)),
         _THREE[: 2 if number else 3],
     )
 

@@ -220,8 +220,15 @@ def _outer(dim: int, shape: Shape, order: tuple[int, ...]) -> list[int]:
     return [d for d in order[: order.index(dim)] if not known(shape[d], "==", 1).answer][-1:]
 
 
+class _Part(View):
+    """A view of some of the elements; their gradient is put into a tensor of zeros."""
+
+    def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
+        return (Kernel((0,), prod(output), lies_in=0),)
+
+
 @op
-class Slice(View):
+class Slice(_Part):
     """The places of one dimension from `start` until before `end`, every `step`-th: a view, without memory.
 
     Output: that size becomes (end − start) / step, rounded up; without an end all from the start on. Work: none.
@@ -244,9 +251,6 @@ class Slice(View):
         seen = length if self.step == 1 else ceil_div(length, self.step)
         return (*inputs[0][:place], seen, *inputs[0][place + 1 :])
 
-    def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
-        return (Kernel((0,), prod(output), lies_in=0),)
-
     def layout(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Layout:
         place, layout = place_of(self.dim, len(inputs[0])), layouts[0]
         if same(self.output(*inputs)[place], inputs[0][place]):
@@ -259,7 +263,7 @@ class Slice(View):
 
 
 @op
-class Select(View):
+class Select(_Part):
     """One place of a dimension, which is then no more, torch.select: a view, without memory. Work: none.
 
     Output: the input's sizes without that of `dim`; an `index` below 0 counts from the last.
@@ -277,9 +281,6 @@ class Select(View):
         place = place_of(self.dim, len(inputs[0]))
         return (*inputs[0][:place], *inputs[0][place + 1 :])
 
-    def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
-        return (Kernel((0,), prod(output), lies_in=0),)
-
     def layout(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Layout:
         place, layout = place_of(self.dim, len(inputs[0])), layouts[0]
         cut = () if known(inputs[0][place], "==", 1).answer else _outer(place, inputs[0], layout.order)
@@ -287,7 +288,7 @@ class Select(View):
 
 
 @op
-class Diagonal(View):
+class Diagonal(_Part):
     """The diagonal of two dimensions as the last one, `offset` above the main one, torch.diagonal: a view.
 
     Output: the input's sizes without `dim1` and `dim2`, then the diagonal's length. Work: none.
@@ -315,9 +316,6 @@ class Diagonal(View):
         dims = self._dims(len(inputs[0]))
         return (*[n for d, n in enumerate(inputs[0]) if d not in dims], self._length(inputs[0]))
 
-    def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
-        return (Kernel((0,), prod(output), lies_in=0),)
-
     def layout(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Layout:
         rank = len(inputs[0])
         rest = _without(self._dims(rank), layouts[0], layouts[0].gaps)
@@ -328,7 +326,7 @@ class Diagonal(View):
 
 
 @op
-class TensorUnfold(View):
+class TensorUnfold(_Part):
     """All slices of `size` places of one dimension, every `step` places one, torch.Tensor.unfold: a view.
 
     Output: that size becomes (n − size) / step + 1, rounded down, and `size` is a further one, the last. Work: none.
@@ -346,9 +344,6 @@ class TensorUnfold(View):
         place = place_of(self.dimension, len(inputs[0]), "dimension")
         slices = (inputs[0][place] - self.size) // self.step + 1
         return (*inputs[0][:place], slices, *inputs[0][place + 1 :], self.size)
-
-    def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
-        return (Kernel((0,), prod(output), lies_in=0),)
 
     def layout(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Layout:
         rank, order = len(inputs[0]), list(layouts[0].order)

@@ -379,7 +379,8 @@ class _Search:
             return node
         key = (node.op, there)
         if key not in self.biased:
-            self.biased[key] = replace(node.op, bias=there)  # type: ignore[call-arg]
+            changed: dict[str, Any] = {"bias": there}
+            self.biased[key] = replace(node.op, **changed)
         return replace(node, op=self.biased[key])
 
     def _sizes(self, network: _Network, cost: int) -> Iterator[_Candidate]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Mapping
+from importlib import import_module
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
@@ -77,10 +78,12 @@ class _File:
 
     def read(self, asked: Asked) -> tuple[Graph, Sizes]:
         """The graph at these sizes."""
-        from costcalc.importers.onnx import elements, layers, places, walk  # noqa: F401  # translators register
         from costcalc.importers.onnx.node import translate
+        from costcalc.importers.onnx.walk import Walk
 
-        reading = walk.Walk(self.path, self.model, asked)
+        for family in ("elements", "layers", "places"):  # translators register themselves
+            import_module(f"{__name__}.{family}")
+        reading = Walk(self.path, self.model, asked)
         return reading.graph(translate), reading.sizes
 
 

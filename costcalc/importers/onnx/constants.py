@@ -252,17 +252,21 @@ def _cast(step: Step, inputs: Sequence[Array]) -> Any:
     return np.trunc(inputs[0]).astype(np.int64) if "int" in dtype else inputs[0].astype(np.float64)
 
 
-@_evaluates("ReduceProd", "ReduceSum", "ReduceMax", "ReduceMin")
+_REDUCTIONS: dict[str, Callable[..., Any]] = {
+    "ReduceProd": np.prod, "ReduceSum": np.sum, "ReduceMax": np.max, "ReduceMin": np.min,
+}  # fmt: skip
+
+
+@_evaluates(*_REDUCTIONS)
 def _reduce(step: Step, inputs: Sequence[Array | None]) -> Any:
     data, given = (*inputs, None)[:2]
     axes = step.attributes.get("axes", None if given is None else given.tolist())
     assert data is not None
     if not axes and step.attributes.get("noop_with_empty_axes"):
         return data
-    function: Callable[..., Any] = {
-        "ReduceProd": np.prod, "ReduceSum": np.sum, "ReduceMax": np.max, "ReduceMin": np.min
-    }[step.kind]  # type: ignore[assignment]  # fmt: skip
-    return function(data, axis=tuple(axes) if axes else None, keepdims=bool(step.attributes.get("keepdims", 1)))
+    return _REDUCTIONS[step.kind](
+        data, axis=tuple(axes) if axes else None, keepdims=bool(step.attributes.get("keepdims", 1))
+    )
 
 
 @_evaluates("CumSum")
