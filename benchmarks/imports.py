@@ -24,8 +24,8 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import costcalc
-from costcalc.dims import Count
-from costcalc.importers.torch_export import from_torch
+from costcalc.core.sizes import Count
+from costcalc.frontends.torch.export import from_torch
 
 HERE = Path(__file__).parent
 

@@ -2,7 +2,8 @@
 
 It needs the tools: pip install torchvision fvcore ptflops thop torchinfo calflops. Each is asked for the multiply-
 accumulates of a model in evaluation, on the CPU, as its README says. What is right is what torch's own counter says on
-`meta`, halved, where no operation escapes it; of the small cases it is arithmetic (`tests/test_import_torch.py`).
+`meta`, halved, where no operation escapes it; of the small cases it is arithmetic
+(`tests/frontends/test_import_torch.py`).
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import costcalc
-from costcalc.importers.torch_export import from_torch
+from costcalc.frontends.torch.export import from_torch
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 

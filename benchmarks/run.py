@@ -15,7 +15,7 @@ from time import perf_counter
 
 import costcalc
 from costcalc import Builder
-from costcalc.ops import OPS
+from costcalc.ir.ops import OPS
 
 
 def seconds(call: Callable[[], object], runs: int = 9) -> float:

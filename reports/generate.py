@@ -1,6 +1,6 @@
 """Write every report of this folder, and the parts of `docs/` that the code knows: `python reports/generate.py`.
 
-The files are committed; `tests/test_reports.py` fails when one is not what the code makes now.
+The files are committed; `tests/report/test_reports.py` fails when one is not what the code makes now.
 """
 
 from __future__ import annotations
@@ -12,18 +12,19 @@ from pathlib import Path
 from click.testing import CliRunner
 
 import costcalc
-from costcalc.claims import Choice, Verified, read, sources, verify
+from costcalc.analysis.memory import timeline
 from costcalc.cli import cli
-from costcalc.crosscheck import CrossCheck
-from costcalc.memory import timeline
-from costcalc.modules import naive_versus_reduced
-from costcalc.report import claims, views
-from costcalc.report.cross_check import cross_check
-from costcalc.report.memory import memory_overview
-from costcalc.report.reference import conventions_reference, ops_reference
-from costcalc.report.render import render
-from costcalc.report.table import Document
-from costcalc.spec.reference import describe
+from costcalc.exploration.inception_reductions import naive_versus_reduced
+from costcalc.frontends.spec.reference import describe
+from costcalc.published.claims import Choice, Verified, read, sources, verify
+from costcalc.report.document import Document
+from costcalc.report.render.render import render
+from costcalc.report.views import claims
+from costcalc.report.views import networks as views
+from costcalc.report.views.check import cross_check
+from costcalc.report.views.memory import memory_overview
+from costcalc.report.views.reference import conventions_reference, ops_reference
+from costcalc.validation.costs import CrossCheck
 
 ROOT = Path(__file__).parent.parent
 CROSS_CHECK = "reports/cross-check.md"

@@ -12,8 +12,7 @@ from typing import Any, NamedTuple
 
 from hypothesis import strategies as st
 
-from costcalc.ops import OPS
-from costcalc.ops.pointwise import FUNCTIONS
+from costcalc.ir.ops import OPS, comparison, unary
 
 Variables = Mapping[str, Any]
 Case = (
@@ -551,7 +550,12 @@ for _name in ("bitwise_and", "bitwise_or", "bitwise_xor"):
     _joined(_name, 1, 2, "other", whats=("int64", "int64"))
 
 
-for _name in [*(name for name in FUNCTIONS if name != "bitwise_not"), "log_sigmoid", "softsign", "tanhshrink"]:
+for _name in [
+    *(name for name in (*unary.FUNCTIONS, *comparison.FUNCTIONS) if name != "bitwise_not"),
+    "log_sigmoid",
+    "softsign",
+    "tanhshrink",
+]:
     _plain(_name)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import costcalc
-from costcalc.ops.op import Op
+from costcalc.ir.op import Op
 
 TRUTH = Path(__file__).parent / "truth"
 

@@ -15,7 +15,7 @@ import click
 
 from costcalc import __version__
 from costcalc.cli.printing import fail
-from costcalc.errors import CostcalcError
+from costcalc.core.errors import CostcalcError
 
 GARBAGE = 100_000  # new objects before looking for cycles among them: a command ends before there are many
 

@@ -12,7 +12,7 @@ from costcalc.cli.printing import print_document
 from costcalc.cli.target import read_plane, read_positive
 
 if TYPE_CHECKING:
-    from costcalc.designs import Comparison
+    from costcalc.exploration.building_blocks import Comparison
 
 _end_options = options(
     click.option("--batch", default="1", show_default=True, metavar="N", help="Images at once."),
@@ -50,7 +50,7 @@ def stage(
       costcalc stage --convs 2 --channels 64 --size 56
       costcalc stage --convs 3 --symbolic
     """
-    from costcalc.designs import stage
+    from costcalc.exploration.building_blocks import stage
 
     sizes = _sizes(channels=channels, size=size, batch=batch)
     if out_channels is not None:
@@ -72,7 +72,7 @@ def head(classes: str, hidden: str | None, channels: str, size: str, batch: str,
       costcalc head
       costcalc head --channels 512 --hidden 4096,4096
     """
-    from costcalc.designs import head
+    from costcalc.exploration.building_blocks import head
 
     sizes = _sizes(channels=channels, size=size, batch=batch)
     sizes["classes"] = read_positive(classes, "--classes", "1000")
@@ -93,7 +93,7 @@ def residual(ratio: int, channels: str, size: str, batch: str, **how: Any) -> No
       costcalc residual --channels 256 --size 56
       costcalc residual --symbolic
     """
-    from costcalc.designs import residual
+    from costcalc.exploration.building_blocks import residual
 
     sizes = _sizes(channels=channels, size=size, batch=batch)
     _compare("residual", residual, sizes, {"ratio": ratio}, {"channels": ratio, "height": 2, "width": 2}, **how)
@@ -121,8 +121,8 @@ def _compare(
     **rules: str,
 ) -> None:
     """Print designs in numbers or, where asked, in symbols; `multiples` are what a formula takes of a size."""
-    from costcalc.designs import in_symbols
-    from costcalc.report.designs import designs as view
+    from costcalc.exploration.building_blocks import in_symbols
+    from costcalc.report.views.building_blocks import designs as view
 
     settings = {**structure, **sizes}
     numbers: tuple[Comparison, ...] = tuple(designs(**settings, **rules))

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from costcalc.analysis.metrics import METRICS
 from costcalc.cli.options import printing_options, size_options
 from costcalc.cli.printing import print_document, write
 from costcalc.cli.target import read_target
-from costcalc.costs import METRICS
 
 if TYPE_CHECKING:
-    from costcalc.formula import Network
+    from costcalc.exploration.symbolic import Network
 
 
 @click.command()
@@ -79,8 +79,8 @@ def formula(
             raise click.UsageError("--solve has one unknown: --in takes one name")
         if style == "python":
             raise click.UsageError("an answer of --solve is no formula: it has no --format python")
-    from costcalc.formula import Network, closed_forms, solve
-    from costcalc.report import formula as views
+    from costcalc.exploration.symbolic import Network, closed_forms, solve
+    from costcalc.report.views import formula as views
 
     def network(text: str) -> Network:
         wanted = read_target(text, **sizes)

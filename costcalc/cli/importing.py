@@ -10,10 +10,10 @@ import click
 from costcalc.cli.options import spec_options
 from costcalc.cli.printing import write
 from costcalc.cli.target import Target, read_target
-from costcalc.errors import CostcalcError
+from costcalc.core.errors import CostcalcError
 
 if TYPE_CHECKING:
-    from costcalc.graph import Graph
+    from costcalc.ir.graph import Graph
 
 _SAY_SIZES = ("sizes", "size", "start", "end")  # fields of ops that say sizes of the tensors they run on
 
@@ -33,7 +33,7 @@ def import_(target: str, output: str | None, **sizes: Any) -> None:
       costcalc import vgg16+gap-head -o slim.yaml
       costcalc import torchvision:resnet50 -o resnet50.yaml && costcalc report resnet50.yaml
     """
-    from costcalc.spec.fold import to_spec
+    from costcalc.frontends.spec.fold import to_spec
 
     if output is not None and not output.endswith((".yaml", ".yml")):
         raise click.BadParameter(f"a spec is a .yaml file, and {output!r} is none", param_hint="--output")

@@ -12,12 +12,12 @@ import click
 from costcalc.cli.options import LARGEST, network_or_largest_options, output_options
 from costcalc.cli.printing import print_document
 from costcalc.cli.target import Target, read_target
-from costcalc.errors import CostcalcError
+from costcalc.core.errors import CostcalcError
 
 if TYPE_CHECKING:
-    from costcalc.graph import Graph
-    from costcalc.memory import Fit, Timeline
-    from costcalc.report.memory import Run
+    from costcalc.analysis.memory import Fit, Timeline
+    from costcalc.ir.graph import Graph
+    from costcalc.report.views.memory import Run
 
 _UNITS = {"": 1, "b": 1}
 _UNITS |= {f"{letter}b": 1000**power for power, letter in enumerate("kmgt", start=1)}
@@ -108,7 +108,7 @@ def memory(
         raise click.UsageError("--fit finds the batch: it goes without --batch")
     if of == "input":
         given["size"] = None
-    from costcalc.report.memory import memory
+    from costcalc.report.views.memory import memory
 
     wanted = [read_target(target, convention="bologna", **given) for target in targets]
     how = {"training": training, "optimizer": optimizer, "frozen": frozen, "accumulating": accumulating}
@@ -120,9 +120,9 @@ def memory(
 
 
 def _run(target: Target, of: Literal["batch", "input"] | None, budget: int, how: dict[str, Any]) -> Run:
-    from costcalc.analysis import analyze
-    from costcalc.memory import arithmetic, largest_batch, largest_input, timeline
-    from costcalc.report.memory import Run
+    from costcalc.analysis.analyze import analyze
+    from costcalc.analysis.memory import arithmetic, largest_batch, largest_input, timeline
+    from costcalc.report.views.memory import Run
 
     graph = target.graph()
     free = {"batch": ("batch",), "input": ("height", "width"), None: ()}[of]

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from costcalc.analysis.metrics import METRICS
 from costcalc.cli.options import architecture_options, network_options, output_options, size_options
 from costcalc.cli.printing import fail, print_document, uncounted
 from costcalc.cli.target import read_target
-from costcalc.costs import METRICS
-from costcalc.errors import CostcalcError
+from costcalc.core.errors import CostcalcError
 
 if TYPE_CHECKING:
-    from costcalc.graph import Graph
+    from costcalc.ir.graph import Graph
 
 _Item = TypeVar("_Item")
 _Answer = TypeVar("_Answer")
@@ -29,9 +29,9 @@ def list_(style: str, output: str | None) -> None:
     Example:
       costcalc list
     """
-    from costcalc.analysis import analyze
-    from costcalc.report.views import listing
-    from costcalc.spec import architectures
+    from costcalc.analysis.analyze import analyze
+    from costcalc.frontends.spec import architectures
+    from costcalc.report.views.networks import listing
 
     print_document(listing(analyze(spec.build(name)) for name, spec in architectures().items()), style, output)
 
@@ -80,13 +80,13 @@ def report(
     wanted = read_target(target, **sizes)
     if naive_vs_reduced:
         wanted = wanted.unmoved("--naive-vs-reduced")
-        from costcalc.modules import naive_versus_reduced
-        from costcalc.report import views
+        from costcalc.exploration.inception_reductions import naive_versus_reduced
+        from costcalc.report.views import networks
 
         modules, stacked = naive_versus_reduced(wanted.name, wanted.given, **wanted.rules)
-        print_document(views.naive_versus_reduced(modules, stacked), style, output)
+        print_document(networks.naive_versus_reduced(modules, stacked), style, output)
         return
-    from costcalc.report.views import report
+    from costcalc.report.views.networks import report
 
     costs = wanted.analyze(training)
     print_document(report(costs, by or "layer", depth or 1), style, output)
@@ -116,7 +116,7 @@ def compare(targets: tuple[str, ...], by: str, metric: str, style: str, output: 
       costcalc compare vgg16 alexnet --by stage --metric memory
       costcalc compare resnet50 vgg16:batch=32,dtype=fp16 googlenet
     """
-    from costcalc.report.views import compare
+    from costcalc.report.views.networks import compare
 
     print_document(compare([read_target(target, **sizes).analyze() for target in targets], by, metric), style, output)
 
@@ -135,9 +135,9 @@ def explain(target: str, layer: str, style: str, output: str | None, **sizes: An
     Example:
       costcalc explain googlenet inception3a/5x5
     """
-    from costcalc.analysis import analyze
-    from costcalc.formula import explain
-    from costcalc.report.views import explanation
+    from costcalc.analysis.analyze import analyze
+    from costcalc.exploration.symbolic import explain
+    from costcalc.report.views.networks import explanation
 
     wanted = read_target(target, **sizes)
     graph = wanted.graph()
@@ -161,8 +161,8 @@ def field(target: str, layer: str | None, style: str, output: str | None, **shap
       costcalc field vgg16
       costcalc field resnet50 layer4 --input 320x480
     """
-    from costcalc.field import coverage
-    from costcalc.report.field import receptive_fields
+    from costcalc.analysis.receptive_field import coverage
+    from costcalc.report.views.receptive_field import receptive_fields
 
     seen = coverage(read_target(target, **shape).graph(), layer)
     print_document(receptive_fields(seen, layer), style, output)
@@ -223,9 +223,9 @@ def check(
         raise click.UsageError("--runs goes with --time")
     if memory and timed:
         raise click.UsageError("--memory is a check of its own: without --time")
-    from costcalc.crosscheck import check, torch_backend
-    from costcalc.report.cross_check import cross_check
-    from costcalc.spec import architectures
+    from costcalc.frontends.spec import architectures
+    from costcalc.report.views.check import cross_check
+    from costcalc.validation.costs import check, torch_backend
 
     backend = torch_backend()
     wanted = [read_target(target, convention="flops", **given) for target in (architectures() if every else targets)]
@@ -234,8 +234,8 @@ def check(
         raise CostcalcError("\n".join(mistakes))
 
     if memory:
-        from costcalc.memorycheck import check_memory
-        from costcalc.report.memory_check import memory_check
+        from costcalc.report.views.check_memory import memory_check
+        from costcalc.validation.memory import check_memory
 
         seen, mistakes = _each(graphs, lambda it: check_memory(it[0], device=device, dtype=it[1], train=train))
         if seen:

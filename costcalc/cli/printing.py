@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from costcalc.errors import CostcalcError
+from costcalc.core.errors import CostcalcError
 
 if TYPE_CHECKING:
-    from costcalc.report.table import Document
+    from costcalc.report.document import Document
 
 _told: set[str] = set()
 
 
 def print_document(document: Document, style: str, output: str | None) -> None:
     """Write a document in one of the FORMATS."""
-    from costcalc.report.render import render
+    from costcalc.report.render.render import render
 
     write(render(document, style), output)
 

@@ -34,8 +34,8 @@ def claims(what: tuple[str, ...], only: tuple[str, ...], style: str, output: str
       costcalc claims cs231n
       costcalc claims slides.yaml
     """
-    from costcalc.claims import choose, sources, verify
-    from costcalc.report import claims as views
+    from costcalc.published.claims import choose, sources, verify
+    from costcalc.report.views import claims as views
 
     choices = choose(what or sources())
     verified = verify(choices)
@@ -82,8 +82,8 @@ def reconcile(
       costcalc reconcile vgg16 24M activations
       costcalc reconcile googlenet 112K --of params --at stem/conv3
     """
-    from costcalc.reconciliation import reconcile
-    from costcalc.report.reconciliation import reconciliation
+    from costcalc.published.reconcile import reconcile
+    from costcalc.report.views.reconcile import reconciliation
 
     wanted = read_target(target, **sizes, convention="flops").unmoved("reconcile")
     number = " ".join(value)

@@ -18,8 +18,8 @@ def conventions(name: str | None, style: str, output: str | None) -> None:
     Example:
       costcalc conventions ptflops
     """
-    from costcalc.conventions import CONVENTIONS, convention_named
-    from costcalc.report.reference import conventions_reference
+    from costcalc.analysis.conventions import CONVENTIONS, convention_named
+    from costcalc.report.views.reference import conventions_reference
 
     chosen = [convention_named(name)] if name else list(CONVENTIONS.values())
     print_document(conventions_reference(chosen), style, output)
@@ -35,8 +35,8 @@ def schema(op: str | None, style: str, output: str | None) -> None:
     Example:
       costcalc schema conv2d
     """
-    from costcalc.report.reference import ops_reference
-    from costcalc.spec.reference import describe
+    from costcalc.frontends.spec.reference import describe
+    from costcalc.report.views.reference import ops_reference
 
     print_document(ops_reference(describe(op)), style, output)
 
@@ -51,6 +51,6 @@ def spec(name: str, output: str | None) -> None:
     Example:
       costcalc spec vgg16 -o mine.yaml && costcalc report mine.yaml
     """
-    from costcalc.spec import shipped_source
+    from costcalc.frontends.spec import shipped_source
 
     write(shipped_source(name), output)

@@ -9,10 +9,10 @@ import click
 from costcalc.cli.options import output_options, size_options
 from costcalc.cli.printing import print_document, write
 from costcalc.cli.target import read_target
-from costcalc.errors import CostcalcError
+from costcalc.core.errors import CostcalcError
 
 if TYPE_CHECKING:
-    from costcalc.costs import CostTable
+    from costcalc.analysis.cost_table import CostTable
 
 
 @click.command()
@@ -41,10 +41,10 @@ def rewrite(
       costcalc rewrite vgg16 gap-head fold-bn --save slim.yaml
       costcalc rewrite googlenet-naive reduce:4 --at 'inception4*'
     """
-    from costcalc.analysis import analyze
-    from costcalc.report.rewriting import rewriting
-    from costcalc.rewrites import rewrite
-    from costcalc.rewrites import rules as known_rules
+    from costcalc.analysis.analyze import analyze
+    from costcalc.report.views.rewrite import rewriting
+    from costcalc.transforms import rewrite
+    from costcalc.transforms import rules as known_rules
 
     if target.partition(":")[0] in known_rules():
         raise click.UsageError(f"{target} is a RULE: the TARGET comes first")
@@ -53,7 +53,7 @@ def rewrite(
     wanted = read_target(target, **sizes)
     done = rewrite(wanted.graph(), *rules, at=at)
     if save is not None:
-        from costcalc.spec import to_yaml
+        from costcalc.frontends.spec import to_yaml
 
         write(to_yaml(done.after), save)
     before, after = (analyze(graph, **wanted.rules) for graph in (done.before, done.after))
@@ -75,17 +75,17 @@ def moves(rule: str | None, target: str | None, style: str, output: str | None, 
     """
     if target is None and any(sizes[name] for name in ("batch", "size", "settings")):
         raise click.UsageError("--batch, --input and --set go with --on TARGET")
-    from costcalc.rewrites import rewrite, rule_named, rules
+    from costcalc.transforms import rewrite, rule_named, rules
 
     name, colon, _ = (rule or "").partition(":")
     chosen = [rule_named(name)] if rule else list(rules().values())
     if target is None:
-        from costcalc.report.reference import moves_reference
+        from costcalc.report.views.reference import moves_reference
 
         print_document(moves_reference(chosen), style, output)
         return
-    from costcalc.analysis import analyze
-    from costcalc.report.rewriting import overview
+    from costcalc.analysis.analyze import analyze
+    from costcalc.report.views.rewrite import overview
 
     wanted = read_target(target, **sizes)
     before = wanted.graph()

@@ -8,12 +8,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from costcalc.cli.printing import note
-from costcalc.errors import CostcalcError
+from costcalc.core.errors import CostcalcError
 
 if TYPE_CHECKING:
-    from costcalc.analysis import Rules
-    from costcalc.costs import CostTable
-    from costcalc.graph import Graph
+    from costcalc.analysis.analyze import Rules
+    from costcalc.analysis.cost_table import CostTable
+    from costcalc.ir.graph import Graph
 
 
 class Target(NamedTuple):
@@ -26,13 +26,13 @@ class Target(NamedTuple):
 
     def graph(self, **sizes_and_settings: Any) -> Graph:
         """The network, with the sizes and settings asked for, or these in their place, and the moves applied."""
-        from costcalc.targets import load
+        from costcalc.frontends.target import load
 
         return self._moved(load(self.name, **{**self.given, **sizes_and_settings}))
 
     def family(self, *names: str) -> Callable[..., Graph]:
         """A function that gives the network for a value of each of these sizes; what is imported is imported once."""
-        from costcalc.targets import Imported, is_imported
+        from costcalc.frontends.target import Imported, is_imported
 
         if not is_imported(self.name):
             graph = self.graph()
@@ -43,7 +43,7 @@ class Target(NamedTuple):
     def _moved(self, graph: Graph) -> Graph:
         if not self.moves:
             return graph
-        from costcalc.rewrites import rewrite
+        from costcalc.transforms import rewrite
 
         done = rewrite(graph, *self.moves)
         for idle in (step.rule for step in done.steps if not step.changed):
@@ -52,13 +52,13 @@ class Target(NamedTuple):
 
     def analyze(self, training: bool = False) -> CostTable:
         """Its costs, by the rules asked for; in training also what autograd keeps of what each layer makes."""
-        from costcalc.analysis import analyze
+        from costcalc.analysis.analyze import analyze
 
         graph = self.graph()
         costs = analyze(graph, training=training, **self.rules)
         if not training:
             return costs
-        from costcalc.memory import timeline, with_saved
+        from costcalc.analysis.memory import timeline, with_saved
 
         return with_saved(costs, timeline(graph, training=True, dtype=self.rules["dtype"]))
 
@@ -79,7 +79,7 @@ def read_target(
     convention: str = "flops",
 ) -> Target:
     """A TARGET with the command's options, its own settings winning over them: `vgg16:batch=32,dtype=fp16+gap-head`."""
-    from costcalc.targets import is_imported
+    from costcalc.frontends.target import is_imported
 
     name, own, moves = _split_target(text)
     imported = is_imported(name)
@@ -109,7 +109,7 @@ def read_target(
 
 def _split_target(text: str) -> tuple[str, Iterable[str], tuple[str, ...]]:
     """Name or file (with its variant), the settings after it, and the design moves after those."""
-    from costcalc.targets import is_imported
+    from costcalc.frontends.target import is_imported
 
     # What comes before the end of a file's name is the file's: a folder may have a + in its name.
     end = max((found.end() for found in re.finditer(r"\.(?:ya?ml|onnx|py)(?!\w)", text)), default=0)

@@ -7,32 +7,21 @@
 The one part of costcalc that imports torch; whoever does not ask for it never loads it.
 """
 
-from costcalc.torch_backend import (  # noqa: F401 (they register their lowerings)
-    lowering_pointwise,
-    lowering_pools,
-    lowering_recurrent,
-    lowering_views,
-)
 from costcalc.torch_backend.allocator import allocator_peak
 from costcalc.torch_backend.carry import carry_weights
+from costcalc.torch_backend.clock import Timing, time_layers
 from costcalc.torch_backend.device import Environment, environment
-from costcalc.torch_backend.known_differences import KNOWN_DIFFERENCES, KNOWN_EXCESSES, Excess, Making
 from costcalc.torch_backend.lowering import lower
-from costcalc.torch_backend.lowering_products import Function
+from costcalc.torch_backend.lowering.matmul import Function
 from costcalc.torch_backend.measure import Measurement, measure
-from costcalc.torch_backend.network import build
+from costcalc.torch_backend.module import build
 from costcalc.torch_backend.observe import LiveStorages, Observation, observe
-from costcalc.torch_backend.timing import Timing, time_layers
 from costcalc.torch_backend.weights import copy_weights
 
 __all__ = [
-    "KNOWN_DIFFERENCES",
-    "KNOWN_EXCESSES",
     "Environment",
-    "Excess",
     "Function",
     "LiveStorages",
-    "Making",
     "Measurement",
     "Observation",
     "Timing",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from costcalc.graph import Graph
+from costcalc.ir.graph import Graph
 from costcalc.torch_backend.device import environment
 from costcalc.torch_backend.watch import Subject, subject
 

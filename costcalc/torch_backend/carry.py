@@ -8,9 +8,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, fx, nn
 
-from costcalc.dims import show_shape
-from costcalc.errors import CostcalcError
-from costcalc.torch_backend.network import LAYER
+from costcalc.core.errors import CostcalcError
+from costcalc.core.sizes import show_shape
+from costcalc.torch_backend.module import LAYER
 
 
 class _Layer(NamedTuple):

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import torch
 
-from costcalc.errors import CostcalcError, did_you_mean
+from costcalc.core.errors import CostcalcError, did_you_mean
 
 _DTYPES = {"fp64": torch.float64, "fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 

@@ -9,11 +9,12 @@ from typing import NamedTuple
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from costcalc.costs import CostTable, Row, Work
-from costcalc.dims import Shape
-from costcalc.graph import Graph
+from costcalc.analysis.cost_table import CostTable, Row
+from costcalc.core.sizes import Shape
+from costcalc.ir.graph import Graph
+from costcalc.ir.work import Work
 from costcalc.torch_backend.device import Environment, environment
-from costcalc.torch_backend.lowering import StandIn
+from costcalc.torch_backend.lowering.base import StandIn
 from costcalc.torch_backend.watch import Watch, subject
 
 

@@ -19,9 +19,9 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from costcalc.graph import Graph
+from costcalc.ir.graph import Graph
 from costcalc.torch_backend.device import Environment, environment
-from costcalc.torch_backend.network import LAYER
+from costcalc.torch_backend.module import LAYER
 from costcalc.torch_backend.watch import Watch, subject
 
 

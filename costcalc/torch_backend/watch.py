@@ -16,10 +16,10 @@ import torch
 from torch import Tensor, fx, nn
 from torch.utils.checkpoint import checkpoint
 
-from costcalc.errors import CostcalcError
-from costcalc.graph import Graph, Input
+from costcalc.core.errors import CostcalcError
+from costcalc.ir.graph import Graph, Input
 from costcalc.torch_backend.device import Environment, torch_dtype
-from costcalc.torch_backend.network import LAYER, build
+from costcalc.torch_backend.module import LAYER, build
 
 Reading = TypeVar("Reading")
 

@@ -9,9 +9,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, fx, nn
 
-from costcalc.dims import Shape, show_shape
-from costcalc.errors import CostcalcError
-from costcalc.torch_backend.network import INPUT_SHAPES
+from costcalc.core.errors import CostcalcError
+from costcalc.core.sizes import Shape, show_shape
+from costcalc.torch_backend.module import INPUT_SHAPES
 
 
 class _Holder(NamedTuple):

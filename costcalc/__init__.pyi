@@ -1,0 +1,33 @@
+from costcalc.analysis.analyze import analyze as analyze
+from costcalc.analysis.conventions import CONVENTIONS as CONVENTIONS
+from costcalc.analysis.cost_table import CostTable as CostTable
+from costcalc.analysis.cost_table import Row as Row
+from costcalc.analysis.memory import Timeline as Timeline
+from costcalc.analysis.memory import timeline as timeline
+from costcalc.core.errors import CostcalcError as CostcalcError
+from costcalc.exploration.symbolic import ClosedForms as ClosedForms
+from costcalc.exploration.symbolic import closed_forms as closed_forms
+from costcalc.exploration.symbolic import explain as explain
+from costcalc.exploration.symbolic import forms_of as forms_of
+from costcalc.exploration.symbolic import solve as solve
+from costcalc.frontends.spec import SpecError as SpecError
+from costcalc.frontends.spec import architectures as architectures
+from costcalc.frontends.spec import to_yaml as to_yaml
+from costcalc.frontends.target import load as load
+from costcalc.frontends.torch.export import from_torch as from_torch
+from costcalc.ir.graph import Builder as Builder
+from costcalc.ir.graph import Graph as Graph
+from costcalc.ir.graph import GraphError as GraphError
+from costcalc.ir.graph import Input as Input
+from costcalc.ir.graph import Node as Node
+from costcalc.ir.ops import OPS as OPS
+from costcalc.ir.work import Work as Work
+from costcalc.published.reconcile import reconcile as reconcile
+from costcalc.transforms import Rewriting as Rewriting
+from costcalc.transforms import rewrite as rewrite
+from costcalc.validation.costs import CrossCheck as CrossCheck
+from costcalc.validation.costs import check as check
+from costcalc.validation.memory import MemoryCheck as MemoryCheck
+from costcalc.validation.memory import check_memory as check_memory
+
+__version__: str

@@ -1,0 +1,1 @@
+"""From a graph to its costs: cost tables, conventions, receptive fields, memory."""

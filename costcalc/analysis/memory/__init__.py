@@ -1,0 +1,32 @@
+"""Where the memory goes: what is alive at every moment of a forward pass, a backward pass and an optimizer's step.
+
+    from costcalc.analysis.memory import timeline
+
+    training = timeline(costcalc.load("vgg16", batch=32), training=True, optimizer="adam")
+    training.peak_total, training.peak_at, training.by_class, training.saved_for_backward
+
+Told from a graph alone, to the byte of what torch's dispatcher makes; `torch_backend.observe` measures the same.
+"""
+
+from costcalc.analysis.memory.arithmetic import Arithmetic, arithmetic
+from costcalc.analysis.memory.fit import Fit, largest_batch, largest_input
+from costcalc.analysis.memory.optimizers import OPTIMIZERS
+from costcalc.analysis.memory.schedule import timeline
+from costcalc.analysis.memory.timeline import STANDING, Event, Kind, Phase, Tensor, Timeline, with_saved
+
+__all__ = [
+    "OPTIMIZERS",
+    "STANDING",
+    "Arithmetic",
+    "Event",
+    "Fit",
+    "Kind",
+    "Phase",
+    "Tensor",
+    "Timeline",
+    "arithmetic",
+    "largest_batch",
+    "largest_input",
+    "timeline",
+    "with_saved",
+]

@@ -1,0 +1,11 @@
+"""The names of a tensor's dimensions."""
+
+from __future__ import annotations
+
+# What a tensor's sizes are called, by how many there are.
+SIZE_NAMES = {
+    2: ("batch", "features"),
+    3: ("batch", "channels", "length"),
+    4: ("batch", "channels", "height", "width"),
+    5: ("batch", "channels", "depth", "height", "width"),
+}

@@ -1,0 +1,1 @@
+"""Design questions: closed forms, break-even points, building blocks side by side."""

@@ -1,0 +1,206 @@
+"""Why a layer costs what it costs: its formula in symbols, the numbers put in, and the result.
+
+The symbols come from the op's own formulas, run on SymPy symbols in place of sizes: there is no second copy of a
+formula that could disagree with the first.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, NamedTuple, cast
+
+import sympy
+
+from costcalc.analysis.conventions import PARAMETERS, Convention, Layer, convention_named, total
+from costcalc.core.dtypes import element_bytes
+from costcalc.core.errors import CostcalcError
+from costcalc.core.sizes import Shape, is_plain, prod
+from costcalc.exploration.symbolic.writing import Writer, text
+from costcalc.ir.arguments import Argument
+from costcalc.ir.graph import Graph, Node
+from costcalc.ir.op import Op
+
+# Products are written in this order: the lecture's 2·H·W·C_out·C_in·k·k.
+_ORDER = [
+    *("N", "D", "H", "W", "L", "T_d", "T_h", "T_w", "T_l", "C_out", "C", "C_in", "S", "V", "F_out", "F_in"),
+    *("k_d", "k_h", "k_w", "k", "n", "g", "P"),
+]
+_MEANINGS = {
+    "N": "batch",
+    "H": "height out",
+    "W": "width out",
+    "H_in": "height in",
+    "W_in": "width in",
+    "C_out": "channels out",
+    "C_in": "channels in",
+    "C": "channels",
+    "F_out": "features out",
+    "F_in": "features in",
+    "S": "sequence length",
+    "V": "rows of the table",
+    "D": "depth out",
+    "D_in": "depth in",
+    "L": "length out",
+    "L_in": "length in",
+    "k": "kernel length",
+    "k_d": "kernel depth",
+    "k_h": "kernel height",
+    "k_w": "kernel width",
+    "n": "window",
+    "g": "groups",
+    "P": "parameters",
+    "T_l": "taps inside the input along its length, all places together",
+    "T_d": "taps inside the input along its depth, all places together",
+    "T_h": "taps inside the input along its height, all places together",
+    "T_w": "taps inside the input along its width",
+}
+
+
+# The axes of a sequence and of a volume, by how many sizes the tensor has that an op takes.
+_ALONG: Mapping[int | None, str] = {3: "L", 5: "DHW"}
+
+
+class Explanation(NamedTuple):
+    """One cost of one layer: `formula` in symbols, `numbers` in their place, and the `value` that results."""
+
+    path: str
+    quantity: str
+    formula: str
+    numbers: str
+    value: Any
+    meanings: Mapping[str, str]
+
+
+def explain(graph: Graph, layer: str, *, convention: str = "flops", dtype: str = "fp32") -> list[Explanation]:
+    """The costs of a layer, or of everything below a prefix, that are not zero.
+
+    Quantities are parameters, MACs, the convention's FLOPs and activation bytes. Raises CostcalcError for a layer that
+    is not there and for a graph whose sizes are no plain numbers.
+    """
+    if not all(is_plain(size) for shape in graph.shapes.values() for size in shape):
+        raise CostcalcError(f"{graph.name} has sizes that are no plain numbers: there is nothing to put into a formula")
+    rule = convention_named(convention)
+    uncounted = rule.uncounted(graph)
+    element = element_bytes(dtype) * rule.activation_copies
+    return [
+        line
+        for node in graph.select(layer)
+        if node.op.counted
+        for line in _explain(graph, node, rule, 0 if node.name in uncounted else element)
+    ]
+
+
+def _explain(graph: Graph, node: Node, rule: Convention, element: int) -> list[Explanation]:
+    """The costs of one layer, `element` being the bytes that an element of its output counts for."""
+    symbols = _Symbols()
+    runs = graph.running_op(node)
+    op = symbols.stand_in(runs, structure=True)
+    inputs = tuple(
+        symbols.input(graph.shapes[name], graph.layouts[name].plane, i, len(node.inputs), runs.rank if i == 1 else None)
+        for i, name in enumerate(node.inputs, 1)
+    )
+    made = symbols.stand_in(runs, structure=False).output(*inputs)
+    output = symbols.output(made, graph.shapes[node.name], graph.layouts[node.name].plane, runs.rank)
+    work = op.work(inputs, output)
+    real = Layer(runs, graph.input_shapes(node), graph.shapes[node.name], work)
+    layer = _SymbolicLayer(op, inputs, output, work, node.functional, not node.shares)
+    layer.symbols, layer.real = symbols, real
+    costs = {
+        "parameters": sum(prod(shape) for shape in layer.parameters().values()),
+        "MACs": work.macs,
+        rule.label: total(rule.work, layer),
+        "activation bytes": total(rule.activations, layer) * element,
+    }
+    if rule.parameters is not PARAMETERS:
+        costs[f"parameters of {rule.name}"] = total(rule.parameters, layer)
+    lines = []
+    for quantity, formula in costs.items():
+        formula = sympy.sympify(formula)
+        value = int(formula.subs(symbols.values))
+        if value:
+            numbers = text(formula, lambda s: str(symbols.values[s]), _rank)
+            meanings = {s.name: symbols.meaning(s.name) for s in sorted(formula.free_symbols, key=_rank)}
+            lines.append(Explanation(node.name, quantity, LECTURE.text(formula), numbers, value, meanings))
+    return lines
+
+
+class _SymbolicLayer(Layer):
+    """A layer of symbols, and the `real` one that they stand for.
+
+    The taps inside the input depend on the kernel by cases: they are symbols of their own.
+    """
+
+    symbols: _Symbols
+    real: Layer
+
+    def taps_inside(self) -> Shape:
+        taps = self.real.taps_inside()
+        names = ("T_l",) if len(taps) == 1 else ("T_d", "T_h", "T_w")[-len(taps) :]
+        return tuple(self.symbols.symbol(name, count) for name, count in zip(names, taps, strict=False))
+
+
+class _Symbols:
+    """Symbols that stand for the sizes of one layer, and the numbers they stand for.
+
+    A batch and groups of 1 stay 1: a formula says what matters.
+    """
+
+    def __init__(self) -> None:
+        self.values: dict[sympy.Symbol, int] = {}
+
+    def symbol(self, name: str, value: Any) -> Any:
+        made = sympy.Symbol(name, integer=True, positive=True)
+        self.values[made] = value
+        return made
+
+    def meaning(self, name: str) -> str:
+        base, _, number = name.rpartition("_")
+        return _MEANINGS.get(name) or f"{_MEANINGS[base]} of input {number}"
+
+    def stand_in(self, op: Op, *, structure: bool) -> Op:
+        """The op with symbols for its channels and features and, where `structure` too, for its kernel.
+
+        An output's size depends on the kernel by cases, so it is worked out with the kernel as it is.
+        """
+        made = object.__new__(type(op))
+        for field in dataclasses.fields(op):
+            value = getattr(op, field.name)
+            symbol = cast(Argument, field.metadata["argument"]).symbol
+            if isinstance(symbol, tuple) and structure:
+                value = tuple(self.symbol(s, v) for s, v in zip(symbol, value, strict=True))
+            elif isinstance(symbol, str) and value != 1:
+                value = self.symbol(symbol, value)
+            object.__setattr__(made, field.name, value)
+        return made
+
+    def input(
+        self, shape: Shape, plane: tuple[int, int] | None, number: int, of: int, rank: int | None = None
+    ) -> Shape:
+        names = {1: "C_in"} if plane == (2, 3) else {len(shape) - 2: "S", len(shape) - 1: "F_in"}
+        if plane is not None:
+            names |= dict(zip(plane, ("H_in", "W_in"), strict=True))
+        if rank in _ALONG:  # of the op, which knows them
+            names = {1: "C_in"} | {d: f"{name}_in" for d, name in enumerate(_ALONG[rank], 2)}
+        suffix = f"_{number}" if of > 1 else ""
+        named = [self.symbol(names[d] + suffix, n) if d in names else n for d, n in enumerate(shape)]
+        return (self._batch(shape[0]), *named[1:]) if shape else ()
+
+    def output(self, formula: Shape, shape: Shape, plane: tuple[int, int] | None, rank: int | None = None) -> Shape:
+        """The output with symbols of its own for its plane; channels and features as the op makes them."""
+        own = {0: self._batch(shape[0])} if shape else {}
+        if rank in _ALONG:
+            own |= {d: self.symbol(name, shape[d]) for d, name in enumerate(_ALONG[rank], 2) if d < len(formula)}
+        if plane is not None:
+            own |= {d: self.symbol(name, shape[d]) for d, name in zip(plane, ("H", "W"), strict=True)}
+        return tuple([own.get(d, size) for d, size in enumerate(formula)])
+
+    def _batch(self, batch: int) -> Any:
+        return 1 if batch == 1 else self.symbol("N", batch)
+
+
+def _rank(symbol: sympy.Symbol) -> tuple[int, str]:
+    return _ORDER.index(symbol.name) if symbol.name in _ORDER else len(_ORDER), symbol.name
+
+
+LECTURE = Writer(lambda symbol: str(symbol.name), _rank)  # factors in the lecture's order

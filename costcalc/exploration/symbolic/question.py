@@ -1,0 +1,104 @@
+"""Break-even questions: `macs < 4G`, `memory > param-memory`, `macs at stem < macs at stem of resnet34`.
+
+    question = side relation side
+    side     = metric [at LAYER] [of TARGET], or a number
+    relation = <  <=  >  >=  =
+
+A number may have decimals and a unit: k, M, G, T of 1000s; B, KiB, MiB, GiB, TiB where it is compared with bytes. One
+side is a metric.
+"""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+from typing import NamedTuple
+
+from costcalc.analysis.metrics import METRICS
+from costcalc.core.errors import CostcalcError, did_you_mean
+
+# By relation: the signs of left − right for which it holds.
+RELATIONS = {"<": {-1}, "<=": {-1, 0}, ">": {1}, ">=": {0, 1}, "=": {0}}
+_ALIKE = {"==": "=", "≤": "<=", "≥": ">=", "=<": "<=", "=>": ">="}
+_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+_BYTES = {"b": 1, "kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40}
+_EXAMPLE = "such as 'macs < 4G' or 'memory > param-memory'"
+
+
+class Side(NamedTuple):
+    """One side of a question, as it is written: a metric of a layer of a target (None: of the whole, of the network
+    asked about), or a number.
+    """
+
+    text: str
+    metric: str | None
+    layer: str | None = None
+    target: str | None = None
+    number: Fraction = Fraction(0)
+
+
+class Question(NamedTuple):
+    """A relation of two sides, one of them a metric: for which values of the variable does it hold."""
+
+    left: Side
+    relation: str
+    right: Side
+
+    def __str__(self) -> str:
+        return f"{self.left.text} {self.relation} {self.right.text}"
+
+
+def read_question(text: str) -> Question:
+    """A question as it is written. Raises CostcalcError for what is none."""
+    words = text.split()
+    places = [place for place, word in enumerate(words) if word in RELATIONS or word in _ALIKE]
+    if len(places) == 1:
+        left, relation, right = words[: places[0]], words[places[0]], words[places[0] + 1 :]
+    else:  # written without spaces: a target's own settings may have = in them
+        match = re.fullmatch(r"([^<>≤≥=]+)(<=|>=|==|=<|=>|[<>≤≥=])([^<>≤≥=]+)", text.strip())
+        if match is None or places:
+            said = "has more than one relation" if len(places) > 1 else "has no relation"
+            raise CostcalcError(f"the question {text!r} {said}: it is one of {', '.join(RELATIONS)}, {_EXAMPLE}")
+        left, relation, right = match[1].split(), match[2], match[3].split()
+    question = Question(_side(left, text), _ALIKE.get(relation, relation), _side(right, text))
+    return _comparable(question)
+
+
+def _side(words: list[str], question: str) -> Side:
+    if not words:
+        raise CostcalcError(f"the question {question!r} lacks a side: it compares two, {_EXAMPLE}")
+    written = " ".join(words)
+    if words[0] in METRICS:
+        given: dict[str, str] = {}
+        rest = words[1:]
+        while rest:
+            if rest[0] not in ("at", "of") or len(rest) < 2 or rest[0] in given:
+                message = f"{written!r} is no side of a question: write {words[0]} [at LAYER] [of TARGET]"
+                raise CostcalcError(message)
+            given[rest[0]], rest = rest[1], rest[2:]
+        return Side(written, words[0], given.get("at"), given.get("of"))
+    if not words[0][0].isdigit():
+        known = ", ".join(METRICS)
+        raise CostcalcError(
+            f"no quantity {words[0]!r}{did_you_mean(words[0], METRICS)}: there are {known}, and numbers"
+        )
+    match = re.fullmatch(r"((?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?) ?([a-z]*)", written, re.IGNORECASE)
+    if match is None or match[2].lower() not in {**_UNITS, **_BYTES}:
+        raise CostcalcError(f"{written!r} is no number: write one such as 4G, 1.5k, 20,000 or 512MiB")
+    return Side(written, None, number=Fraction(match[1].replace(",", "")) * {**_UNITS, **_BYTES}[match[2].lower()])
+
+
+def _comparable(question: Question) -> Question:
+    """The question, if both sides are in the same unit."""
+    sides = (question.left, question.right)
+    if all(side.metric is None for side in sides):
+        raise CostcalcError(f"the question '{question}' is about numbers alone: one side must be a quantity")
+    kinds = [METRICS[side.metric].unit if side.metric else None for side in sides]
+    for side, other in ((0, 1), (1, 0)):
+        unit = re.sub(r"[\d., ]", "", sides[side].text).lower()
+        if kinds[side] is None and unit in _BYTES and kinds[other] != "bytes":
+            raise CostcalcError(f"{sides[other].metric} is a count, and {sides[side].text} are bytes")
+    if set(kinds) == {"count", "bytes"}:
+        count, size = sorted((s.metric or "" for s in sides), key=lambda metric: METRICS[metric].unit, reverse=True)
+        raise CostcalcError(f"{count} is a count, and {size} is in bytes: they cannot be compared")
+    return question

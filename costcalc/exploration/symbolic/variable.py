@@ -1,0 +1,226 @@
+"""Variables of closed forms, and what is true of an expression on all of their values.
+
+A variable takes the values of one residue class, from some least one on. Everything here is decided by an argument
+that holds for all of them, never by trying some.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from math import lcm
+from typing import Any, NamedTuple
+
+import sympy
+
+from costcalc.core.sizes import Size
+
+_FURTHEST = 2**62  # how far a least value is looked for
+_LONGEST_PERIOD = 1000  # over which an expression is tried at every place
+
+
+class Variable(NamedTuple):
+    """A size or a setting that a formula is written in: any of residue, residue + multiple, … from `least` on."""
+
+    name: str
+    multiple: int = 1
+    residue: int = 0
+    least: int = 1
+
+    @property
+    def smallest(self) -> int:
+        """The smallest positive number of the residue class, whether or not a network can have it."""
+        return self.residue or self.multiple
+
+    @property
+    def symbol(self) -> Any:
+        """The variable as an expression."""
+        return sympy.Symbol(self.name, integer=True, positive=True)
+
+    @property
+    def counter(self) -> Any:
+        """The symbol that counts the values: a size is the smallest of them, or the multiple, so many times further."""
+        if self.multiple == 1:
+            return self.symbol
+        return sympy.Symbol(f"{self.name} counted", integer=True, **{self._sign: True})
+
+    @property
+    def _sign(self) -> str:
+        return "nonnegative" if self.residue else "positive"
+
+    @property
+    def size(self) -> Size:
+        """What a graph is built with: the variable as a multiple of its counter, plus its residue."""
+        made: Size = self.multiple * self.counter + self.residue
+        return made
+
+    @property
+    def counted(self) -> Any:
+        """The counter in terms of the variable."""
+        return (self.symbol - self.residue) / self.multiple
+
+    def data(self) -> dict[str, int]:
+        """The domain as data; `least` where it is not the smallest positive number of the class."""
+        least = {"least": self.least} if self.least > self.smallest else {}
+        return {"multiple": self.multiple, "residue": self.residue} | least
+
+
+# -- floors -------------------------------------------------------------------------------------------------------
+
+
+def with_plain_floors(expression: Any) -> Any:
+    """The expression with floors within floors joined, and whole numbers beside a floor drawn into it.
+
+    ⌊(⌊(x + j)/m⌋ + i)/n⌋ = ⌊(x + j + i·m)/(m·n)⌋ (Graham, Knuth and Patashnik, Concrete Mathematics, 3.11), and
+    ⌊x/n⌋ + i = ⌊(x + i·n)/n⌋: the size of a plane is one floor, and equal sizes mostly look alike.
+    """
+    if not isinstance(expression, sympy.Basic) or not expression.has(sympy.floor):
+        return expression
+    return _joined(expression)
+
+
+@cache
+def _joined(expression: Any) -> Any:
+    if not expression.args:
+        return expression
+    parts = [_joined(part) for part in expression.args]
+    if isinstance(expression, sympy.floor):
+        return _floor(parts[0])
+    made = expression.func(*parts)
+    return _drawn_in(made) if isinstance(made, sympy.Add) else made
+
+
+def _drawn_in(added: Any) -> Any:
+    """c·⌊x⌋ + c·i as c·⌊x + i⌋; what is taken away stays: a plane is ⌊…⌋ + 1, and a sum of other counts has none."""
+    number, rest = added.as_coeff_Add()
+    times, atom = rest.as_coeff_Mul()
+    further = number / times
+    return times * sympy.floor(atom.args[0] + further) if _is_floor(atom) and _is_count(further) else added
+
+
+def _is_floor(part: Any) -> bool:
+    return isinstance(part, sympy.floor)
+
+
+def _is_count(number: Any) -> bool:
+    return bool(number.is_Integer and number > 0)
+
+
+@cache
+def _floor(inside: Any) -> Any:
+    made = sympy.floor(inside)
+    if not _is_floor(made):  # what is whole was taken out
+        return _joined(made)
+    constant, varying = sympy.expand(made.args[0]).as_coeff_Add()
+    times, atom = varying.as_coeff_Mul()
+    if not atom.is_integer:
+        return made
+    below, whole = times.q, sympy.floor(constant * times.q)
+    if times.p == -1:  # ⌊(i − x)/n⌋ = −⌈(x − i)/n⌉ = −⌊(x − i + n − 1)/n⌋
+        return -_floor((atom - whole + below - 1) / below)
+    if times.p == 1 and _is_floor(atom):
+        return _floor((atom.args[0] + whole) / below)
+    return made
+
+
+def floors(expression: Any) -> set[Any]:
+    """The floors in an expression that hold no further floor."""
+    if not isinstance(expression, sympy.Basic):
+        return set()
+    return {f for f in expression.atoms(sympy.floor) if not f.args[0].has(sympy.floor)}
+
+
+def growth(expression: Any, symbol: Any) -> tuple[int, Any]:
+    """A period P, and the slope s with f(n + P) = f(n) + s·P for every n; None for s where there is none.
+
+    On each residue class modulo P the expression is a polynomial in `symbol`, but where a smallest one is taken of what
+    grows differently: there only from some value on. A floor of what grows by c/q over its period repeats after q of
+    them. Raises ValueError for a floor of a product.
+    """
+    if not expression.has(symbol):
+        return 1, sympy.Integer(0)
+    if expression == symbol:
+        return 1, sympy.Integer(1)
+    parts = [growth(part, symbol) for part in expression.args]
+    length = lcm(*(each for each, _ in parts))
+    slopes = [slope for _, slope in parts]
+    if isinstance(expression, sympy.floor):
+        if slopes[0] is None:
+            raise ValueError("a product of sizes in a floor")
+        change = sympy.Rational(slopes[0] * length)
+        return length * change.q, slopes[0]
+    if isinstance(expression, sympy.Add) and None not in slopes:
+        return length, sum(slopes)
+    if isinstance(expression, sympy.Mul) and sum(part.has(symbol) for part in expression.args) == 1:
+        number = sympy.Mul(*(part for part in expression.args if not part.has(symbol)))
+        slope = next(s for part, s in zip(expression.args, slopes, strict=True) if part.has(symbol))
+        return length, None if slope is None or not number.is_Rational else number * slope
+    if isinstance(expression, sympy.Min) and len(set(slopes)) == 1:
+        return length, slopes[0]
+    return length, None
+
+
+# -- what holds on the whole domain -------------------------------------------------------------------------------
+
+
+def rises(expression: Any, least: Mapping[Any, int]) -> bool:
+    """Whether the expression never falls as any of its symbols grows from its least value on.
+
+    Found by its parts: sums, floors and smallest ones of what never falls, products of what also begins at 0 or more.
+    """
+    if expression.is_number or expression.is_Symbol:
+        return True
+    if isinstance(expression, (sympy.Add, sympy.Min, sympy.floor)):
+        return all(rises(part, least) for part in expression.args)
+    if isinstance(expression, sympy.Mul):
+        return all(rises(part, least) and part.subs(least) >= 0 for part in expression.args)
+    if isinstance(expression, sympy.Pow) and expression.exp.is_Integer and expression.exp > 0:
+        return rises(expression.base, least) and bool(expression.base.subs(least) >= 0)
+    return False
+
+
+def never_negative(expression: Any, least: Mapping[Any, int]) -> bool:
+    """Whether the expression is found to be 0 or more on the whole domain.
+
+    In one symbol, what grows by no less than 0 over a period is so where it is over the first period.
+    """
+    first = expression.subs(least)
+    if not first.is_number or first < 0:
+        return False
+    if rises(expression, least):
+        return True
+    if len(expression.free_symbols) != 1:
+        return False
+    (symbol,) = expression.free_symbols
+    length, slope = _growth_or_none(expression, symbol)
+    if slope is None or slope < 0 or length > _LONGEST_PERIOD:
+        return False
+    return all(expression.subs(symbol, least[symbol] + place) >= 0 for place in range(length))
+
+
+def _growth_or_none(expression: Any, symbol: Any) -> tuple[int, Any]:
+    try:
+        return growth(expression, symbol)
+    except ValueError:
+        return 1, None
+
+
+def least_for(expression: Any, variable: Variable) -> int | None:
+    """The least value of the only variable of `expression` from which on that is 0 or more; None: not found."""
+    symbol = variable.symbol
+    if expression.free_symbols != {symbol} or not rises(expression, {symbol: variable.least}):
+        return None
+
+    def holds(place: int) -> bool:
+        return bool(expression.subs(symbol, variable.least + place * variable.multiple) >= 0)
+
+    above = 0
+    while not holds(above):
+        above = 2 * above + 1
+        if above > _FURTHEST:
+            return None
+    below = -1
+    while above - below > 1:
+        middle = (above + below) // 2
+        below, above = (below, middle) if holds(middle) else (middle, above)
+    return variable.least + above * variable.multiple

@@ -1,0 +1,50 @@
+"""Tensors that are made of nothing."""
+
+from __future__ import annotations
+
+from costcalc.frontends.aten import aten
+from costcalc.frontends.aten.shape import real
+from costcalc.frontends.call import Call, Value
+from costcalc.ir.ops.creation import Arange, Eye, Full, Linspace, Rand, Randn
+from costcalc.ir.ops.unary import Log, Neg
+
+
+@aten(
+    "zeros.default", "ones.default", "full.default", "empty.memory_format", "empty_strided.default",
+    "new_zeros.default", "new_ones.default", "new_full.default", "new_empty.default", "new_empty_strided.default",
+    "zeros_like.default", "ones_like.default", "full_like.default", "empty_like.default", "scalar_tensor.default",
+)  # fmt: skip
+def _(call: Call) -> Value:
+    value = 1.0 if "ones" in call.name else call.arguments.get("fill_value", call.arguments.get("s", 0.0))
+    return call.layer(Full(call.shape, real(value), call.results[0].holds))
+
+
+@aten("rand.default", "rand_like.default", "uniform.default", "uniform_.default")
+def _(call: Call) -> Value:
+    return call.layer(Rand(call.shape))
+
+
+@aten("randn.default", "randn_like.default", "normal_.default", "normal_functional.default")
+def _(call: Call) -> Value:
+    return call.layer(Randn(call.shape))
+
+
+@aten("exponential.default", "exponential_.default")
+def _(call: Call) -> Value:
+    """The logarithm of what is drawn evenly, less its sign."""
+    return call.layer(Neg(), call.layer(Log(), call.layer(Rand(call.shape))))
+
+
+@aten("arange.default", "arange.start", "arange.start_step")
+def _(call: Call) -> Value:
+    return call.layer(Arange(call.shape[0], call.results[0].holds))
+
+
+@aten("linspace.default", "logspace.default")
+def _(call: Call) -> Value:
+    return call.layer(Linspace(call.shape[0]))
+
+
+@aten("eye.default", "eye.m")
+def _(call: Call) -> Value:
+    return call.layer(Eye(n=call.shape[0], m=call.shape[1], dtype=call.results[0].holds))

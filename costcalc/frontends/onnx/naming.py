@@ -1,0 +1,58 @@
+"""What layers of an ONNX model are called: by the module of the model that was exported, as far as names tell."""
+
+from __future__ import annotations
+
+import ast
+import re
+
+from costcalc.frontends.call import Module
+from costcalc.frontends.onnx.reading import Step
+
+_SCOPES = "pkg.torch.onnx.name_scopes"  # of torch.onnx.export: a list of the modules' paths, from the outermost
+_CLASSES = "pkg.torch.onnx.class_hierarchy"
+_WEIGHT = re.compile(r"(?:[A-Za-z_]\w*|\d+)(?:\.(?:[A-Za-z_]\w*|\d+))+")
+
+
+def plain_name(name: str) -> str:
+    """A tensor's name as that of a parameter or a buffer: a path of parts with points between, none of them empty."""
+    return ".".join(part for part in name.strip("/").split(".") if part) or "tensor"
+
+
+def module_of(step: Step, parameter: str | None) -> Module:
+    """The module that a step is in.
+
+    torch notes it beside the node, or calls the node `/layer1/layer1.0/conv1/Conv`; where neither is there, it is the
+    one that a parameter of the step is called after.
+    """
+    scopes, classes = _listed(step.notes.get(_SCOPES)), _listed(step.notes.get(_CLASSES))
+    if len(scopes) > 1 and any(scopes[:-1]):
+        path = scopes[-2]
+        kind = classes[-2] if len(classes) == len(scopes) else ""
+        return Module(_parts(path), kind)
+    if step.name.count("/") > 1 or (step.name.startswith("/") and len(step.name) > 1):
+        parts: list[str] = []
+        before = ""
+        for part in [part for part in step.name.split("/") if part][:-1]:
+            # A module of a list is called by the list, too: layer1, then layer1.0.
+            own = part.removeprefix(before + ".") if before else part
+            before = part
+            parts += _parts(own)
+        # No classes are noted; a module that is one layer is taken for one of torch.nn's.
+        return Module(tuple(parts), f"torch.nn.modules.{step.kind}")
+    if parameter is not None and _WEIGHT.fullmatch(parameter):
+        return Module(tuple(parameter.split(".")[:-1]))
+    return Module()
+
+
+def _parts(path: str) -> tuple[str, ...]:
+    return tuple([part for part in path.split(".") if part])
+
+
+def _listed(text: str | None) -> list[str]:
+    if not text or len(text) > 10_000:
+        return []
+    try:
+        found = ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return []
+    return [str(part) for part in found] if isinstance(found, (list, tuple)) else []

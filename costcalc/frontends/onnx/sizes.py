@@ -1,0 +1,125 @@
+"""The sizes of an ONNX model's inputs: those that the file leaves open have values, or are free."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple
+
+from costcalc.core.errors import CostcalcError, did_you_mean
+from costcalc.frontends.onnx.free import Free, whole
+from costcalc.frontends.onnx.reading import Declared, check_shape, holds
+from costcalc.ir.graph import Input
+
+_BATCH = ("batch", "batch_size", "batchsize", "n", "b", "bs")
+# What a free size is where a decision needs a number, by what it is called; others are few, for tables may be short.
+_NUMBERS = {"batch": 2, "depth": 16, "height": 224, "width": 224, "sequence": 16}
+_NUMBER = 16
+
+
+class Sizes(NamedTuple):
+    """The shapes of inputs by name.
+
+    `numbers` are what free sizes are where a decision needs one, and `others` what they are compared at: multiples of
+    an image's sizes, which many models take alone, and less of what may have a longest. `fixed` are those that the
+    file has one value of alone, and `tied` those that it calls as another is called, which is named.
+    """
+
+    shapes: dict[str, tuple[int, ...]]
+    numbers: dict[str, int]
+    others: dict[str, int]
+    fixed: dict[str, int]
+    tied: dict[str, str]
+
+
+class Asked(NamedTuple):
+    """What is asked of sizes: values by name, a batch, and which are to be free, for decisions of the value given.
+
+    Names are the file's own, or what costcalc calls the sizes of such an input: batch, channels, height, width, ….
+    """
+
+    values: Mapping[str, int] = {}
+    batch: int | None = None
+    free: Collection[str] = ()
+
+    def of(self, file: str, inputs: Sequence[Declared]) -> Sizes:
+        """The inputs' shapes. Raises CostcalcError naming sizes without a value, and those that no input has."""
+        for given in inputs:
+            if given.sizes is None:
+                raise CostcalcError(f"{file}: the file does not say how many dimensions the input {given.name!r} has")
+        named = {given.name: _named(given) for given in inputs}
+        opened = list(dict.fromkeys(size for shape in named.values() for size in shape if isinstance(size, str)))
+        first = next((shape[0] for shape in named.values() if shape), None)
+        of_batch = next((name for name in opened if name.lower() in _BATCH), first if isinstance(first, str) else None)
+        ours: dict[str, int | str] = {} if of_batch is None else {"batch": of_batch}
+        for given in inputs:
+            shape = named[given.name]
+            for name, size in zip(Input("", (1,) * len(shape), holds(given.dtype)).size_names, shape, strict=True):
+                if name:
+                    ours.setdefault(name, size)
+
+        def called(name: str) -> int | str:
+            """The file's name of a size, or its value."""
+            if name in opened:
+                return name
+            if name in ours:
+                return ours[name]
+            has = f"it has {', '.join(opened)}" if opened else "all its sizes are fixed"
+            raise CostcalcError(f"{file} has no open size {name!r}{did_you_mean(name, opened)}: {has}")
+
+        def usual(opened: str) -> int:
+            """A number that such a size may well be."""
+            return next((_NUMBERS[name] for name in _NUMBERS if ours.get(name) == opened), _NUMBER)
+
+        values: dict[str, int] = {} if of_batch is None else {of_batch: 1 if self.batch is None else self.batch}
+        if self.batch is not None and of_batch is None and self.batch != first:
+            fixed_to = f"fixes the batch to {first}" if first is not None else "has no batch"
+            raise CostcalcError(f"{file} {fixed_to}: export it with a free first size to count it at another")
+        for name, value in self.values.items():
+            size = called(name)
+            if isinstance(size, str):
+                values[size] = value
+            elif size != value:
+                raise CostcalcError(f"{file} fixes {name} to {size}: it cannot be {value}")
+        made = Sizes({}, {}, {}, {}, {})
+        symbols: dict[str, str] = {}
+        for name in self.free:
+            size = called(name)
+            if not isinstance(size, str):
+                made.fixed[name] = size
+            elif size in symbols:
+                made.tied[name] = symbols[size]
+            else:
+                from costcalc.frontends.free_sizes import symbol_of
+
+                symbols[size] = name
+                made.numbers[name] = next((n for other, n in self.values.items() if called(other) == size), usual(size))
+                number = made.numbers[name]
+                of_image = any(ours.get(our) == size for our in ("batch", "depth", "height", "width"))
+                made.others[name] = number * (2 + len(made.others)) if of_image else number // 2 or 2
+                values[size] = Free(number, symbol_of(name))
+        for name in self.values:
+            size = called(name)
+            if name not in (*self.free, *opened) and size in symbols:
+                made.tied[name] = symbols[str(size)]
+        missing = {name: usual(name) for name in opened if name not in values}
+        if missing:
+            plane = [ours.get(name) for name in ("height", "width")]
+            options = ["--input 224"] if set(plane) <= missing.keys() else []
+            called_here = {size: name for name, size in reversed(ours.items())}
+            others = {name: n for name, n in missing.items() if not options or name not in plane}
+            options += [f"--set {called_here.get(name, name)}={n}" for name, n in others.items()]
+            given_so = f"give each a value: sizes={missing}, on the command line {' '.join(options)}"
+            raise CostcalcError(f"{file} leaves sizes open: {', '.join(missing)}; {given_so}")
+        for name, shape in named.items():
+            sizes = tuple([whole(values[size] if isinstance(size, str) else size) for size in shape])
+            check_shape(sizes, f"{file}: the input {name!r}")
+            if 0 in sizes:
+                raise CostcalcError(f"{file}: the input {name!r} is empty: {sizes}")
+            made.shapes[name] = sizes
+        return made
+
+
+def _named(given: Declared) -> tuple[int | str, ...]:
+    """An input's sizes, those without a name called by their place."""
+    sizes = given.sizes or ()
+    return tuple([f"{given.name}.{place}" if size is None else size for place, size in enumerate(sizes)])

@@ -1,0 +1,85 @@
+"""What the lists of a spec hold, once read: calls, groups, branches and blocks, without values yet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, fields
+from functools import cache
+from typing import NamedTuple
+
+from costcalc.frontends.spec.document import Place
+from costcalc.frontends.spec.expression import Expression, Signature
+from costcalc.ir.ops import OPS
+
+MAX_MISTAKES = 200
+JOINS = ("concat", "add")
+
+
+class Step(NamedTuple):
+    """One call, repeated call or choice of calls."""
+
+    place: Place
+    name: str | None
+    expression: Expression | None  # None: a mistake in it has been reported
+
+
+class Group(NamedTuple):
+    """Items under a name."""
+
+    place: Place
+    name: str
+    items: tuple[Item, ...]
+
+
+class Branches(NamedTuple):
+    """Branches from one tensor that meet in `op`, or, where that is None, leave the main line for good."""
+
+    place: Place
+    op: str | None
+    branches: tuple[Step | Group, ...]
+
+
+Item = Step | Group | Branches
+
+
+class Block(NamedTuple):
+    """A named list of items with arguments."""
+
+    place: Place
+    name: str
+    arguments: Mapping[str, Expression | None]  # with their defaults, which may use the arguments before them
+    sound: bool  # False: a mistake in its header has been reported
+    items: list[Item]
+
+
+class Callees(Mapping[str, Signature]):
+    """Signatures by name, an op's made from its fields when it is first asked for."""
+
+    def __init__(self, blocks: Mapping[str, Block]) -> None:
+        self.blocks = blocks
+
+    def __getitem__(self, name: str) -> Signature:
+        if name in self.blocks:
+            arguments = self.blocks[name].arguments
+            kind = "block" if self.blocks[name].sound else "broken"
+            return Signature(kind, tuple(arguments), frozenset(a for a, d in arguments.items() if d is not None))
+        return _op_signature(name)
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self.blocks
+        yield from OPS
+
+    def __len__(self) -> int:
+        return len(self.blocks) + len(OPS)
+
+
+@cache
+def _op_signature(name: str) -> Signature:
+    op = OPS[name]
+    optional = frozenset(f.name for f in fields(op) if f.default is not MISSING)
+    return Signature("op", tuple(f.name for f in fields(op)), optional)
+
+
+def below(place: Place) -> Place:
+    """The line after a place, so that what is said there comes after what is said of the place itself."""
+    return Place(place.line + 1, 0)

@@ -1,0 +1,176 @@
+"""A graph as a spec: flat, one item a layer, so that reading it back gives an equal graph."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import yaml
+
+from costcalc.core.axes import SIZE_NAMES
+from costcalc.core.errors import CostcalcError
+from costcalc.core.sizes import is_array, is_plain, is_symbolic
+from costcalc.frontends.spec.expression import INPUT_SIZES
+from costcalc.ir.graph import Graph, Input, Node
+
+
+def to_yaml(graph: Graph) -> str:
+    """The spec of `graph`, its sizes and settings fixed at what they are.
+
+    Raises CostcalcError for a graph of arrays or expressions: a spec states numbers.
+    """
+    sizes = [size for shape in graph.shapes.values() for size in shape]
+    if not all(map(is_plain, sizes)):
+        raise CostcalcError(f"{graph.name} has sizes that are no plain numbers: a spec states numbers")
+    calls = [_call(node, before) for node, before in zip(graph.nodes, _before(graph), strict=True)]
+    lines = ["", "layers:"]
+    lines += [f"  - {text_of(node.name)}: {text_of(call)}" for node, call in zip(graph.nodes, calls, strict=True)]
+    return head(graph) + "\n".join(lines) + "\n" + tail(graph)
+
+
+def head(graph: Graph, usual: Mapping[str, int] | None = None, comment: str = "") -> str:
+    """A spec down to its layers; sizes that are symbols have the `usual` numbers. Raises CostcalcError."""
+    lines = [f"# {line}".rstrip() for line in comment.splitlines()]
+    lines.append(f"name: {text_of(graph.name)}")
+    if graph.title and graph.title != graph.name:
+        lines.append(f"title: {text_of(graph.title)}")
+    given: dict[str, dict[str, int]] = {}
+    known: dict[str, int] = {}  # sizes of one name are one
+    for each in graph.inputs:
+        given[each.name] = _sizes(each, usual or {}, known)
+        known |= given[each.name]
+    if [(i.name, i.holds) for i in graph.inputs] == [("input", "float")] and tuple(given["input"]) == INPUT_SIZES:
+        sizes = {name: size for name, size in given["input"].items() if (name, size) != ("batch", 1)}
+        lines.append(f"input: {_mapping(sizes)}")
+        return "\n".join(lines) + "\n"
+    entries = []
+    for name, shape, holds in graph.inputs:
+        sizes = given[name]
+        kind = {} if holds == "float" else {"holds": holds}
+        if any(map(is_symbolic, shape)) or (len(graph.inputs) == 1 and tuple(sizes) == INPUT_SIZES):
+            entry = _mapping({**sizes, **kind})
+        else:
+            entry = str(list(shape)) if not kind else _mapping({"shape": list(shape), **kind})
+        entries.append(f"{text_of(name)}: {entry}")
+    lines += [f"inputs: {{{entries[0]}}}"] if len(entries) == 1 else ["inputs:", *("  " + entry for entry in entries)]
+    return "\n".join(lines) + "\n"
+
+
+def tail(graph: Graph) -> str:
+    """What a spec says after its layers."""
+    if graph.outputs == (graph.nodes[-1].name,):
+        return ""
+    return f"\noutputs: [{', '.join(text_of(name) for name in graph.outputs)}]\n"
+
+
+def _mapping(entries: Mapping[str, Any]) -> str:
+    return "{" + ", ".join(f"{name}: {value}" for name, value in entries.items()) + "}"
+
+
+def _sizes(given: Input, usual: Mapping[str, int], known: Mapping[str, int]) -> dict[str, int]:
+    """The sizes of an input by their names: a symbol's own, or what images and sequences have there."""
+    names = SIZE_NAMES.get(len(given.shape), ("batch",))
+    shape: tuple[Any, ...] = given.shape
+    symbols = [size.name for size in shape if getattr(size, "is_Symbol", False)]
+    sizes: dict[str, int] = {}
+    for place, size in enumerate(shape):
+        if getattr(size, "is_Symbol", False):
+            name = size.name
+            if name not in usual:
+                raise CostcalcError(f"{given.name} has a size {name}: what number is it by default?")
+            size = usual[name]
+        elif is_plain(size):
+            name = names[place] if place < len(names) and names[place] not in (*symbols, *usual) else f"size_{place}"
+            if known.get(name, size) != size:
+                name = f"{re.sub(r'[^a-zA-Z0-9]+', '_', given.name)}_{name}"
+        else:
+            kind = "an array" if is_array(size) else f"{size}"
+            raise CostcalcError(f"{given.name} has a size that is {kind}: a spec states numbers, and names for some")
+        if name in sizes or not name.isidentifier():
+            what = "is the name of two sizes" if name in sizes else "cannot name a size"
+            raise CostcalcError(f"{given.name}: {name!r} {what}")
+        sizes[name] = int(size)
+    return sizes
+
+
+def _before(graph: Graph) -> list[str]:
+    """The tensor that each item runs on unless it says otherwise."""
+    return [graph.inputs[0].name, *(node.name for node in graph.nodes)][:-1]
+
+
+def _call(node: Node, before: str) -> str:
+    call = str(node.op)
+    extras = []
+    if node.inputs != (before,) and (node.inputs or node.op.arity != (0, 0)):
+        extras.append(f"inputs={_names(node.inputs)}")
+    if node.shares is not None:
+        extras.append(f"shares={_names((node.shares,))}")
+    if node.functional:
+        extras.append("functional=True")
+    if not extras:
+        return call
+    return call[:-1] + ("" if call.endswith("()") else ", ") + ", ".join(extras) + ")"
+
+
+def _names(names: tuple[str, ...]) -> str:
+    names = tuple("/" + name if name.startswith(".") else name for name in names)  # a dot is the place in a group
+    return repr(names[0] if len(names) == 1 else list(names))
+
+
+def text_of(text: str) -> str:
+    """Text as YAML writes it, quoted where it would read as something else."""
+    return yaml.safe_dump(text, width=10**9, allow_unicode=True).removesuffix("\n").removesuffix("\n...")
+
+
+def written(value: Any) -> str:
+    """A value as an expression of the spec language. Raises CostcalcError where it has no such."""
+    if isinstance(value, (tuple, list)):
+        return "(" + ", ".join(map(written, value)) + "," * (len(value) == 1) + ")"
+    if is_symbolic(value):
+        return _expression(value)
+    if is_array(value):
+        raise CostcalcError("a layer has arrays for sizes: a spec states numbers")
+    return repr(value)
+
+
+def _expression(size: Any) -> str:
+    """An expression in input sizes: sums, products, whole divisions."""
+    if size.is_Integer:
+        return str(size)
+    if size.is_Symbol:
+        return str(size.name)
+    kind = type(size).__name__
+    if kind == "Add":
+        terms = [_expression(term) for term in size.as_ordered_terms()]
+        return " + ".join(terms).replace("+ -", "- ")
+    if kind == "Mul":
+        number, rest = size.as_coeff_Mul()
+        if number.is_Rational and not number.is_Integer:  # it divides, by a check or an assumption of the graph
+            return f"{_factor(number.p * rest)} // {number.q}"
+        if number == -1:
+            return f"-{_factor(rest)}"
+        return " * ".join(map(_factor, size.as_ordered_factors()))
+    if kind == "Pow" and size.exp.is_Integer and 1 < size.exp < 5:
+        return " * ".join([_factor(size.base)] * int(size.exp))
+    if kind == "floor":
+        above, below = size.args[0].together().as_numer_denom()
+        return f"{_factor(above)} // {_factor(below)}"
+    raise CostcalcError(f"the size {size} cannot be said in a spec")
+
+
+def _factor(size: Any) -> str:
+    text = _expression(size)
+    return text if size.is_Symbol or (size.is_Integer and size >= 0) else f"({text})"
+
+
+def symbol_names(graph: Graph) -> Iterator[str]:
+    """The names of the sizes that a graph is in."""
+    for shape in graph.shapes.values():
+        yield from _symbols(shape)
+
+
+def _symbols(sizes: Iterable[Any]) -> Iterator[str]:
+    for size in sizes:
+        if is_symbolic(size):
+            yield from (symbol.name for symbol in size.free_symbols)

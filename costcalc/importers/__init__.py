@@ -1,1 +1,0 @@
-"""Graphs from models that are written elsewhere: in torch, or in an ONNX file."""

@@ -1,0 +1,63 @@
+"""What a layer runs, for memory's sake: the tensors that it makes, and what autograd keeps and makes for them.
+
+A layer is one kernel or a few (a local response normalisation is seven). Operands are numbered: the layer's inputs
+0 … n − 1, then the kernels' results n, n + 1, …; the last result is the layer's.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from costcalc.core.sizes import Size
+
+INT64 = 8  # bytes of a pool's index, whatever the network computes in
+
+
+class Beside(NamedTuple):
+    """A tensor that a kernel makes beside its result.
+
+    It is kept for backward. `size` is what an element takes, where that is not the dtype's; one that is not `needed` by
+    the forward pass is made only where there will be a backward pass. One that is there `first` is kept before the
+    result is made.
+    """
+
+    what: str
+    elements: Size
+    size: int | None = None
+    needed: bool = True
+    first: bool = False
+
+
+class Kernel(NamedTuple):
+    """One operation that torch dispatches, and the node that autograd makes of it.
+
+    `reads` are the operands that a gradient flows to. The result is a new tensor of so many elements, unless it
+    `lies_in` the memory of an operand: a view of it, or it overwritten (`in_place`). `keeps` are the operands that
+    backward needs, the result being one, and `keeps_to_learn` those that the gradients of parameters alone need;
+    `keeps_for` are pairs of an operand and of that whose gradient alone needs it. An operand that no later kernel reads
+    is dead after this one; `holds` are further ones that live until it has run. Backward makes a new gradient for each
+    operand, or `passes_on` the one it is given, or a view of it, but for those that it `renews`; `scratch` is how many
+    elements it holds at most beyond what it makes, and `scratch_for` how many more, for the last of the operands there
+    that needs a gradient. An operand that it `repeats` (one that is broadcast) has a gradient as large as the result,
+    which is then summed. If `unasked`, it makes a gradient for operands that need none, too, and drops it at once. It
+    `sums` the gradient of the parameter of that name, which it makes many times over, at the very end, when it has let
+    go of what it unpacked. An element of the result takes `size` bytes, where that is not what the dtype takes.
+    """
+
+    reads: tuple[int, ...]
+    elements: Size
+    lies_in: int | None = None
+    in_place: bool = False
+    keeps: tuple[int, ...] = ()
+    keeps_to_learn: tuple[int, ...] = ()
+    keeps_for: tuple[tuple[int, int], ...] = ()
+    beside: tuple[Beside, ...] = ()
+    holds: tuple[int, ...] = ()
+    passes_on: bool = False
+    renews: tuple[int, ...] = ()
+    scratch: Size = 0
+    scratch_for: tuple[tuple[int, Size], ...] = ()
+    repeats: tuple[int, ...] = ()
+    unasked: bool = False
+    sums: str | None = None
+    size: int | None = None

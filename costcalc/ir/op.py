@@ -1,0 +1,298 @@
+"""What an op is, and how its fields are declared.
+
+An op is one frozen dataclass. Its fields are what a spec may say (there is no second schema); its methods give the
+output shape, the named parameter and buffer shapes and the work, as formulas over sizes of any carrier (`dims`).
+Whatever is not the op's own business (a convention, torch, a receptive field over a graph) lives elsewhere.
+
+    @op
+    class Linear(Op):
+        out_features: Size = size("F_out")
+        bias: bool = flag(default=True)
+        ...
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterator
+from typing import Any, ClassVar, NamedTuple, TypeVar, dataclass_transform
+
+from costcalc.core.axes import SIZE_NAMES
+from costcalc.core.errors import OpError
+from costcalc.core.sizes import Relation, Shape, Size, at, known, prod, same, show_shape
+from costcalc.ir.arguments import (
+    Argument,
+    choice,
+    dimensions,
+    flag,
+    number,
+    numbers,
+    per_axis,
+    scalar,
+    shape,
+    sides,
+    size,
+    text,
+    whole,
+    wholes,
+)
+from costcalc.ir.kernel import Kernel
+from costcalc.ir.layout import _IMAGE, CHANNELS_LAST, Layout
+from costcalc.ir.work import NO_WORK, Work
+
+
+class Requirement(NamedTuple):
+    """A relation between sizes that an input must satisfy; `message` may use {left} and {right}."""
+
+    left: Size
+    relation: Relation
+    right: Size
+    message: str
+
+
+class Window(NamedTuple):
+    """One axis of a sliding window."""
+
+    kernel: int
+    stride: int = 1
+    padding: int = 0
+    dilation: int = 1
+
+
+class Assumption(NamedTuple):
+    """A requirement on symbols that could not be decided and is taken for granted."""
+
+    left: Size
+    relation: Relation
+    right: Size
+
+    def __str__(self) -> str:
+        words = {"==": "=", "!=": "≠", ">=": "≥", "multiple of": "is a multiple of"}
+        return f"{self.left} {words[self.relation]} {self.right}"
+
+
+_OpType = TypeVar("_OpType", bound="Op")
+
+
+@dataclass_transform(
+    frozen_default=True,
+    field_specifiers=(
+        size,
+        whole,
+        per_axis,
+        sides,
+        flag,
+        number,
+        numbers,
+        scalar,
+        choice,
+        text,
+        shape,
+        wholes,
+        dimensions,
+    ),
+)
+def op(cls: type[_OpType]) -> type[_OpType]:
+    """Make a subclass of `Op` with fields of its own a frozen dataclass whose values are read by their declarations."""
+    # `init` and `frozen` are written once, in `Op`: dataclass would compile them anew for every op, and an op must be
+    # cheap to import.
+    dataclasses.dataclass(init=False, eq=False, repr=False)(cls)
+    cls.arguments = {f.name: f.metadata["argument"] for f in dataclasses.fields(cls)}
+    return cls
+
+
+@op
+class Op:
+    """A kind of layer. Shapes have the batch first; all counts are for the whole batch."""
+
+    name: ClassVar[str]  # as a spec calls it
+    arguments: ClassVar[dict[str, Argument]] = {}
+    arity: ClassVar[tuple[int, int | None]] = (1, 1)  # how many tensors it takes: least, most (None: any number)
+    rank: ClassVar[int | None] = None  # dimensions its first input must have, if that matters
+    weight_layer: ClassVar[bool] = False  # counted in "ResNet-50", "VGG-16"
+    nonlinearity: ClassVar[bool] = False  # an activation function, which bends what the layers before it compute
+    counted: ClassVar[bool] = True  # False: its cost is not known
+    keeps_input: ClassVar[bool] = False  # what autograd keeps until it has made the gradients
+    keeps_output: ClassVar[bool] = False
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        cls.name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", cls.__name__).lower()
+
+    def __init__(self, *given: Any, **named: Any) -> None:
+        names = list(self.arguments)
+        if len(given) > len(names):
+            raise TypeError(f"{self.name} takes at most {len(names)} arguments, not {len(given)}")
+        values = dict(zip(names, given, strict=False))
+        for name, value in named.items():
+            if name not in self.arguments or name in values:
+                what = "given twice" if name in values else "not one of its arguments"
+                raise TypeError(f"{self.name}: {name!r} is {what}")
+            values[name] = value
+        fields = self.__dataclass_fields__
+        for name in names:  # in their order, which hashing goes by
+            value = values[name] if name in values else fields[name].default
+            if value is dataclasses.MISSING:
+                raise TypeError(f"{self.name} needs {name!r}")
+            self.__dict__[name] = value
+        self.__post_init__()
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise dataclasses.FrozenInstanceError(f"cannot assign to field {name!r}")
+
+    def __delattr__(self, name: str) -> None:
+        raise dataclasses.FrozenInstanceError(f"cannot delete field {name!r}")
+
+    def __post_init__(self) -> None:
+        for name, argument in self.arguments.items():
+            given = getattr(self, name)
+            value = argument.read(name, given)
+            if value is not given:
+                object.__setattr__(self, name, value)
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and self.__dict__ == other.__dict__
+
+    def __hash__(self) -> int:
+        return hash((self.name, *self.__dict__.values()))
+
+    def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
+        """What must hold of the inputs' sizes for the op to take them."""
+        return iter(())
+
+    def output(self, *inputs: Shape) -> Shape:
+        """The shape of the result; for most ops, that of the (first) input."""
+        return inputs[0]
+
+    def further(self, *inputs: Shape) -> tuple[Shape, ...]:
+        """The shapes of further results, which `result(1)`, `result(2)`, … take; the first is `output`."""
+        return ()
+
+    def further_holds(self, *inputs: str) -> tuple[str, ...]:
+        """What the elements of further results are, where they are not what those of the first are."""
+        return ()
+
+    def holds(self, *inputs: str) -> str:
+        """What the elements of the result are: one of the `HOLDS`, given those of the inputs.
+
+        For most ops they are what the (first) input's are.
+        """
+        return inputs[0] if inputs else "float"
+
+    def parameters(self, *inputs: Shape) -> dict[str, Shape]:
+        """The shapes of what is learnt, by torch's names; without those that an input is given for."""
+        return {}
+
+    def buffers(self, *inputs: Shape) -> dict[str, Shape]:
+        """The shapes of what is kept but not learnt, by torch's names."""
+        return {}
+
+    def work(self, inputs: tuple[Shape, ...], output: Shape) -> Work:
+        """The arithmetic of one forward pass."""
+        return NO_WORK
+
+    def backward_macs(self, macs: Size, taught: bool, learns: tuple[bool, ...], inputs: tuple[Shape, ...] = ()) -> Size:
+        """The multiply-accumulates of gradients: of its own parameters if `taught`, of each input that `learns`.
+
+        A product that is linear in each operand takes as many for the gradient of one operand as it takes itself.
+        """
+        return macs * (taught + sum(learns))
+
+    def label(self) -> str:
+        """What a report calls it."""
+        return self.name
+
+    def makes_tensor(self, training: bool = False) -> bool:
+        """Whether the result is a new tensor: not a view, not the input changed in place."""
+        return True
+
+    def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
+        """What runs forward, and what autograd keeps for it; nothing where the (first) input is the result.
+
+        For most ops it is one kernel that makes the output. The parameters are the first kernel's.
+        """
+        count = len(inputs)
+        new = self.makes_tensor(training)
+        keeps = (*range(count * self.keeps_input), *([count] if self.keeps_output else ()))
+        return (Kernel(tuple(range(count)), prod(output), None if new else 0, not new, keeps),)
+
+    def windows(self, *inputs: Shape) -> tuple[Window, ...] | None:
+        """The window each output looks through, per axis.
+
+        () when it looks at its own place alone, None when windows differ in size or see the whole plane.
+        """
+        return ()
+
+    def layout(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Layout:
+        """Where the dimensions of the result are.
+
+        An op that takes images finds the plane in dimensions 2 and 3 whatever they were before. In memory, its result
+        has the channels last where the (first) input has; that of an op without a rank lies as the input does
+        (torch's rule: memory formats are kept); what is made anew has no gaps, whatever is said here. What is made of
+        nothing has no plane.
+        """
+        if not layouts:
+            return Layout(None, tuple(range(len(self.output()))))
+        first = layouts[0]
+        if self.rank != 4 or first is _IMAGE:
+            return first
+        return Layout(_IMAGE.plane, first.order) if first.order == CHANNELS_LAST else _IMAGE
+
+    def running(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Op:
+        """The op as it runs on inputs that are laid out so: itself, or one that copies what cannot be a view."""
+        return self
+
+    def __str__(self) -> str:
+        """The op as a call of the spec language, fields at their defaults left out."""
+        given = []
+        for f in dataclasses.fields(self):
+            value = getattr(self, f.name)
+            argument: Argument = f.metadata["argument"]
+            if f.default is not dataclasses.MISSING and same(value, argument.read(f.name, f.default)):
+                continue
+            alike = argument.kind in ("per_axis", "sides", "wholes") and len(set(value or ())) == 1
+            shown = value[0] if alike and (argument.kind != "wholes" or len(value) == 1) else value
+            given.append(repr(shown) if f.default is dataclasses.MISSING else f"{f.name}={shown!r}")
+        return f"{self.name}({', '.join(given)})"
+
+    __repr__ = __str__
+
+
+def infer(op: Op, inputs: tuple[Shape, ...]) -> tuple[Shape, list[Assumption]]:
+    """The output shape of `op` on `inputs`, and what had to be assumed of symbolic sizes.
+
+    Raises OpError when the op cannot take the inputs.
+    """
+    least, most = op.arity
+    if len(inputs) < least or (most is not None and len(inputs) > most):
+        wanted = str(least) if most == least else f"{least} or more" if most is None else f"{least} to {most}"
+        raise OpError(f"{op.name} takes {wanted} input{'s' * (wanted != '1')}, not {len(inputs)}", "inputs")
+    if op.rank is not None and len(inputs[0]) != op.rank:
+        got = inputs[0]
+        sizes = f"{op.rank} sizes ({', '.join(SIZE_NAMES[op.rank])})"
+        raise OpError(f"{op.name} takes an input of {sizes}, not of {len(got)}: {show_shape(got)}")
+    assumptions = []
+    for requirement in op.requirements(*inputs):
+        assumptions += require(requirement)
+    output = op.output(*inputs)
+    for place, extent in enumerate(output):
+        answer = known(extent, ">=", 1).answer
+        if answer is None:  # without words: an expression takes long to print
+            assumptions.append(Assumption(extent, ">=", 1))
+        elif not answer:
+            message = f"the output would be {show_shape(output)}: size {place + 1} is {{left}}, and must be at least 1"
+            require(Requirement(extent, ">=", 1, message))
+    return output, assumptions
+
+
+def require(requirement: Requirement) -> list[Assumption]:
+    """Nothing when a requirement holds, itself as an assumption when it cannot be decided; else raises OpError."""
+    left, relation, right, message = requirement
+    answer, index = known(left, relation, right)
+    if answer:
+        return []
+    if answer is None:
+        return [Assumption(left, relation, right)]
+    where = "" if index is None else f" (at index {', '.join(map(str, index))})"
+    raise OpError(message.format(left=at(left, index, right), right=at(right, index, left)) + where)

@@ -1,0 +1,379 @@
+"""Activations: functions of one element, and softmax.
+
+Work is stated per element, by kind; multiplying by a constant is a mul, a sign is free.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import ClassVar
+
+from costcalc.core.errors import OpError
+from costcalc.core.sizes import Shape, Size, exact_div, known, prod
+from costcalc.ir.arguments import choice, flag, number, size, whole
+from costcalc.ir.kernel import Beside, Kernel
+from costcalc.ir.layout import Layout
+from costcalc.ir.op import Op, Requirement, op
+from costcalc.ir.work import Work
+
+
+class Activation(Op):
+    """An op with the same work for every element."""
+
+    per_element: ClassVar[Work]
+    nonlinearity: ClassVar[bool] = True
+    keeps_input: ClassVar[bool] = True
+
+    def makes_tensor(self, training: bool = False) -> bool:
+        return not getattr(self, "inplace", False)
+
+    def work(self, inputs: tuple[Shape, ...], output: Shape) -> Work:
+        return self.per_element * prod(output)
+
+
+def _in_place(op: Activation, kernels: tuple[Kernel, ...], output: Shape) -> tuple[Kernel, ...]:
+    """What an activation runs that overwrites its input: where the gradient needs that, it is copied first."""
+    if op.makes_tensor() or op.keeps_output:
+        return kernels
+    elements = prod(output)
+    return (Kernel((0,), elements, 0, True, beside=(Beside("copy", elements, needed=False, first=True),)),)
+
+
+@op
+class _InPlace(Activation):
+    """An activation that overwrites its input unless told otherwise.
+
+    Where its gradient needs the input, it is copied first in training.
+    """
+
+    inplace: bool = flag(default=True)
+
+    def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
+        return _in_place(self, super().kernels(inputs, output, training), output)
+
+
+class Relu(_InPlace):
+    """max(x, 0), torch.nn.ReLU, in place by default. Work: 1 compare per element."""
+
+    per_element = Work(compares=1)
+    keeps_input = False
+    keeps_output = True
+
+
+class Relu6(_InPlace):
+    """min(max(x, 0), 6), torch.nn.ReLU6, in place by default. Work: 2 compares per element."""
+
+    per_element = Work(compares=2)
+
+
+@op
+class LeakyRelu(Activation):
+    """x if x > 0 else negative_slope·x, torch.nn.LeakyReLU, in place by default. Work: 1 compare, 1 mul per element."""
+
+    negative_slope: float = number(default=0.01)
+    inplace: bool = flag(default=True)
+
+    per_element = Work(compares=1, muls=1)
+
+
+@op
+class Prelu(Activation):
+    """x if x > 0 else a·x with a learnt, torch.nn.PReLU.
+
+    Parameters: weight (num_parameters): 1, or one a channel. Work: 1 compare, 1 mul per element.
+    """
+
+    num_parameters: Size = size("P", default=1)
+
+    per_element = Work(compares=1, muls=1)
+
+    def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
+        if not known(self.num_parameters, "==", 1).answer:
+            message = "prelu has {left} parameters, and its input {right} channels: they must agree, or be 1"
+            yield Requirement(self.num_parameters, "==", inputs[0][1], message)
+
+    def parameters(self, *inputs: Shape) -> dict[str, Shape]:
+        return {"weight": (self.num_parameters,)}
+
+    def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
+        # The gradient of a is made for each element before it is summed.
+        return (Kernel((0,), prod(output), keeps=(0,), scratch=prod(output), unasked=True, sums="weight"),)
+
+
+@op
+class Elu(Activation):
+    """x if x > 0 else alpha·(exp(x) − 1), torch.nn.ELU, in place by default.
+
+    Work: 1 compare, 1 exp, 1 add, 1 mul per element.
+    """
+
+    alpha: float = number(default=1.0)
+    inplace: bool = flag(default=True)
+
+    per_element = Work(compares=1, exps=1, adds=1, muls=1)
+
+
+@op
+class Gelu(Activation):
+    """x·Φ(x), torch.nn.GELU.
+
+    Work: per element, x/2·(1 + erf(x/√2)) is 3 muls, 1 add, and an erf counted as 1 exp; with approximate='tanh',
+    x/2·(1 + tanh(√(2/π)·(x + 0.044715·x³))) is 6 muls, 2 adds, and a tanh (see there).
+    """
+
+    approximate: str = choice("none", "tanh", default="none")
+
+    def work(self, inputs: tuple[Shape, ...], output: Shape) -> Work:
+        each = Work(muls=3, adds=1, exps=1) if self.approximate == "none" else Work(muls=6, adds=2) + Tanh.per_element
+        return each * prod(output)
+
+
+class Sigmoid(Activation):
+    """1 / (1 + exp(−x)), torch.nn.Sigmoid. Work: 1 exp, 1 add, 1 div per element."""
+
+    per_element = Work(exps=1, adds=1, divs=1)
+    keeps_input = False
+    keeps_output = True
+
+
+class Silu(_InPlace):
+    """x·sigmoid(x), torch.nn.SiLU, in place by default. Work: 1 exp, 1 add, 1 div, 1 mul per element."""
+
+    per_element = Sigmoid.per_element + Work(muls=1)
+
+
+class Tanh(Activation):
+    """(exp(2x) − 1) / (exp(2x) + 1), torch.nn.Tanh. Work: 1 mul, 1 exp, 2 adds, 1 div per element."""
+
+    per_element = Work(muls=1, exps=1, adds=2, divs=1)
+    keeps_input = False
+    keeps_output = True
+
+
+@op
+class Softplus(Activation):
+    """log(1 + exp(beta·x)) / beta, torch.nn.Softplus.
+
+    Work: 1 mul, 2 exps (the log counts as one), 1 add, 1 div per element.
+    """
+
+    beta: float = number(default=1.0)
+    threshold: float = number(default=20.0)
+
+    per_element = Work(muls=1, exps=2, adds=1, divs=1)
+
+
+class Mish(_InPlace):
+    """x·tanh(softplus(x)), torch.nn.Mish, in place by default.
+
+    Work: per element, log(1 + exp(x)) is 2 exps and 1 add, tanh as above, then 1 mul.
+    """
+
+    per_element = Work(exps=2, adds=1) + Tanh.per_element + Work(muls=1)
+
+
+class Hardsigmoid(_InPlace):
+    """min(max(x + 3, 0), 6) / 6, torch.nn.Hardsigmoid, in place by default.
+
+    Work: 1 add, 2 compares, 1 div per element.
+    """
+
+    per_element = Work(adds=1, compares=2, divs=1)
+
+
+class Hardswish(_InPlace):
+    """x·hardsigmoid(x), torch.nn.Hardswish, in place by default.
+
+    Work: 1 add, 2 compares, 1 div, 1 mul per element.
+    """
+
+    per_element = Hardsigmoid.per_element + Work(muls=1)
+
+
+@op
+class Hardtanh(Activation):
+    """min(max(x, min_val), max_val), torch.nn.Hardtanh, in place by default. Work: 2 compares per element."""
+
+    min_val: float = number(default=-1.0)
+    max_val: float = number(default=1.0)
+    inplace: bool = flag(default=True)
+
+    per_element = Work(compares=2)
+
+    def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
+        return _in_place(self, super().kernels(inputs, output, training), output)
+
+
+@op
+class Threshold(Activation):
+    """x if x > threshold else value, torch.nn.Threshold, in place by default. Work: 1 compare per element."""
+
+    threshold: float = number()
+    value: float = number()
+    inplace: bool = flag(default=True)
+
+    per_element = Work(compares=1)
+
+    def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
+        return _in_place(self, super().kernels(inputs, output, training), output)
+
+
+@op
+class Celu(Activation):
+    """x if x > 0 else alpha·(exp(x / alpha) − 1), torch.nn.CELU, in place by default.
+
+    Work: 1 compare, 1 exp, 1 add, 1 mul, 1 div per element.
+    """
+
+    alpha: float = number(default=1.0)
+    inplace: bool = flag(default=True)
+
+    per_element = Work(compares=1, exps=1, adds=1, muls=1, divs=1)
+
+
+@op
+class Selu(Activation):
+    """scale·(x if x > 0 else alpha·(exp(x) − 1)) with its two constants, torch.nn.SELU, in place by default.
+
+    Work: 1 compare, 1 exp, 1 add, 2 muls per element.
+    """
+
+    inplace: bool = flag(default=True)
+
+    per_element = Work(compares=1, exps=1, adds=1, muls=2)
+
+
+@op
+class Rrelu(Activation):
+    """x if x > 0 else a·x, torch.nn.RReLU: a is drawn in training, and the mean of its bounds otherwise.
+
+    Work: 1 compare, 1 mul per element.
+    """
+
+    lower: float = number(default=0.125)
+    upper: float = number(default=0.3333333333333333)
+    inplace: bool = flag(default=False)
+
+    per_element = Work(compares=1, muls=1)
+
+    def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
+        (kernel,) = super().kernels(inputs, output, training)
+        return (kernel._replace(beside=(Beside("noise", prod(output)),)),)  # evaluation has no use for it
+
+
+class LogSigmoid(Activation):
+    """−log(1 + exp(−x)), torch.nn.LogSigmoid. Work: 2 exps (the log counts as one), 1 add per element."""
+
+    per_element = Work(exps=2, adds=1)
+
+
+class Softsign(Activation):
+    """x / (1 + |x|), torch.nn.Softsign. Work: 1 compare, 1 add, 1 div per element."""
+
+    per_element = Work(compares=1, adds=1, divs=1)
+
+    def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
+        elements = prod(output)
+        return (
+            Kernel((0,), elements, keeps=(0,)),
+            Kernel((1,), elements, passes_on=True),
+            Kernel((0, 2), elements, keeps=(2,), keeps_for=((0, 2),), scratch_for=((2, 2 * elements),)),
+        )
+
+
+class Tanhshrink(Activation):
+    """x − tanh(x), torch.nn.Tanhshrink. Work: that of tanh, and 1 add per element."""
+
+    per_element = Tanh.per_element + Work(adds=1)
+
+    def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
+        elements = prod(output)
+        return (Kernel((0,), elements, keeps=(1,)), Kernel((0, 1), elements, passes_on=True, renews=(1,)))
+
+
+@op
+class Softshrink(Activation):
+    """x less lambd, towards 0 and not beyond, torch.nn.Softshrink. Work: 2 compares, 1 add per element."""
+
+    lambd: float = number(default=0.5, least=0)
+
+    per_element = Work(compares=2, adds=1)
+
+
+@op
+class Hardshrink(Activation):
+    """x if |x| > lambd else 0, torch.nn.Hardshrink. Work: 2 compares per element."""
+
+    lambd: float = number(default=0.5)
+
+    per_element = Work(compares=2)
+
+
+@op
+class Glu(Activation):
+    """a·sigmoid(b) of the halves a and b of the input along `dim`, torch.nn.GLU.
+
+    Output: half as long along `dim`. Work: 1 exp, 1 add, 1 div, 1 mul per element of the output.
+    """
+
+    dim: int = whole(default=-1)
+
+    per_element = Sigmoid.per_element + Work(muls=1)
+
+    def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
+        _check_dim(self.dim, inputs[0])
+        yield Requirement(inputs[0][self.dim], "multiple of", 2, "glu halves {left}, which must be even")
+
+    def output(self, *inputs: Shape) -> Shape:
+        along = self.dim % len(inputs[0])
+        return tuple([exact_div(n, 2) if place == along else n for place, n in enumerate(inputs[0])])
+
+
+@op
+class Softmax(Activation):
+    """exp(x) / sum of exp(x) along `dim`, torch.nn.Softmax.
+
+    Work: 1 compare (for the largest, taken off first), 1 exp, 1 add, 1 div per element. It writes scores as shares
+    of 1, and counts as no non-linearity of a network.
+    """
+
+    dim: int = whole(default=1)
+
+    per_element = Work(compares=1, exps=1, adds=1, divs=1)
+    nonlinearity = False
+    keeps_input = False
+    keeps_output = True
+
+    def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
+        _check_dim(self.dim, inputs[0])
+        return iter(())
+
+    def layout(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Layout:
+        """Torch makes it anew, its dimensions in order."""
+        return Layout(layouts[0].plane, tuple(range(len(inputs[0]))))
+
+
+class Softmin(Softmax):
+    """Softmax of −x along `dim`, torch.nn.Softmin. Work: that of softmax, a sign is free."""
+
+    def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
+        return (Kernel((0,), prod(output)), Kernel((1,), prod(output), keeps=(2,)))
+
+
+class LogSoftmax(Softmax):
+    """x less the logarithm of the sum of exp(x) along `dim`, torch.nn.LogSoftmax.
+
+    Work: 1 compare (for the largest, taken off first), 1 exp, 2 adds per element, and 1 exp for each logarithm.
+    """
+
+    per_element = Work(compares=1, exps=1, adds=2)
+
+    def work(self, inputs: tuple[Shape, ...], output: Shape) -> Work:
+        along = self.dim % len(output)
+        rows = prod([extent for place, extent in enumerate(output) if place != along])
+        return super().work(inputs, output) + Work(exps=rows)
+
+
+def _check_dim(dim: int, shape: Shape) -> None:
+    if not -len(shape) <= dim < len(shape):
+        raise OpError(f"dim {dim} is not a dimension of an input with {len(shape)}", "dim")

@@ -1,0 +1,126 @@
+"""Comparisons, logical operations and tests, whose results are booleans, and bitwise operations."""
+
+from __future__ import annotations
+
+from costcalc.core.sizes import Shape, prod
+from costcalc.ir.broadcasting import Broadcasting, WithNumber
+from costcalc.ir.kernel import Kernel
+from costcalc.ir.op import Op
+from costcalc.ir.work import Work
+
+
+class _Answer(Op):
+    """True or false for each element; there is no gradient."""
+
+    def holds(self, *inputs: str) -> str:
+        return "bool"
+
+
+class _Comparison(_Answer, WithNumber):
+    """A relation of two inputs, or of one and a number."""
+
+    per_element = Work(compares=1)
+    differentiable = False
+
+
+class Eq(_Comparison):
+    """x = y, torch.eq; `other` is a number in place of y. Work: 1 compare per element."""
+
+
+class Ne(_Comparison):
+    """x ≠ y, torch.ne; `other` is a number in place of y. Work: 1 compare per element."""
+
+
+class Lt(_Comparison):
+    """x < y, torch.lt; `other` is a number in place of y. Work: 1 compare per element."""
+
+
+class Le(_Comparison):
+    """x ≤ y, torch.le; `other` is a number in place of y. Work: 1 compare per element."""
+
+
+class Gt(_Comparison):
+    """x > y, torch.gt; `other` is a number in place of y. Work: 1 compare per element."""
+
+
+class Ge(_Comparison):
+    """x ≥ y, torch.ge; `other` is a number in place of y. Work: 1 compare per element."""
+
+
+class _Logic(_Answer, Broadcasting):
+    """What holds of two answers."""
+
+    per_element = Work(compares=1)
+    differentiable = False
+
+
+class LogicalAnd(_Logic):
+    """x and y, torch.logical_and. Work: 1 compare per element."""
+
+
+class LogicalOr(_Logic):
+    """x or y, torch.logical_or. Work: 1 compare per element."""
+
+
+class LogicalXor(_Logic):
+    """Either x or y, torch.logical_xor. Work: 1 compare per element."""
+
+
+class _Test(_Answer):
+    """What holds of one element."""
+
+    def work(self, inputs: tuple[Shape, ...], output: Shape) -> Work:
+        return Work(compares=prod(output))
+
+    def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
+        return (Kernel((), prod(output), holds=(0,)),)
+
+
+class LogicalNot(_Test):
+    """Not x, torch.logical_not. Work: 1 compare per element."""
+
+
+class Isnan(_Test):
+    """Whether x is no number, torch.isnan. Work: 1 compare per element."""
+
+
+class Isinf(_Test):
+    """Whether x is infinite, torch.isinf. Work: 1 compare per element."""
+
+
+class Isfinite(_Test):
+    """Whether x is a finite number, torch.isfinite. Work: 1 compare per element."""
+
+
+class _Bitwise(WithNumber):
+    """Bits of two integers, or of two answers."""
+
+    per_element = Work(compares=1)
+    differentiable = False
+
+
+class BitwiseAnd(_Bitwise):
+    """x & y, torch.bitwise_and; `other` is a number in place of y. Work: 1 compare per element."""
+
+
+class BitwiseOr(_Bitwise):
+    """x | y, torch.bitwise_or; `other` is a number in place of y. Work: 1 compare per element."""
+
+
+class BitwiseXor(_Bitwise):
+    """x ^ y, torch.bitwise_xor; `other` is a number in place of y. Work: 1 compare per element."""
+
+
+class BitwiseNot(_Test):
+    """~x, torch.bitwise_not, of integers or of answers. Work: 1 compare per element."""
+
+    def holds(self, *inputs: str) -> str:
+        return inputs[0]
+
+
+FUNCTIONS = tuple(
+    kind.name
+    for kind in tuple(vars().values())
+    if isinstance(kind, type) and issubclass(kind, _Test) and not (kind.arguments or kind.__name__.startswith("_"))
+)
+"""The names of the ops of this family that take one tensor and have no fields."""

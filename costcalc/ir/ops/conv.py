@@ -1,0 +1,285 @@
+"""Convolutions, transposed ones, and what they share with other layers that slide a window.
+
+All of them take their weight from the model, as parameters of their own, or as further inputs (a weight, and a bias if
+there is one) where it is computed, or shared with what is no such layer.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+
+from costcalc.core.axes import SIZE_NAMES
+from costcalc.core.errors import OpError
+from costcalc.core.sizes import Shape, Size, exact_div, prod, show_shape, window
+from costcalc.ir.arguments import flag, per_axis, size
+from costcalc.ir.kernel import Kernel
+from costcalc.ir.layout import Layout
+from costcalc.ir.op import Op, Requirement, Window, op
+from costcalc.ir.work import Work
+
+
+class Weighted(Op, ABC):
+    """What has a weight, and a bias if `bias` says so: parameters of its own, or inputs after its first `operands`."""
+
+    bias: bool
+
+    operands = 1
+    arity = (1, 3)
+
+    @abstractmethod
+    def weights(self, *inputs: Shape) -> dict[str, Shape]:
+        """The shapes of the weight and of the bias, wherever they are from."""
+
+    def given(self, inputs: tuple[Shape, ...]) -> bool:
+        """Whether the weights are inputs."""
+        return len(inputs) > self.operands
+
+    def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
+        given = inputs[self.operands :]
+        if not given:
+            return
+        wanted = self.weights(*inputs)
+        if len(given) != len(wanted):
+            raise OpError(
+                f"{self.name} takes {self.operands} input{'s' * (self.operands > 1)}, or {self.operands + len(wanted)} "
+                f"with its {' and its '.join(wanted)}, not {len(inputs)}",
+                "inputs",
+            )
+        for (what, shape), operand in zip(wanted.items(), given, strict=True):
+            message = f"{self.name} takes a {what} of {show_shape(shape)}, not of {show_shape(operand)}"
+            if len(shape) != len(operand):
+                raise OpError(message, "inputs")
+            yield from (Requirement(a, "==", b, message) for a, b in zip(operand, shape, strict=True))
+
+    def parameters(self, *inputs: Shape) -> dict[str, Shape]:
+        return {} if self.given(inputs) else self.weights(*inputs)
+
+    def backward_macs(self, macs: Size, taught: bool, learns: tuple[bool, ...], inputs: tuple[Shape, ...] = ()) -> Size:
+        """That of the bias is a sum."""
+        return macs * (taught + sum(learns[: self.operands + 1]))
+
+
+class Convolution(Weighted):
+    """What convolutions share: their MACs are the places that they look from × the elements of their weight."""
+
+    out_channels: Size
+    kernel_size: tuple[int, ...]
+    stride: tuple[int, ...]
+    padding: tuple[int, ...]
+    dilation: tuple[int, ...]
+    groups: Size
+
+    weight_layer = True
+
+    def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
+        for what, count in (("input", inputs[0][1]), ("output", self.out_channels)):
+            yield Requirement(
+                count, "multiple of", self.groups, f"{{left}} {what} channels cannot be split into {{right}} groups"
+            )
+        yield from super().requirements(*inputs)
+
+    def weights(self, *inputs: Shape) -> dict[str, Shape]:
+        weight = (self.out_channels, exact_div(inputs[0][1], self.groups), *self.kernel_size)
+        return {"weight": weight, "bias": (self.out_channels,)} if self.bias else {"weight": weight}
+
+    def places(self, inputs: tuple[Shape, ...], output: Shape) -> Shape:
+        """The batch, and the sizes of the plane whose places the kernel is laid at."""
+        return (output[0], *output[2:])
+
+    def work(self, inputs: tuple[Shape, ...], output: Shape) -> Work:
+        macs = prod(self.places(inputs, output)) * prod(self.weights(*inputs)["weight"])
+        return Work(macs=macs, adds=prod(output) if self.bias else 0)
+
+    def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
+        return (Kernel(tuple(range(len(inputs))), prod(output), keeps=(0, 1) if self.given(inputs) else (0,)),)
+
+    def layout(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Layout:
+        return super().layout(inputs, layouts) if self.rank == 4 else Layout.of_image(len(inputs[0]))
+
+
+class _Forward(Convolution):
+    def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
+        yield from super().requirements(*inputs)
+        yield from windows_fit(list(inputs[0][2:]), self.windows(*inputs))
+
+    def output(self, *inputs: Shape) -> Shape:
+        batch, _, *plane = inputs[0]
+        return (batch, self.out_channels, *(window(n, *w) for n, w in zip(plane, self.windows(), strict=True)))
+
+    def windows(self, *inputs: Shape) -> tuple[Window, ...]:
+        return tuple(map(Window, self.kernel_size, self.stride, self.padding, self.dilation))
+
+
+@op
+class Conv1d(_Forward):
+    """A convolution along a sequence with learnt kernels, torch.nn.Conv1d.
+
+    Output: channels = out_channels; length = (L + 2·padding − dilation·(kernel − 1) − 1) // stride + 1.
+    Parameters: weight (out_channels, in_channels / groups, k); bias (out_channels); none if they are further inputs.
+    Work: MACs = batch × places × prod(weight), taps on padding included; the bias is 1 add per output element.
+    """
+
+    out_channels: Size = size("C_out")
+    kernel_size: tuple[int, ...] = per_axis(least=1, symbol="k", axes=1)
+    stride: tuple[int, ...] = per_axis(default=1, least=1, axes=1)
+    padding: tuple[int, ...] = per_axis(default=0, axes=1)
+    dilation: tuple[int, ...] = per_axis(default=1, least=1, axes=1)
+    groups: Size = size("g", default=1)
+    bias: bool = flag(default=True)
+
+    rank = 3
+
+
+@op
+class Conv2d(_Forward):
+    """A 2-d convolution with learnt kernels, torch.nn.Conv2d.
+
+    Output: channels = out_channels; height = (H + 2·padding − dilation·(kernel − 1) − 1) // stride + 1, width alike.
+    Parameters: weight (out_channels, in_channels / groups, k_h, k_w); bias (out_channels); none if they are further
+    inputs.
+    Work: MACs = batch × places × prod(weight), taps on padding included; the bias is 1 add per output element.
+    Source of the shape rule: Dumoulin and Visin, A guide to convolution arithmetic, 2016, and torch.nn.Conv2d.
+    """
+
+    out_channels: Size = size("C_out")
+    kernel_size: tuple[int, int] = per_axis(least=1, symbol="k")
+    stride: tuple[int, int] = per_axis(default=1, least=1)
+    padding: tuple[int, int] = per_axis(default=0)
+    dilation: tuple[int, int] = per_axis(default=1, least=1)
+    groups: Size = size("g", default=1)
+    bias: bool = flag(default=True)
+
+    rank = 4
+
+
+@op
+class Conv3d(_Forward):
+    """A convolution over depth, height and width with learnt kernels, torch.nn.Conv3d.
+
+    Output: channels = out_channels; depth = (D + 2·padding − dilation·(kernel − 1) − 1) // stride + 1, height and
+    width alike.
+    Parameters: weight (out_channels, in_channels / groups, k_d, k_h, k_w); bias (out_channels); none if they are
+    further inputs.
+    Work: MACs = batch × places × prod(weight), taps on padding included; the bias is 1 add per output element.
+    """
+
+    out_channels: Size = size("C_out")
+    kernel_size: tuple[int, ...] = per_axis(least=1, symbol="k", axes=3)
+    stride: tuple[int, ...] = per_axis(default=1, least=1, axes=3)
+    padding: tuple[int, ...] = per_axis(default=0, axes=3)
+    dilation: tuple[int, ...] = per_axis(default=1, least=1, axes=3)
+    groups: Size = size("g", default=1)
+    bias: bool = flag(default=True)
+
+    rank = 5
+
+
+class TransposedConvolution(Convolution):
+    """What transposed convolutions share: each place of the input adds a kernel's worth to the output."""
+
+    output_padding: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for more, stride, dilation in zip(self.output_padding, self.stride, self.dilation, strict=True):
+            if more >= max(stride, dilation):
+                raise OpError(f"output_padding must be below the stride or the dilation, not {more}", "output_padding")
+
+    def weights(self, *inputs: Shape) -> dict[str, Shape]:
+        weight = (inputs[0][1], exact_div(self.out_channels, self.groups), *self.kernel_size)
+        return {"weight": weight, "bias": (self.out_channels,)} if self.bias else {"weight": weight}
+
+    def output(self, *inputs: Shape) -> Shape:
+        batch, _, *plane = inputs[0]
+        axes = zip(plane, self.laid(), self.output_padding, strict=True)
+        sizes = ((n - 1) * w.stride - 2 * w.padding + w.dilation * (w.kernel - 1) + more + 1 for n, w, more in axes)
+        return (batch, self.out_channels, *sizes)
+
+    def laid(self) -> tuple[Window, ...]:
+        """For each axis, how kernels lie in the output: those of the convolution that goes the other way."""
+        return tuple(map(Window, self.kernel_size, self.stride, self.padding, self.dilation))
+
+    def places(self, inputs: tuple[Shape, ...], output: Shape) -> Shape:
+        return (inputs[0][0], *inputs[0][2:])
+
+    def windows(self, *inputs: Shape) -> None:
+        return None  # between strides, places see more of the input or less
+
+
+@op
+class ConvTranspose1d(TransposedConvolution):
+    """A transposed convolution along a sequence, the gradient of a convolution, torch.nn.ConvTranspose1d.
+
+    Output: channels = out_channels; length = (L − 1)·stride − 2·padding + dilation·(kernel − 1) + output_padding + 1.
+    Parameters: weight (in_channels, out_channels / groups, k); bias (out_channels); none if they are further inputs.
+    Work: MACs = batch × places of the input × prod(weight); the bias is 1 add per output element.
+    """
+
+    out_channels: Size = size("C_out")
+    kernel_size: tuple[int, ...] = per_axis(least=1, symbol="k", axes=1)
+    stride: tuple[int, ...] = per_axis(default=1, least=1, axes=1)
+    padding: tuple[int, ...] = per_axis(default=0, axes=1)
+    output_padding: tuple[int, ...] = per_axis(default=0, axes=1)
+    groups: Size = size("g", default=1)
+    bias: bool = flag(default=True)
+    dilation: tuple[int, ...] = per_axis(default=1, least=1, axes=1)
+
+    rank = 3
+
+
+@op
+class ConvTranspose2d(TransposedConvolution):
+    """A transposed 2-d convolution, the gradient of a convolution, torch.nn.ConvTranspose2d.
+
+    Output: channels = out_channels; height = (H − 1)·stride − 2·padding + dilation·(kernel − 1) + output_padding + 1,
+    width alike.
+    Parameters: weight (in_channels, out_channels / groups, k_h, k_w); bias (out_channels); none if they are further
+    inputs.
+    Work: MACs = batch × places of the input × prod(weight); the bias is 1 add per output element.
+    """
+
+    out_channels: Size = size("C_out")
+    kernel_size: tuple[int, int] = per_axis(least=1, symbol="k")
+    stride: tuple[int, int] = per_axis(default=1, least=1)
+    padding: tuple[int, int] = per_axis(default=0)
+    output_padding: tuple[int, int] = per_axis(default=0)
+    groups: Size = size("g", default=1)
+    bias: bool = flag(default=True)
+    dilation: tuple[int, int] = per_axis(default=1, least=1)
+
+    rank = 4
+
+
+@op
+class ConvTranspose3d(TransposedConvolution):
+    """A transposed convolution over depth, height and width, the gradient of a convolution, torch.nn.ConvTranspose3d.
+
+    Output: channels = out_channels; depth = (D − 1)·stride − 2·padding + dilation·(kernel − 1) + output_padding + 1,
+    height and width alike.
+    Parameters: weight (in_channels, out_channels / groups, k_d, k_h, k_w); bias (out_channels); none if they are
+    further inputs.
+    Work: MACs = batch × places of the input × prod(weight); the bias is 1 add per output element.
+    """
+
+    out_channels: Size = size("C_out")
+    kernel_size: tuple[int, ...] = per_axis(least=1, symbol="k", axes=3)
+    stride: tuple[int, ...] = per_axis(default=1, least=1, axes=3)
+    padding: tuple[int, ...] = per_axis(default=0, axes=3)
+    output_padding: tuple[int, ...] = per_axis(default=0, axes=3)
+    groups: Size = size("g", default=1)
+    bias: bool = flag(default=True)
+    dilation: tuple[int, ...] = per_axis(default=1, least=1, axes=3)
+
+    rank = 5
+
+
+def windows_fit(plane: list[Size], windows: tuple[Window, ...]) -> Iterator[Requirement]:
+    """A window must not be larger than the padded input it slides over."""
+    for axis, n, w in zip(SIZE_NAMES[2 + len(windows)][2:], plane, windows, strict=True):
+        reach = w.dilation * (w.kernel - 1) + 1
+        spread = f" (dilated to {reach})" if w.dilation > 1 else ""
+        padded = f"the input of {{left}} (padding of {w.padding} included)" if w.padding else "the input of {left}"
+        yield Requirement(
+            n + 2 * w.padding, ">=", reach, f"a kernel of {w.kernel}{spread} is larger than {padded} in {axis}"
+        )

@@ -1,0 +1,107 @@
+"""Rows of a table by their numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from costcalc.core.errors import OpError
+from costcalc.core.sizes import Shape, Size, prod, show_shape
+from costcalc.ir.arguments import choice, flag, size
+from costcalc.ir.kernel import INT64, Beside, Kernel
+from costcalc.ir.layout import Layout
+from costcalc.ir.op import Op, Requirement, op
+from costcalc.ir.work import Work
+
+
+@op
+class Embedding(Op):
+    """For each index the row of a learnt table, torch.nn.Embedding: what stands for a word.
+
+    Output: the indices' sizes, then embedding_dim. Parameters: weight (num_embeddings, embedding_dim); none if it is a
+    further input. Work: none; rows are copied.
+    """
+
+    num_embeddings: Size = size("V")
+    embedding_dim: Size = size("F_out")
+
+    arity = (1, 2)
+
+    def _tables(self, inputs: tuple[Shape, ...]) -> tuple[int, ...]:
+        """Which inputs are the table."""
+        return tuple(range(1, len(inputs)))
+
+    def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
+        table = (self.num_embeddings, self.embedding_dim)
+        for operand in [inputs[place] for place in self._tables(inputs)]:
+            message = f"{self.name} takes a weight of {show_shape(table)}, not of {show_shape(operand)}"
+            if len(operand) != 2:
+                raise OpError(message, "inputs")
+            yield from (Requirement(a, "==", b, message) for a, b in zip(operand, table, strict=True))
+
+    def output(self, *inputs: Shape) -> Shape:
+        return (*inputs[0], self.embedding_dim)
+
+    def holds(self, *inputs: str) -> str:
+        return "float"
+
+    def parameters(self, *inputs: Shape) -> dict[str, Shape]:
+        return {} if self._tables(inputs) else {"weight": (self.num_embeddings, self.embedding_dim)}
+
+    def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
+        return (Kernel(self._tables(inputs), prod(output), keeps=(0,)),)
+
+    def layout(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Layout:
+        return Layout(None, tuple(range(len(inputs[0]) + 1)))
+
+
+@op
+class EmbeddingBag(Embedding):
+    """For each bag of indices the sum, the mean or the largest of the rows of a learnt table, torch.nn.EmbeddingBag.
+
+    A bag is a row of the input or, of an input of one size, what lies between two `offsets`, the second input; with
+    include_last_offset these have the end of the last bag, too. Output: (bags, embedding_dim). Parameters: weight
+    (num_embeddings, embedding_dim); none if it is the last input. Work: 1 add per element of a row that is read, or 1
+    compare in the mode max; in the mode mean, 1 div per element of the result.
+    """
+
+    mode: str = choice("sum", "mean", "max", default="mean")
+    include_last_offset: bool = flag(default=False)
+
+    arity = (1, 3)
+
+    def _tables(self, inputs: tuple[Shape, ...]) -> tuple[int, ...]:
+        return tuple(range(1 if len(inputs[0]) > 1 else 2, len(inputs)))
+
+    def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
+        if len(inputs[0]) not in (1, 2) or (len(inputs[0]) == 1 and (len(inputs) < 2 or len(inputs[1]) != 1)):
+            given = " and ".join(map(show_shape, inputs))
+            raise OpError(
+                f"embedding_bag takes bags × indices, or indices and the bags' offsets, not {given}", "inputs"
+            )
+        if len(self._tables(inputs)) > 1:
+            raise OpError("embedding_bag takes one table", "inputs")
+        yield from super().requirements(*inputs)
+        yield Requirement(self.output(*inputs)[0], ">=", 1, "there are {left} bags")
+
+    def output(self, *inputs: Shape) -> Shape:
+        bags = inputs[0][0] if len(inputs[0]) > 1 else inputs[1][0] - (1 if self.include_last_offset else 0)
+        return (bags, self.embedding_dim)
+
+    def work(self, inputs: tuple[Shape, ...], output: Shape) -> Work:
+        read, made = prod(inputs[0]) * self.embedding_dim, prod(output)
+        if self.mode == "max":
+            return Work(compares=read)
+        return Work(adds=read, divs=made if self.mode == "mean" else 0)
+
+    def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
+        beside = [Beside("offset2bag", prod(inputs[0]), INT64), Beside("bag_size", output[0], INT64)]
+        if self.mode == "max":
+            beside.append(Beside("max_indices", prod(output), INT64))
+        numbers = tuple([place for place in range(len(inputs)) if place not in self._tables(inputs)])
+        return (Kernel(self._tables(inputs), prod(output), keeps=numbers, beside=tuple(beside)),)
+
+    def layout(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Layout:
+        return Layout(None, (0, 1))
+
+    def windows(self, *inputs: Shape) -> None:
+        return None

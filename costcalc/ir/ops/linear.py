@@ -1,0 +1,105 @@
+"""Products with learnt weights: linear and bilinear layers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from costcalc.core.errors import OpError
+from costcalc.core.sizes import Shape, Size, prod, show_shape
+from costcalc.ir.arguments import flag, size
+from costcalc.ir.kernel import Kernel
+from costcalc.ir.layout import Layout
+from costcalc.ir.op import Requirement, op
+from costcalc.ir.ops.conv import Weighted
+from costcalc.ir.work import Work
+
+
+@op
+class Linear(Weighted):
+    """A matrix product on the last size of its input, torch.nn.Linear.
+
+    Output: the last size becomes out_features. Parameters: weight (out_features, in_features); bias (out_features);
+    none if they are further inputs. Work: MACs = prod(output) × in_features; the bias is 1 add per output element.
+    """
+
+    out_features: Size = size("F_out")
+    bias: bool = flag(default=True)
+
+    weight_layer = True
+
+    def output(self, *inputs: Shape) -> Shape:
+        return (*inputs[0][:-1], self.out_features)
+
+    def weights(self, *inputs: Shape) -> dict[str, Shape]:
+        weight = (self.out_features, inputs[0][-1])
+        return {"weight": weight, "bias": (self.out_features,)} if self.bias else {"weight": weight}
+
+    def work(self, inputs: tuple[Shape, ...], output: Shape) -> Work:
+        macs = prod(output[:-1]) * prod(self.weights(*inputs)["weight"])
+        return Work(macs=macs, adds=prod(output) if self.bias else 0)
+
+    def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
+        count = len(inputs)
+        if self.given(inputs):
+            product = Kernel(tuple(range(count)), prod(output), keeps_for=((0, 1), (1, 0)))
+        else:
+            product = Kernel((0,), prod(output), keeps_to_learn=(0,), sums="bias")
+        if len(output) == 2 or not self.bias:
+            return (product,)
+        return (product, Kernel((count,), prod(output), lies_in=count, passes_on=True))  # of rows, in the input's shape
+
+    def layout(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Layout:
+        """A plane that lies before the last dimension is kept; one that the features are a part of is gone."""
+        last, plane = len(inputs[0]) - 1, layouts[0].plane
+        return Layout(None if plane is None or last in plane else plane, tuple(range(last + 1)))
+
+
+@op
+class Bilinear(Weighted):
+    """A product that is linear in the last size of each of its two inputs, torch.nn.Bilinear.
+
+    Output: the last size becomes out_features; all others must agree. Parameters: weight (out_features, in1_features,
+    in2_features); bias (out_features); none if they are further inputs. Work: MACs = places × prod(weight), and 1 mul
+    for each pair of features; the bias is 1 add per output element.
+    """
+
+    out_features: Size = size("F_out")
+    bias: bool = flag(default=True)
+
+    operands = 2
+    arity = (2, 4)
+    weight_layer = True
+
+    def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
+        a, b, *_ = inputs
+        message = f"bilinear takes inputs that agree in all sizes but the last: {show_shape(a)} and {show_shape(b)}"
+        if len(a) != len(b):
+            raise OpError(message, "inputs")
+        yield from (Requirement(m, "==", n, message) for m, n in zip(a[:-1], b[:-1], strict=True))
+        yield from super().requirements(*inputs)
+
+    def output(self, *inputs: Shape) -> Shape:
+        return (*inputs[0][:-1], self.out_features)
+
+    def weights(self, *inputs: Shape) -> dict[str, Shape]:
+        weight = (self.out_features, inputs[0][-1], inputs[1][-1])
+        return {"weight": weight, "bias": (self.out_features,)} if self.bias else {"weight": weight}
+
+    def work(self, inputs: tuple[Shape, ...], output: Shape) -> Work:
+        pairs = prod(inputs[0]) * inputs[1][-1]
+        return Work(macs=pairs * self.out_features, muls=pairs, adds=prod(output) if self.bias else 0)
+
+    def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
+        count, made = len(inputs), prod(output)
+        product = Kernel(tuple(range(count))[:3], made, keeps=tuple(range(count))[:3])
+        seen = Kernel((count,), made, lies_in=count, passes_on=True)  # its rows, in the inputs' shape
+        if not self.bias:
+            return (product, seen)
+        added = (count + 1, 3) if self.given(inputs) else (count + 1,)
+        return (product, seen, Kernel(added, made, passes_on=True, repeats=added[1:]))
+
+    def layout(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Layout:
+        return Layout(None, tuple(range(len(inputs[0]))))
+
+    def windows(self, *inputs: Shape) -> None:
+        return None

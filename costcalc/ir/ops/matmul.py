@@ -1,0 +1,371 @@
+"""Products of tensors with each other: matrix products of any rank, sums of products by index, and attention."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+from costcalc.core.errors import OpError
+from costcalc.core.sizes import Shape, Size, prod, show_shape
+from costcalc.ir.arguments import flag, number, scalar, text
+from costcalc.ir.broadcasting import broadcast_shape, is_one, repeated
+from costcalc.ir.kernel import Beside, Kernel
+from costcalc.ir.layout import Layout
+from costcalc.ir.op import Op, Requirement, op
+from costcalc.ir.work import Work
+
+
+class Product(Op):
+    """What products share: where dimensions lie is as they come, and each place sees everything."""
+
+    arity = (2, 2)
+
+    def layout(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Layout:
+        return Layout(None, tuple(range(len(self.output(*inputs)))))
+
+    def windows(self, *inputs: Shape) -> None:
+        return None
+
+    def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
+        return (Kernel((0, 1), prod(output), keeps_for=((1, 0), (0, 1))),)
+
+
+@op
+class Matmul(Product):
+    """The matrix product of two tensors' last two sizes, those before them broadcast, torch.matmul.
+
+    A tensor of one size is a row on the left and a column on the right, and this size is gone.
+    Output: (…, rows of the first, columns of the second). Work: MACs = prod(output) × the size that is summed over.
+    """
+
+    def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
+        return _multiply(self.name, *inputs)
+
+    def output(self, *inputs: Shape) -> Shape:
+        return _multiplied(*inputs)
+
+    def work(self, inputs: tuple[Shape, ...], output: Shape) -> Work:
+        return Work(macs=prod(output) * inputs[0][-1])
+
+
+class _AddedProduct(Product):
+    beta: float
+    alpha: float
+
+    arity = (3, 3)
+    factors: int  # how many sizes each factor has
+
+    def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
+        added, *factors = inputs
+        if any(len(shape) != self.factors for shape in factors):
+            shapes = " and ".join(map(show_shape, factors))
+            raise OpError(f"{self.name} multiplies tensors of {self.factors} sizes, not {shapes}", "inputs")
+        yield from _multiply(self.name, *factors)
+        yield from _broadcastable(self.name, added, _multiplied(*factors))
+
+    def output(self, *inputs: Shape) -> Shape:
+        return _multiplied(*inputs[1:])
+
+    def work(self, inputs: tuple[Shape, ...], output: Shape) -> Work:
+        made = prod(output)
+        scaled = (self.alpha != 1) + (self.beta != 1)
+        return Work(macs=made * inputs[1][-1], adds=made, muls=made * scaled)
+
+    def backward_macs(self, macs: Size, taught: bool, learns: tuple[bool, ...], inputs: tuple[Shape, ...] = ()) -> Size:
+        """That of what is added is a sum."""
+        return macs * sum(learns[1:])
+
+    def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
+        whole = not repeated(inputs[:1], output) and self.beta == 1
+        return (
+            Kernel(
+                (0, 1, 2), prod(output), keeps_for=((2, 1), (1, 2)), passes_on=whole, renews=(1, 2) if whole else ()
+            ),
+        )
+
+
+@op
+class Addmm(_AddedProduct):
+    """A matrix product and a tensor, torch.addmm: beta × the first input + alpha × the product of the others.
+
+    Output: (rows of the second, columns of the third), to which the first is broadcast.
+    Work: MACs = prod(output) × the size that is summed over; 1 add per output element, and 1 mul for each of alpha and
+    beta that is not 1.
+    """
+
+    beta: float = number(default=1.0)
+    alpha: float = number(default=1.0)
+
+    factors = 2
+
+
+@op
+class Baddbmm(_AddedProduct):
+    """Matrix products by batch and a tensor, torch.baddbmm: beta × the first + alpha × the product of the others.
+
+    Output: (batch, rows of the second, columns of the third), to which the first is broadcast.
+    Work: MACs = prod(output) × the size that is summed over; 1 add per output element, and 1 mul for each of alpha and
+    beta that is not 1.
+    """
+
+    beta: float = number(default=1.0)
+    alpha: float = number(default=1.0)
+
+    factors = 3
+
+
+class Indices(NamedTuple):
+    """An equation of `einsum` read for its inputs: the letters of each one's sizes, and those of the result."""
+
+    inputs: tuple[tuple[str, ...], ...]
+    output: tuple[str, ...]
+
+
+def read_equation(equation: str, ranks: tuple[int, ...]) -> Indices:
+    """The letters of each input of so many sizes; those under dots are called 0, 1, … from the last on.
+
+    Raises OpError for what is no equation of so many inputs.
+    """
+    left, arrow, right = equation.replace(" ", "").partition("->")
+    terms = left.split(",")
+    if len(terms) != len(ranks):
+        raise OpError(f"{equation!r} is for {len(terms)} inputs, not {len(ranks)}", "equation")
+    most = max((rank - len(term.replace("...", "")) for term, rank in zip(terms, ranks, strict=True)), default=0)
+    inputs = tuple([_letters(term, rank, equation) for term, rank in zip(terms, ranks, strict=True)])
+    dotted = tuple([str(place) for place in reversed(range(most)) if any(str(place) in letters for letters in inputs)])
+    once = [letter for letter in left if letter.isalpha()]
+    output = (*dotted, *sorted(letter for letter in once if once.count(letter) == 1))
+    if arrow:
+        before, dots, after = right.partition("...")
+        output = (*before, *(dotted if dots else ()), *after)
+    used = {letter for letters in inputs for letter in letters}
+    if not used.issuperset(output) or len(set(output)) != len(output):
+        raise OpError(f"{equation!r} must give each letter of its result once, and one of an input", "equation")
+    return Indices(inputs, output)
+
+
+def _letters(term: str, rank: int, equation: str) -> tuple[str, ...]:
+    before, dots, after = term.partition("...")
+    letters = before + after
+    more = rank - len(letters)
+    if not all(letter.isalpha() for letter in letters) or more < 0 or (more and not dots):
+        raise OpError(f"{equation!r} says {term!r} of an input of {rank} sizes", "equation")
+    return (*before, *map(str, reversed(range(more))), *after) if dots else tuple(letters)
+
+
+@op
+class Einsum(Product):
+    """Products of the elements of one or two tensors, summed over the indices that the result lacks, torch.einsum.
+
+    More tensors are such products one after another. A letter is an index; dots are all that are not named.
+    Output: the sizes of the letters after the arrow. Work: MACs = the product of the sizes of all letters, where both
+    inputs share one that is summed over; else 1 mul per output element. Letters that one input alone has and that are
+    summed over are summed first, 1 add an element.
+    """
+
+    equation: str = text()
+
+    arity = (1, 2)
+
+    def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
+        indices = self.indices(inputs)
+        sizes = self._sizes(inputs, indices)
+        for letters, shape in zip(indices.inputs, inputs, strict=True):
+            for letter, extent in zip(letters, shape, strict=True):
+                if not is_one(extent):
+                    message = f"einsum {self.equation!r}: index {letter} is {{right}} and {{left}}"
+                    yield Requirement(extent, "==", sizes[letter], message)
+
+    def output(self, *inputs: Shape) -> Shape:
+        indices = self.indices(inputs)
+        sizes = self._sizes(inputs, indices)
+        return tuple([sizes[letter] for letter in indices.output])
+
+    def indices(self, inputs: tuple[Shape, ...]) -> Indices:
+        """The equation, read for these inputs."""
+        return read_equation(self.equation, tuple(map(len, inputs)))
+
+    def contracts(self, inputs: tuple[Shape, ...]) -> tuple[Size, ...]:
+        """The sizes of the letters that both inputs have and the result lacks."""
+        indices = self.indices(inputs)
+        if len(inputs) == 1:
+            return ()
+        sizes = self._sizes(inputs, indices)
+        both = [letter for letter in dict.fromkeys(indices.inputs[0]) if letter in indices.inputs[1]]
+        return tuple([sizes[letter] for letter in both if letter not in indices.output])
+
+    def makes_tensor(self, training: bool = False) -> bool:
+        """One tensor whose indices are all kept is seen in another order."""
+        left, arrow, right = self.equation.replace(" ", "").partition("->")
+        return not ("," not in left and bool(arrow) and set(left) == set(right))
+
+    def work(self, inputs: tuple[Shape, ...], output: Shape) -> Work:
+        indices, made = self.indices(inputs), prod(output)
+        sizes = self._sizes(inputs, indices)
+        adds: Size = 0
+        kept: dict[str, Size] = {}  # what is left to multiply
+        for place, letters in enumerate(indices.inputs):
+            elsewhere = {*indices.output, *(letter for other in indices.inputs[:place] for letter in other)}
+            elsewhere.update(letter for other in indices.inputs[place + 1 :] for letter in other)
+            own = {letter: sizes[letter] for letter in letters}  # of its diagonal
+            left = {letter: extent for letter, extent in own.items() if letter in elsewhere}
+            if len(left) < len(own):
+                adds = adds + prod(own.values()) - prod(left.values())
+            kept |= left
+        if len(inputs) == 1:
+            return Work(adds=adds)
+        if self.contracts(inputs):
+            return Work(macs=prod(kept.values()), adds=adds)
+        return Work(muls=made, adds=adds)
+
+    def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
+        made = prod(output)
+        if len(inputs) == 1:
+            return (Kernel((0,), made, None if self.makes_tensor() else 0, passes_on=True),)
+        if self.contracts(inputs):
+            return (*super().kernels(inputs, output, training), Kernel((2,), made, lies_in=2, passes_on=True))
+        indices = self.indices(inputs)
+        repeats = tuple([place for place, of in enumerate(indices.inputs) if set(of) != set(indices.output)])
+        return (Kernel((0, 1), made, keeps_for=((1, 0), (0, 1)), repeats=repeats),)
+
+    def _sizes(self, inputs: tuple[Shape, ...], indices: Indices) -> Mapping[str, Size]:
+        """That of each letter; one of 1 is broadcast."""
+        sizes: dict[str, Size] = {}
+        for letters, shape in zip(indices.inputs, inputs, strict=True):
+            for letter, extent in zip(letters, shape, strict=True):
+                if letter not in sizes or is_one(sizes[letter]):
+                    sizes[letter] = extent
+        return sizes
+
+
+@op
+class ScaledDotProductAttention(Product):
+    """Attention, torch.nn.functional.scaled_dot_product_attention: of query, key, value and, if given, a mask.
+
+    For each query a mean of all values, weighed by the softmax of its products with all keys (Vaswani et al., Attention
+    is all you need, 2017). With enable_gqa each head of key and value serves several of the query's.
+    Output: (…, queries, the values' features). Work: MACs = heads × queries × keys × (features of a key + features of a
+    value), as many if is_causal leaves half of them out; for each pair of query and key 1 mul to scale, 1 compare,
+    1 add, 1 exp and 1 div for the softmax, and 1 add for a mask.
+    """
+
+    dropout_p: float = number(default=0.0, least=0, most=1)
+    is_causal: bool = flag(default=False)
+    scale: float | None = number(default=None)
+    enable_gqa: bool = flag(default=False)
+
+    arity = (3, 4)
+    nonlinearity = False
+
+    def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
+        query, key, value, *masks = inputs
+        shapes = ", ".join(map(show_shape, (query, key, value)))
+        if len({len(query), len(key), len(value)}) > 1 or len(query) < 2:
+            raise OpError(f"{self.name} takes query, key and value of equally many sizes, not {shapes}", "inputs")
+        if masks and self.is_causal:
+            raise OpError(f"{self.name} takes a mask, or is_causal, not both", "is_causal")
+        wrong = f"{self.name} takes query, key and value that agree, not {shapes}"
+        yield Requirement(key[-1], "==", query[-1], wrong)
+        yield Requirement(value[-2], "==", key[-2], wrong)
+        for place, (a, b, c) in enumerate(zip(query[:-2], key[:-2], value[:-2], strict=True)):
+            if self.enable_gqa and place == len(query) - 3:
+                yield from (Requirement(a, "multiple of", heads, wrong) for heads in (b, c))
+                continue
+            yield Requirement(b, "==", a, wrong)
+            yield Requirement(c, "==", a, wrong)
+        for mask in masks:
+            yield from _broadcastable(self.name, mask, (*query[:-1], key[-2]))
+
+    def output(self, *inputs: Shape) -> Shape:
+        return (*inputs[0][:-1], inputs[2][-1])
+
+    def work(self, inputs: tuple[Shape, ...], output: Shape) -> Work:
+        query, key, value, *masks = inputs
+        pairs = prod(query[:-1]) * key[-2]
+        return Work(
+            macs=pairs * (query[-1] + value[-1]),
+            muls=pairs,
+            adds=pairs * (1 + len(masks)),
+            exps=pairs,
+            divs=pairs,
+            compares=pairs,
+        )
+
+    def backward_macs(self, macs: Size, taught: bool, learns: tuple[bool, ...], inputs: tuple[Shape, ...] = ()) -> Size:
+        """Those of query and key go through the weights, whose gradient is a product with the values."""
+        query, key, value, *_ = inputs
+        pairs = prod(query[:-1]) * key[-2]
+        through = learns[0] or learns[1] or any(learns[3:])
+        return pairs * (query[-1] * (learns[0] + learns[1]) + value[-1] * (learns[2] + through))
+
+    def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
+        sums = Beside("logarithms of sums", prod(output[:-1]), 4)  # of exps, in float32
+        count = len(inputs)
+        everything = tuple(range(count + 1))
+        return (Kernel(everything[:-1], prod(output), keeps=everything, beside=(sums,), unasked=True),)
+
+
+# -- sizes that meet ----------------------------------------------------------------------------------------------
+
+
+def _broadcastable(name: str, given: Shape, to: Shape) -> Iterator[Requirement]:
+    message = f"{name}: {show_shape(given)} cannot be broadcast to {show_shape(to)}"
+    if len(given) > len(to):
+        raise OpError(message, "inputs")
+    for a, b in zip(given, to[len(to) - len(given) :], strict=True):
+        if not is_one(a):
+            yield Requirement(a, "==", b, message)
+
+
+def _multiply(name: str, *factors: Shape) -> Iterator[Requirement]:
+    a, b = factors
+    message = f"{name} cannot multiply {show_shape(a)} and {show_shape(b)}"
+    if not a or not b:
+        raise OpError(message, "inputs")
+    yield Requirement(b[-2] if len(b) > 1 else b[-1], "==", a[-1], message)
+    for m, n in zip(reversed(a[:-2]), reversed(b[:-2]), strict=False):
+        if not is_one(m) and not is_one(n):
+            yield Requirement(n, "==", m, message)
+
+
+def _multiplied(*factors: Shape) -> Shape:
+    a, b = factors
+    return (*broadcast_shape(a[:-2], b[:-2]), *a[-2:-1], *(b[-1:] if len(b) > 1 else ()))
+
+
+@op
+class Cdist(Product):
+    """The distance of each row of one tensor from each of another, torch.cdist; `p` is the norm's order.
+
+    Inputs: (…, P, M) and (…, R, M), the sizes before broadcast. Output: (…, P, R). Work: per distance, M adds for the
+    differences, and M − 1 to sum them up or, of the order "inf", compares; M muls for the squares of p = 2, M compares
+    for the sizes of others, and M exps for powers other than these; 1 exp for the root.
+    """
+
+    p: float | str = scalar(default=2)
+
+    def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
+        one, other = inputs
+        if self.p == "-inf" or (isinstance(self.p, (int, float)) and self.p < 0):
+            raise OpError(f"a norm's order is at least 0, not {self.p}", "p")
+        if len(one) < 2 or len(other) < 2:
+            raise OpError(f"cdist takes rows of numbers, not {show_shape(one)} and {show_shape(other)}", "inputs")
+        yield Requirement(one[-1], "==", other[-1], "rows of {left} and of {right} numbers have no distance")
+        broadcast_shape(one[:-2], other[:-2])
+
+    def output(self, *inputs: Shape) -> Shape:
+        one, other = inputs
+        return (*broadcast_shape(one[:-2], other[:-2]), one[-2], other[-2])
+
+    def work(self, inputs: tuple[Shape, ...], output: Shape) -> Work:
+        each, distances = inputs[0][-1], prod(output)
+        differences, summed = each * distances, (each - 1) * distances
+        if self.p == 2:
+            return Work(adds=differences + summed, muls=differences, exps=distances)
+        if self.p == "inf":
+            return Work(adds=differences, compares=differences + summed)
+        powers = Work() if self.p in (0, 1) else Work(exps=differences + distances)
+        return Work(adds=differences + summed, compares=differences) + powers
+
+    def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
+        return (Kernel((0, 1), prod(output), keeps=(0, 1, 2)),)

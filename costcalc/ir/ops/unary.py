@@ -1,0 +1,319 @@
+"""Mathematical functions of each element of one tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import ClassVar
+
+from costcalc.core.errors import OpError
+from costcalc.core.sizes import Shape, prod
+from costcalc.ir.arguments import scalar, whole
+from costcalc.ir.broadcasting import promoted
+from costcalc.ir.kernel import Kernel
+from costcalc.ir.op import Op, Requirement, op
+from costcalc.ir.work import NO_WORK, Work
+
+_MUL = Work(muls=1)
+
+
+class _Function(Op):
+    """A function of one element. `scratch` tensors as large are made on the way to its gradient."""
+
+    per_element: ClassVar[Work] = Work(exps=1)
+    real: ClassVar[bool] = True  # of integers, too, it is a real number
+    scratch: ClassVar[int] = 0
+
+    def holds(self, *inputs: str) -> str:
+        return "float" if self.real else inputs[0]
+
+    def work(self, inputs: tuple[Shape, ...], output: Shape) -> Work:
+        return self.per_element * prod(output)
+
+    def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
+        (kernel,) = super().kernels(inputs, output, training)
+        return (kernel._replace(scratch=self.scratch * prod(output)),)
+
+
+class Neg(_Function):
+    """−x, torch.neg. Work: none, a sign is free."""
+
+    per_element = NO_WORK
+    real = False
+
+
+class Abs(_Function):
+    """|x|, torch.abs. Work: 1 compare per element."""
+
+    per_element = Work(compares=1)
+    real = False
+    keeps_input = True
+    scratch = 1
+
+
+class Sign(_Function):
+    """1, 0 or −1, torch.sign. Work: 2 compares per element."""
+
+    per_element = Work(compares=2)
+    real = False
+
+
+class _Rounding(_Function):
+    """Whole numbers; the gradient is 0."""
+
+    per_element = Work(compares=1)
+    real = False
+
+
+class Floor(_Rounding):
+    """x rounded down, torch.floor. Work: 1 compare per element."""
+
+
+class Ceil(_Rounding):
+    """x rounded up, torch.ceil. Work: 1 compare per element."""
+
+
+class Trunc(_Rounding):
+    """x rounded towards 0, torch.trunc. Work: 1 compare per element."""
+
+
+@op
+class Round(_Rounding):
+    """x rounded to so many `decimals`, torch.round. Work: 1 compare per element."""
+
+    decimals: int = whole(default=0)
+
+
+class Square(_Function):
+    """x², torch.square. Work: 1 mul per element."""
+
+    per_element = _MUL
+    real = False
+    keeps_input = True
+    scratch = 2
+
+
+class Reciprocal(_Function):
+    """1 / x, torch.reciprocal. Work: 1 div per element."""
+
+    per_element = Work(divs=1)
+    keeps_output = True
+    scratch = 2
+
+
+class Sqrt(_Function):
+    """√x, torch.sqrt. Work: 1 exp per element."""
+
+    keeps_output = True
+    scratch = 1
+
+
+class Rsqrt(_Function):
+    """1 / √x, torch.rsqrt. Work: 1 exp, 1 div per element."""
+
+    per_element = Work(exps=1, divs=1)
+    keeps_output = True
+    scratch = 2
+
+
+class Exp(_Function):
+    """e to the power of x, torch.exp. Work: 1 exp per element."""
+
+    keeps_output = True
+
+
+class Exp2(_Function):
+    """2 to the power of x, torch.exp2. Work: 1 exp per element."""
+
+    keeps_output = True
+    scratch = 1
+
+
+class Expm1(_Function):
+    """e to the power of x, less 1, torch.expm1. Work: 1 exp, 1 add per element."""
+
+    per_element = Work(exps=1, adds=1)
+    keeps_output = True
+    scratch = 1
+
+
+class Log(_Function):
+    """The natural logarithm, torch.log. Work: 1 exp per element."""
+
+    keeps_input = True
+
+
+class Log2(_Function):
+    """The logarithm to base 2, torch.log2. Work: 1 exp per element."""
+
+    keeps_input = True
+    scratch = 1
+
+
+class Log10(_Function):
+    """The logarithm to base 10, torch.log10. Work: 1 exp per element."""
+
+    keeps_input = True
+    scratch = 1
+
+
+class Log1p(_Function):
+    """log(1 + x), torch.log1p. Work: 1 exp, 1 add per element."""
+
+    per_element = Work(exps=1, adds=1)
+    keeps_input = True
+    scratch = 1
+
+
+class Sin(_Function):
+    """The sine, torch.sin. Work: 1 exp per element."""
+
+    keeps_input = True
+    scratch = 1
+
+
+class Cos(_Function):
+    """The cosine, torch.cos. Work: 1 exp per element."""
+
+    keeps_input = True
+    scratch = 2
+
+
+class Tan(_Function):
+    """The tangent, torch.tan. Work: 1 exp per element."""
+
+    keeps_output = True
+    scratch = 2
+
+
+class Asin(_Function):
+    """The angle of a sine, torch.asin. Work: 1 exp per element."""
+
+    keeps_input = True
+    scratch = 4
+
+
+class Acos(_Function):
+    """The angle of a cosine, torch.acos. Work: 1 exp per element."""
+
+    keeps_input = True
+    scratch = 5
+
+
+class Atan(_Function):
+    """The angle of a tangent, torch.atan. Work: 1 exp per element."""
+
+    keeps_input = True
+    scratch = 2
+
+
+class Sinh(_Function):
+    """The hyperbolic sine, torch.sinh. Work: 1 exp per element."""
+
+    keeps_input = True
+    scratch = 1
+
+
+class Cosh(_Function):
+    """The hyperbolic cosine, torch.cosh. Work: 1 exp per element."""
+
+    keeps_input = True
+    scratch = 1
+
+
+class Asinh(_Function):
+    """The inverse hyperbolic sine, torch.asinh. Work: 1 exp per element."""
+
+    keeps_input = True
+    scratch = 3
+
+
+class Acosh(_Function):
+    """The inverse hyperbolic cosine, torch.acosh. Work: 1 exp per element."""
+
+    keeps_input = True
+    scratch = 3
+
+
+class Atanh(_Function):
+    """The inverse hyperbolic tangent, torch.atanh. Work: 1 exp per element."""
+
+    keeps_input = True
+    scratch = 3
+
+
+class Erf(_Function):
+    """The error function, torch.erf. Work: 1 exp per element."""
+
+    keeps_input = True
+    scratch = 4
+
+
+class Erfc(_Function):
+    """1 less the error function, torch.erfc. Work: 1 exp per element."""
+
+    keeps_input = True
+    scratch = 4
+
+
+class Erfinv(_Function):
+    """The inverse of the error function, torch.erfinv. Work: 1 exp per element."""
+
+    keeps_input = True
+    scratch = 4
+
+
+class Lgamma(_Function):
+    """The logarithm of the gamma function, torch.lgamma. Work: 1 exp per element."""
+
+    keeps_input = True
+    scratch = 1
+
+
+class Digamma(_Function):
+    """The derivative of lgamma, torch.digamma. Work: 1 exp per element."""
+
+    keeps_input = True
+    scratch = 1
+
+
+@op
+class Clamp(_Function):
+    """x between two bounds, torch.clamp; one of them may be null. Work: 1 compare per element and bound."""
+
+    min: float | str | None = scalar(default=None)
+    max: float | str | None = scalar(default=None)
+
+    keeps_input = True
+
+    def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
+        if self.min is None and self.max is None:
+            raise OpError("clamp needs a bound: min, max, or both")
+        return iter(())
+
+    def holds(self, *inputs: str) -> str:
+        return promoted(inputs, self.min, self.max)
+
+    def work(self, inputs: tuple[Shape, ...], output: Shape) -> Work:
+        bounds = (self.min is not None) + (self.max is not None)
+        return Work(compares=bounds * prod(output))
+
+
+@op
+class NanToNum(_Function):
+    """x, but for what is no number or infinite, torch.nan_to_num. Work: 3 compares per element."""
+
+    nan: float | str | None = scalar(default=None)
+    posinf: float | str | None = scalar(default=None)
+    neginf: float | str | None = scalar(default=None)
+
+    per_element = Work(compares=3)
+    real = False
+    keeps_input = True
+
+
+FUNCTIONS = tuple(
+    kind.name
+    for kind in tuple(vars().values())
+    if isinstance(kind, type) and issubclass(kind, _Function) and not (kind.arguments or kind.__name__.startswith("_"))
+)
+"""The names of the ops of this family that take one tensor and have no fields."""

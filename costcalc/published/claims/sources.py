@@ -1,0 +1,63 @@
+"""Where files of claims are found: by the name of a source that ships, or in a user's file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from costcalc.core.errors import CostcalcError, did_you_mean
+from costcalc.frontends.spec.catalogue import shipped_folder
+from costcalc.frontends.spec.document import read_text
+from costcalc.published.claims.language import CLAIMS, ClaimsFile
+
+
+def sources() -> list[str]:
+    """The names of the sources that ship, in alphabetical order."""
+    return sorted(file.removesuffix(".yaml") for file in os.listdir(_folder()) if file.endswith(".yaml"))
+
+
+def read(source: str) -> ClaimsFile:
+    """The claims of a shipped source (`cs231n`), or of a file (`slides.yaml`).
+
+    Raises CostcalcError, with what may have been meant, when there is neither, and SpecError for all its mistakes.
+    """
+    if source.endswith((".yaml", ".yml")):
+        return ClaimsFile(read_text(source, CLAIMS), source)
+    names = sources()
+    if source not in names:
+        near = did_you_mean(source, names)
+        raise CostcalcError(f"no source {source!r}{near}: there are {', '.join(names)}; a file ends in .yaml")
+    return ClaimsFile(read_text(os.path.join(_folder(), f"{source}.yaml"), CLAIMS), f"specs/claims/{source}.yaml")
+
+
+class Choice(NamedTuple):
+    """A file of claims, and which of them are wanted (None: all)."""
+
+    file: ClaimsFile
+    ids: frozenset[str] | None = None
+
+
+def choose(words: Iterable[str]) -> list[Choice]:
+    """What each word stands for: a shipped source, a file, or a claim of a shipped source by its id.
+
+    Raises CostcalcError, with what may have been meant, for a word that is none of them.
+    """
+    words = list(dict.fromkeys(words))
+    names = sources()
+    whole = [Choice(read(word)) for word in words if word in names or word.endswith((".yaml", ".yml"))]
+    ids = {word for word in words if word not in names and not word.endswith((".yaml", ".yml"))}
+    if not ids:
+        return whole
+    files = [read(name) for name in names]
+    known = {claim.id for file in files for claim in file.claims}
+    for word in sorted(ids - known):
+        near = did_you_mean(word, [*names, *known])
+        message = f"no source and no claim {word!r}{near}: there are the sources {', '.join(names)}"
+        raise CostcalcError(f"{message}; a file ends in .yaml")
+    parts = [Choice(file, frozenset(ids & {claim.id for claim in file.claims})) for file in files]
+    return [*whole, *(part for part in parts if part.ids)]
+
+
+def _folder() -> str:
+    return os.path.join(shipped_folder(), "claims")

@@ -1,0 +1,339 @@
+"""Claims against the analysis: what each number really is, and how what was printed follows from it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from fractions import Fraction
+from typing import NamedTuple
+
+from costcalc.core.errors import did_you_mean
+from costcalc.frontends.spec import SpecError
+from costcalc.frontends.spec.document import Fields, Items, Place, Problem, Scalar, Value
+from costcalc.frontends.spec.expression import Fault
+from costcalc.frontends.spec.items import MAX_MISTAKES, below
+from costcalc.published.claims.explain import explain
+from costcalc.published.claims.language import (
+    CASES,
+    COVERAGE,
+    RATIOS,
+    READINGS,
+    SUMS,
+    Claim,
+    Given,
+    inherited,
+    unknown_field,
+)
+from costcalc.published.claims.measure import Analyses, Bench, quantity_of
+from costcalc.published.claims.sources import Choice
+from costcalc.published.claims.verdict import (
+    RIGHT,
+    UNITS,
+    VERDICTS,
+    Exact,
+    Finding,
+    Number,
+    Several,
+    Unit,
+    holds,
+    judge,
+    near_miss,
+    read_number,
+    read_shape,
+    unknown_unit,
+    worst,
+)
+
+_MEASURE = (*COVERAGE, *SUMS, *RATIOS)
+_CASE = (*_MEASURE, *READINGS, "each")
+
+
+class Verified(NamedTuple):
+    """A claim and what came of it.
+
+    `published` is as printed, without its `unit`. `exact` is in base units, in percent where percent is printed, and
+    several values where a claim is about several things that differ; None where nothing can be computed. `error` is the
+    signed relative error of a printed number that is approximate or wrong. `reproduced` is what the claim's explanation
+    gives instead, which must be what was printed. `expected` are the verdicts that the file allows (none: it does not
+    say), and `unexpected` says what is not as the file says.
+    """
+
+    claim: Claim
+    source: str
+    published: str
+    unit: str
+    verdict: str
+    expected: tuple[str, ...]
+    unexpected: str = ""
+    explanation: str = ""
+    network: str = ""
+    quantity: str = ""
+    convention: str = ""
+    batch: int = 1
+    exact: Exact | Several | None = None
+    error: Fraction | None = None
+    reproduced: Exact | Several | None = None
+
+
+class _Outcome(NamedTuple):
+    """What is true of one reading of a claim."""
+
+    exact: Exact | Several
+    finding: Finding
+
+    @property
+    def right(self) -> bool:
+        """Whether what was printed follows from it."""
+        return self.finding.verdict in RIGHT
+
+
+def verify(choices: Iterable[Choice]) -> list[Verified]:
+    """The chosen claims, in the order of their files. Raises SpecError for all that is wrong with those of a file."""
+    shared = Analyses({}, {})
+    return [each for choice in choices for each in _verify(choice, shared)]
+
+
+def _verify(choice: Choice, shared: Analyses) -> list[Verified]:
+    file, ids = choice
+    bench = Bench(file.networks, os.path.dirname(file.file), shared)
+    verified, problems = [], list(file.problems)
+    for claim in file.claims:
+        if ids is not None and claim.id not in ids:
+            continue
+        try:
+            verified.append(_Verifier(bench, claim).verified(file.name))
+        except Fault as fault:
+            place, message = fault.problem
+            if place or not file.problems:  # what a claim lacks may be the field that is misspelt
+                problems.append(Problem(place or claim.place, message))
+        except SpecError as error:
+            problems += error.problems
+        if len(problems) > MAX_MISTAKES:
+            problems.append(Problem(below(claim.place), f"more than {MAX_MISTAKES} mistakes: nothing below is read"))
+            break
+    if problems:
+        raise SpecError(file.file, file.text, problems)
+    return verified
+
+
+class _Verifier:
+    """One claim on the bench."""
+
+    def __init__(self, bench: Bench, claim: Claim) -> None:
+        self.bench, self.claim, self.fields = bench, claim, claim.fields
+        self.printed, self.unit = self._printed()
+
+    def verified(self, source: str) -> Verified:
+        fields, expected = self.fields, tuple(self._words("verdict"))
+        if "not_a_cost" in fields:
+            why = self._sentence("not_a_cost")
+            result = Verified(self.claim, source, *self._as_printed(), "not-a-cost", expected, explanation=why)
+            return self._expecting(result)
+        outcome = self._outcome(fields)
+        verdict, error = outcome.finding
+        explanation = self._sentence("why")
+        if "rule" in fields:
+            explanation = ": ".join(filter(None, (self._sentence("rule"), explanation)))
+            verdict, error = ("conditional", None) if self._conditional(outcome) else (verdict, error)
+        elif "holds_for" in fields or "fails_for" in fields:
+            place = (fields.get("holds_for") or fields["fails_for"]).place
+            raise Fault(place, "holds_for and fails_for go with a rule: say when the claim is right")
+        if verdict == "wrong" and not explanation and self.printed is not None and "reproduced_by" not in fields:
+            explanation = explain(
+                self.bench, fields, self.printed, self._unit_meant(self.printed, self.claim.published)[0]
+            )
+        again = [self._outcome(case) for case in self._cases("reproduced_by")]
+        costs = self.bench.costs(next(self._each(fields)))
+        result = Verified(
+            self.claim,
+            source,
+            *self._as_printed(),
+            verdict,
+            expected,
+            explanation=explanation,
+            network=costs.name,
+            quantity=self._sentence("quantity"),
+            convention=costs.convention,
+            batch=costs.batch,
+            exact=self._shown(outcome.exact),
+            error=error,
+            reproduced=self._shown(again[0].exact) if again else None,
+        )
+        if not all(outcome.right for outcome in again):
+            return result._replace(unexpected="what it is reproduced by does not give the printed number")
+        return self._expecting(result)
+
+    def _expecting(self, result: Verified) -> Verified:
+        if not result.expected or result.verdict in result.expected:
+            return result
+        return result._replace(unexpected=f"{result.verdict}, not {' or '.join(result.expected)}")
+
+    # -- outcomes -------------------------------------------------------------------------------------------------
+
+    def _conditional(self, outcome: _Outcome) -> bool:
+        """Whether the claim is right in some cases and not in others, and in just those that it names."""
+        right, wrong = (
+            [self._outcome(case).right for case in self._cases(name)] for name in ("holds_for", "fails_for")
+        )
+        if not right and not wrong:
+            raise Fault(self.fields["rule"].place, "a rule needs cases that show it: holds_for and fails_for")
+        outcomes = {outcome.right, *right, *wrong}
+        return all(right) and not any(wrong) and len(outcomes) == 2
+
+    def _cases(self, name: str) -> Iterator[Given]:
+        for case in _listed(self.fields.get(name)):
+            if not isinstance(case, Fields):
+                raise Fault(case.place, f"{name} must be a mapping of what is otherwise, or a list of such mappings")
+            yield self._changed(self.fields, case)
+
+    def _changed(self, fields: Given, case: Fields, known: tuple[str, ...] = _CASE) -> dict[str, Value]:
+        for key, _ in case.items:
+            if key.text not in known:
+                raise Fault(key.place, unknown_field(key.text, known))
+        base = {name: value for name, value in fields.items() if name not in CASES and name != "rule"}
+        return inherited(base, case)
+
+    def _outcome(self, fields: Given) -> _Outcome:
+        cases = list(self._each(fields))
+        values = [self.bench.value(case) for case in cases]
+        readings = [name for name in READINGS if name in fields]
+        findings: list[Finding] = []
+        for name in readings:
+            place = fields[name].place
+            if name != "equals" and any(isinstance(value, tuple) for value in values):
+                raise Fault(place, f"a shape lies neither above nor below anything: {name} is for numbers")
+            for reading in _listed(fields[name]):
+                if isinstance(reading, Fields):
+                    others = [self.bench.value(self._changed(case, reading, _MEASURE)) for case in cases]
+                    if name != "equals" and any(isinstance(other, tuple) for other in others):
+                        raise Fault(reading.place, f"a shape is nothing to lie {name}")
+                    findings += [_compare(name, *pair) for pair in zip(values, others, strict=True)]
+                else:
+                    findings += self._against(name, reading, values, fields)
+        if not readings:
+            findings = self._against("equals", self.claim.published, values, fields)
+        distinct = tuple(dict.fromkeys(values))
+        return _Outcome(distinct[0] if len(distinct) == 1 else Several(tuple(values)), worst(findings))
+
+    def _each(self, fields: Given) -> Iterator[Given]:
+        """The fields of each thing that the claim is about: one, unless it has `each`."""
+        value = fields.get("each")
+        if value is None:
+            yield fields
+            return
+        if not isinstance(value, Items) or not value.items:
+            raise Fault(value.place, "each must be a list of layers, or of mappings of what is otherwise")
+        base = {name: field for name, field in fields.items() if name != "each"}
+        for item in value.items:
+            yield self._changed(base, item, _MEASURE) if isinstance(item, Fields) else {**base, "layers": item}
+
+    def _against(self, name: str, reading: Value, values: list[Exact], fields: Given) -> list[Finding]:
+        """Findings on printed numbers or shapes: one for all values, or one for each, between slashes."""
+        if not isinstance(reading, Scalar):
+            raise Fault(reading.place, f"{name} must be what is printed, or a mapping of what it covers otherwise")
+        parts = reading.text.split(" / ")
+        if len(parts) not in (1, len(values)):
+            raise Fault(
+                reading.place, f"{len(parts)} numbers are printed of {len(values)} thing{'s' * (len(values) > 1)}"
+            )
+        findings = []
+        for part, value in zip(parts * (len(values) // len(parts)), values, strict=True):
+            if isinstance(value, tuple):
+                shape = read_shape(part)
+                if shape is None or name != "equals":
+                    raise Fault(reading.place, f"{part!r} is no shape, such as 35x35x288: height, width, channels")
+                findings.append(Finding("exact" if shape == value else "wrong"))
+                continue
+            number = read_number(part)
+            if number is None:
+                message = f"{part!r} is no number: say what it means with equals, above or below"
+                raise Fault(reading.place, message if reading is self.claim.published else f"{part!r} is no number")
+            scale = self._unit_of(number, fields, reading).scale
+            if reading is self.claim.published:
+                findings.append(judge(number, scale, value))
+            else:
+                findings.append(_compare(name, value, number.value * scale))
+        return findings
+
+    # -- what is printed ------------------------------------------------------------------------------------------
+
+    def _printed(self) -> tuple[Number | None, str]:
+        """The number that is printed, where it is one, and its unit as printed."""
+        if any(name in self.fields for name in READINGS) or "not_a_cost" in self.fields:
+            return None, ""
+        number = read_number(self.claim.published.text)
+        return number, (number.unit if number and number.unit else self._sentence("unit"))
+
+    def _as_printed(self) -> tuple[str, str]:
+        text = self.claim.published.text
+        return (text, "") if self.printed is None else (text.removesuffix(self.printed.unit).strip(), self.unit)
+
+    def _shown(self, exact: Exact | Several) -> Exact | Several:
+        if isinstance(exact, Several):
+            return Several(tuple([self._in_percent(value) for value in exact.values]))
+        return self._in_percent(exact)
+
+    def _in_percent(self, exact: Exact) -> Exact:
+        return exact * 100 if self.unit == "%" and not isinstance(exact, tuple) else exact
+
+    def _unit_of(self, number: Number, fields: Given, printed: Scalar) -> Unit:
+        """The unit of a number, which must be one of what is counted."""
+        name, place = self._unit_meant(number, printed)
+        kind = "ratio" if any(relation in fields for relation in RATIOS) else quantity_of(fields).kind
+        if not name:
+            return Unit(kind, Fraction(1))
+        if name not in UNITS:
+            raise Fault(place, unknown_unit(name))
+        unit = UNITS[name]
+        if unit.kind != kind:
+            nouns = {"count": "a count", "bytes": "bytes", "ratio": "a ratio", "shape": "a shape"}
+            quantity = "over, more_than or less_than" if kind == "ratio" else f"quantity {self._sentence('quantity')}"
+            raise Fault(place, f"{name} is a unit of {nouns[unit.kind]}, and {quantity} makes {nouns[kind]}")
+        return unit
+
+    def _unit_meant(self, number: Number, printed: Scalar) -> tuple[str, Place]:
+        """What the source means by the unit of a number, and where that is said."""
+        name, place = number.unit, printed.place
+        if not name and printed is self.claim.published:
+            name = self._sentence("unit")
+            place = self.fields["unit"].place if name else place
+        meant = self.fields.get("units")
+        if meant is not None and not isinstance(meant, Fields):
+            raise Fault(meant.place, "units must be a mapping of printed units to what they are, such as {MB: MiB}")
+        own = meant.get(name) if meant else None
+        return (name, place) if own is None else (getattr(own, "text", ""), own.place)
+
+    def _sentence(self, name: str) -> str:
+        value = self.fields.get(name)
+        if value is None:
+            return ""
+        if not isinstance(value, Scalar) or not value.text:
+            raise Fault(value.place, f"{name} must be text")
+        return " ".join(value.text.split())
+
+    def _words(self, name: str) -> Iterator[str]:
+        for word in _listed(self.fields.get(name)):
+            text = getattr(word, "text", "")
+            if text not in VERDICTS:
+                near = did_you_mean(text, VERDICTS)
+                raise Fault(word.place, f"no verdict {text!r}{near}: there are {', '.join(VERDICTS)}")
+            yield text
+
+
+def _listed(value: Value | None) -> Sequence[Value]:
+    """The items of a list, or the one thing that stands in place of a list of one."""
+    return value.items if isinstance(value, Items) else () if value is None else (value,)
+
+
+def _compare(name: str, value: Exact, other: Exact) -> Finding:
+    """The finding on a phrase that says that a value equals another, or lies above or below it.
+
+    A phrase such as "doubles" has no decimals to which it could be rounded.
+    """
+    if name == "equals":
+        if value == other or isinstance(value, tuple) or isinstance(other, tuple):
+            return Finding("exact" if value == other else "wrong")
+        return near_miss(Fraction(other), Fraction(value))
+    assert not isinstance(value, tuple)
+    assert not isinstance(other, tuple)
+    return Finding("exact" if holds(value, ">" if name == "above" else "<", other) else "wrong")

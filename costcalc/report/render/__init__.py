@@ -1,0 +1,1 @@
+"""Renderers: a document as text, Markdown, LaTeX, CSV or JSON."""

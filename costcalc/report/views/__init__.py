@@ -1,0 +1,1 @@
+"""Views: from results to documents, one module a command."""

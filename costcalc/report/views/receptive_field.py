@@ -1,0 +1,122 @@
+"""Receptive fields as a document: how much of its input each layer sees."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from costcalc.analysis.receptive_field import Coverage, NoField, Sight
+from costcalc.core.sizes import Shape, show_shape
+from costcalc.report.document import Column, Document, Table
+
+_LEGEND = (
+    "Size: the pixels that one output looks at, over all paths, with the gaps of dilation. Stride: the pixels from one "
+    "output's field to the next one's. Centre: the middle of the first output's field, pixel i being at i. Sees: the "
+    "pixels of the input in the field of the output that sees most."
+)
+
+
+def receptive_fields(seen: Coverage, layer: str | None = None) -> Document:
+    """The field of every layer, and what it is of the input; `layer` is the prefix that was asked for."""
+    columns = (
+        Column("layer", "name"),
+        Column("output", "output", "shape"),
+        Column("size", "size", "side"),
+        Column("stride", "stride", "side"),
+        Column("centre", "centre", "side"),
+        Column("sees", "sees"),
+    )
+    rows = tuple((s.layer, s.output[1:], *_sides(s), _sees(s, seen.plane)) for s in seen.layers)
+    where = f"below {layer} of {seen.network}" if layer is not None else f"of {seen.network}"
+    title = f"Receptive fields {where}\ninput of {show_shape(seen.plane)} pixels"
+    return Document((Table(title, columns, rows, (), _notes(seen, layer)),), _data(seen, layer))
+
+
+def _sides(sight: Sight) -> tuple[Any, Any, Any]:
+    """Size, stride and centre, (height, width) each; nothing where there is no field."""
+    if isinstance(sight.field, NoField):
+        return "", "", ""
+    return (
+        tuple(axis.size for axis in sight.field),
+        tuple(axis.stride for axis in sight.field),
+        tuple(_whole(axis.centre) for axis in sight.field),
+    )
+
+
+def _whole(centre: float) -> float | int:
+    return int(centre) if centre.is_integer() else centre
+
+
+def _sees(sight: Sight, plane: Shape) -> str:
+    if isinstance(sight.field, NoField):
+        own = sight.field.layer == sight.layer
+        return f"none: {sight.field.reason}" if own else f"none since {sight.field.layer}"
+    return _of_the_input(sight, plane)
+
+
+def _of_the_input(sight: Sight, plane: Shape) -> str:
+    """`196 of 224 (87.5%)`, both axes where they differ, or `all 224`."""
+    assert sight.seen is not None
+    pairs = list(zip(sight.seen, plane, strict=True))
+    pairs = pairs[:1] if len(set(pairs)) == 1 else pairs
+    whole = "×".join(str(pixels) for _, pixels in pairs)
+    if sight.sees_all(plane):
+        return f"all {whole}"
+    part = "×".join(str(seen) for seen, _ in pairs)
+    return f"{part} of {whole} ({'×'.join(f'{100 * seen / pixels:.1f}%' for seen, pixels in pairs)})"
+
+
+def _ends(seen: Coverage) -> tuple[Sight | None, Sight | None, Sight | None]:
+    """The last layer with a field, the convolution that sees most, and the first layer that sees the whole input."""
+    fields = [s for s in seen.layers if s.seen is not None]
+    return (
+        fields[-1] if fields else None,
+        seen.widest_convolution(),
+        next((s for s in fields if s.sees_all(seen.plane)), None),
+    )
+
+
+def _notes(seen: Coverage, layer: str | None) -> tuple[str, ...]:
+    """How much of the input the last layers see, which is the first to see all of it, and what the columns are."""
+    last, convolution, first = _ends(seen)
+    here = "" if layer is None else " here"
+    if last is None:
+        return (f"No layer{here} has a receptive field.",)
+    said = f"{last.layer}, the last layer with a field, sees {_of_the_input(last, seen.plane)}"
+    if convolution is not None and convolution.seen != last.seen:
+        sees = _of_the_input(convolution, seen.plane)
+        said = f"{convolution.layer}, the convolution that sees most, sees {sees}, and {said}"
+    if first is None:
+        return (f"{said}. No layer{here} that has a field sees the whole input by one output.", _LEGEND)
+    return (f"{said}. {first.layer} is the first{here} with an output that sees the whole input.", _LEGEND)
+
+
+def _data(seen: Coverage, layer: str | None) -> dict[str, Any]:
+    last, convolution, first = _ends(seen)
+    rows = []
+    for sight in seen.layers:
+        none = isinstance(sight.field, NoField)
+        size, stride, centre = (None, None, None) if none else map(list, _sides(sight))
+        rows.append(
+            {
+                "name": sight.layer,
+                "op": sight.kind,
+                "output": list(sight.output),
+                "size": size,
+                "stride": stride,
+                "centre": centre,
+                "seen": None if sight.seen is None else list(sight.seen),
+                "sees_all": sight.sees_all(seen.plane),
+                "reason": sight.field.reason if isinstance(sight.field, NoField) else None,
+                "since": sight.field.layer if isinstance(sight.field, NoField) else None,
+            }
+        )
+    return {
+        "schema": "costcalc/field/1",
+        "architecture": seen.network,
+        "layer": layer,
+        "input": list(seen.plane),
+        "rows": rows,
+        "last": None if last is None else last.layer,
+        "widest_convolution": None if convolution is None else convolution.layer,
+        "first_to_see_all": None if first is None else first.layer,
+    }

@@ -1,0 +1,135 @@
+"""How long a network takes on a device, layer by layer and whole: measured, and never compared for equality."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from statistics import median, quantiles
+from time import perf_counter_ns
+from typing import Any, NamedTuple
+
+import torch
+
+from costcalc.core.errors import CostcalcError
+from costcalc.ir.graph import Graph
+from costcalc.torch_backend.allocator import peak_of
+from costcalc.torch_backend.device import Environment, environment
+from costcalc.torch_backend.watch import Subject, Watch, subject
+
+WARM_UP = 3  # runs that are not timed: they load kernels, choose algorithms and fill caches
+
+
+class Times(NamedTuple):
+    """The median of several runs and their quartiles, in nanoseconds."""
+
+    median: int
+    low: int
+    high: int
+
+    @property
+    def spread(self) -> int:
+        """The interquartile range: half of the runs lie within it."""
+        return self.high - self.low
+
+
+class LayerTimes(NamedTuple):
+    """One layer: forward and, in training, backward."""
+
+    layer: str
+    forward: Times
+    backward: Times | None
+
+
+class Timing(NamedTuple):
+    """Layers in running order, each timed alone between its neighbours, and the whole timed without looking at layers.
+
+    `clock` says how; `peak_bytes` is the most that the device's allocator held for one run beyond parameters and inputs
+    (None where there is no such allocator).
+    """
+
+    layers: tuple[LayerTimes, ...]
+    whole: Times
+    runs: int
+    clock: str
+    peak_bytes: int | None
+    environment: Environment
+
+
+class _Clock(NamedTuple):
+    """Readings, and how many nanoseconds lie between two of them once the device is done."""
+
+    name: str
+    read: Callable[[], Any]
+    between: Callable[[Any, Any], int]
+    wait: Callable[[], None]
+
+
+def time_layers(
+    graph: Graph, *, device: str = "auto", dtype: str = "fp32", train: bool = False, runs: int = 15
+) -> Timing:
+    """Run `graph` a few times unseen, then `runs` times whole and `runs` times layer by layer, and take medians.
+
+    Weights and inputs are random. `train` is a forward pass in training mode and a backward pass from the sum of the
+    outputs; else it is inference. CUDA is timed by events on its stream, all else by the host's monotonic clock. Raises
+    CostcalcError on `meta`, where nothing runs, and as `measure` does.
+    """
+    where = environment(device, dtype)
+    if where.device == "meta":
+        raise CostcalcError("nothing runs on meta, so there is no time to measure: take cpu, cuda or mps")
+    if runs < 1:
+        raise CostcalcError(f"a time takes one run at least, not {runs}")
+    clock = _clock(where.device)
+    with subject(graph, where, train) as running:
+        for _ in range(WARM_UP):
+            running.step(running.network, train)
+        peak = peak_of(running, train) if where.device == "cuda" else None
+        whole = [_whole(running, train, clock) for _ in range(runs)]
+        each = [_by_layer(running, train, clock) for _ in range(runs)]
+    layers = []
+    for node in graph.nodes:
+        forward = _times([run[node.name, "forward"] for run in each])
+        backward = _times([run.get((node.name, "backward"), 0) for run in each]) if train else None
+        layers.append(LayerTimes(node.name, forward, backward))
+    return Timing(tuple(layers), _times(whole), runs, clock.name, peak, where)
+
+
+def _whole(running: Subject, train: bool, clock: _Clock) -> int:
+    clock.wait()
+    start = clock.read()
+    running.step(running.network, train)
+    end = clock.read()
+    clock.wait()
+    return clock.between(start, end)
+
+
+def _by_layer(running: Subject, train: bool, clock: _Clock) -> dict[tuple[str, str], int]:
+    watch = Watch(running, clock.read)
+    watch.watch(train)
+    clock.wait()
+    times: dict[tuple[str, str], int] = {}
+    for layer, direction, start, end in watch.spans:
+        times[layer, direction] = times.get((layer, direction), 0) + clock.between(start, end)
+    return times
+
+
+def _times(values: list[int]) -> Times:
+    low, _, high = quantiles(values, n=4) if len(values) > 1 else (values[0],) * 3
+    return Times(round(median(values)), round(low), round(high))
+
+
+def _clock(device: str) -> _Clock:
+    if device == "cuda":
+        return _Clock("CUDA events", _event, lambda a, b: round(a.elapsed_time(b) * 1e6), torch.cuda.synchronize)
+    if device == "mps":
+        return _Clock("the host's clock, waiting for the device", _mps_now, lambda a, b: b - a, torch.mps.synchronize)
+    return _Clock("the host's monotonic clock", perf_counter_ns, lambda a, b: b - a, lambda: None)
+
+
+def _event() -> torch.cuda.Event:
+    event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+    event.record()
+    return event
+
+
+def _mps_now() -> int:
+    torch.mps.synchronize()
+    return perf_counter_ns()

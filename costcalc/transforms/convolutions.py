@@ -1,0 +1,217 @@
+"""Moves on convolutions: large kernels as stacks of small ones and back, factorised, and depthwise separable."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from costcalc.core.sizes import show_shape
+from costcalc.ir.graph import Node
+from costcalc.ir.ops.conv import Conv2d
+from costcalc.ir.paths import is_below
+from costcalc.transforms.edit import Edit, Unit, prefixes
+from costcalc.transforms.rule import rule
+
+_NUMBERS = {2: "two", 3: "three", 4: "four", 5: "five", 6: "six", 7: "seven", 8: "eight", 9: "nine", 10: "ten"}
+_THREE = (3, 3)
+
+
+@rule("stack3x3")
+def stack3x3(edit: Edit) -> None:
+    """A large convolution as a stack of 3×3, with activations between, that sees the same field.
+
+    1. A k×k convolution, k odd and above 3, not dilated, becomes n = (k − 1)/2 convolutions of 3×3.
+    2. All make as many channels as it did, with its groups, and with a bias where it had one: from C to C channels,
+       9n·C² weights are left of k²·C².
+    3. The last has its stride, so that receptive field and output shape stay; those before it have stride 1.
+    4. Its padding is spread over them as evenly as it goes, the larger parts first.
+    5. Between two stand its own activation, or ReLU where it has none, and a batch norm where one follows it.
+    """
+    for layer, op in edit.layers(Conv2d):
+        size = show_shape(op.kernel_size)
+        k = op.kernel_size[0]
+        if op.kernel_size != (k, k):
+            edit.skip(layer.name, f"its kernel is {size}, not square")
+        elif k <= 3:
+            edit.skip(layer.name, f"its kernel is {size}, not larger")
+        elif k % 2 == 0:
+            edit.skip(layer.name, f"its kernel is {size}, not odd")
+        elif op.dilation != (1, 1):
+            edit.skip(layer.name, "it is dilated")
+        else:
+            n = (k - 1) // 2
+            paddings = zip(*(_spread(padding, n) for padding in op.padding), strict=True)
+            steps = [replace(op, kernel_size=_THREE, stride=(1, 1), padding=padding) for padding in paddings]
+            steps[-1] = replace(steps[-1], stride=op.stride)
+            edit.replace([layer], _chain(edit, layer, steps))
+            edit.change(layer.name, f"{size} → {_of(n)} 3×3")
+
+
+@rule("unstack")
+def unstack(edit: Edit) -> None:
+    """A run of 3×3 convolutions as one large one that sees the same field: stack3x3 backwards.
+
+    1. A run is two or more 3×3 convolutions, not dilated, with equal groups; each result is read by the next alone,
+       through nothing but its batch norm and its activation. Runs are as long as they can be.
+    2. Only the last of a run may stride: a convolution that strides ends the run.
+    3. n of them become one of (2n + 1)×(2n + 1) with their paddings added up, and the last one's stride, channels,
+       bias, batch norm and activation; batch norms and activations between are gone.
+    4. It is named by the group that held the run and nothing else; where there is none, as the last was.
+    """
+    runs: list[list[Unit]] = []
+    open_runs: dict[str, list[Unit]] = {}  # by the tensor that the next of a run takes
+    apart: dict[str, str] = {}  # by name: why a convolution did not join the one beside it
+    for layer, op in edit.layers(Conv2d):
+        if op.kernel_size != _THREE:
+            edit.skip(layer.name, f"its kernel is {show_shape(op.kernel_size)}, not 3×3")
+            continue
+        if op.dilation != (1, 1):
+            edit.skip(layer.name, "it is dilated")
+            continue
+        unit = edit.unit(layer)
+        run = open_runs.get(layer.inputs[0], [])
+        if run and edit.reader(run[-1].last) is layer:
+            before = run[-1].layer
+            reason = _apart(edit, before, layer)
+            if reason is None:
+                run.append(unit)
+                open_runs[unit.last.name] = run
+                continue
+            apart.setdefault(before.name, reason)
+            apart.setdefault(layer.name, reason)
+        runs.append([unit])
+        open_runs[unit.last.name] = runs[-1]
+    below = Counter(prefix for name in edit.graph.shapes for prefix in prefixes(name))
+    for run in runs:
+        name = run[0].layer.name
+        if len(run) == 1:
+            edit.skip(name, apart.get(name, "there is no other 3×3 convolution to join it with"))
+        else:
+            _unstack(edit, run, below)
+
+
+def _apart(edit: Edit, before: Node, after: Node) -> str | None:
+    """Why two 3×3 convolutions, of which the second alone reads the first, are of no one run."""
+    assert isinstance(before.op, Conv2d)
+    assert isinstance(after.op, Conv2d)
+    if before.op.stride != (1, 1):
+        return "only the last convolution of a run may stride"
+    if not edit.decide(before.op.groups, "==", after.op.groups, otherwise=False):
+        return "the 3×3 convolution beside it has other groups"
+    return None
+
+
+def _unstack(edit: Edit, run: Sequence[Unit], below: Mapping[str, int]) -> None:
+    """Make one layer of a run; `below` has how many tensors lie in each group."""
+    ops = [unit.layer.op for unit in run if isinstance(unit.layer.op, Conv2d)]
+    last = run[-1].layer
+    old = [*(node for unit in run[:-1] for node in unit.nodes), last]
+    group = next((p for p in reversed(prefixes(last.name)) if all(is_below(node.name, p) for node in old)), "")
+    k = 2 * len(run) + 1
+    padding = (sum(op.padding[0] for op in ops), sum(op.padding[1] for op in ops))
+    new = replace(
+        last,
+        name=group if below.get(group) == len(old) else last.name,
+        op=replace(ops[-1], kernel_size=(k, k), padding=padding),
+        inputs=run[0].layer.inputs,
+    )
+    edit.replace(old, [new])
+    edit.change(new.name, f"{_of(len(run))} 3×3 → {k}×{k}")
+
+
+@rule("factorize")
+def factorize(edit: Edit) -> None:
+    """A convolution factorised into 1×n and n×1, which see the same field, as in Inception v3.
+
+    1. An n×n convolution, n above 1, not dilated, becomes a 1×n with its stride and padding along the width, and an n×1
+       with those along the height.
+    2. Both make as many channels as it did, with its groups, and with a bias where it had one: from C to C channels,
+       2n·C² weights are left of n²·C².
+    3. Between them stand its own activation, or ReLU where it has none, and a batch norm where one follows it.
+    """
+    for layer, op in edit.layers(Conv2d):
+        n = op.kernel_size[0]
+        if not _square_above_1(edit, layer, op):
+            continue
+        if op.dilation != (1, 1):
+            edit.skip(layer.name, "it is dilated")
+            continue
+        wide = replace(op, kernel_size=(1, n), stride=(1, op.stride[1]), padding=(0, op.padding[1]))
+        tall = replace(op, kernel_size=(n, 1), stride=(op.stride[0], 1), padding=(op.padding[0], 0))
+        edit.replace([layer], _chain(edit, layer, [wide, tall]))
+        edit.change(layer.name, f"{n}×{n} → 1×{n} and {n}×1")
+
+
+@rule("separable")
+def separable(edit: Edit) -> None:
+    """A convolution as a depthwise one, each channel by itself, and a 1×1 that mixes channels.
+
+    1. A k×k convolution, k above 1, of one group becomes a depthwise k×k (as many groups and channels as its input has;
+       its stride, padding and dilation; no bias) and a pointwise 1×1 that makes its channels, with a bias where it had
+       one.
+    2. Nothing stands between them, as in Xception, which learns better so (Chollet, 2017, section 4.7); MobileNet has
+       a batch norm and ReLU there.
+    3. Of its multiply-accumulates 1/C_out + 1/k² are left (Howard et al., MobileNets, 2017, section 3.1).
+    """
+    for layer, op in edit.layers(Conv2d):
+        channels = edit.graph.input_shapes(layer)[0][1]
+        if not _square_above_1(edit, layer, op):
+            continue
+        if not edit.decide(op.groups, "==", 1, otherwise=False):
+            edit.skip(layer.name, "it is grouped")
+        elif all(edit.decide(size, "==", 1, otherwise=False) for size in (channels, op.out_channels)):
+            edit.skip(layer.name, "it takes and makes one channel: it is depthwise already")
+        else:
+            size = show_shape(op.kernel_size)
+            depthwise = replace(
+                layer,
+                name=edit.fresh(f"{layer.name}/depthwise"),
+                op=replace(op, out_channels=channels, groups=channels, bias=False),
+            )
+            pointwise = replace(
+                layer,
+                name=edit.fresh(f"{layer.name}/pointwise"),
+                op=Conv2d(op.out_channels, (1, 1), bias=op.bias),
+                inputs=(depthwise.name,),
+            )
+            edit.replace([layer], [depthwise, pointwise])
+            edit.change(layer.name, f"{size} → depthwise {size} and pointwise 1×1")
+
+
+def _square_above_1(edit: Edit, layer: Node, op: Conv2d) -> bool:
+    """Whether a kernel is n×n with n above 1; else the layer is skipped."""
+    height, width = op.kernel_size
+    if height == width > 1:
+        return True
+    size = show_shape(op.kernel_size)
+    edit.skip(layer.name, f"its kernel is {size}, not square" if height != width else f"its kernel is {size} already")
+    return False
+
+
+def _chain(edit: Edit, layer: Node, steps: Sequence[Conv2d]) -> list[Node]:
+    """Convolutions one after the other in the place of one layer, each but the last as a unit like that layer's."""
+    unit = edit.unit(layer)
+    activation = "relu" if unit.activation is None else unit.activation.op.name
+    nodes: list[Node] = []
+    source = layer.inputs[0]
+    for i, op in enumerate(steps[:-1], 1):
+        conv, norm, act = (edit.fresh(f"{layer.name}/{kind}_{i}") for kind in ("conv", "bn", activation))
+        nodes += unit.again(op, source, (conv, norm, act))
+        source = nodes[-1].name
+    last = edit.fresh(f"{layer.name}/conv_{len(steps)}")
+    return [*nodes, replace(layer, name=last, op=steps[-1], inputs=(source,))]
+
+
+def _spread(padding: int, n: int) -> list[int]:
+    """A padding over n layers, as evenly as it goes, the larger parts first.
+
+    Each 3×3 takes 2 off the plane, and its padding p_j adds 2·p_j. With the larger parts first, the first j layers have
+    at least j/n of the padding, so the plane after them, N + 2·(p_1 + … + p_j) − 2j, is at least the smaller of N and
+    N + 2p − 2n, the size after all of them, which the one large kernel needed to be 1 or more.
+    """
+    return [padding // n + (i < padding % n) for i in range(n)]
+
+
+def _of(count: int) -> str:
+    return _NUMBERS.get(count, f"{count} of")

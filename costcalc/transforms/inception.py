@@ -1,0 +1,281 @@
+"""Moves on modules of branches that a concat joins: 1×1 reductions taken out, and put in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import NamedTuple
+
+from costcalc.core.sizes import Size, ceil_div, same, show_shape
+from costcalc.ir.graph import Node
+from costcalc.ir.ops.conv import Conv2d
+from costcalc.ir.ops.copies import Concat
+from costcalc.ir.ops.pool import Pool
+from costcalc.transforms.edit import Edit, Unit, common, given
+from costcalc.transforms.forks import forks
+from costcalc.transforms.rule import RATIO, rule
+
+
+class _Module(NamedTuple):
+    """Branches from one tensor, and the concat that joins them; with concats that it alone reads, as one join."""
+
+    place: str
+    group: str  # the narrowest group of all its layers, which may hold others, too, or be none
+    heads: tuple[Node, ...]  # its layers that read the fork and are no inner module's, in running order
+    convolutions: tuple[Node, ...]
+    joins: frozenset[str]
+
+    def selected(self, edit: Edit, path: str) -> bool:
+        """Whether the user's selector allows changes there: it matches the path, or the module's concat."""
+        return edit.selects(path) or any(map(edit.selects, self.joins))
+
+    def within(self, path: str) -> str:
+        """A path as it is called inside the module."""
+        return path.removeprefix(f"{self.place}/")
+
+
+def _modules(edit: Edit) -> Iterator[_Module]:
+    """The modules of a graph, in running order; an inner one's layers are no part of the one that it lies in."""
+    graph = edit.graph
+    order = {node.name: i for i, node in enumerate(graph.nodes)}
+    concats = [node for node in graph.nodes if _joins_channels(edit, node)]
+    names = {node.name for node in concats}
+    part_of_another = {node.name for node in concats if (reader := edit.reader(node)) and reader.name in names}
+    found = forks(graph) if concats else {}
+    claimed: set[str] = set()
+    closed: dict[str, str] = {}  # by the concat of an inner module: its fork
+    for concat in concats:
+        if concat.name in part_of_another:
+            continue
+        joins, ends, pending = {concat.name}, set[str](), [concat]
+        while pending:
+            for name in pending.pop().inputs:
+                if name in part_of_another:
+                    joins.add(name)
+                    pending.append(edit.node[name])
+                else:
+                    ends.add(name)
+        fork = found[concat.name]
+        if len(ends) < 2:
+            continue
+        if fork is None:
+            if edit.selects(concat.name):
+                edit.skip(concat.name, "its branches come from different inputs of the network")
+            continue
+        inside = set(joins)
+        waiting = list(ends)
+        while waiting:
+            name = waiting.pop()
+            if name != fork and name not in inside:
+                inside.add(name)
+                waiting += [closed[name]] if name in closed else edit.node[name].inputs
+        closed[concat.name] = fork
+        layers = [edit.node[name] for name in sorted(inside, key=order.__getitem__)]
+        heads = tuple(n for n in edit.readers[fork] if n.name in inside and n.name not in claimed)
+        claimed |= inside
+        yield _Module(
+            edit.place(concat, layers),
+            common(node.name for node in layers),
+            heads,
+            tuple(node for node in layers if isinstance(node.op, Conv2d) and not given(node)),
+            frozenset(joins),
+        )
+
+
+def _joins_channels(edit: Edit, node: Node) -> bool:
+    return isinstance(node.op, Concat) and len(edit.graph.shapes[node.name]) == 4 and node.op.dim % 4 == 1
+
+
+def _is_larger(node: Node) -> bool:
+    """Whether a layer is a convolution that sees more than one place."""
+    return isinstance(node.op, Conv2d) and not given(node) and node.op.kernel_size != (1, 1)
+
+
+def _is_grouped(edit: Edit, node: Node) -> bool:
+    return isinstance(node.op, Conv2d) and not edit.decide(node.op.groups, "==", 1, otherwise=False)
+
+
+def _is_pointwise(node: Node) -> bool:
+    """Whether a layer is a convolution of each place by itself."""
+    op = node.op
+    pointwise = isinstance(op, Conv2d) and (op.kernel_size, op.stride, op.padding) == ((1, 1), (1, 1), (0, 0))
+    return pointwise and not given(node)
+
+
+class _Reduction(NamedTuple):
+    """A 1×1 unit at the head of a branch, or after the pool there."""
+
+    unit: Unit
+    path: str
+    readers: tuple[Node, ...]
+    ends: bool  # the module's join reads it, and nothing else does
+
+
+def _reductions(edit: Edit, module: _Module) -> Iterator[_Reduction]:
+    """The selected 1×1 units that may be reductions; a branch that is one alone is none."""
+    for head in module.heads:
+        pooled = isinstance(head.op, Pool)
+        layer = edit.reader(head) if pooled else head
+        if layer is None or not _is_pointwise(layer) or not module.selected(edit, layer.name):
+            continue
+        unit = edit.unit(layer)
+        readers = tuple(edit.readers[unit.last.name])
+        ends = all(reader.name in module.joins for reader in readers) and unit.last.name not in edit.graph.outputs
+        if pooled or not ends:
+            yield _Reduction(unit, edit.group(unit.nodes) or layer.name, readers, ends)
+
+
+@rule("naive-inception")
+def naive_inception(edit: Edit) -> None:
+    """Inception modules without their 1×1 reductions: every kernel sees all channels that come in.
+
+    1. A module is a concat along channels of branches from one tensor, its fork: the nearest that all paths to the
+       concat pass. Concats that a concat alone reads are one with it.
+    2. A reduction is a 1×1 convolution of stride 1 on the fork, with its batch norm and activation, that only larger
+       convolutions read; or one on a pool of the fork, that only the concat or larger convolutions read. It is removed.
+    3. A branch that is a 1×1 convolution alone stays.
+    4. Grouped convolutions, and those whose parameters another layer uses, keep the reduction that they read.
+    """
+    for module in _modules(edit):
+        reductions = list(_reductions(edit, module))
+        removed = []
+        for reduction in reductions:
+            reason = _needed(edit, reduction)
+            if reason:
+                edit.skip(reduction.path, reason)
+            else:
+                edit.replace(reduction.unit.nodes)
+                removed.append(module.within(reduction.path))
+        if removed:
+            edit.change(module.place, f"removed {', '.join(removed)}")
+        elif not reductions and module.selected(edit, module.place):
+            edit.skip(module.place, "it has no 1×1 reduction")
+
+
+def _needed(edit: Edit, reduction: _Reduction) -> str | None:
+    """Why a 1×1 unit cannot be taken out, if it cannot."""
+    unit, _, readers, ends = reduction
+    if unit.last.name in edit.graph.outputs:
+        return "it is an output of the network"
+    if edit.shares(unit.layer):
+        return "its parameters are shared with another layer"
+    if ends:
+        return None
+    if not all(map(_is_larger, readers)):
+        return "not only larger convolutions read it"
+    if any(map(edit.shares, readers)):
+        return "a convolution that reads it shares its parameters with another layer"
+    if any(_is_grouped(edit, reader) for reader in readers):
+        return "a grouped convolution reads it"
+    return None
+
+
+class _Insertion(NamedTuple):
+    """A 1×1 unit to be put before a convolution or after a pool."""
+
+    path: str
+    like: Unit
+
+
+@rule("reduce", RATIO)
+def reduce(edit: Edit, ratio: int) -> None:
+    """Inception modules with 1×1 reductions, before larger kernels and after pools, to 1/RATIO of the channels.
+
+    1. Modules are as in naive-inception.
+    2. Before each convolution larger than 1×1 that reads the fork, a 1×1 convolution makes ceil(C / RATIO) of the C
+       channels that come in; what follows it (batch norm, activation) is as after the convolution.
+    3. So it does after each pool of the fork that the concat alone reads; what follows is as after the module's first
+       convolution.
+    4. C is what comes in once the modules before are changed.
+    5. A branch that has a 1×1 reduction, in naive-inception's sense, is left as it is.
+    """
+    planned: list[tuple[_Module, dict[str, _Insertion]]] = []
+    for module in _modules(edit):
+        insertions: dict[str, _Insertion] = {}
+        fitting = [head for head in module.heads if _is_larger(head) or _is_last_pool(edit, module, head)]
+        for head in fitting:
+            if module.selected(edit, head.name):
+                reason = _irreducible(edit, module, head)
+                if reason:
+                    edit.skip(head.name, reason)
+                else:
+                    insertions[head.name] = _insertion(edit, module, head)
+        reduced = [reduction for reduction in _reductions(edit, module) if _needed(edit, reduction) is None]
+        for reduction in reduced:
+            edit.skip(reduction.path, "it is a 1×1 reduction")
+        if not fitting and not reduced and module.selected(edit, module.place):
+            edit.skip(module.place, "no branch starts with a larger convolution, or ends with its pool")
+        planned.append((module, insertions))
+    made = _insert(edit, {at: insertion for _, insertions in planned for at, insertion in insertions.items()}, ratio)
+    for module, insertions in planned:
+        if insertions:
+            paths = ", ".join(module.within(insertion.path) for insertion in insertions.values())
+            channels = show_shape((made[next(iter(insertions))],))
+            edit.change(module.place, f"added {paths} of {channels} channels")
+
+
+def _is_last_pool(edit: Edit, module: _Module, head: Node) -> bool:
+    reader = edit.reader(head)
+    return isinstance(head.op, Pool) and reader is not None and reader.name in module.joins
+
+
+def _irreducible(edit: Edit, module: _Module, head: Node) -> str | None:
+    """Why a branch can have no reduction, if it cannot."""
+    if edit.shares(head):
+        return "its parameters are shared with another layer"
+    if _is_grouped(edit, head):
+        return "it is a grouped convolution"
+    if not module.convolutions:
+        return "its module has no convolution to be like"
+    return None
+
+
+def _insertion(edit: Edit, module: _Module, head: Node) -> _Insertion:
+    """What to put before a convolution or after a pool; in the head's branch where that is a group."""
+    pool = isinstance(head.op, Pool)
+    name = "proj" if pool else "reduce"
+    root = f"{module.group}/" if module.group else ""
+    branch, _, below = head.name.removeprefix(root).partition("/")
+    path = f"{root}{branch}/{name}" if below else f"{head.name}_{name}"
+    return _Insertion(edit.fresh(path), edit.unit(module.convolutions[0] if pool else head))
+
+
+def _insert(edit: Edit, insertions: Mapping[str, _Insertion], ratio: int) -> dict[str, Size]:
+    """Put in the 1×1 units at these convolutions and pools; gives back the channels of each.
+
+    One walk in running order follows the channels: what a module makes depends on those before it.
+    """
+    made: dict[str, Size] = {}
+    shapes = dict(edit.graph.shapes)
+    changed: set[str] = set()
+    for node in edit.graph.nodes:
+        if not changed.isdisjoint(node.inputs):
+            shapes[node.name] = node.op.output(*(shapes[name] for name in node.inputs))
+        if node.name in insertions:
+            pool = isinstance(node.op, Pool)
+            source = node.name if pool else node.inputs[0]
+            channels = made[node.name] = ceil_div(shapes[source][1], ratio)
+            path, like = insertions[node.name]
+            assert isinstance(like.layer.op, Conv2d)
+            op = Conv2d(channels, (1, 1), bias=like.layer.op.bias)
+            unit = like.alike(op, source, _names(edit, path, like))
+            if pool:
+                batch, _, *plane = shapes[node.name]
+                shapes[node.name] = (batch, channels, *plane)
+                edit.insert_after(node, unit)
+            else:
+                edit.replace([node], [*unit, replace(node, inputs=(unit[-1].name,))])
+        if not all(map(same, shapes[node.name], edit.graph.shapes[node.name])):
+            changed.add(node.name)
+    return made
+
+
+def _names(edit: Edit, path: str, like: Unit) -> tuple[str, str, str]:
+    """What the layers of a new unit are called: as those of the one that it is like, where these are a group."""
+    if len(like.nodes) == 1:
+        return (path, path, path)
+    group = edit.group(like.nodes)
+    layer, norm, activation = (
+        "" if node is None else node.name.removeprefix(f"{group}/") if group else node.op.name for node in like
+    )
+    return (f"{path}/{layer}", f"{path}/{norm}", f"{path}/{activation}")

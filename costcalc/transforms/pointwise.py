@@ -1,0 +1,98 @@
+"""A 1×1 convolution is a linear layer at every position: the two written as each other."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from costcalc.core.sizes import show_shape
+from costcalc.ir.graph import Node
+from costcalc.ir.ops.conv import Conv2d
+from costcalc.ir.ops.linear import Linear
+from costcalc.ir.ops.shape import Permute
+from costcalc.transforms.edit import Edit
+from costcalc.transforms.heads import heads, sibling, to_convolution
+from costcalc.transforms.rule import rule
+
+_LAST, _FIRST = Permute((0, 2, 3, 1)), Permute((0, 3, 1, 2))
+
+
+@rule("1x1-to-linear", same_function=True)
+def to_linear(edit: Edit) -> None:
+    """A 1×1 convolution as a linear layer at every position.
+
+    1. conv2d with a 1×1 kernel, stride 1, no padding and one group becomes permute to channels last, linear with the
+       convolution's name, features and bias, and permute back.
+    2. With its weights carried over, the weight of C_out × C_in × 1 × 1 is that of C_out × C_in.
+    3. Any other convolution stays.
+    """
+    for node, op in edit.layers(Conv2d):
+        reason = _no_linear_layer(edit, op)
+        if reason:
+            edit.skip(node.name, reason)
+            continue
+        last = replace(node, name=sibling(edit, node, "channels_last"), op=_LAST)
+        linear = replace(node, op=Linear(op.out_channels, op.bias), inputs=(last.name,))
+        first = replace(node, name=sibling(edit, node, "channels_first"), op=_FIRST, inputs=(node.name,))
+        edit.replace([node], [last, linear, first])
+        edit.change(node.name, "a linear layer at every position")
+
+
+def _no_linear_layer(edit: Edit, op: Conv2d) -> str | None:
+    if op.kernel_size != (1, 1):
+        return f"its kernel is {show_shape(op.kernel_size)}, not 1×1"
+    if op.stride != (1, 1):
+        return "its stride is not 1: it passes positions over"
+    if op.padding != (0, 0):
+        return "it has padding"
+    return None if edit.decide(op.groups, "==", 1, otherwise=False) else "it has groups"
+
+
+@rule("linear-to-1x1", same_function=True)
+def to_1x1(edit: Edit) -> None:
+    """A linear layer at every position as a 1×1 convolution.
+
+    1. A linear layer on images with the channels last becomes conv2d with a 1×1 kernel, and the linear layer's name,
+       features and bias.
+    2. Permutes to channels last before it, and back after it, go: so 1x1-to-linear is undone node for node. Where one
+       is not there, the other way round is put in.
+    3. A linear layer on a flattened plane of one position, as after global average pooling, becomes a 1×1 convolution
+       before the flatten, with the linear layers that follow it, as in fc-to-conv.
+    4. A linear layer on a larger flattened plane stays (fc-to-conv is for it), and so does one on any other vector.
+    """
+    head_of = {node.name: head for head in heads(edit) for node in head.linears}
+    converted: dict[str, int] = {}  # how many readers of a permute to channels last read past it now
+    for node, op in edit.layers(Linear):
+        head = head_of.get(node.name)
+        if head is not None and head.single(edit):
+            to_convolution(edit, head, node)
+        elif head is not None:
+            edit.skip(node.name, "it sees a whole plane at once: fc-to-conv makes it a convolution")
+        elif edit.graph.layouts[node.inputs[0]].plane != (1, 2) or len(edit.graph.shapes[node.name]) != 4:
+            edit.skip(node.name, "it sees no plane (fc-to-conv is for one on a flattened plane)")
+        else:
+            before = _at_every_position(edit, node, op)
+            if before is not None:
+                converted[before.name] = converted.get(before.name, 0) + 1
+            edit.change(node.name, "a 1×1 convolution")
+    for name, count in converted.items():
+        if count == len(edit.readers[name]) and name not in edit.graph.outputs:
+            edit.replace([edit.node[name]])
+
+
+def _at_every_position(edit: Edit, node: Node, op: Linear) -> Node | None:
+    """Ask for a linear layer on channels last to become a 1×1 convolution; the permute before it, which it passes."""
+    conv = replace(node, op=Conv2d(op.out_features, (1, 1), bias=op.bias))
+    before, after = edit.node.get(node.inputs[0]), edit.reader(node)
+    old, new = [node], [conv]
+    if before is not None and before.op == _LAST:
+        new[0] = replace(conv, inputs=before.inputs)
+    else:
+        first = replace(node, name=sibling(edit, node, "channels_first"), op=_FIRST)
+        new = [first, replace(conv, inputs=(first.name,))]
+        before = None
+    if after is not None and after.op == _FIRST:
+        old.append(after)
+    else:
+        new.append(replace(node, name=sibling(edit, node, "channels_last"), op=_LAST, inputs=(node.name,)))
+    edit.replace(old, new)
+    return before

@@ -1,0 +1,207 @@
+"""Where torch's own numbers are known to be wrong: the law decides, and the check gives the reason.
+
+Each entry says exactly what torch gives instead, so that it excuses this number and no other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Literal, NamedTuple
+
+from costcalc.analysis.cost_table import Row
+from costcalc.core.sizes import Shape, prod
+from costcalc.ir.op import Op
+from costcalc.ir.ops.activation import Mish
+from costcalc.ir.ops.conv import Convolution, ConvTranspose3d
+from costcalc.ir.ops.linear import Bilinear
+from costcalc.ir.ops.matmul import Einsum, Matmul, ScaledDotProductAttention
+from costcalc.ir.ops.norm import BatchNorm
+from costcalc.ir.ops.recurrent import Gru, Lstm, Rnn
+from costcalc.ir.ops.resampling import Fold, Unfold
+from costcalc.ir.ops.shape import Flatten
+
+
+class KnownDifference(NamedTuple):
+    """A figure that torch gets wrong: what it says of a layer (None where it is right), why, and in which versions."""
+
+    figure: str
+    wrong: Callable[[Op, Row], Any]
+    reason: str
+    seen_in: str
+
+
+def _weight_gradient_without_groups(op: Op, row: Row) -> int | None:
+    """The weight's gradient counted as a dense convolution's, groups times too high; that of the input is right."""
+    if not isinstance(op, Convolution) or op.groups == 1 or row.macs is None or not row.backward_macs:
+        return None
+    return 2 * (row.backward_macs + (op.groups - 1) * row.macs)
+
+
+def _in_place_of_the_input(op: Op, row: Row) -> int | None:
+    if not isinstance(op, ConvTranspose3d) or not row.activations or not row.activation_bytes:
+        return None
+    return row.activation_bytes // row.activations * prod(row.inputs[0])
+
+
+def _no_copy(op: Op, row: Row) -> int | None:
+    return 0 if isinstance(op, Flatten) and row.activations else None
+
+
+def _none_seen(*ops: type[Op]) -> Callable[[Op, Row], int | None]:
+    return lambda op, row: 0 if isinstance(op, ops) and (row.macs or row.backward_macs) else None
+
+
+def _product_with_a_vector(op: Op, row: Row) -> int | None:
+    """A vector on the right, or one on the left of many matrices; on the left of one, it is taken for a matrix."""
+    if not isinstance(op, Matmul):
+        return None
+    left, right = map(len, row.inputs)
+    return 0 if right == 1 or (left == 1 and right > 2) else None
+
+
+def _sum_over_one(op: Op, row: Row) -> int | None:
+    return 0 if isinstance(op, Einsum) and all(extent == 1 for extent in op.contracts(row.inputs)) else None
+
+
+def _room_of_the_input(op: Op, row: Row) -> int | None:
+    """The input's bytes, where it is larger than the output."""
+    if not isinstance(op, (Unfold, Fold)) or not row.activations or not row.activation_bytes:
+        return None
+    room: int = row.activation_bytes // row.activations * prod(row.inputs[0])
+    return max(int(row.activation_bytes), room)
+
+
+KNOWN_DIFFERENCES = (
+    *[
+        KnownDifference(figure, wrong, reason, "torch 2.14.1")
+        for figure in ("FLOPs", "backward FLOPs")
+        for wrong, reason in (
+            (
+                _none_seen(ScaledDotProductAttention),
+                "torch.utils.flop_counter knows the attention kernels of GPUs, and counts that of a CPU as nothing",
+            ),
+            (_none_seen(Bilinear), "torch.utils.flop_counter does not know what a bilinear layer runs"),
+            (
+                _none_seen(Lstm, Gru, Rnn),
+                "torch.utils.flop_counter does not know the kernels that run a whole sequence, oneDNN's and cuDNN's, "
+                "and counts them as nothing",
+            ),
+            (
+                _product_with_a_vector,
+                "torch.utils.flop_counter counts the product of a matrix and a vector, or of two vectors, as nothing",
+            ),
+            (
+                _sum_over_one,
+                "torch.einsum multiplies element by element where it sums over sizes of 1 alone, which "
+                "torch.utils.flop_counter does not count",
+            ),
+        )
+    ],
+    KnownDifference(
+        "backward FLOPs",
+        _weight_gradient_without_groups,
+        "torch.utils.flop_counter ignores the groups of a convolution in the gradient of its weight, and counts it "
+        "groups times too high",
+        "torch 2.6.0 and 2.14.1",
+    ),
+    KnownDifference(
+        "activation bytes",
+        _in_place_of_the_input,
+        "a transposed 3-d convolution with less output than input makes its result, on a CPU and by some of the "
+        "ways it may be computed in, in memory for as many elements as its input has",
+        "torch 2.14.1",
+    ),
+    KnownDifference(
+        "activation bytes",
+        _room_of_the_input,
+        "the room that torch makes for what unfold and fold give is the input's first, and grows where that is too "
+        "small, but is never less",
+        "torch 2.14.1",
+    ),
+    KnownDifference(
+        "activation bytes",
+        _no_copy,
+        "convolutions on meta do not keep the channels of a permuted input last in memory, as those on real devices "
+        "do, so that a flatten, which must then copy, is a view there",
+        "torch 2.14.1",
+    ),
+)
+
+
+class Making(NamedTuple):
+    """A layer, its inputs' shapes, the bytes of an element, and of each tensor that it makes, by phase and name."""
+
+    op: Op
+    inputs: tuple[Shape, ...]
+    element: int
+    tensors: Mapping[tuple[str, str], int]
+
+
+class Excess(NamedTuple):
+    """Bytes that torch makes too many: of the layer's tensor of that name, or of one more that is dead at once."""
+
+    phase: Literal["forward", "backward"]
+    bytes: int
+    of: str | None = None
+
+
+class KnownExcess(NamedTuple):
+    """Memory that torch makes on `meta` alone: what is too much at a layer, why, and in which versions."""
+
+    of: Callable[[Making], Iterator[Excess]]
+    reason: str
+    seen_in: str
+
+
+FLOAT32 = 4  # bytes of an element
+
+
+def _unused_statistics(layer: Making) -> Iterator[Excess]:
+    """A mean and an inverse deviation for each channel."""
+    if isinstance(layer.op, BatchNorm) and ("forward", "mean") not in layer.tensors:
+        yield Excess("forward", 2 * layer.inputs[0][1] * max(layer.element, FLOAT32))
+
+
+def _statistics_in_float32(layer: Making) -> Iterator[Excess]:
+    if isinstance(layer.op, BatchNorm) and layer.element < FLOAT32:
+        for name in ("mean", "inverse deviation"):
+            if ("forward", name) in layer.tensors:
+                yield Excess("forward", layer.inputs[0][1] * (FLOAT32 - layer.element), name)
+
+
+def _unasked_gradients(layer: Making) -> Iterator[Excess]:
+    """That of the input, where there are those of the parameters alone."""
+    backward = [name for phase, name in layer.tensors if phase == "backward"]
+    if isinstance(layer.op, BatchNorm) and backward and "gradient" not in backward:
+        yield Excess("backward", layer.tensors["forward", "output"])
+
+
+def _gradient_in_steps(layer: Making) -> Iterator[Excess]:
+    """Seven further tensors as large as the gradient are alive where most are."""
+    if isinstance(layer.op, Mish) and ("backward", "gradient") in layer.tensors:
+        yield Excess("backward", 7 * layer.tensors["backward", "gradient"])
+
+
+KNOWN_EXCESSES = (
+    KnownExcess(
+        _unused_statistics,
+        "a BatchNorm in evaluation uses its running statistics, and meta makes those of the batch all the same, where "
+        "a CPU leaves them empty",
+        "torch 2.14.1",
+    ),
+    KnownExcess(
+        _statistics_in_float32,
+        "a BatchNorm of half precision keeps its mean and deviation in float32 on meta, and in its own dtype on a CPU",
+        "torch 2.14.1",
+    ),
+    KnownExcess(
+        _unasked_gradients,
+        "a BatchNorm on meta makes the gradient of an input that needs none",
+        "torch 2.14.1",
+    ),
+    KnownExcess(
+        _gradient_in_steps,
+        "the gradient of mish is made step by step on meta, and by one kernel on a CPU",
+        "torch 2.14.1",
+    ),
+)

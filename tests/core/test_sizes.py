@@ -1,0 +1,101 @@
+"""Arithmetic on sizes: windows against torch's rule by brute force, arrays that never wrap, three-valued checks."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import sympy
+from hypothesis import given
+from hypothesis import strategies as st
+
+from costcalc.core.arrays import SizeArray
+from costcalc.core.sizes import as_size, ceil_div, dim_min, exact_div, known, same, window
+
+H = sympy.Symbol("H", integer=True, positive=True)
+
+
+@given(st.integers(1, 40), st.integers(1, 6), st.integers(1, 6), st.integers(0, 3), st.integers(1, 3), st.booleans())
+def test_window_counts_the_places_a_window_can_stand(n, kernel, stride, padding, dilation, ceil_mode):
+    reach = dilation * (kernel - 1) + 1
+    padding = min(padding, reach // 2)
+    starts = range(-padding, n + padding, stride)
+    if ceil_mode:
+        # a start counts while some of its window is inside the padded input, and it is not in the far padding
+        places = [s for s in starts if s + reach <= n + padding or (s + reach < n + padding + stride and s < n)]
+    else:
+        places = [s for s in starts if s + reach <= n + padding]
+    if places and n + 2 * padding >= reach:
+        assert window(n, kernel, stride, padding, dilation, ceil_mode) == len(places)
+
+
+@given(st.integers(-(10**9), 10**9), st.integers(1, 10**6))
+def test_ceil_div_rounds_up(a, b):
+    assert ceil_div(a, b) == -((-a) // b)
+    assert (ceil_div(a, b) - 1) * b < a <= ceil_div(a, b) * b
+
+
+def test_array_products_become_python_ints_when_int64_would_wrap():
+    size = as_size(np.array([2**40, 3]))
+    product = size * size
+    assert product.tolist() == [2**80, 9]
+    assert product.dtype == object
+    assert (product // 2**60).dtype == np.int64
+    assert (size + size).dtype == np.int64
+
+
+@given(st.lists(st.integers(-(2**70), 2**70), min_size=1, max_size=4), st.integers(-(2**70), 2**70))
+def test_array_arithmetic_is_exact(values, other):
+    array = SizeArray.of(np.array(values, dtype=object))
+    for name in ("__add__", "__sub__", "__mul__", "__rsub__"):
+        assert getattr(array, name)(other).tolist() == [getattr(v, name)(other) for v in values]
+    assert (-array).tolist() == [-v for v in values]
+    assert array.sum() == sum(values)
+    if other:
+        assert (array // other).tolist() == [v // other for v in values]
+    assert dim_min(array, other).tolist() == [min(v, other) for v in values]
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int32, np.uint64])
+def test_narrow_arrays_do_not_wrap(dtype):
+    size = as_size(np.array([100, 127], dtype=dtype))
+    assert (size * 1000 * 1000 * 1000).tolist() == [100 * 10**9, 127 * 10**9]
+
+
+@pytest.mark.parametrize("value", [True, 2.0, "3", None, np.array([1.5]), np.array([], dtype=int), np.array([True]),
+                                   sympy.Rational(1, 2), [1, 2]])  # fmt: skip
+def test_what_is_no_size_is_refused(value):
+    with pytest.raises(TypeError, match="must"):
+        as_size(value)
+
+
+def test_numpy_scalars_and_sympy_integers_are_ints():
+    assert type(as_size(np.int64(3))) is int
+    assert type(as_size(np.array(3))) is int
+    assert type(as_size(sympy.Integer(3))) is int
+
+
+def test_known_has_three_answers():
+    assert known(3, ">=", 3).answer is True
+    assert known(3, "multiple of", 2).answer is False
+    assert known(3, "multiple of", 0).answer is False
+    assert known(as_size(np.array([4, 6, 7, 8])), "multiple of", 2) == (False, (2,))
+    assert known(H, ">=", 1).answer is True
+    assert known(H, ">=", 7).answer is None
+    assert known(-H, ">=", 0).answer is False
+    assert known(H * 2, "multiple of", 2).answer is True
+    assert known(H, "multiple of", 2).answer is None
+    assert known((H + 1) ** 2, "==", H**2 + 2 * H + 1).answer is True
+    assert known(H, "==", H + 1).answer is False
+
+
+def test_exact_div_of_an_expression_has_no_floor():
+    assert exact_div(H, 2) == H / 2
+    assert exact_div(H, 1) is H
+    assert exact_div(12, 4) == 3
+
+
+def test_same():
+    assert same(3, 3)
+    assert same(as_size(np.array([1, 2])), np.array([1, 2]))
+    assert not same(as_size(np.array([1, 2])), 1)
+    assert same(H + 1, 1 + H)
