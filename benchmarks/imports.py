@@ -95,10 +95,10 @@ def examine(subject: Subject, timed: bool) -> Found:
     costs = costcalc.analyze(graph)
     total = costs.total()
     macs, params = _counted(model, x), sum(parameter.numel() for parameter in model.parameters())
-    wrong = [f"unknown: {', '.join(sorted({row.kind for row in costs.unknown}))}"] if costs.unknown else []
+    wrong = [f"unknown: {', '.join(sorted({row.op for row in costs.unknown}))}"] if costs.unknown else []
     if total.macs != macs:
         wrong.append(f"{total.macs:,} MACs, torch counts {macs:,}")
-    if (total.params or 0) + sum(map(prod, graph.unused.values())) != params:
+    if (total.params or 0) + sum(map(prod, graph.unused_parameters.values())) != params:
         wrong.append(f"{total.params:,} parameters of {params:,}")
     merged = False
     if published and (told := _as_timm(graph)) != published:

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from costcalc.cli import GARBAGE
+from costcalc.cli import GC_THRESHOLD
 
 # Small tensors on a shared machine: threads would wait for each other more than they compute.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -17,7 +17,7 @@ def fresh_memory():
     usual = gc.get_threshold()
     gc.collect()
     gc.freeze()
-    gc.set_threshold(GARBAGE)
+    gc.set_threshold(GC_THRESHOLD)
     yield
     gc.set_threshold(*usual)
     gc.unfreeze()

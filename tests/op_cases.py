@@ -551,7 +551,7 @@ for _name in ("bitwise_and", "bitwise_or", "bitwise_xor"):
 
 
 for _name in [
-    *(name for name in (*unary.FUNCTIONS, *comparison.FUNCTIONS) if name != "bitwise_not"),
+    *(name for name in (*unary.UNARY_FUNCTIONS, *comparison.UNARY_FUNCTIONS) if name != "bitwise_not"),
     "log_sigmoid",
     "softsign",
     "tanhshrink",

@@ -101,12 +101,12 @@ def chain(*ops: Op, channels: Any, height: Any = 28, width: Any = 28) -> costcal
 def of_kind(costs: costcalc.CostTable, kinds: Iterable[str]) -> list[costcalc.Row]:
     """The rows of some kinds, in running order."""
     kinds = set(kinds)
-    return [row for row in costs.rows if row.kind in kinds]
+    return [row for row in costs.rows if row.op in kinds]
 
 
 def is_identity(row: costcalc.Row) -> bool:
     """Whether a layer is an adaptive pool that changes nothing; the files have no row for it."""
-    return row.kind == "adaptive_avg_pool2d" and row.inputs[0] == row.output
+    return row.op == "adaptive_avg_pool2d" and row.inputs[0] == row.output
 
 
 def row(costs: costcalc.CostTable, path: str) -> costcalc.Row:

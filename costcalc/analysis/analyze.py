@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import TypedDict
 
-from costcalc.analysis.conventions import PARAMETERS, TENSORS, Layer, convention_named, total
+from costcalc.analysis.conventions import ALL_OUTPUTS, ALL_PARAMETERS, CountedLayer, get_convention, sum_terms
 from costcalc.analysis.cost_table import CostTable, Row
 from costcalc.analysis.receptive_field import receptive_fields
-from costcalc.core.dtypes import HOLDS, element_bytes
-from costcalc.core.sizes import Shape, Size, prod, same
+from costcalc.core.dtypes import ELEMENT_TYPES, element_bytes
+from costcalc.core.sizes import Shape, Size, identical, prod
 from costcalc.ir.graph import Graph, Node
 from costcalc.ir.work import Work
 
 
-class Rules(TypedDict, total=False):
+class AnalysisOptions(TypedDict, total=False):
     """How to count: what `analyze` and everything above it takes by these names."""
 
     convention: str
@@ -37,14 +37,14 @@ def analyze(
     whatever carrier the graph's sizes are: ints, arrays or expressions. Raises CostcalcError for an unknown convention,
     dtype or layer.
     """
-    rule = convention_named(convention)
+    rule = get_convention(convention)
     element = element_bytes(dtype)
     stored = element * rule.activation_copies
-    uncounted = rule.uncounted(graph)
+    uncounted = rule.excluded_layers(graph)
     fields = receptive_fields(graph)
-    planes = _planes(graph)
+    planes = _spatial_sizes(graph)
     weighing = _weight_layers(graph)
-    reached = graph.reached
+    reached = graph.reachable
     still = {node.shares or node.name for prefix in frozen for node in graph.select(prefix)}
     # Whether training needs a tensor's gradient: where it depends on parameters (the data does not).
     learns = {name: False for name, *_ in graph.inputs}
@@ -55,21 +55,23 @@ def analyze(
         used = op.parameters(*inputs)
         parameters = {} if node.shares else used
         taught = bool(used) and (node.shares or name) not in still
-        differentiable = graph.holds[name] == "float"
+        differentiable = graph.element_types[name] == "float"
         learns[name] = differentiable and (taught or any(learns[i] for i in node.inputs))
-        work = op.work(inputs, output) if op.counted else None
-        params = sum([prod(shape) for shape in parameters.values()]) if op.counted or node.shares else None
-        runs = graph.running_op(node)
-        holds = HOLDS[graph.holds[name]]  # bytes of an element that is not of the dtype
-        made = [prod(shape) for shape in (output, *op.further(*inputs))] if runs.makes_tensor(training) else []
+        work = op.work(inputs, output) if op.modelled else None
+        params = sum([prod(shape) for shape in parameters.values()]) if op.modelled or node.shares else None
+        runs = graph.resolved_op(node)
+        holds = ELEMENT_TYPES[graph.element_types[name]]  # bytes of an element that is not of the dtype
+        made = (
+            [prod(shape) for shape in (output, *op.extra_outputs(*inputs))] if runs.allocates_output(training) else []
+        )
         activations = sum(made)
-        layer = None if work is None else Layer(runs, inputs, output, work, node.functional, not node.shares)
-        every = rule.activations is TENSORS or layer is None
-        counted = activations if every or layer is None else total(rule.activations, layer)
+        layer = None if work is None else CountedLayer(runs, inputs, output, work, node.functional, not node.shares)
+        every = rule.activations is ALL_OUTPUTS or layer is None
+        counted = activations if every or layer is None else sum_terms(rule.activations, layer)
         counted_bytes = counted * (stored if holds is None else holds)
-        others = op.further_holds(*[graph.holds[i] for i in node.inputs])
+        others = op.extra_element_types(*[graph.element_types[i] for i in node.inputs])
         if others and every:
-            sizes = [HOLDS[what] or stored for what in (graph.holds[name], *others)]
+            sizes = [ELEMENT_TYPES[what] or stored for what in (graph.element_types[name], *others)]
             counted_bytes = sum([count * size for count, size in zip(made, sizes, strict=False)])
         field = fields[name]
         rows.append(
@@ -79,7 +81,7 @@ def analyze(
                 output,
                 params,
                 work,
-                None if layer is None else total(rule.work, layer),
+                None if layer is None else sum_terms(rule.work, layer),
                 activations,
                 None if params is None else params * element * rule.param_copies,
                 0 if name in uncounted else counted_bytes,
@@ -94,10 +96,10 @@ def analyze(
                 backward_macs=None
                 if work is None
                 else _backward_macs(work, taught, node, inputs, learns, name in reached),
-                unknown=0 if op.counted else 1,
+                unknown_layers=0 if op.modelled else 1,
                 counted_params=params
-                if rule.parameters is PARAMETERS or layer is None
-                else total(rule.parameters, layer),
+                if rule.parameters is ALL_PARAMETERS or layer is None
+                else sum_terms(rule.parameters, layer),
                 counted_activations=counted,
                 nonlinearities=1 if op.nonlinearity else 0,
             )
@@ -111,20 +113,25 @@ def analyze(
         dtype=dtype,
         convention=convention,
         training=training,
-        input_bytes=sum(prod(shape) * (HOLDS[holds] or element) for _, shape, holds in graph.inputs),
+        input_bytes=sum(prod(shape) * (ELEMENT_TYPES[holds] or element) for _, shape, holds in graph.inputs),
         assumptions=tuple(map(str, graph.assumptions)),
         unknown=tuple(row for row in rows if row.work is None),
-        unused=graph.unused,
+        unused_parameters=graph.unused_parameters,
         notes=graph.notes,
     )
 
 
 def _backward_macs(
-    work: Work, taught: bool, node: Node, inputs: tuple[Shape, ...], learns: Mapping[str, bool], reached: bool
+    work: Work,
+    trainable: bool,
+    node: Node,
+    inputs: tuple[Shape, ...],
+    requires_grad: Mapping[str, bool],
+    reachable: bool,
 ) -> Size:
-    if not reached:
+    if not reachable:
         return 0
-    return node.op.backward_macs(work.macs, taught, tuple([learns[i] for i in node.inputs]), inputs)
+    return node.op.backward_macs(work.macs, trainable, tuple([requires_grad[i] for i in node.inputs]), inputs)
 
 
 def _weight_layers(graph: Graph) -> set[str]:
@@ -152,7 +159,7 @@ def _weight_layers(graph: Graph) -> set[str]:
     return path & weighing
 
 
-def _planes(graph: Graph) -> dict[str, Shape | None]:
+def _spatial_sizes(graph: Graph) -> dict[str, Shape | None]:
     """The plane each layer works at; None once it is gone.
 
     A layer works at the size of its output; a pool, or another layer that changes the plane without weights, at the
@@ -160,7 +167,7 @@ def _planes(graph: Graph) -> dict[str, Shape | None]:
     """
     planes: dict[str, Shape | None] = {}
     for node in graph.nodes:
-        read, made = graph.plane(node.inputs[0]) if node.inputs else None, graph.plane(node.name)
-        changes = read is not None and made is not None and not all(map(same, read, made))
+        read, made = graph.spatial_size(node.inputs[0]) if node.inputs else None, graph.spatial_size(node.name)
+        changes = read is not None and made is not None and not all(map(identical, read, made))
         planes[node.name] = read if changes and not node.op.weight_layer and len(node.inputs) == 1 else made
     return planes

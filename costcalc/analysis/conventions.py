@@ -12,17 +12,17 @@ from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 from costcalc.core.errors import CostcalcError, did_you_mean
-from costcalc.core.sizes import Count, Shape, Size, prod, taps_inside
+from costcalc.core.sizes import Count, Shape, Size, prod, window_elements_inside
 from costcalc.ir.graph import Graph
 from costcalc.ir.op import Op
 from costcalc.ir.ops.conv import Convolution, TransposedConvolution
 from costcalc.ir.ops.pool import Pool
 from costcalc.ir.work import Work
 
-Cell = Literal["outputs", "weights", "params", "macs", "flops", "activations", "param_bytes", "activation_bytes"]
+TableColumn = Literal["outputs", "weights", "params", "macs", "flops", "activations", "param_bytes", "activation_bytes"]
 
 
-class Layer(NamedTuple):
+class CountedLayer(NamedTuple):
     """One layer as a term counts it: its op, the shapes it takes and makes, and its work.
 
     `functional`: the reference implementation calls it as a function, not as a module (some tools see only one of the
@@ -34,37 +34,39 @@ class Layer(NamedTuple):
     output: Shape
     work: Work
     functional: bool = False
-    owns: bool = True
+    owns_parameters: bool = True
 
     def parameters(self) -> Mapping[str, Shape]:
         """The shapes of the parameters it owns."""
-        return self.op.parameters(*self.inputs) if self.owns else {}
+        return self.op.parameters(*self.inputs) if self.owns_parameters else {}
 
-    def taps_inside(self) -> Shape:
+    def window_elements_inside(self) -> Shape:
         """For each axis, the taps of its windows that fall on the input and not on padding, over all places.
 
         Of a transposed convolution, those of the windows of the one that goes the other way.
         """
-        windows, taken, made = self.op.windows(*self.inputs) or (), self.inputs[0][2:], self.output[2:]
+        windows, taken, made = self.op.sliding_windows(*self.inputs) or (), self.inputs[0][2:], self.output[2:]
         if isinstance(self.op, TransposedConvolution):
-            windows, taken, made = self.op.laid(), made, taken
-        return tuple([taps_inside(n, places, *w) for n, places, w in zip(taken, made, windows, strict=True)])
+            windows, taken, made = self.op.adjoint_windows(), made, taken
+        return tuple([window_elements_inside(n, places, *w) for n, places, w in zip(taken, made, windows, strict=True)])
 
 
 class Term(NamedTuple):
     """A part of a source's number: what it is in words, and what it comes to for one layer, exactly."""
 
-    words: str
-    amount: Callable[[Layer], Count]
+    description: str
+    amount: Callable[[CountedLayer], Count]
 
 
 # -- terms --------------------------------------------------------------------------------------------------------
 
 
-def _elements(*names: str, per: int = 1, module: int = 1, function: int = 1) -> Callable[[Layer], Count]:
+def _per_input_element(
+    *names: str, per: int = 1, module: int = 1, function: int = 1
+) -> Callable[[CountedLayer], Count]:
     """`per` for each element that enters an op of these names, times a factor for a call as a module or a function."""
 
-    def count(layer: Layer) -> Count:
+    def count(layer: CountedLayer) -> Count:
         if layer.op.name not in names:
             return 0
         return per * (function if layer.functional else module) * prod(layer.inputs[0])
@@ -72,13 +74,15 @@ def _elements(*names: str, per: int = 1, module: int = 1, function: int = 1) -> 
     return count
 
 
-def _norms(*names: str, plain: int, affine: int, computed: int | None = None) -> Callable[[Layer], Count]:
+def _per_norm_element(
+    *names: str, plain: int, affine: int, computed: int | None = None
+) -> Callable[[CountedLayer], Count]:
     """`plain` for each element of a normalisation without a weight, `affine` of one with a weight.
 
     One that could have running statistics and has none counts as `computed`, with a weight as one more.
     """
 
-    def count(layer: Layer) -> Count:
+    def count(layer: CountedLayer) -> Count:
         if layer.op.name not in names:
             return 0
         weighs = getattr(layer.op, "affine", False) or getattr(layer.op, "elementwise_affine", False)
@@ -90,10 +94,12 @@ def _norms(*names: str, plain: int, affine: int, computed: int | None = None) ->
     return count
 
 
-def _interpolated(per: Mapping[str, int], ranks: Set[int] = frozenset((3, 4, 5))) -> Callable[[Layer], Count]:
+def _per_interpolated_element(
+    per: Mapping[str, int], ranks: Set[int] = frozenset((3, 4, 5))
+) -> Callable[[CountedLayer], Count]:
     """So many for each output element of an interpolation, by its mode."""
 
-    def count(layer: Layer) -> Count:
+    def count(layer: CountedLayer) -> Count:
         if layer.op.name != "interpolate" or getattr(layer.op, "antialias", False) or len(layer.output) not in ranks:
             return 0
         return per.get(getattr(layer.op, "mode", ""), 0) * prod(layer.output)
@@ -101,25 +107,25 @@ def _interpolated(per: Mapping[str, int], ranks: Set[int] = frozenset((3, 4, 5))
     return count
 
 
-def _outputs(*names: str, module: int = 1, function: int = 1) -> Callable[[Layer], Count]:
+def _output_elements(*names: str, module: int = 1, function: int = 1) -> Callable[[CountedLayer], Count]:
     """The output elements of ops of these names."""
 
-    def count(layer: Layer) -> Count:
+    def count(layer: CountedLayer) -> Count:
         return (function if layer.functional else module) * prod(layer.output) if layer.op.name in names else 0
 
     return count
 
 
-def _bias_adds(*names: str) -> Callable[[Layer], Count]:
+def _bias_adds(*names: str) -> Callable[[CountedLayer], Count]:
     return lambda layer: layer.work.adds if layer.op.name in names else 0
 
 
-def _not_seen(*names: str) -> Callable[[Layer], Count]:
+def _uncounted_products(*names: str) -> Callable[[CountedLayer], Count]:
     """Minus the multiply-accumulates of ops that a tool does not know."""
     return lambda layer: -layer.work.macs if layer.op.name in names else 0
 
 
-def _batches_of_the_right(layer: Layer) -> Count:
+def _left_batch_products(layer: CountedLayer) -> Count:
     """A product of matrices counted as the elements on the left times the columns on the right, less what it is."""
     if layer.op.name != "matmul" or len(layer.inputs[1]) < 2:
         return 0
@@ -127,16 +133,16 @@ def _batches_of_the_right(layer: Layer) -> Count:
     return prod(left) * right[-1] - layer.work.macs
 
 
-def _parameters(kind: Callable[[Layer, str, Shape], bool]) -> Callable[[Layer], Count]:
+def _parameters_where(kind: Callable[[CountedLayer, str, Shape], bool]) -> Callable[[CountedLayer], Count]:
     """Parameters of a kind, told from their layer, name and shape."""
     return lambda layer: sum([prod(shape) for name, shape in layer.parameters().items() if kind(layer, name, shape)])
 
 
-def _moving_statistics(layer: Layer) -> Count:
-    return sum([prod(s) for s in layer.op.buffers(*layer.inputs).values() if s]) if layer.owns else 0
+def _running_statistics(layer: CountedLayer) -> Count:
+    return sum([prod(s) for s in layer.op.buffers(*layer.inputs).values() if s]) if layer.owns_parameters else 0
 
 
-def _taps_on_padding(layer: Layer) -> Count:
+def _products_with_padding(layer: CountedLayer) -> Count:
     """Minus two for each multiply-accumulate of a convolution whose tap falls on zero padding.
 
     Of a transposed one these are taps on what the padding cuts off.
@@ -145,73 +151,74 @@ def _taps_on_padding(layer: Layer) -> Count:
     if not isinstance(op, Convolution):
         return 0
     weight = op.weights(*layer.inputs)["weight"]
-    return 2 * (layer.output[0] * prod(weight[:2]) * prod(layer.taps_inside()) - layer.work.macs)
+    return 2 * (layer.output[0] * prod(weight[:2]) * prod(layer.window_elements_inside()) - layer.work.macs)
 
 
-def _norm_parameters(layer: Layer) -> Count:
+def _norm_parameters(layer: CountedLayer) -> Count:
     if layer.op.name not in (*_BATCH_NORMS, *_OTHER_NORMS, "rms_norm"):
         return 0
     return layer.output[0] * sum([prod(shape) for shape in layer.op.parameters(*layer.inputs).values()])
 
 
-def _pool_strides(layer: Layer) -> Count:
+def _pool_strides(layer: CountedLayer) -> Count:
     """Twice the output elements times the stride along both axes; an adaptive pool has no stride, and counts as 1."""
     if not isinstance(layer.op, Pool):
         return 0
     return 2 * prod(layer.output) * prod(getattr(layer.op, "stride", ()))
 
 
-def _new_tensor(layer: Layer) -> Count:
-    return prod(layer.output) if layer.op.makes_tensor() else 0
+def _output_allocation(layer: CountedLayer) -> Count:
+    return prod(layer.output) if layer.op.allocates_output() else 0
 
 
-def _is_bias(layer: Layer, name: str, shape: Shape) -> bool:
+def _is_bias(layer: CountedLayer, name: str, shape: Shape) -> bool:
     return name == "bias" and layer.op.weight_layer
 
 
 @singledispatch
-def pool_taps(op: Op, inputs: tuple[Shape, ...], output: Shape) -> Size:
+def pool_window_elements(op: Op, inputs: tuple[Shape, ...], output: Shape) -> Size:
     """The operations of a pool as lectures count them: output elements × window size; 0 for what is no pool."""
     return 0
 
 
-@pool_taps.register
+@pool_window_elements.register
 def _(op: Pool, inputs: tuple[Shape, ...], output: Shape) -> Size:
-    return op.taps(inputs, output)
+    return op.window_elements(inputs, output)
 
 
 _FVCORE_UNKNOWN = ("scaled_dot_product_attention", "bilinear", "baddbmm")
 _RANKS = ("1d", "2d", "3d")
 _AVERAGES = tuple([f"avg_pool{rank}" for rank in _RANKS])
 _POOLS = (*[f"max_pool{rank}" for rank in _RANKS], *_AVERAGES, *[f"adaptive_max_pool{rank}" for rank in _RANKS])
-_ADAPTIVE_PLANE = ("adaptive_avg_pool2d", "global_avg_pool2d")
-_ADAPTIVE = (*_ADAPTIVE_PLANE, "adaptive_avg_pool1d", "adaptive_avg_pool3d")
+_ADAPTIVE_2D = ("adaptive_avg_pool2d", "global_avg_pool2d")
+_ADAPTIVE = (*_ADAPTIVE_2D, "adaptive_avg_pool1d", "adaptive_avg_pool3d")
 _BATCH_NORMS = tuple([f"batch_norm{rank}" for rank in _RANKS])
 _INSTANCE_NORMS = tuple([f"instance_norm{rank}" for rank in _RANKS])
 _OTHER_NORMS = ("layer_norm", "group_norm", *_INSTANCE_NORMS)
 
 MACS = Term("conv and linear", lambda layer: layer.work.macs)
-DOUBLED = Term("each multiply-accumulate as two", lambda layer: layer.work.macs)
+MAC_ADDS = Term("each multiply-accumulate as two", lambda layer: layer.work.macs)
 _CONVOLUTIONS = tuple(f"conv{way}{axes}d" for way in ("", "_transpose") for axes in (1, 2, 3))
 _CONV_BIAS = Term("biases of convolutions", _bias_adds(*_CONVOLUTIONS))
 _LINEAR_BIAS = Term("biases of linear layers", _bias_adds("linear"))
-_NORM_TWICE = Term("two per BatchNorm element", _norms(*_BATCH_NORMS, plain=1, affine=2, computed=4))
-_NORM_FIVE_TIMES = Term("five per element of other normalisations", _norms(*_OTHER_NORMS, plain=4, affine=5))
-_POOL_WINDOWS = Term("pools, output × window", lambda layer: pool_taps(layer.op, layer.inputs, layer.output))
-_WEIGHTS = Term("kernels and matrices", _parameters(lambda layer, name, shape: len(shape) > 1))
-_BIASES = Term("biases", _parameters(_is_bias))
-SCALES = Term(
-    "scales and shifts", _parameters(lambda layer, name, shape: len(shape) < 2 and not _is_bias(layer, name, shape))
+_NORM_TWICE = Term("two per BatchNorm element", _per_norm_element(*_BATCH_NORMS, plain=1, affine=2, computed=4))
+_NORM_FIVE_TIMES = Term("five per element of other normalisations", _per_norm_element(*_OTHER_NORMS, plain=4, affine=5))
+_POOL_WINDOWS = Term("pools, output × window", lambda layer: pool_window_elements(layer.op, layer.inputs, layer.output))
+_WEIGHT_MATRICES = Term("kernels and matrices", _parameters_where(lambda layer, name, shape: len(shape) > 1))
+_BIASES = Term("biases", _parameters_where(_is_bias))
+NORM_PARAMETERS = Term(
+    "scales and shifts",
+    _parameters_where(lambda layer, name, shape: len(shape) < 2 and not _is_bias(layer, name, shape)),
 )
 
-PARAMETERS = (_WEIGHTS, _BIASES, SCALES)
-TENSORS = (Term("every new tensor", _new_tensor),)
+ALL_PARAMETERS = (_WEIGHT_MATRICES, _BIASES, NORM_PARAMETERS)
+ALL_OUTPUTS = (Term("every new tensor", _output_allocation),)
 
 
 # -- conventions --------------------------------------------------------------------------------------------------
 
 
-def nothing(graph: Graph) -> Set[str]:
+def no_layers(graph: Graph) -> Set[str]:
     """No layer: every one is counted."""
     return frozenset()
 
@@ -231,23 +238,23 @@ class Convention(NamedTuple):
     label: str  # what the source calls its number; in quotation marks where the word means something else here
     definition: str
     work: tuple[Term, ...]
-    parameters: tuple[Term, ...] = PARAMETERS
-    activations: tuple[Term, ...] = TENSORS
+    parameters: tuple[Term, ...] = ALL_PARAMETERS
+    activations: tuple[Term, ...] = ALL_OUTPUTS
     activation_copies: int = 1
     param_copies: int = 1
-    uncounted: Callable[[Graph], Set[str]] = nothing
-    columns: tuple[tuple[Cell, str, int], ...] = ()
+    excluded_layers: Callable[[Graph], Set[str]] = no_layers
+    columns: tuple[tuple[TableColumn, str, int], ...] = ()
     batch: int = 1
     kilo: int = 1000
-    with_input: bool = False
+    includes_input: bool = False
 
 
-def total(terms: Iterable[Term], layer: Layer) -> Count:
+def sum_terms(terms: Iterable[Term], layer: CountedLayer) -> Count:
     """What terms come to for one layer."""
     return sum([term.amount(layer) for term in terms])
 
 
-def _inside_modules_and_normalizations(graph: Graph) -> Set[str]:
+def _inception_branches_and_norms(graph: Graph) -> Set[str]:
     """Layers between a fork and the concat that closes it, and normalisations."""
     uncounted = {n.name for n in graph.nodes if n.op.name in ("batch_norm2d", "local_response_norm")}
     fork_of = _dominators(graph)
@@ -288,13 +295,16 @@ def _dominators(graph: Graph) -> dict[str, str | None]:
     return above
 
 
-_ADAPTIVE_INPUTS = Term("one per element into an adaptive pool", _elements(*_ADAPTIVE_PLANE))
+_ADAPTIVE_INPUTS = Term("one per element into an adaptive pool", _per_input_element(*_ADAPTIVE_2D))
 _FVCORE_PRODUCTS = (
-    Term("products it does not know: attention in one call", _not_seen(*_FVCORE_UNKNOWN)),
-    Term("matrix products by the left one's batch", _batches_of_the_right),
+    Term("products it does not know: attention in one call", _uncounted_products(*_FVCORE_UNKNOWN)),
+    Term("matrix products by the left one's batch", _left_batch_products),
 )
 _FVCORE_RESAMPLING = (
-    Term("interpolated elements, four where bilinear", _interpolated({"nearest": 1, "bilinear": 4}, frozenset((4,)))),
+    Term(
+        "interpolated elements, four where bilinear",
+        _per_interpolated_element({"nearest": 1, "bilinear": 4}, frozenset((4,))),
+    ),
     Term("four per sampled element", lambda layer: 4 * prod(layer.output) if layer.op.name == "grid_sample" else 0),
 )
 _FVCORE_OTHERS = (_NORM_FIVE_TIMES, _ADAPTIVE_INPUTS, *_FVCORE_RESAMPLING)
@@ -309,7 +319,7 @@ CONVENTIONS = MappingProxyType(
                 "FLOPs",
                 "2 FLOPs per multiply-accumulate of convolutions, linear layers and matrix products, and nothing else: "
                 "the lecture's 2·H·W·Cout·Cin·k². Taps on padding count. Activation memory is every new tensor once.",
-                (MACS, DOUBLED),
+                (MACS, MAC_ADDS),
             ),
             Convention(
                 "macs",
@@ -325,7 +335,7 @@ CONVENTIONS = MappingProxyType(
                 "average, each compare of a ReLU or a max pool, each exp and each division as 1.",
                 (
                     MACS,
-                    DOUBLED,
+                    MAC_ADDS,
                     Term("every other add", lambda layer: layer.work.adds),
                     Term("every other multiply", lambda layer: layer.work.muls),
                     Term("divisions", lambda layer: layer.work.divs),
@@ -338,7 +348,7 @@ CONVENTIONS = MappingProxyType(
                 "FLOPs",
                 "PyTorch's torch.utils.flop_counter: 2 per multiply-accumulate of convolutions and matrix products, "
                 "taps on padding included; bias, normalisations, activations and pools 0.",
-                (MACS, DOUBLED),
+                (MACS, MAC_ADDS),
             ),
             Convention(
                 "fvcore",
@@ -359,7 +369,7 @@ CONVENTIONS = MappingProxyType(
                 (
                     MACS,
                     *_FVCORE_PRODUCTS,
-                    Term("five per BatchNorm element", _norms(*_BATCH_NORMS, plain=4, affine=5)),
+                    Term("five per BatchNorm element", _per_norm_element(*_BATCH_NORMS, plain=4, affine=5)),
                     *_FVCORE_OTHERS,
                 ),
             ),
@@ -373,7 +383,7 @@ CONVENTIONS = MappingProxyType(
                 activations=(
                     Term(
                         "outputs of conv, linear and matrix products",
-                        _outputs(*_CONVOLUTIONS, "linear", "matmul", "addmm", "einsum"),
+                        _output_elements(*_CONVOLUTIONS, "linear", "matmul", "addmm", "einsum"),
                     ),
                 ),
             ),
@@ -388,12 +398,15 @@ CONVENTIONS = MappingProxyType(
                     MACS,
                     _CONV_BIAS,
                     _LINEAR_BIAS,
-                    Term("two per BatchNorm element", _norms(*_BATCH_NORMS, plain=1, affine=2)),
-                    Term("elements of other normalisations", _norms("group_norm", *_INSTANCE_NORMS, plain=1, affine=2)),
-                    Term("elements of LayerNorm", _elements("layer_norm")),
-                    Term("elements into ReLU, twice for a module", _elements("relu", module=2)),
-                    Term("elements into pools, twice for a module", _elements(*_POOLS, *_ADAPTIVE, module=2)),
-                    Term("elements into ReLU6 and SiLU", _elements("relu6", "silu")),
+                    Term("two per BatchNorm element", _per_norm_element(*_BATCH_NORMS, plain=1, affine=2)),
+                    Term(
+                        "elements of other normalisations",
+                        _per_norm_element("group_norm", *_INSTANCE_NORMS, plain=1, affine=2),
+                    ),
+                    Term("elements of LayerNorm", _per_input_element("layer_norm")),
+                    Term("elements into ReLU, twice for a module", _per_input_element("relu", module=2)),
+                    Term("elements into pools, twice for a module", _per_input_element(*_POOLS, *_ADAPTIVE, module=2)),
+                    Term("elements into ReLU6 and SiLU", _per_input_element("relu6", "silu")),
                 ),
             ),
             Convention(
@@ -412,14 +425,14 @@ CONVENTIONS = MappingProxyType(
                 "input and its output elements. Bias, ReLU, max pools and functions are 0.",
                 (
                     MACS,
-                    Term("four per BatchNorm element", _norms(*_BATCH_NORMS, plain=2, affine=4)),
+                    Term("four per BatchNorm element", _per_norm_element(*_BATCH_NORMS, plain=2, affine=4)),
                     Term(
                         "four per element of other normalisations",
-                        _norms("layer_norm", *_INSTANCE_NORMS, plain=2, affine=4),
+                        _per_norm_element("layer_norm", *_INSTANCE_NORMS, plain=2, affine=4),
                     ),
-                    Term("outputs of average pools", _outputs(*_AVERAGES, function=0)),
-                    Term("elements into adaptive pools", _elements(*_ADAPTIVE, function=0)),
-                    Term("outputs of adaptive pools", _outputs(*_ADAPTIVE, function=0)),
+                    Term("outputs of average pools", _output_elements(*_AVERAGES, function=0)),
+                    Term("elements into adaptive pools", _per_input_element(*_ADAPTIVE, function=0)),
+                    Term("outputs of adaptive pools", _output_elements(*_ADAPTIVE, function=0)),
                 ),
             ),
             Convention(
@@ -438,12 +451,12 @@ CONVENTIONS = MappingProxyType(
                 "bias, ReLU6, sigmoid and skips are 0. Its MACs are those of `macs`.",
                 (
                     MACS,
-                    DOUBLED,
+                    MAC_ADDS,
                     _CONV_BIAS,
                     _NORM_TWICE,
                     _NORM_FIVE_TIMES,
-                    Term("elements into ReLU and SiLU", _elements("relu", "silu")),
-                    Term("elements into pools", _elements(*_POOLS, *_ADAPTIVE)),
+                    Term("elements into ReLU and SiLU", _per_input_element("relu", "silu")),
+                    Term("elements into pools", _per_input_element(*_POOLS, *_ADAPTIVE)),
                 ),
             ),
             Convention(
@@ -452,7 +465,7 @@ CONVENTIONS = MappingProxyType(
                 "XLA's cost analysis (JAX, TensorFlow), of convolutions and matrix products alone: 2 per "
                 "multiply-accumulate, without those whose tap falls on zero padding. A 3×3 with padding 1 on a plane "
                 "of 16×16 has 46 of 48 taps inside along each axis, so (46/48)² of the usual number.",
-                (MACS, DOUBLED, Term("less the taps on zero padding", _taps_on_padding)),
+                (MACS, MAC_ADDS, Term("less the taps on zero padding", _products_with_padding)),
             ),
             Convention(
                 "bologna",
@@ -461,10 +474,10 @@ CONVENTIONS = MappingProxyType(
                 "ReLU and normalisations 0. Activations twice (value and gradient), parameters three times (value, "
                 "gradient, momentum), MB = 2^20, at batch 128. The input is stored once and in no total; flatten and "
                 "normalisations take no memory; an inception module stores its concat output alone.",
-                (MACS, DOUBLED, _POOL_WINDOWS),
+                (MACS, MAC_ADDS, _POOL_WINDOWS),
                 activation_copies=2,
                 param_copies=3,
-                uncounted=_inside_modules_and_normalizations,
+                excluded_layers=_inception_branches_and_norms,
                 columns=(
                     ("outputs", "", 0),
                     ("flops", "M", 1),
@@ -480,7 +493,7 @@ CONVENTIONS = MappingProxyType(
                 'EECS 498-007 (Michigan): "FLOP" is 1 per multiply-accumulate, pools output elements × window size. '
                 "Memory is every output once, KB = 2^10, batch 1. Parameters are weights without bias.",
                 (MACS, _POOL_WINDOWS),
-                parameters=(_WEIGHTS,),
+                parameters=(_WEIGHT_MATRICES,),
                 columns=(("activation_bytes", "KiB", 0), ("weights", "k", 0), ("flops", "M", 0)),
             ),
             Convention(
@@ -489,9 +502,9 @@ CONVENTIONS = MappingProxyType(
                 'CS231n (Stanford): "ops" are 1 per multiply-accumulate. Memory is the elements of every output, pools '
                 "and the input included. Parameters are weights without bias.",
                 (MACS,),
-                parameters=(_WEIGHTS,),
+                parameters=(_WEIGHT_MATRICES,),
                 columns=(("outputs", "", 0), ("weights", "", 0), ("flops", "M", 0)),
-                with_input=True,
+                includes_input=True,
             ),
             Convention(
                 "googlenet-paper",
@@ -499,7 +512,7 @@ CONVENTIONS = MappingProxyType(
                 'Table 1 of Going Deeper with Convolutions: "ops" are 1 per multiply-accumulate, M = 10^6. Parameters '
                 "are weights without bias, and K is 1024 in their column: 112K is 114,688, and 1000K is 1,024,000.",
                 (MACS,),
-                parameters=(_WEIGHTS,),
+                parameters=(_WEIGHT_MATRICES,),
                 kilo=1024,
             ),
             Convention(
@@ -513,7 +526,7 @@ CONVENTIONS = MappingProxyType(
                     _CONV_BIAS,
                     _LINEAR_BIAS,
                     Term("pools, twice output × stride²", _pool_strides),
-                    Term("two per ReLU element", _elements("relu", per=2)),
+                    Term("two per ReLU element", _per_input_element("relu", per=2)),
                 ),
             ),
             Convention(
@@ -522,15 +535,15 @@ CONVENTIONS = MappingProxyType(
                 "Keras's count_params, a convention of parameters: trainable or not, so that the moving mean and "
                 "variance of a BatchNorm count beside its scale and shift. Keras counts no operations of its own: "
                 "FLOPs are 2 per multiply-accumulate.",
-                (MACS, DOUBLED),
-                parameters=(*PARAMETERS, Term("moving means and variances", _moving_statistics)),
+                (MACS, MAC_ADDS),
+                parameters=(*ALL_PARAMETERS, Term("moving means and variances", _running_statistics)),
             ),
         )
     }
 )
 
 
-def convention_named(name: str) -> Convention:
+def get_convention(name: str) -> Convention:
     """The convention of that name. Raises CostcalcError, with what may have been meant, when there is none."""
     if name not in CONVENTIONS:
         known = ", ".join(CONVENTIONS)

@@ -25,7 +25,7 @@ class Row(NamedTuple):
     """
 
     path: str
-    kind: str
+    op: str
     output: Shape | None
     params: Size | None
     work: Work | None
@@ -40,10 +40,12 @@ class Row(NamedTuple):
     inputs: tuple[Shape, ...] = ()
     parameters: Mapping[str, Shape] = MappingProxyType({})
     buffers: Mapping[str, Shape] = MappingProxyType({})
-    plane: Shape | None = None  # the spatial size the layer works at (see `CostTable.by_resolution`)
-    layers: int = 1
+    spatial_size: Shape | None = None  # the spatial size the layer works at (see `CostTable.by_resolution`)
+    layer_count: int = 1
     backward_macs: Size | None = 0  # multiply-accumulates of the gradients of its parameters and inputs
-    unknown: int = 0  # how many of its layers could not be counted: while there are any, its counts are lower bounds
+    unknown_layers: int = (
+        0  # how many of its layers could not be counted: while there are any, its counts are lower bounds
+    )
     counted_params: Count | None = 0  # parameters as the convention counts them: without bias, with statistics, …
     counted_activations: Count = 0  # activation elements as the convention counts them
     saved_bytes: Size | None = None  # of what it makes, what autograd keeps in training; None where nobody asked
@@ -75,7 +77,7 @@ class CostTable:
     input_bytes: Size = 0
     assumptions: tuple[str, ...] = ()
     unknown: tuple[Row, ...] = ()
-    unused: Mapping[str, Shape] = field(default_factory=dict)
+    unused_parameters: Mapping[str, Shape] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     @property
@@ -85,17 +87,17 @@ class CostTable:
 
     def total(self) -> Row:
         """All rows as one."""
-        return _add_up("total", self.rows)
+        return _sum_rows("total", self.rows)
 
     def by_stage(self, depth: int = 1) -> CostTable:
         """One row a stage: the layers whose paths share their first `depth` parts."""
         if depth < 1:
             raise ValueError(f"a stage is named by 1 or more parts of a path, not {depth}")
-        return self.grouped(lambda row: stage_of(row.path, depth))
+        return self.group_by(lambda row: stage_of(row.path, depth))
 
     def by_op(self) -> CostTable:
         """One row an op."""
-        return self.grouped(lambda row: row.kind)
+        return self.group_by(lambda row: row.op)
 
     def by_resolution(self) -> CostTable:
         """One row a spatial size: the lecture's sense of a stage.
@@ -103,14 +105,14 @@ class CostTable:
         A layer works at the size of its output, but a pool, or another layer that changes the plane without weights,
         closes the stage it reads: a VGG stage is conv-conv-pool. Layers after the plane is gone are the group `head`.
         """
-        return self.grouped(lambda row: _plane_name(row.plane))
+        return self.group_by(lambda row: _spatial_size_label(row.spatial_size))
 
-    def grouped(self, key: Callable[[Row], str]) -> CostTable:
+    def group_by(self, key: Callable[[Row], str]) -> CostTable:
         """One row for each value of `key`, in the order of first appearance; totals stay what they are."""
         groups: dict[str, list[Row]] = {}
         for row in self.rows:
             groups.setdefault(key(row), []).append(row)
-        return replace(self, rows=tuple(_add_up(name, rows) for name, rows in groups.items()))
+        return replace(self, rows=tuple(_sum_rows(name, rows) for name, rows in groups.items()))
 
     def below(self, prefix: str) -> CostTable:
         """The rows of a node or of everything below a path prefix; empty when there is none."""
@@ -119,29 +121,29 @@ class CostTable:
         return replace(self, rows=inside, unknown=unknown)
 
 
-def _plane_name(plane: Shape | None) -> str:
+def _spatial_size_label(plane: Shape | None) -> str:
     if plane is None:
         return "head"
     return "×".join(str(cast(Any, s).tolist() if is_array(s) else s) for s in plane)
 
 
-def _add_up(path: str, rows: Iterable[Row]) -> Row:
+def _sum_rows(path: str, rows: Iterable[Row]) -> Row:
     rows = tuple(rows)
     if not rows:
-        return Row(path, "total", None, 0, NO_WORK, 0, 0, 0, 0, layers=0)
+        return Row(path, "total", None, 0, NO_WORK, 0, 0, 0, 0, layer_count=0)
     last = rows[-1]
     work = NO_WORK
     for row in rows:
         if row.work is not None:
             work = work + row.work
-    kinds = {row.kind for row in rows}
+    kinds = {row.op for row in rows}
 
     def known_sum(values: Iterable[Any]) -> Any:
         return sum(v for v in values if v is not None)
 
     return Row(
         path,
-        last.kind if len(kinds) == 1 else "",
+        last.op if len(kinds) == 1 else "",
         last.output,
         known_sum(r.params for r in rows),
         work,
@@ -154,10 +156,10 @@ def _add_up(path: str, rows: Iterable[Row]) -> Row:
         receptive_field=last.receptive_field,
         receptive_stride=last.receptive_stride,
         inputs=rows[0].inputs,
-        plane=last.plane,
-        layers=sum(r.layers for r in rows),
+        spatial_size=last.spatial_size,
+        layer_count=sum(r.layer_count for r in rows),
         backward_macs=known_sum(r.backward_macs for r in rows),
-        unknown=sum(r.unknown for r in rows),
+        unknown_layers=sum(r.unknown_layers for r in rows),
         counted_params=known_sum(r.counted_params for r in rows),
         counted_activations=sum(r.counted_activations for r in rows),
         saved_bytes=None if any(r.saved_bytes is None for r in rows) else known_sum(r.saved_bytes for r in rows),

@@ -16,7 +16,7 @@ from costcalc.core.sizes import Shape, prod
 from costcalc.ir.graph import Graph, Node
 
 
-class Axis(NamedTuple):
+class AxisReceptiveField(NamedTuple):
     """The field of output 0 along one axis, in input pixels, and how far that of the next output is."""
 
     low: int = 0
@@ -29,11 +29,11 @@ class Axis(NamedTuple):
         return self.high - self.low + 1
 
     @property
-    def centre(self) -> float:
+    def center(self) -> float:
         """Its middle, pixel i being at i, so that a field of even size has its middle between two pixels."""
         return (self.low + self.high) / 2
 
-    def seen(self, outputs: int, pixels: int) -> int:
+    def visible_pixels(self, outputs: int, pixels: int) -> int:
         """The most of `pixels` pixels that one of `outputs` outputs sees: what hangs over a border sees nothing."""
         # How much is seen grows, stays and falls again along the axis: the best output is one of the two beside the
         # place where the field's middle is the input's.
@@ -45,29 +45,34 @@ class Axis(NamedTuple):
         return best
 
 
-class NoField(NamedTuple):
+class NoReceptiveField(NamedTuple):
     """Why a tensor has no receptive field, and the layer from which on it has none."""
 
     reason: str
     layer: str
 
 
-Field = tuple[Axis, ...]
+ReceptiveField = tuple[AxisReceptiveField, ...]
 
 
-def receptive_fields(graph: Graph) -> Mapping[str, Field | None]:
+def receptive_fields(graph: Graph) -> Mapping[str, ReceptiveField | None]:
     """The field of each node by name, per axis; None once the plane is gone or its windows are not all alike.
 
     A graph's inputs see themselves. Where paths of different strides meet, or planes that lie in different dimensions,
     no one field describes the result: None. Nor does it where windows slide over what is not the plane.
     """
-    return {name: None if isinstance(field, NoField) else field for name, field in traced_fields(graph).items()}
+    return {
+        name: None if isinstance(field, NoReceptiveField) else field
+        for name, field in trace_receptive_fields(graph).items()
+    }
 
 
-def traced_fields(graph: Graph) -> Mapping[str, Field | NoField]:
+def trace_receptive_fields(graph: Graph) -> Mapping[str, ReceptiveField | NoReceptiveField]:
     """The field of each node by name, per axis, or why it has none."""
-    fields: dict[str, Field | NoField] = {
-        name: NoField("the input is no plane", name) if graph.plane(name) is None else (Axis(),) * 2
+    fields: dict[str, ReceptiveField | NoReceptiveField] = {
+        name: NoReceptiveField("the input is no plane", name)
+        if graph.spatial_size(name) is None
+        else (AxisReceptiveField(),) * 2
         for name, *_ in graph.inputs
     }
     constant = set()  # what depends on no input, and so neither adds to a field nor takes it away
@@ -75,33 +80,39 @@ def traced_fields(graph: Graph) -> Mapping[str, Field | NoField]:
         seen = [fields[i] for i in node.inputs if i not in constant]
         if not seen:
             constant.add(node.name)
-            fields[node.name] = NoField("it does not depend on the input", node.name)
+            fields[node.name] = NoReceptiveField("it does not depend on the input", node.name)
             continue
-        field = _join(node.name, seen)
-        fields[node.name] = field if isinstance(field, NoField) else _through(graph, node, field, constant)
+        field = _merge(node.name, seen)
+        fields[node.name] = (
+            field if isinstance(field, NoReceptiveField) else _apply_windows(graph, node, field, constant)
+        )
     return fields
 
 
-def _through(graph: Graph, node: Node, field: Field, constant: Container[str]) -> Field | NoField:
-    windows = node.op.windows(*graph.input_shapes(node))
-    read = {graph.layouts[name].plane for name in node.inputs if name not in constant}
-    plane = graph.layouts[node.name].plane
+def _apply_windows(
+    graph: Graph, node: Node, field: ReceptiveField, constant: Container[str]
+) -> ReceptiveField | NoReceptiveField:
+    windows = node.op.sliding_windows(*graph.input_shapes(node))
+    read = {graph.layouts[name].spatial_dims for name in node.inputs if name not in constant}
+    plane = graph.layouts[node.name].spatial_dims
     if windows is None or plane is None:
-        return NoField(_why_none(node, graph.plane(node.name)), node.name)
+        return NoReceptiveField(_undefined_reason(node, graph.spatial_size(node.name)), node.name)
     if len(read) > 1:
-        return NoField("planes that lie in different dimensions meet", node.name)
+        return NoReceptiveField("planes that lie in different dimensions meet", node.name)
     if node.op.rank == 4 and read != {plane}:
-        return NoField("it takes for the plane what is not the plane", node.name)
+        return NoReceptiveField("it takes for the plane what is not the plane", node.name)
     if not windows:
         return field
     return tuple(
-        Axis(a.low - padding * a.stride, a.high + (dilation * (kernel - 1) - padding) * a.stride, a.stride * stride)
+        AxisReceptiveField(
+            a.low - padding * a.stride, a.high + (dilation * (kernel - 1) - padding) * a.stride, a.stride * stride
+        )
         for a, (kernel, stride, padding, dilation) in zip(field, windows, strict=True)
     )
 
 
-def _why_none(node: Node, plane: Shape | None) -> str:
-    if not node.op.counted:
+def _undefined_reason(node: Node, plane: Shape | None) -> str:
+    if not node.op.modelled:
         return f"nobody has told what a {node.op.label()} looks at"
     if plane is None:
         return "the plane is gone"
@@ -110,54 +121,55 @@ def _why_none(node: Node, plane: Shape | None) -> str:
     return "one place sees the whole plane" if plane == (1, 1) else "its windows differ in size"
 
 
-def _join(name: str, fields: list[Field | NoField]) -> Field | NoField:
+def _merge(name: str, fields: list[ReceptiveField | NoReceptiveField]) -> ReceptiveField | NoReceptiveField:
     if len(fields) == 1:
         return fields[0]
-    known: list[Field] = []
+    known: list[ReceptiveField] = []
     for field in fields:
-        if isinstance(field, NoField):
+        if isinstance(field, NoReceptiveField):
             return field
         known.append(field)
     for axes in zip(*known, strict=True):
         strides = sorted({axis.stride for axis in axes})
         if len(strides) > 1:
-            return NoField(f"paths of strides {' and '.join(map(str, strides))} meet", name)
+            return NoReceptiveField(f"paths of strides {' and '.join(map(str, strides))} meet", name)
     return tuple(
-        Axis(min(a.low for a in axes), max(a.high for a in axes), axes[0].stride) for axes in zip(*known, strict=True)
+        AxisReceptiveField(min(a.low for a in axes), max(a.high for a in axes), axes[0].stride)
+        for axes in zip(*known, strict=True)
     )
 
 
 # -- against the input --------------------------------------------------------------------------------------------
 
 
-class Sight(NamedTuple):
+class LayerCoverage(NamedTuple):
     """What a layer sees: its field or why it has none, and per axis the pixels of the input that one output sees."""
 
     layer: str
-    kind: str
+    op: str
     output: Shape
-    field: Field | NoField
-    seen: tuple[int, ...] | None
-    weighs: bool  # whether it is a weight layer
+    receptive_field: ReceptiveField | NoReceptiveField
+    visible: tuple[int, ...] | None
+    is_weight_layer: bool  # whether it is a weight layer
 
-    def sees_all(self, plane: Shape) -> bool:
+    def covers(self, plane: Shape) -> bool:
         """Whether one output sees the whole input."""
-        return self.seen == plane
+        return self.visible == plane
 
 
 class Coverage(NamedTuple):
     """How much of its input, of a plane of such a height and width, each layer of a network sees."""
 
     network: str
-    plane: Shape
-    layers: tuple[Sight, ...]
+    input_size: Shape
+    layers: tuple[LayerCoverage, ...]
 
-    def widest_convolution(self) -> Sight | None:
+    def widest_convolution(self) -> LayerCoverage | None:
         """The weight layer that sees most pixels of the input, the last of several; None where none has a field."""
         widest, most = None, 0
         for sight in self.layers:
-            pixels = 0 if sight.seen is None else prod(sight.seen)
-            if sight.weighs and pixels >= most and sight.seen is not None:
+            pixels = 0 if sight.visible is None else prod(sight.visible)
+            if sight.is_weight_layer and pixels >= most and sight.visible is not None:
                 widest, most = sight, pixels
         return widest
 
@@ -168,13 +180,15 @@ def coverage(graph: Graph, layer: str | None = None) -> Coverage:
     if not planes:
         raise CostcalcError(f"{graph.name} takes no image: it has no receptive fields")
     nodes = graph.nodes if layer is None else graph.select(layer)
-    fields = traced_fields(graph)
-    return Coverage(graph.name, planes[0], tuple(_sight(graph, node, fields[node.name], planes[0]) for node in nodes))
+    fields = trace_receptive_fields(graph)
+    return Coverage(
+        graph.name, planes[0], tuple(_layer_coverage(graph, node, fields[node.name], planes[0]) for node in nodes)
+    )
 
 
-def _sight(graph: Graph, node: Node, field: Field | NoField, plane: Shape) -> Sight:
+def _layer_coverage(graph: Graph, node: Node, field: ReceptiveField | NoReceptiveField, plane: Shape) -> LayerCoverage:
     output = graph.shapes[node.name]
-    places, seen = graph.plane(node.name), None
-    if places is not None and not isinstance(field, NoField):
-        seen = tuple([a.seen(*sizes) for a, *sizes in zip(field, places, plane, strict=True)])
-    return Sight(node.name, node.op.label(), output, field, seen, node.op.weight_layer)
+    places, seen = graph.spatial_size(node.name), None
+    if places is not None and not isinstance(field, NoReceptiveField):
+        seen = tuple([a.visible_pixels(*sizes) for a, *sizes in zip(field, places, plane, strict=True)])
+    return LayerCoverage(node.name, node.op.label(), output, field, seen, node.op.weight_layer)

@@ -17,7 +17,7 @@ from costcalc import __version__
 from costcalc.cli.printing import fail
 from costcalc.core.errors import CostcalcError
 
-GARBAGE = 100_000  # new objects before looking for cycles among them: a command ends before there are many
+GC_THRESHOLD = 100_000  # new objects before looking for cycles among them: a command ends before there are many
 
 # In the order in which --help lists them; each module says in its commands' docstrings what they do.
 _COMMANDS = {
@@ -36,7 +36,7 @@ _COMMANDS = {
 }
 
 
-class _Cli(click.Group):
+class _CommandGroup(click.Group):
     """Commands by name, and errors of users as messages."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -58,7 +58,7 @@ class _Cli(click.Group):
             fail("interrupted")
 
 
-@click.group(cls=_Cli, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(cls=_CommandGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, message="costcalc %(version)s")
 def cli() -> None:
     """What a neural network costs before anyone runs it: parameters, MACs, FLOPs, memory, and why.
@@ -75,7 +75,7 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line; a reader that stops reading, such as `| head`, is no error."""
-    gc.set_threshold(GARBAGE)
+    gc.set_threshold(GC_THRESHOLD)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a terminal without × or ≥ is no reason to fail

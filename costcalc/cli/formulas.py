@@ -52,9 +52,9 @@ def formula(
     depth: int | None,
     exact: bool,
     question: str | None,
-    style: str,
+    output_format: str,
     output: str | None,
-    **sizes: Any,
+    **target_options: Any,
 ) -> None:
     """Print what a network costs as exact formulas in its sizes and settings.
 
@@ -77,26 +77,26 @@ def formula(
             raise click.UsageError("--solve says itself what it asks of: without --of, --at and --by")
         if len(set(names)) != 1:
             raise click.UsageError("--solve has one unknown: --in takes one name")
-        if style == "python":
+        if output_format == "python":
             raise click.UsageError("an answer of --solve is no formula: it has no --format python")
     from costcalc.exploration.symbolic import Network, closed_forms, solve
     from costcalc.report.views import formula as views
 
     def network(text: str) -> Network:
-        wanted = read_target(text, **sizes)
-        return Network(wanted.graph, **wanted.rules)
+        wanted = read_target(text, **target_options)
+        return Network(wanted.graph, **wanted.counting)
 
     build, convention, dtype = network(target)
     if question is not None:
         solution = solve(build, names[0], question, exact=exact, convention=convention, dtype=dtype, other=network)
-        print_document(views.solution(solution), style, output)
+        print_document(views.solution(solution), output_format, output)
         return
     given = {"of": of} if of else {}
     forms = closed_forms(build, names, at=layer, exact=exact, convention=convention, dtype=dtype, **given)
     rows = forms.by_stage(depth or 1) if by == "stage" else forms.by_layer() if by == "layer" else []
-    if style == "python":
+    if output_format == "python":
         write(views.python_module(forms, rows), output)
-    elif style == "latex":
+    elif output_format == "latex":
         write(views.latex_page(forms, rows), output)
     else:
-        print_document(views.formulas(forms, by, rows), style, output)
+        print_document(views.formulas(forms, by, rows), output_format, output)

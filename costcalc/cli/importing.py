@@ -15,14 +15,14 @@ from costcalc.core.errors import CostcalcError
 if TYPE_CHECKING:
     from costcalc.ir.graph import Graph
 
-_SAY_SIZES = ("sizes", "size", "start", "end")  # fields of ops that say sizes of the tensors they run on
+_SIZE_FIELDS = ("sizes", "size", "start", "end")  # fields of ops that say sizes of the tensors they run on
 
 
 @click.command("import")
 @click.argument("target")
 @click.option("-o", "--output", type=click.Path(), metavar="FILE", help="Write to FILE, a .yaml.")
 @spec_options
-def import_(target: str, output: str | None, **sizes: Any) -> None:
+def import_(target: str, output: str | None, **target_options: Any) -> None:
     """Write a network as a spec, to read and to change; other commands take it without what it was imported from.
 
     Layers keep their names. Modules that repeat become blocks, and what differs between them their arguments. Sizes of
@@ -37,14 +37,14 @@ def import_(target: str, output: str | None, **sizes: Any) -> None:
 
     if output is not None and not output.endswith((".yaml", ".yml")):
         raise click.BadParameter(f"a spec is a .yaml file, and {output!r} is none", param_hint="--output")
-    wanted = read_target(target, **sizes)
+    wanted = read_target(target, **target_options)
     graph = wanted.graph()
-    write(to_spec(graph, _in_sizes(wanted, graph), _origin(target, graph)), output)
+    write(to_spec(graph, _symbolic_graph(wanted, graph), _header_comment(target, graph)), output)
 
 
-def _origin(target: str, graph: Graph) -> str:
+def _header_comment(target: str, graph: Graph) -> str:
     """What a spec says of where it is from."""
-    unknown = Counter(node.op.label() for node in graph.nodes if not node.op.counted)
+    unknown = Counter(node.op.label() for node in graph.nodes if not node.op.modelled)
     said = f"Imported from {target} by costcalc: {len(graph.nodes):,} layers"
     if not unknown:
         return said
@@ -52,17 +52,19 @@ def _origin(target: str, graph: Graph) -> str:
     return f"{said},\nof which {unknown.total():,} are unknown: {kinds}"
 
 
-def _in_sizes(wanted: Target, graph: Graph) -> Graph | None:
+def _symbolic_graph(target: Target, graph: Graph) -> Graph | None:
     """The network with names for the input sizes that it leaves free; None where none of its layers says a size."""
     if not any(
-        name in _SAY_SIZES and getattr(node.op, name) is not None for node in graph.nodes for name in node.op.arguments
+        name in _SIZE_FIELDS and getattr(node.op, name) is not None
+        for node in graph.nodes
+        for name in node.op.argument_specs
     ):
         return None
     import sympy
 
     def build(names: list[str]) -> Graph | None:
         try:
-            return wanted.graph(**{name: sympy.Symbol(name, integer=True, positive=True) for name in names})
+            return target.graph(**{name: sympy.Symbol(name, integer=True, positive=True) for name in names})
         except CostcalcError:
             return None
 

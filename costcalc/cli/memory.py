@@ -17,7 +17,7 @@ from costcalc.core.errors import CostcalcError
 if TYPE_CHECKING:
     from costcalc.analysis.memory import Fit, Timeline
     from costcalc.ir.graph import Graph
-    from costcalc.report.views.memory import Run
+    from costcalc.report.views.memory import MemoryReport
 
 _UNITS = {"": 1, "b": 1}
 _UNITS |= {f"{letter}b": 1000**power for power, letter in enumerate("kmgt", start=1)}
@@ -74,9 +74,9 @@ def memory(
     master_weights: bool,
     checkpoint: str,
     fit: str | None,
-    style: str,
+    output_format: str,
     output: str | None,
-    **given: Any,
+    **target_options: Any,
 ) -> None:
     """Print where the memory goes: what is alive at the peak, where that is, and what autograd keeps.
 
@@ -101,32 +101,34 @@ def memory(
     of: Literal["batch", "input"] | None = None
     budget = 0
     if fit is not None:
-        of, budget = "input" if given["size"] == LARGEST else "batch", _size(fit)
-    elif given["size"] == LARGEST:
+        of, budget = "input" if target_options["input_text"] == LARGEST else "batch", _parse_bytes(fit)
+    elif target_options["input_text"] == LARGEST:
         raise click.UsageError(f"--input {LARGEST} goes with --fit; else --input is a size, such as 320x480")
-    if of == "batch" and given["batch"] is not None:
+    if of == "batch" and target_options["batch"] is not None:
         raise click.UsageError("--fit finds the batch: it goes without --batch")
     if of == "input":
-        given["size"] = None
+        target_options["input_text"] = None
     from costcalc.report.views.memory import memory
 
-    wanted = [read_target(target, convention="bologna", **given) for target in targets]
+    wanted = [read_target(target, convention="bologna", **target_options) for target in targets]
     how = {"training": training, "optimizer": optimizer, "frozen": frozen, "accumulating": accumulating}
     how |= {"master_weights": master_weights, "checkpoint": checkpoint}
-    runs = [_run(target, of, budget, how) for target in wanted]
-    print_document(memory(runs), style, output)
+    runs = [_analyze_memory(target, of, budget, how) for target in wanted]
+    print_document(memory(runs), output_format, output)
     if any(run.fit is not None and not run.fit.largest for run in runs):
         sys.exit(1)
 
 
-def _run(target: Target, of: Literal["batch", "input"] | None, budget: int, how: dict[str, Any]) -> Run:
+def _analyze_memory(
+    target: Target, fitted: Literal["batch", "input"] | None, budget: int, timeline_options: dict[str, Any]
+) -> MemoryReport:
     from costcalc.analysis.analyze import analyze
-    from costcalc.analysis.memory import arithmetic, largest_batch, largest_input, timeline
-    from costcalc.report.views.memory import Run
+    from costcalc.analysis.memory import largest_batch, largest_input, timeline, training_flops
+    from costcalc.report.views.memory import MemoryReport
 
     graph = target.graph()
-    free = {"batch": ("batch",), "input": ("height", "width"), None: ()}[of]
-    family = target.family(*free)
+    free = {"batch": ("batch",), "input": ("height", "width"), None: ()}[fitted]
+    family = target.graph_factory(*free)
 
     @cache
     def sized(size: int) -> Graph:
@@ -134,28 +136,28 @@ def _run(target: Target, of: Literal["batch", "input"] | None, budget: int, how:
 
     @cache
     def run(size: int) -> Timeline:
-        return timeline(sized(size), dtype=target.rules["dtype"], **how)
+        return timeline(sized(size), dtype=target.counting["dtype"], **timeline_options)
 
-    def told(graph: Graph, run: Timeline, fit: Fit | None = None) -> Run:
-        costs = analyze(graph, frozen=how["frozen"], **target.rules)
-        return Run(run, costs, arithmetic(costs, run), fit)
+    def told(graph: Graph, run: Timeline, fit: Fit | None = None) -> MemoryReport:
+        costs = analyze(graph, frozen=timeline_options["frozen"], **target.counting)
+        return MemoryReport(run, costs, training_flops(costs, run), fit)
 
-    if of is None:
-        return told(graph, timeline(graph, dtype=target.rules["dtype"], **how))
-    if of == "batch":
-        if "batch" in target.given:
-            raise CostcalcError(f"--fit finds the batch: {target.name} goes without batch={target.given['batch']}")
+    if fitted is None:
+        return told(graph, timeline(graph, dtype=target.counting["dtype"], **timeline_options))
+    if fitted == "batch":
+        if "batch" in target.options:
+            raise CostcalcError(f"--fit finds the batch: {target.name} goes without batch={target.options['batch']}")
         fit = largest_batch(run, budget)
     else:
-        if {"height", "input"} & {*target.given}:
+        if {"height", "input"} & {*target.options}:
             raise CostcalcError(f"--fit finds the input: {target.name} goes without input=")
         fit = largest_input(run, budget, graph.inputs[0].shape[-1])
-    shown = fit.largest or fit.following
+    shown = fit.largest or fit.next_size
     assert shown is not None
     return told(sized(shown), run(shown), fit)
 
 
-def _size(text: str) -> int:
+def _parse_bytes(text: str) -> int:
     """Bytes: a number with or without a unit, such as 24GiB, 16GB or 500000."""
     found = re.fullmatch(r"\s*(\d{1,18})(?:\.(\d{1,9}))?\s*([a-zA-Z]*)\s*", text, re.ASCII)
     unit = _UNITS.get(found[3].lower()) if found else None

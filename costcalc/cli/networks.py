@@ -9,7 +9,7 @@ import click
 
 from costcalc.analysis.metrics import METRICS
 from costcalc.cli.options import architecture_options, network_options, output_options, size_options
-from costcalc.cli.printing import fail, print_document, uncounted
+from costcalc.cli.printing import fail, print_document, uncounted_message
 from costcalc.cli.target import read_target
 from costcalc.core.errors import CostcalcError
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from costcalc.ir.graph import Graph
 
 _Item = TypeVar("_Item")
-_Answer = TypeVar("_Answer")
+_Outcome = TypeVar("_Outcome")
 
 
 @click.command("list")
 @output_options
-def list_(style: str, output: str | None) -> None:
+def list_(output_format: str, output: str | None) -> None:
     """Print the architectures that ship with costcalc, with headline numbers.
 
     \b
@@ -33,7 +33,7 @@ def list_(style: str, output: str | None) -> None:
     from costcalc.frontends.spec import architectures
     from costcalc.report.views.networks import listing
 
-    print_document(listing(analyze(spec.build(name)) for name, spec in architectures().items()), style, output)
+    print_document(listing(analyze(spec.build(name)) for name, spec in architectures().items()), output_format, output)
 
 
 @click.command()
@@ -61,9 +61,9 @@ def report(
     naive_vs_reduced: bool,
     training: bool,
     strict: bool,
-    style: str,
+    output_format: str,
     output: str | None,
-    **sizes: Any,
+    **target_options: Any,
 ) -> None:
     """Print what a network costs, layer by layer or in groups.
 
@@ -77,21 +77,21 @@ def report(
         raise click.UsageError("--depth goes with --by stage")
     if naive_vs_reduced and (by is not None or strict or training):
         raise click.UsageError("--naive-vs-reduced is a report of its own: without --by, --strict and --training")
-    wanted = read_target(target, **sizes)
+    wanted = read_target(target, **target_options)
     if naive_vs_reduced:
-        wanted = wanted.unmoved("--naive-vs-reduced")
+        wanted = wanted.require_no_moves("--naive-vs-reduced")
         from costcalc.exploration.inception_reductions import naive_versus_reduced
         from costcalc.report.views import networks
 
-        modules, stacked = naive_versus_reduced(wanted.name, wanted.given, **wanted.rules)
-        print_document(networks.naive_versus_reduced(modules, stacked), style, output)
+        modules, stacked = naive_versus_reduced(wanted.name, wanted.options, **wanted.counting)
+        print_document(networks.naive_versus_reduced(modules, stacked), output_format, output)
         return
     from costcalc.report.views.networks import report
 
     costs = wanted.analyze(training)
-    print_document(report(costs, by or "layer", depth or 1), style, output)
+    print_document(report(costs, by or "layer", depth or 1), output_format, output)
     if strict and costs.unknown:
-        fail(uncounted(len(costs.unknown)))
+        fail(uncounted_message(len(costs.unknown)))
 
 
 @click.command()
@@ -108,7 +108,9 @@ def report(
 )
 @size_options
 @output_options
-def compare(targets: tuple[str, ...], by: str, metric: str, style: str, output: str | None, **sizes: Any) -> None:
+def compare(
+    targets: tuple[str, ...], by: str, metric: str, output_format: str, output: str | None, **target_options: Any
+) -> None:
     """Print networks side by side: one metric by stage, and every metric in total.
 
     \b
@@ -118,7 +120,11 @@ def compare(targets: tuple[str, ...], by: str, metric: str, style: str, output: 
     """
     from costcalc.report.views.networks import compare
 
-    print_document(compare([read_target(target, **sizes).analyze() for target in targets], by, metric), style, output)
+    print_document(
+        compare([read_target(target, **target_options).analyze() for target in targets], by, metric),
+        output_format,
+        output,
+    )
 
 
 @click.command()
@@ -126,7 +132,7 @@ def compare(targets: tuple[str, ...], by: str, metric: str, style: str, output: 
 @click.argument("layer")
 @size_options
 @output_options
-def explain(target: str, layer: str, style: str, output: str | None, **sizes: Any) -> None:
+def explain(target: str, layer: str, output_format: str, output: str | None, **target_options: Any) -> None:
     """Print the formula of a layer's costs, the numbers put in, and the result.
 
     LAYER is a layer's path, or a prefix of paths: then everything below it.
@@ -139,11 +145,11 @@ def explain(target: str, layer: str, style: str, output: str | None, **sizes: An
     from costcalc.exploration.symbolic import explain
     from costcalc.report.views.networks import explanation
 
-    wanted = read_target(target, **sizes)
+    wanted = read_target(target, **target_options)
     graph = wanted.graph()
     layer = layer.strip("/")
-    lines = explain(graph, layer, **wanted.rules)
-    print_document(explanation(analyze(graph, **wanted.rules).below(layer), layer, lines), style, output)
+    lines = explain(graph, layer, **wanted.counting)
+    print_document(explanation(analyze(graph, **wanted.counting).below(layer), layer, lines), output_format, output)
 
 
 @click.command()
@@ -151,7 +157,7 @@ def explain(target: str, layer: str, style: str, output: str | None, **sizes: An
 @click.argument("layer", required=False)
 @architecture_options
 @output_options
-def field(target: str, layer: str | None, style: str, output: str | None, **shape: Any) -> None:
+def field(target: str, layer: str | None, output_format: str, output: str | None, **target_options: Any) -> None:
     """Print the receptive field of every layer, and how much of the input one of its outputs sees.
 
     LAYER is a layer's path, or a prefix of paths: then everything below it.
@@ -164,8 +170,8 @@ def field(target: str, layer: str | None, style: str, output: str | None, **shap
     from costcalc.analysis.receptive_field import coverage
     from costcalc.report.views.receptive_field import receptive_fields
 
-    seen = coverage(read_target(target, **shape).graph(), layer)
-    print_document(receptive_fields(seen, layer), style, output)
+    seen = coverage(read_target(target, **target_options).graph(), layer)
+    print_document(receptive_fields(seen, layer), output_format, output)
 
 
 @click.command()
@@ -200,9 +206,9 @@ def check(
     timed: bool,
     runs: int | None,
     strict: bool,
-    style: str,
+    output_format: str,
     output: str | None,
-    **given: Any,
+    **target_options: Any,
 ) -> None:
     """Print what was calculated beside what torch measures when the network runs; exit 1 where they differ.
 
@@ -225,11 +231,13 @@ def check(
         raise click.UsageError("--memory is a check of its own: without --time")
     from costcalc.frontends.spec import architectures
     from costcalc.report.views.check import cross_check
-    from costcalc.validation.costs import check, torch_backend
+    from costcalc.validation.costs import check, load_torch_backend
 
-    backend = torch_backend()
-    wanted = [read_target(target, convention="flops", **given) for target in (architectures() if every else targets)]
-    graphs, mistakes = _each(wanted, lambda target: (target.graph(), target.rules["dtype"]))
+    backend = load_torch_backend()
+    wanted = [
+        read_target(target, convention="flops", **target_options) for target in (architectures() if every else targets)
+    ]
+    graphs, mistakes = _collect(wanted, lambda target: (target.graph(), target.counting["dtype"]))
     if mistakes:
         raise CostcalcError("\n".join(mistakes))
 
@@ -237,10 +245,10 @@ def check(
         from costcalc.report.views.check_memory import memory_check
         from costcalc.validation.memory import check_memory
 
-        seen, mistakes = _each(graphs, lambda it: check_memory(it[0], device=device, dtype=it[1], train=train))
+        seen, mistakes = _collect(graphs, lambda it: check_memory(it[0], device=device, dtype=it[1], train=train))
         if seen:
-            print_document(memory_check(seen, refused=mistakes), style, output)
-        _fail_where_differing(sum(len(checked.differences) for checked in seen), mistakes)
+            print_document(memory_check(seen, refused=mistakes), output_format, output)
+        _fail_on_differences(sum(len(checked.differences) for checked in seen), mistakes)
         return
 
     def run(graph: Graph, dtype: str) -> tuple[Any, Any]:
@@ -249,25 +257,25 @@ def check(
             return checked, None
         return checked, backend.time_layers(graph, device=device, dtype=dtype, train=train, runs=runs or 15)
 
-    done, mistakes = _each(graphs, lambda graph_and_dtype: run(*graph_and_dtype))
+    done, mistakes = _collect(graphs, lambda graph_and_dtype: run(*graph_and_dtype))
     checks = [checked for checked, _ in done]
     if checks:
         timings = [timing for _, timing in done if timing is not None]
-        print_document(cross_check(checks, timings, refused=mistakes), style, output)
+        print_document(cross_check(checks, timings, refused=mistakes), output_format, output)
     unknown = sum(len(checked.calculated.unknown) for checked in checks)
-    also = [uncounted(unknown)] if strict and unknown else []
-    _fail_where_differing(sum(len(checked.differences) for checked in checks), mistakes, also)
+    also = [uncounted_message(unknown)] if strict and unknown else []
+    _fail_on_differences(sum(len(checked.differences) for checked in checks), mistakes, also)
 
 
-def _fail_where_differing(differing: int, mistakes: Iterable[str], also: Iterable[str] = ()) -> None:
+def _fail_on_differences(differing: int, mistakes: Iterable[str], further_messages: Iterable[str] = ()) -> None:
     """Exit with 1 where there were mistakes, or where figures differ."""
     said = [f"{differing} figure{'s differ' if differing > 1 else ' differs'}"] if differing else []
-    said = [*mistakes, *said, *also]
+    said = [*mistakes, *said, *further_messages]
     if said:
         fail("\n".join(said))
 
 
-def _each(items: Iterable[_Item], call: Callable[[_Item], _Answer]) -> tuple[list[_Answer], list[str]]:
+def _collect(items: Iterable[_Item], call: Callable[[_Item], _Outcome]) -> tuple[list[_Outcome], list[str]]:
     """What a call gives for each item, and the messages of those it fails for, each once."""
     answers, mistakes = [], []
     for item in items:

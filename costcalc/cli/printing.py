@@ -12,14 +12,14 @@ from costcalc.core.errors import CostcalcError
 if TYPE_CHECKING:
     from costcalc.report.document import Document
 
-_told: set[str] = set()
+_printed_notes: set[str] = set()
 
 
-def print_document(document: Document, style: str, output: str | None) -> None:
+def print_document(document: Document, output_format: str, output: str | None) -> None:
     """Write a document in one of the FORMATS."""
     from costcalc.report.render.render import render
 
-    write(render(document, style), output)
+    write(render(document, output_format), output)
 
 
 def write(text: str, output: str | None) -> None:
@@ -40,10 +40,10 @@ def write(text: str, output: str | None) -> None:
         raise CostcalcError(f"{output}: cannot be written: {error.strerror}") from None
 
 
-def note(message: str) -> None:
+def print_note(message: str) -> None:
     """Say something beside the output, once."""
-    if message not in _told:
-        _told.add(message)
+    if message not in _printed_notes:
+        _printed_notes.add(message)
         click.echo(f"costcalc: {message}", err=True)
 
 
@@ -54,6 +54,6 @@ def fail(message: str) -> NoReturn:
     sys.exit(1)
 
 
-def uncounted(layers: int) -> str:
+def uncounted_message(layers: int) -> str:
     """What --strict fails with."""
     return f"{layers} layer{'s' * (layers > 1)} could not be counted (--strict)"

@@ -22,7 +22,7 @@ VERDICTS = ("exact", "rounds", "truncated", "approximate", "wrong", "conditional
     help="Print claims of this verdict alone; repeatable. Unexpected: not the verdict that the file expects.",
 )
 @output_options
-def claims(what: tuple[str, ...], only: tuple[str, ...], style: str, output: str | None) -> None:
+def claims(selection: tuple[str, ...], only: tuple[str, ...], output_format: str, output: str | None) -> None:
     """Print published numbers beside the exact ones: right, off by a rule, or wrong, and why.
 
     Without an argument, those of every source that ships. A claim that comes out otherwise than its file expects exits
@@ -37,10 +37,10 @@ def claims(what: tuple[str, ...], only: tuple[str, ...], style: str, output: str
     from costcalc.published.claims import choose, sources, verify
     from costcalc.report.views import claims as views
 
-    choices = choose(what or sources())
+    choices = choose(selection or sources())
     verified = verify(choices)
     titles = {choice.file.name: choice.file.source for choice in choices if choice.ids is None}
-    print_document(views.claims(verified, only, titles), style, output)
+    print_document(views.claims(verified, only, titles), output_format, output)
     surprises = [each.claim.id for each in verified if each.unexpected]
     if surprises:
         said = "claims are not as their file says" if len(surprises) > 1 else "claim is not as its file says"
@@ -68,9 +68,9 @@ def reconcile(
     of: tuple[Any, ...],
     layer: str | None,
     top: int,
-    style: str,
+    output_format: str,
     output: str | None,
-    **sizes: Any,
+    **target_options: Any,
 ) -> None:
     """Print which ways of counting give a published number, the most ordinary first; exit 1 when none does.
 
@@ -85,10 +85,10 @@ def reconcile(
     from costcalc.published.reconcile import reconcile
     from costcalc.report.views.reconcile import reconciliation
 
-    wanted = read_target(target, **sizes, convention="flops").unmoved("reconcile")
+    wanted = read_target(target, **target_options, convention="flops").require_no_moves("reconcile")
     number = " ".join(value)
-    found = reconcile(wanted.name, number, wanted.given, of=of, at=layer, dtype=wanted.rules["dtype"])
-    print_document(reconciliation(found, top), style, output)
+    found = reconcile(wanted.name, number, wanted.options, of=of, at=layer, dtype=wanted.counting["dtype"])
+    print_document(reconciliation(found, top), output_format, output)
     if not found.explanations:
         truth = ", ".join(f"{each.value:,} {each.label}" for each in found.ours if "macs" in each.conventions)
         what = wanted.name if layer is None else f"{layer} of {wanted.name}"

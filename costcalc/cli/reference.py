@@ -11,24 +11,24 @@ from costcalc.cli.printing import print_document, write
 @click.command()
 @click.argument("name", required=False)
 @output_options
-def conventions(name: str | None, style: str, output: str | None) -> None:
+def conventions(name: str | None, output_format: str, output: str | None) -> None:
     """Print what lectures, papers and tools count; with NAME, one convention and the terms of its sums.
 
     \b
     Example:
       costcalc conventions ptflops
     """
-    from costcalc.analysis.conventions import CONVENTIONS, convention_named
+    from costcalc.analysis.conventions import CONVENTIONS, get_convention
     from costcalc.report.views.reference import conventions_reference
 
-    chosen = [convention_named(name)] if name else list(CONVENTIONS.values())
-    print_document(conventions_reference(chosen), style, output)
+    chosen = [get_convention(name)] if name else list(CONVENTIONS.values())
+    print_document(conventions_reference(chosen), output_format, output)
 
 
 @click.command()
 @click.argument("op", required=False)
 @output_options
-def schema(op: str | None, style: str, output: str | None) -> None:
+def schema(op: str | None, output_format: str, output: str | None) -> None:
     """Print the ops a spec may call, their arguments and defaults; with OP, one of them in full.
 
     \b
@@ -38,7 +38,7 @@ def schema(op: str | None, style: str, output: str | None) -> None:
     from costcalc.frontends.spec.reference import describe
     from costcalc.report.views.reference import ops_reference
 
-    print_document(ops_reference(describe(op)), style, output)
+    print_document(ops_reference(describe(op)), output_format, output)
 
 
 @click.command()

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 @size_options
 @output_options
 def rewrite(
-    target: str, rules: tuple[str, ...], at: tuple[str, ...], save: str | None, style: str, output: str | None,
-    **sizes: Any,
+    target: str, rules: tuple[str, ...], at: tuple[str, ...], save: str | None, output_format: str, output: str | None,
+    **target_options: Any,
 ) -> None:  # fmt: skip
     """Print what a change of design does to every cost.
 
@@ -50,14 +50,14 @@ def rewrite(
         raise click.UsageError(f"{target} is a RULE: the TARGET comes first")
     if save is not None and not save.endswith((".yaml", ".yml")):
         raise click.BadParameter(f"a spec is a .yaml file, and {save!r} is none", param_hint="--save")
-    wanted = read_target(target, **sizes)
+    wanted = read_target(target, **target_options)
     done = rewrite(wanted.graph(), *rules, at=at)
     if save is not None:
         from costcalc.frontends.spec import to_yaml
 
         write(to_yaml(done.after), save)
-    before, after = (analyze(graph, **wanted.rules) for graph in (done.before, done.after))
-    print_document(rewriting(before, after, done.steps, save), style, output)
+    before, after = (analyze(graph, **wanted.counting) for graph in (done.before, done.after))
+    print_document(rewriting(before, after, done.steps, save), output_format, output)
 
 
 @click.command()
@@ -65,7 +65,7 @@ def rewrite(
 @click.option("--on", "target", metavar="TARGET", help="What each move does to this network, one in a line.")
 @size_options
 @output_options
-def moves(rule: str | None, target: str | None, style: str, output: str | None, **sizes: Any) -> None:
+def moves(rule: str | None, target: str | None, output_format: str, output: str | None, **target_options: Any) -> None:
     """Print the design moves that `costcalc rewrite` takes; with RULE, exactly what one of them does.
 
     \b
@@ -73,7 +73,7 @@ def moves(rule: str | None, target: str | None, style: str, output: str | None, 
       costcalc moves stack3x3
       costcalc moves --on vgg16
     """
-    if target is None and any(sizes[name] for name in ("batch", "size", "settings")):
+    if target is None and any(target_options[name] for name in ("batch", "input_text", "settings")):
         raise click.UsageError("--batch, --input and --set go with --on TARGET")
     from costcalc.transforms import rewrite, rule_named, rules
 
@@ -82,12 +82,12 @@ def moves(rule: str | None, target: str | None, style: str, output: str | None, 
     if target is None:
         from costcalc.report.views.reference import moves_reference
 
-        print_document(moves_reference(chosen), style, output)
+        print_document(moves_reference(chosen), output_format, output)
         return
     from costcalc.analysis.analyze import analyze
     from costcalc.report.views.rewrite import overview
 
-    wanted = read_target(target, **sizes)
+    wanted = read_target(target, **target_options)
     before = wanted.graph()
     tried: dict[str, tuple[int, CostTable] | str] = {}
     for move in [rule] if rule and colon else [move for each in chosen for move in each.examples]:
@@ -96,5 +96,5 @@ def moves(rule: str | None, target: str | None, style: str, output: str | None, 
         except CostcalcError as error:
             tried[move] = str(error).split("\n")[0].removeprefix(f"{move} cannot be applied to {before.name}: ")
         else:
-            tried[move] = (len(done.changed), analyze(done.after, **wanted.rules))
-    print_document(overview(analyze(before, **wanted.rules), tried), style, output)
+            tried[move] = (len(done.changed), analyze(done.after, **wanted.counting))
+    print_document(overview(analyze(before, **wanted.counting), tried), output_format, output)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-_LARGEST = 2**63 - 1
+_INT64_MAX = 2**63 - 1
 # How large a result can be, from the largest magnitudes of its operands (-2**63 alone has no positive twin).
 _BOUND: dict[Any, Callable[..., int]] = {
     np.add: lambda a, b: a + b,
@@ -57,7 +57,7 @@ class SizeArray(np.ndarray[Any, Any]):
         wide = any(o.dtype.kind == "O" for o in operands)
         if integral and not wide:
             if method == "__call__" and ufunc in _BOUND:
-                wide = _BOUND[ufunc](*(_magnitude(o) for o in operands)) > _LARGEST
+                wide = _BOUND[ufunc](*(_magnitude(o) for o in operands)) > _INT64_MAX
             else:
                 wide = ufunc in (np.add, np.multiply, np.power, np.square)
         if integral and wide:
@@ -79,5 +79,5 @@ def _magnitude(array: Any) -> int:
 def _narrow(array: Any) -> Any:
     """An array of Python ints as int64 when all fit; anything else (floats of a division) as it is."""
     if array.dtype.kind == "O" and array.size and all(type(v) is int for v in array.flat):
-        return array.astype(np.int64) if _magnitude(array) <= _LARGEST else array
+        return array.astype(np.int64) if _magnitude(array) <= _INT64_MAX else array
     return array

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 # What a tensor's sizes are called, by how many there are.
-SIZE_NAMES = {
+DIM_NAMES_BY_RANK = {
     2: ("batch", "features"),
     3: ("batch", "channels", "length"),
     4: ("batch", "channels", "height", "width"),

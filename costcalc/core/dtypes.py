@@ -20,4 +20,4 @@ def element_bytes(dtype: str) -> int:
 
 
 # What elements are, and the bytes of one; what is computed, `float`, takes what the dtype that is asked for takes.
-HOLDS: Mapping[str, int | None] = {"float": None, "int64": 8, "int32": 4, "uint8": 1, "bool": 1}
+ELEMENT_TYPES: Mapping[str, int | None] = {"float": None, "int64": 8, "int32": 4, "uint8": 1, "bool": 1}

@@ -9,7 +9,7 @@ class CostcalcError(Exception):
     """A mistake in what the user asked or wrote; its text is the whole message, without a traceback."""
 
 
-class FixedSize(CostcalcError):
+class FixedSizeError(CostcalcError):
     """A size that was to be a variable, and that a model allows one value of alone."""
 
 

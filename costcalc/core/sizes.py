@@ -78,7 +78,7 @@ def exact_div(a: Size, b: Size) -> Size:
     return a // b
 
 
-def dim_min(a: Size, b: Size) -> Size:
+def size_min(a: Size, b: Size) -> Size:
     """The smaller of two sizes, element by element for arrays, `Min` for expressions."""
     if is_plain(a) and is_plain(b):
         return min(a, b)
@@ -91,7 +91,9 @@ def dim_min(a: Size, b: Size) -> Size:
     return cast(Size, sympy.Min(a, b))
 
 
-def window(n: Size, kernel: int, stride: int = 1, padding: int = 0, dilation: int = 1, ceil_mode: bool = False) -> Size:
+def window_positions(
+    n: Size, kernel: int, stride: int = 1, padding: int = 0, dilation: int = 1, ceil_mode: bool = False
+) -> Size:
     """How many places a sliding window has on n positions padded at both ends (torch's pooling and convolution rule).
 
     In ceil mode a last, partial window counts, unless it would start in the padding at the far end; it cannot where
@@ -106,10 +108,12 @@ def window(n: Size, kernel: int, stride: int = 1, padding: int = 0, dilation: in
     places = ceil_div(slack, stride) + 1
     if padding + stride <= reach:
         return places
-    return dim_min(places, (n + padding - 1) // stride + 1)
+    return size_min(places, (n + padding - 1) // stride + 1)
 
 
-def taps_inside(n: Size, places: Size, kernel: int, stride: int = 1, padding: int = 0, dilation: int = 1) -> Size:
+def window_elements_inside(
+    n: Size, positions: Size, kernel: int, stride: int = 1, padding: int = 0, dilation: int = 1
+) -> Size:
     """How many taps of a window fall on n positions, and not on the padding at their ends, over all its places.
 
     The window's tap t at place i looks at position i·stride + t·dilation − padding, so it is inside at the places from
@@ -120,21 +124,21 @@ def taps_inside(n: Size, places: Size, kernel: int, stride: int = 1, padding: in
         offset = padding - tap * dilation
         first = max(0, ceil_div(offset, stride))  # of structure alone, which is plain
         last = n - 1 + offset if stride == 1 else (n - 1 + offset) // stride
-        inside += -dim_min(0, first - dim_min(places, last + 1))
+        inside += -size_min(0, first - size_min(positions, last + 1))
     return inside
 
 
-class Verdict(NamedTuple):
+class RelationCheck(NamedTuple):
     """What is known of a relation between sizes: true, false (for an array, `where` first), or undecided."""
 
     answer: bool | None
-    where: tuple[int, ...] | None = None
+    failing_index: tuple[int, ...] | None = None
 
 
-_TRUE, _FALSE, _OPEN = Verdict(True), Verdict(False), Verdict(None)
+_TRUE, _FALSE, _UNDECIDED = RelationCheck(True), RelationCheck(False), RelationCheck(None)
 
 
-def known(left: Size, relation: Relation, right: Size) -> Verdict:
+def check_relation(left: Size, relation: Relation, right: Size) -> RelationCheck:
     """Whether `left relation right` holds, for sizes of any carrier.
 
     An array relation is true when it holds everywhere, and false with the index of the first element where it does
@@ -149,29 +153,29 @@ def known(left: Size, relation: Relation, right: Size) -> Verdict:
             return _TRUE if left >= right else _FALSE
         return _TRUE if right != 0 and left % right == 0 else _FALSE
     if is_array(left) or is_array(right):
-        return _known_of_arrays(left, relation, right)
-    return _known_of_expressions(left, relation, right)
+        return _check_arrays(left, relation, right)
+    return _check_expressions(left, relation, right)
 
 
-def decided(left: Size, relation: Relation, right: Size) -> bool | None:
+def statically_known(left: Size, relation: Relation, right: Size) -> bool | None:
     """Whether a relation holds, so that structure may depend on it.
 
     None where that cannot be told: of expressions that leave it open, of an array for whose elements answers differ.
     """
-    answer = known(left, relation, right).answer
+    answer = check_relation(left, relation, right).answer
     if answer is False and (is_array(left) or is_array(right)):
-        return None if _holding(left, relation, right).any() else False
+        return None if _relation_mask(left, relation, right).any() else False
     return answer
 
 
-def _known_of_arrays(left: Size, relation: Relation, right: Size) -> Verdict:
+def _check_arrays(left: Size, relation: Relation, right: Size) -> RelationCheck:
     import numpy
 
-    failing = numpy.argwhere(~_holding(left, relation, right))
-    return Verdict(False, tuple(int(i) for i in failing[0])) if len(failing) else _TRUE
+    failing = numpy.argwhere(~_relation_mask(left, relation, right))
+    return RelationCheck(False, tuple(int(i) for i in failing[0])) if len(failing) else _TRUE
 
 
-def _holding(left: Size, relation: Relation, right: Size) -> Any:
+def _relation_mask(left: Size, relation: Relation, right: Size) -> Any:
     """For each element of an array whether a relation holds."""
     import numpy
 
@@ -189,35 +193,35 @@ def _holding(left: Size, relation: Relation, right: Size) -> Any:
 
 
 @lru_cache(maxsize=10_000)  # the same few sizes are compared at every layer
-def _known_of_expressions(left: Any, relation: Relation, right: Any) -> Verdict:
+def _check_expressions(left: Any, relation: Relation, right: Any) -> RelationCheck:
     import sympy
 
     if relation == "multiple of":
         if right == 1:
             return _TRUE
         quotient = sympy.sympify(left) / right
-        return {True: _TRUE, False: _FALSE, None: _OPEN}[quotient.is_integer]
+        return {True: _TRUE, False: _FALSE, None: _UNDECIDED}[quotient.is_integer]
     difference = sympy.expand(left - right)
     if relation == ">=":
-        return {True: _TRUE, False: _FALSE, None: _OPEN}[difference.is_nonnegative]
+        return {True: _TRUE, False: _FALSE, None: _UNDECIDED}[difference.is_nonnegative]
     if difference.is_zero is None and sympy.count_ops(difference) <= 60:
         difference = sympy.simplify(difference)
     zero = difference.is_zero
     if relation == "!=" and zero is not None:
         zero = not zero
-    return {True: _TRUE, False: _FALSE, None: _OPEN}[zero]
+    return {True: _TRUE, False: _FALSE, None: _UNDECIDED}[zero]
 
 
-def at(size: Size, index: tuple[int, ...] | None, shape_of: Size) -> Size:
+def element_at(size: Size, index: tuple[int, ...] | None, like: Size) -> Size:
     """The element of `size` at an index of the array it was compared with (`size` itself when it is no array)."""
     if index is None or not is_array(size):
         return size
     import numpy
 
-    return int(numpy.broadcast_arrays(numpy.asarray(size), numpy.asarray(shape_of))[0][index])
+    return int(numpy.broadcast_arrays(numpy.asarray(size), numpy.asarray(like))[0][index])
 
 
-def same(a: object, b: object) -> bool:
+def identical(a: object, b: object) -> bool:
     """Whether two sizes are the very same: equal ints, arrays equal element by element, expressions alike."""
     if type(a) is int and type(b) is int:
         return a == b
@@ -228,7 +232,7 @@ def same(a: object, b: object) -> bool:
     return bool(a == b)
 
 
-def broadcast(values: Iterable[object]) -> bool:
+def can_broadcast(values: Iterable[object]) -> bool:
     """Whether all arrays among the values fit each other."""
     arrays = [cast(Any, value) for value in values if is_array(value)]
     if len(arrays) < 2:
@@ -247,17 +251,19 @@ def batch_of(shapes: Iterable[Shape]) -> Size:
     return next((shape[0] for shape in shapes if shape), 1)
 
 
-def behind_batch(inputs: Mapping[str, Shape]) -> dict[str, Shape]:
+def without_batch(inputs: Mapping[str, Shape]) -> dict[str, Shape]:
     """The sizes of inputs after the batch; all of one whose first size is another."""
     batch = batch_of(inputs.values())
-    return {name: shape[1:] if shape and same(shape[0], batch) else shape for name, shape in inputs.items()}
+    return {name: shape[1:] if shape and identical(shape[0], batch) else shape for name, shape in inputs.items()}
 
 
-def show_inputs(inputs: Mapping[str, Shape]) -> str:
+def format_inputs(inputs: Mapping[str, Shape]) -> str:
     """Inputs as they are printed before their batch: `image 3×224×224, boxes 4`."""
-    return ", ".join(f"{name} {show_shape(sizes)}" if sizes else name for name, sizes in behind_batch(inputs).items())
+    return ", ".join(
+        f"{name} {format_shape(sizes)}" if sizes else name for name, sizes in without_batch(inputs).items()
+    )
 
 
-def show_shape(shape: Shape) -> str:
+def format_shape(shape: Shape) -> str:
     """A shape as text, sizes joined by ×."""
     return "×".join(str(s) if not is_array(s) else "…" for s in shape)

@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple, Unpack
 
-from costcalc.analysis.analyze import Rules, analyze
+from costcalc.analysis.analyze import AnalysisOptions, analyze
 from costcalc.analysis.cost_table import CostTable
 from costcalc.core.errors import CostcalcError
-from costcalc.core.sizes import Size, exact_div, is_plain, known
+from costcalc.core.sizes import Size, check_relation, exact_div, is_plain
 from costcalc.ir.graph import Builder
 from costcalc.ir.op import Assumption
 from costcalc.ir.ops import OPS
@@ -53,7 +53,7 @@ def stage(
     kernel: int = 3,
     batch: Size = 1,
     bias: bool = True,
-    **rules: Unpack[Rules],
+    **rules: Unpack[AnalysisOptions],
 ) -> Comparison:
     """A stage of n k×k convolutions against one of n·(k − 1) + 1, which has the same receptive field.
 
@@ -65,7 +65,7 @@ def stage(
     if kernel < 1 or kernel % 2 == 0:
         raise CostcalcError(f"a kernel that keeps the plane is odd: 3, 5 or 7, not {kernel}")
     large = convs * (kernel - 1) + 1
-    counted = _Counted(rules)
+    counted = _CostCounter(rules)
 
     def convolutions(count: int, side: int) -> CostTable:
         made = channels if out_channels is None else out_channels
@@ -96,7 +96,7 @@ def head(
     classes: Size,
     hidden: Sequence[Size] = (),
     batch: Size = 1,
-    **rules: Unpack[Rules],
+    **rules: Unpack[AnalysisOptions],
 ) -> Comparison:
     """Three ways from a plane of features to scores of classes.
 
@@ -106,7 +106,7 @@ def head(
     """
     if len(hidden) >= MOST_LAYERS:
         raise CostcalcError(f"a head has at most {MOST_LAYERS} layers, not {len(hidden) + 1}")
-    counted = _Counted(rules)
+    counted = _CostCounter(rules)
 
     def built(*layers: tuple[str, Any]) -> CostTable:
         builder = Builder("head", batch=batch, channels=channels, height=height, width=width)
@@ -139,7 +139,7 @@ def head(
 
 
 def residual(
-    *, channels: Size, height: Size, width: Size, ratio: int = 4, batch: Size = 1, **rules: Unpack[Rules]
+    *, channels: Size, height: Size, width: Size, ratio: int = 4, batch: Size = 1, **rules: Unpack[AnalysisOptions]
 ) -> tuple[Comparison, ...]:
     """Residual blocks of one input and output (bottleneck against basic), then skips where the shape stays or changes.
 
@@ -149,10 +149,10 @@ def residual(
     """
     if ratio < 1:
         raise CostcalcError(f"a bottleneck narrows its channels by a ratio of at least 1, not {ratio}")
-    if known(channels, "multiple of", ratio).answer is False:
+    if check_relation(channels, "multiple of", ratio).answer is False:
         raise CostcalcError(f"{channels} channels cannot be divided by a ratio of {ratio}")
     narrow = exact_div(channels, ratio)
-    counted = _Counted(rules)
+    counted = _CostCounter(rules)
 
     def block(kind: str, taken: Size, made: Size, *, stride: int = 1, skip: str = "identity") -> CostTable:
         builder = Builder(kind, batch=batch, channels=taken, height=height, width=width)
@@ -207,10 +207,10 @@ def residual(
     )
 
 
-class _Counted:
+class _CostCounter:
     """Counts the graphs of a comparison by its rules, and collects what they assume."""
 
-    def __init__(self, rules: Rules) -> None:
+    def __init__(self, rules: AnalysisOptions) -> None:
         self._rules = rules
         self._assumed: dict[Assumption, None] = {}
 
@@ -289,7 +289,7 @@ class Symbols(NamedTuple):
             counters = {s: sympy.Symbol(s.name, integer=True, positive=True) for s in symbols}
             return sympy.sympify(size).xreplace({s: self.multiples[s.name] * counters[s] for s in symbols})
 
-        return known(counted(assumption.left), assumption.relation, counted(assumption.right)).answer is True
+        return check_relation(counted(assumption.left), assumption.relation, counted(assumption.right)).answer is True
 
 
 def in_symbols(sizes: Mapping[str, Any], multiples: Mapping[str, int] = MappingProxyType({})) -> Symbols:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Unpack
 
-from costcalc.analysis.analyze import Rules, analyze
+from costcalc.analysis.analyze import AnalysisOptions, analyze
 from costcalc.analysis.cost_table import CostTable
 from costcalc.core.errors import CostcalcError
-from costcalc.frontends.spec.catalogue import find
+from costcalc.frontends.spec.catalogue import find_spec
 from costcalc.ir.graph import Graph
 
 
@@ -27,13 +27,13 @@ class NaiveVersusReduced(NamedTuple):
     stacked: Pair
 
 
-def naive_versus_reduced(target: str, given: Mapping[str, Any], **rules: Unpack[Rules]) -> NaiveVersusReduced:
+def naive_versus_reduced(target: str, given: Mapping[str, Any], **rules: Unpack[AnalysisOptions]) -> NaiveVersusReduced:
     """What the 1×1 reductions of a network save; `rules` are analyze's convention and dtype.
 
     Each module is analysed on the input it has in the real network; stacked, the naive modules pass on all their
     channels. Raises CostcalcError when the target has no setting `reduced`.
     """
-    spec, variant = find(target)
+    spec, variant = find_spec(target)
     if "reduced" not in spec.settings:
         raise CostcalcError(f"{target} has no setting 'reduced': --naive-vs-reduced is for googlenet and specs like it")
     naive, reduced = (spec.build(variant, {**given, "reduced": value}) for value in (False, True))

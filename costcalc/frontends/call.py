@@ -19,7 +19,7 @@ from costcalc.core.sizes import Shape, is_plain
 from costcalc.ir.op import Op
 
 if TYPE_CHECKING:
-    from costcalc.frontends.importer import Importing
+    from costcalc.frontends.importer import GraphImporter
 
 
 @dataclass(eq=False)
@@ -31,7 +31,7 @@ class Value:
     """
 
     shape: Shape
-    holds: str = "float"
+    element_type: str = "float"
     parameter: str | None = None
     buffer: str | None = None
 
@@ -42,7 +42,7 @@ class Value:
 
 
 @dataclass(eq=False)
-class Layer:
+class ImportedLayer:
     """A layer as it is imported: what it computes of what, with which of the model's parameters, and where it is from.
 
     `weights` are the op's own parameters, by the op's names for them. `shares` is the layer whose parameters they are,
@@ -51,23 +51,23 @@ class Layer:
 
     op: Op
     inputs: tuple[Value, ...]
-    made: Value
+    output: Value
     weights: Mapping[str, Value]
-    module: Module
-    shares: Layer | None = None
+    module: ModuleCall
+    shares: ImportedLayer | None = None
     origin: str | None = None
 
 
 @dataclass(frozen=True)
-class Module:
+class ModuleCall:
     """One call of a module of the model: the names on the way down to it, its class, and which call of it this is."""
 
     path: tuple[str, ...] = ()
-    kind: str = ""
-    calls: tuple[int, ...] = ()  # for each name on the way, how many calls of that module came before
+    class_name: str = ""
+    call_indices: tuple[int, ...] = ()  # for each name on the way, how many calls of that module came before
 
 
-class Untranslated(Exception):
+class UnsupportedOp(Exception):
     """An operation that costcalc has no op for; the layer becomes `unknown`, with the reason if there is one."""
 
 
@@ -83,9 +83,9 @@ class Call:
     name: str  # "conv2d.default"
     arguments: Mapping[str, Any]
     results: tuple[Value, ...]
-    module: Module
+    module: ModuleCall
     origin: str | None
-    importing: Importing
+    importer: GraphImporter
 
     def __getitem__(self, name: str) -> Any:
         return self.arguments[name]
@@ -102,19 +102,19 @@ class Call:
         layer has all the same, it shares them. Else they become further inputs, in the order in which they are given.
         """
         given = {name: value for name, value in weights.items() if value is not None}
-        return self.importing.add(self, op, inputs, given)
+        return self.importer.add(self, op, inputs, given)
 
-    def layers(self, op: Op, *inputs: Value, **weights: Value | None) -> tuple[Value, ...]:
+    def layer_outputs(self, op: Op, *inputs: Value, **weights: Value | None) -> tuple[Value, ...]:
         """All results of a layer that has several: its own, and a `result` for each further one that is used."""
         first = self.layer(op, *inputs, **weights)
-        return self.importing.further(self, first)
+        return self.importer.extra_outputs(self, first)
 
 
-One = Callable[[Call], Value]  # a translator to a layer with one result
+SingleOutputTranslator = Callable[[Call], Value]  # a translator to a layer with one result
 Translator = Callable[[Call], "Value | Sequence[Value | None]"]
 
 
-def registry() -> tuple[dict[str, Translator], Callable[..., Callable[[Translator], Translator]]]:
+def make_registry() -> tuple[dict[str, Translator], Callable[..., Callable[[Translator], Translator]]]:
     """A table of translators by the operation's name, and the decorator that adds to it."""
     table: dict[str, Translator] = {}
 

@@ -9,32 +9,32 @@ from typing import Any
 
 from costcalc.core.errors import CostcalcError, OpError
 from costcalc.core.sizes import Shape, is_plain
-from costcalc.frontends.call import Call, Layer, Module, Translator, Untranslated, Value
+from costcalc.frontends.call import Call, ImportedLayer, ModuleCall, Translator, UnsupportedOp, Value
 from costcalc.ir.graph import Graph, Input, Node
-from costcalc.ir.op import Op, infer
+from costcalc.ir.op import Op, infer_output
 from costcalc.ir.ops.tensors import Buffer, Parameter, Result
 from costcalc.ir.ops.unknown import Unknown
 
-Use = tuple[str, frozenset[str]]  # an operation's name, and the parameters that it takes
+ParameterUse = tuple[str, frozenset[str]]  # an operation's name, and the parameters that it takes
 
 
-class Importing:
+class GraphImporter:
     """A model that is being read.
 
     `uses` has for each parameter the operations that take it, each with all parameters that it takes: whether it
     belongs to one layer, to several alike, or is a tensor that several different ones take.
     """
 
-    def __init__(self, name: str, uses: Mapping[str, Iterable[Use]]) -> None:
+    def __init__(self, name: str, uses: Mapping[str, Iterable[ParameterUse]]) -> None:
         self.name = name
         self.inputs: list[tuple[str, Value]] = []
-        self.layers: list[Layer] = []
+        self.layers: list[ImportedLayer] = []
         self.notes: list[str] = []
         self._uses = {parameter: set(those) for parameter, those in uses.items()}
-        self._owners: dict[tuple[Any, ...], Layer] = {}
+        self._owners: dict[tuple[Any, ...], ImportedLayer] = {}
         self._operands: dict[str, Value] = {}
 
-    def translate(self, call: Call, translators: Mapping[str, Translator], kind: str) -> Sequence[Value | None]:
+    def translate(self, call: Call, translators: Mapping[str, Translator], op_type: str) -> Sequence[Value | None]:
         """The results of an operation: by its translator, or as a layer that nobody knows, called `kind`.
 
         A translation whose shapes are not those of the results is a wrong one, and taken for none. Results without
@@ -42,34 +42,34 @@ class Importing:
         """
         if call.results and all(result.is_empty for result in call.results):
             return call.results
-        before = self.mark()
+        before = self.savepoint()
         translator = translators.get(call.name)
         try:
             if translator is None:
-                raise Untranslated
+                raise UnsupportedOp
             answer = translator(call)
             made = (answer,) if isinstance(answer, Value) else tuple(answer)
             for value, result in zip(made, call.results, strict=False):
                 if value is not None:
-                    _agree(value, result)
+                    _check_result(value, result)
             return made
-        except (Untranslated, OpError) as error:  # an op may refuse what it is told
+        except (UnsupportedOp, OpError) as error:  # an op may refuse what it is told
             reason = str(error)
-        self.forget(before)
+        self.rollback(before)
         where = f" ({call.origin})" if call.origin else ""
         if reason:
-            self.notes.append(f"{kind}{where} is not known to costcalc: {reason}")
+            self.notes.append(f"{op_type}{where} is not known to costcalc: {reason}")
         tensors = tuple(tensor for tensor in _tensors(call.arguments.values()) if not tensor.is_empty)
-        ops = [Unknown(kind, sizes=result.shape, dtype=result.holds) for result in call.results]
+        ops = [Unknown(op_type, sizes=result.shape, dtype=result.element_type) for result in call.results]
         return [self.add(call, op, tensors, {}) for op in ops]
 
-    def mark(self) -> tuple[int, int, int]:
+    def savepoint(self) -> tuple[int, int, int]:
         """How far it has come, for `forget`."""
         return len(self.layers), len(self._owners), len(self._operands)
 
-    def forget(self, mark: tuple[int, int, int]) -> None:
+    def rollback(self, savepoint: tuple[int, int, int]) -> None:
         """Forget what was read since that mark."""
-        count, *sizes = mark
+        count, *sizes = savepoint
         del self.layers[count:]
         tables: tuple[dict[Any, Any], ...] = (self._owners, self._operands)
         for table, size in zip(tables, sizes, strict=True):
@@ -82,34 +82,34 @@ class Importing:
         """The result of a new layer, whose `weights` are its own, shared with an earlier layer, or further inputs."""
         for value in (*inputs, *weights.values()):
             if not isinstance(value, Value):
-                raise Untranslated(f"it takes {value!r} in place of a tensor")
+                raise UnsupportedOp(f"it takes {value!r} in place of a tensor")
             if value.is_empty:
-                raise Untranslated("it takes a tensor without elements")
+                raise UnsupportedOp("it takes a tensor without elements")
         names = {what: value.parameter for what, value in weights.items()}
         shares = None
-        if not self._belong_together(names.values()):
+        if not self._form_one_layer(names.values()):
             inputs, weights = (*inputs, *weights.values()), {}
         taken = tuple([self._operand(value, call) for value in inputs])
         key = (op.name, *sorted(names.items())) if weights else None
         if key in self._owners:
             shares = self._owners[key]
-        shape, _ = _inferred(op, tuple(value.shape for value in taken))
+        shape, _ = _infer(op, tuple(value.shape for value in taken))
         if isinstance(op, Result):
             assert result is not None
-            made = Value(result.shape, result.holds)
+            made = Value(result.shape, result.element_type)
         else:
-            made = Value(shape, op.holds(*[value.holds for value in taken]))
-        self.layers.append(Layer(op, taken, made, weights, call.module, shares, call.origin))
+            made = Value(shape, op.element_type(*[value.element_type for value in taken]))
+        self.layers.append(ImportedLayer(op, taken, made, weights, call.module, shares, call.origin))
         if key is not None:
             self._owners.setdefault(key, self.layers[-1])
         return made
 
-    def _belong_together(self, parameters: Collection[str | None]) -> bool:
+    def _form_one_layer(self, parameters: Collection[str | None]) -> bool:
         """Whether all are parameters that one kind of operation takes, always these and no others."""
         uses = {use for parameter in parameters if parameter for use in self._uses[parameter]}
         return None not in parameters and {taken for _, taken in uses} <= {frozenset(parameters)} and len(uses) < 2
 
-    def further(self, call: Call, first: Value) -> tuple[Value, ...]:
+    def extra_outputs(self, call: Call, first: Value) -> tuple[Value, ...]:
         """The first result of a layer, and the others, each a layer of its own."""
         others = enumerate(call.results[1:], start=1)
         return (first, *(self.add(call, Result(index), (first,), {}, result) for index, result in others))
@@ -120,19 +120,19 @@ class Importing:
         if name is None:
             return value
         if name not in self._operands:
-            op = Parameter(value.shape) if value.parameter else Buffer(value.shape, dtype=value.holds)
-            made = self._operands[name] = Value(value.shape, value.holds)
-            module = Module(tuple(name.split(".")))
-            self.layers.append(Layer(op, (), made, {}, module, None, call.origin))
+            op = Parameter(value.shape) if value.parameter else Buffer(value.shape, dtype=value.element_type)
+            made = self._operands[name] = Value(value.shape, value.element_type)
+            module = ModuleCall(tuple(name.split(".")))
+            self.layers.append(ImportedLayer(op, (), made, {}, module, None, call.origin))
         return self._operands[name]
 
     def graph(self, outputs: Sequence[Value], title: str = "", unused: Mapping[str, Shape] | None = None) -> Graph:
         """The graph of what was read. Raises CostcalcError where it computes nothing, or layers do not fit."""
         read = {id(value) for layer in self.layers for value in layer.inputs} | {id(value) for value in outputs}
-        layers = [layer for layer in self.layers if id(layer.made) in read or not isinstance(layer.op, Result)]
+        layers = [layer for layer in self.layers if id(layer.output) in read or not isinstance(layer.op, Result)]
         names = {id(value): name for name, value in self.inputs}
-        called = _names(layers, set(names.values()))
-        names |= {id(layer.made): name for layer, name in zip(layers, called, strict=True)}
+        called = _layer_names(layers, set(names.values()))
+        names |= {id(layer.output): name for layer, name in zip(layers, called, strict=True)}
         name_of = {id(layer): name for layer, name in zip(layers, called, strict=True)}
         alone = Counter(layer.module for layer in layers)
         nodes = tuple(
@@ -142,7 +142,7 @@ class Importing:
                 tuple([names[id(value)] for value in layer.inputs]),
                 name_of[id(layer.shares)] if layer.shares is not None else None,
                 layer.origin,
-                _functional(layer, alone[layer.module] == 1),
+                _is_functional(layer, alone[layer.module] == 1),
             )
             for layer, name in zip(layers, called, strict=True)
         )
@@ -150,33 +150,39 @@ class Importing:
         ends = tuple(dict.fromkeys(names[id(value)] for value in outputs if names.get(id(value)) in made))
         if not ends:
             raise CostcalcError(f"{self.name}: no result of the model is computed from tensors")
-        inputs = tuple(Input(name, value.shape, value.holds) for name, value in self.inputs)
+        inputs = tuple(Input(name, value.shape, value.element_type) for name, value in self.inputs)
         return Graph(
-            self.name, inputs, nodes, ends, title, unused=dict(unused or {}), notes=tuple(dict.fromkeys(self.notes))
+            self.name,
+            inputs,
+            nodes,
+            ends,
+            title,
+            unused_parameters=dict(unused or {}),
+            notes=tuple(dict.fromkeys(self.notes)),
         )
 
 
-def _functional(layer: Layer, alone: bool) -> bool:
+def _is_functional(layer: ImportedLayer, alone: bool) -> bool:
     """Whether the model calls it as a function: it is not all that a module of torch.nn does."""
     shapes = tuple(value.shape for value in layer.inputs)
     if layer.op.parameters(*shapes) or layer.op.buffers(*shapes) or not layer.op.arity[1]:
         return False
-    return not (alone and layer.module.kind.startswith("torch.nn.modules."))
+    return not (alone and layer.module.class_name.startswith("torch.nn.modules."))
 
 
-def _inferred(op: Op, shapes: tuple[Shape, ...]) -> tuple[Shape, Any]:
+def _infer(op: Op, shapes: tuple[Shape, ...]) -> tuple[Shape, Any]:
     try:
-        return infer(op, shapes)
+        return infer_output(op, shapes)
     except CostcalcError as error:
-        raise Untranslated(str(error)) from None
+        raise UnsupportedOp(str(error)) from None
 
 
-def _agree(value: Value, result: Value) -> None:
+def _check_result(value: Value, result: Value) -> None:
     plain = all(map(is_plain, (*value.shape, *result.shape)))
     if len(value.shape) != len(result.shape) or (plain and value.shape != result.shape):
-        raise Untranslated(f"it would be of shape {value.shape}, and is {result.shape}")
-    if value.holds != result.holds:
-        raise Untranslated(f"its elements would be {value.holds}, and are {result.holds}")
+        raise UnsupportedOp(f"it would be of shape {value.shape}, and is {result.shape}")
+    if value.element_type != result.element_type:
+        raise UnsupportedOp(f"its elements would be {value.element_type}, and are {result.element_type}")
 
 
 def _tensors(arguments: Iterable[Any]) -> Iterator[Value]:
@@ -191,47 +197,49 @@ def _tensors(arguments: Iterable[Any]) -> Iterator[Value]:
 
 
 @dataclass(eq=False)
-class _Place:
+class _ModuleScope:
     """One call of a module: the calls in it, by the module's name and number, and its own layers, in running order."""
 
-    below: dict[tuple[str, int], _Place] = field(default_factory=dict)
+    children: dict[tuple[str, int], _ModuleScope] = field(default_factory=dict)
     layers: list[int] = field(default_factory=list)
 
 
-def _names(layers: Sequence[Layer], taken: set[str]) -> list[str]:
+def _layer_names(layers: Sequence[ImportedLayer], taken: set[str]) -> list[str]:
     """A path for each layer.
 
     A module that is one layer gives it its own path; the layers of others are below the module's path, called as their
     op is. A module that is called more than once, and ops of one name beside each other, are numbered from 1.
     """
-    root = _Place()
+    root = _ModuleScope()
     for number, layer in enumerate(layers):
-        place, (parts, calls) = root, (layer.module.path, layer.module.calls)
+        place, (parts, calls) = root, (layer.module.path, layer.module.call_indices)
         for part, call in zip(parts, (*calls, *[0] * len(parts)), strict=False):
-            place = place.below.setdefault((part.replace("/", "_"), call), _Place())
+            place = place.children.setdefault((part.replace("/", "_"), call), _ModuleScope())
         place.layers.append(number)
     names = [""] * len(layers)
-    _name(root, "", layers, names, taken)
+    _assign_names(root, "", layers, names, taken)
     return names
 
 
-def _name(place: _Place, prefix: str, layers: Sequence[Layer], names: list[str], taken: set[str]) -> None:
-    times = Counter(part for part, _ in place.below)
+def _assign_names(
+    scope: _ModuleScope, prefix: str, layers: Sequence[ImportedLayer], names: list[str], taken: set[str]
+) -> None:
+    times = Counter(part for part, _ in scope.children)
     used = set(taken)
     number: Counter[str] = Counter()
-    for (part, _), below in place.below.items():
+    for (part, _), below in scope.children.items():
         number[part] += 1
         name = part if times[part] == 1 else f"{part}_{number[part]}"
         while name in used:
             name += "_"
         used.add(name)
-        if len(below.layers) == 1 and not below.below:
+        if len(below.layers) == 1 and not below.children:
             names[below.layers[0]] = prefix + name
         else:
-            _name(below, f"{prefix}{name}/", layers, names, set())
-    ops = Counter(layers[i].op.label() for i in place.layers)
+            _assign_names(below, f"{prefix}{name}/", layers, names, set())
+    ops = Counter(layers[i].op.label() for i in scope.layers)
     number.clear()
-    for i in place.layers:
+    for i in scope.layers:
         label = layers[i].op.label().replace("/", "_")
         name = label
         while ops[label] > 1 or name in used:

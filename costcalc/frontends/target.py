@@ -14,18 +14,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
-from costcalc.core.errors import CostcalcError, FixedSize
+from costcalc.core.errors import CostcalcError, FixedSizeError
 from costcalc.core.sizes import is_array, is_plain, is_symbolic
 from costcalc.frontends.spec import catalogue
-from costcalc.ir.graph import SIZES, Graph
+from costcalc.ir.graph import DIM_NAMES, Graph
 
 if TYPE_CHECKING:
-    from costcalc.frontends.free_sizes import Traced
+    from costcalc.frontends.free_sizes import SymbolicGraph
 
 LIBRARIES = ("torchvision", "timm")
 
 
-def load(target: str | os.PathLike[str], **sizes_and_settings: Any) -> Graph:
+def load(target: str | os.PathLike[str], **options: Any) -> Graph:
     """The graph of `target`: a shipped architecture (`vgg16`), a file (`net.yaml`, or one of its variants,
     `net.yaml:wide`; `net.onnx`), a model of a library (`torchvision:resnet50`, `timm:convnext_tiny`), or anyone's own
     (`package.module:attribute`).
@@ -37,8 +37,8 @@ def load(target: str | os.PathLike[str], **sizes_and_settings: Any) -> Graph:
     """
     name = os.fspath(target)
     if is_imported(name):
-        return Imported(name).graph(**sizes_and_settings)
-    return catalogue.load(name, **sizes_and_settings)
+        return ImportedModel(name).graph(**options)
+    return catalogue.load(name, **options)
 
 
 def is_imported(target: str) -> bool:
@@ -56,98 +56,104 @@ def is_imported(target: str) -> bool:
 
 
 @dataclass(frozen=True)
-class Imported:
+class ImportedModel:
     """A model that is imported, by its target without settings."""
 
     target: str
 
-    def graph(self, **given: Any) -> Graph:
+    def graph(self, **options: Any) -> Graph:
         """The graph at these sizes, with these settings; what is no plain number of them is free."""
-        free = {name: value for name, value in given.items() if is_symbolic(value) or is_array(value)}
-        plain = {name: value for name, value in given.items() if name not in free}
-        return self.family(*free, **plain)(**free)
+        free = {name: value for name, value in options.items() if is_symbolic(value) or is_array(value)}
+        plain = {name: value for name, value in options.items() if name not in free}
+        return self.graph_factory(*free, **plain)(**free)
 
-    def family(self, *names: str, **given: Any) -> Callable[..., Graph]:
+    def graph_factory(self, *dynamic_sizes: str, **options: Any) -> Callable[..., Graph]:
         """A function that gives the graph from a value for each of these sizes, of any carrier; imported once.
 
         Raises FixedSize for a size that the model allows one value of alone.
         """
         if self.target.endswith(".onnx"):
-            return _traced_onnx(self.target, given, names)
-        structure = [name for name in names if name not in SIZES]
+            return _onnx_factory(self.target, options, dynamic_sizes)
+        structure = [name for name in dynamic_sizes if name not in DIM_NAMES]
         if structure:
             message = f"{structure[0]} is no size of an input, and an imported model is built anew for another"
             raise CostcalcError(f"{self.target}: {message}: it cannot be a variable")
-        found, usual = _traced(self.target, given, names)
-        if not names:
+        found, usual = _trace_torch(self.target, options, dynamic_sizes)
+        if not dynamic_sizes:
             return lambda: found.graph
-        refuse_fixed(self.target, found, names)
-        others = {name: size for name, size in usual.items() if name not in found.fixed and name not in names}
-        return lambda **sizes: found.at(**others, **sizes)
+        reject_fixed_sizes(self.target, found, dynamic_sizes)
+        others = {name: size for name, size in usual.items() if name not in found.fixed and name not in dynamic_sizes}
+        return lambda **sizes: found.specialize(**others, **sizes)
 
 
-def refuse_fixed(target: str, found: Traced, names: tuple[str, ...]) -> None:
+def reject_fixed_sizes(target: str, symbolic: SymbolicGraph, dynamic_sizes: tuple[str, ...]) -> None:
     """Raise FixedSize for sizes that are not free: the shape of a parameter depends on them, or a layer is of one."""
-    for name in names:
-        if name in found.fixed:
-            raise FixedSize(f"{target} fixes {name} to {found.fixed[name]}")
-    for left, relation, right in found.graph.assumptions:
+    for name in dynamic_sizes:
+        if name in symbolic.fixed:
+            raise FixedSizeError(f"{target} fixes {name} to {symbolic.fixed[name]}")
+    for left, relation, right in symbolic.graph.assumptions:
         if relation == "==" and is_plain(left):
             left, right = right, left
         if relation == "==" and is_plain(right):
-            raise FixedSize(f"{target} fixes {' and '.join(names)}: a layer takes them where {left} = {right} alone")
-    for node in found.graph.nodes:
-        for shape in node.op.parameters(*found.graph.input_shapes(node)).values():
+            raise FixedSizeError(
+                f"{target} fixes {' and '.join(dynamic_sizes)}: a layer takes them where {left} = {right} alone"
+            )
+    for node in symbolic.graph.nodes:
+        for shape in node.op.parameters(*symbolic.graph.input_shapes(node)).values():
             if any(map(is_symbolic, shape)):
-                raise FixedSize(
-                    f"{target} fixes {' and '.join(names)}: parameters of {node.name} are of one size alone"
+                raise FixedSizeError(
+                    f"{target} fixes {' and '.join(dynamic_sizes)}: parameters of {node.name} are of one size alone"
                 )
 
 
-_made: dict[Any, list[tuple[frozenset[str], Any]]] = {}  # what was imported, by what was asked and the free sizes
-_KEPT = 64  # how many of them
+_trace_cache: dict[
+    Any, list[tuple[frozenset[str], Any]]
+] = {}  # what was imported, by what was asked and the free sizes
+_TRACE_CACHE_SIZE = 64  # how many of them
 
 
-def _traced(target: str, given: Mapping[str, Any], names: tuple[str, ...]) -> tuple[Traced, Mapping[str, int]]:
+def _trace_torch(
+    target: str, options: Mapping[str, Any], dynamic_sizes: tuple[str, ...]
+) -> tuple[SymbolicGraph, Mapping[str, int]]:
     """The model with these sizes free at least, and its sizes as they are by default; what was imported is kept."""
-    asked = (target, os.getcwd(), repr(sorted(given.items())))
-    for free, kept in _made.get(asked, []):
-        if free == frozenset(names) or (names and free > frozenset(names)):
-            return cast("tuple[Traced, Mapping[str, int]]", kept)
+    asked = (target, os.getcwd(), repr(sorted(options.items())))
+    for free, kept in _trace_cache.get(asked, []):
+        if free == frozenset(dynamic_sizes) or (dynamic_sizes and free > frozenset(dynamic_sizes)):
+            return cast("tuple[SymbolicGraph, Mapping[str, int]]", kept)
     try:
-        from costcalc.frontends.torch.models import traced
+        from costcalc.frontends.torch.models import trace_target
     except ModuleNotFoundError as error:
         if error.name != "torch":
             raise
         raise CostcalcError("this needs torch, which is not installed: pip install 'costcalc[torch]'") from None
-    found, model = traced(target, given, names)
-    made = found._replace(graph=replace(found.graph, settings=dict(model.settings))), model.example.sizes()
-    if sum(map(len, _made.values())) >= _KEPT:
-        _made.clear()
-    _made.setdefault(asked, []).append((frozenset(names), made))
+    found, model = trace_target(target, options, dynamic_sizes)
+    made = found._replace(graph=replace(found.graph, settings=dict(model.settings))), model.example_inputs.sizes()
+    if sum(map(len, _trace_cache.values())) >= _TRACE_CACHE_SIZE:
+        _trace_cache.clear()
+    _trace_cache.setdefault(asked, []).append((frozenset(dynamic_sizes), made))
     return made
 
 
-def _traced_onnx(path: str, given: Mapping[str, Any], names: tuple[str, ...]) -> Callable[..., Graph]:
+def _onnx_factory(path: str, options: Mapping[str, Any], dynamic_sizes: tuple[str, ...]) -> Callable[..., Graph]:
     """A function that gives the graph of a file from a value for each of these sizes."""
     from costcalc.frontends.onnx import load_onnx, trace_onnx
 
-    sizes = {name: value for name, value in given.items() if name != "input"}
-    if "input" in given:
-        sizes = {**_planes(str(given["input"])), **sizes}
+    sizes = {name: value for name, value in options.items() if name != "input"}
+    if "input" in options:
+        sizes = {**_image_sizes(str(options["input"])), **sizes}
     batch = sizes.pop("batch", None)
-    if not names:
+    if not dynamic_sizes:
         return lambda: load_onnx(path, batch=batch, sizes=sizes)
-    found = trace_onnx(path, names, batch=batch, sizes=sizes)
-    refuse_fixed(path, found, names)
-    others = {name: size for name, size in sizes.items() if name not in names}
-    return lambda **free: found.at(**others, **free)
+    found = trace_onnx(path, dynamic_sizes, batch=batch, sizes=sizes)
+    reject_fixed_sizes(path, found, dynamic_sizes)
+    others = {name: size for name, size in sizes.items() if name not in dynamic_sizes}
+    return lambda **free: found.specialize(**others, **free)
 
 
-def _planes(text: str) -> dict[str, int]:
+def _image_sizes(input_text: str) -> dict[str, int]:
     """The sizes that --input gives an image: a square's side, HxW, or CxHxW."""
-    sizes = text.lower().replace("×", "x").split("x")
+    sizes = input_text.lower().replace("×", "x").split("x")
     if len(sizes) > 3 or not all(re.fullmatch("[0-9]{1,18}", size) and int(size) for size in sizes):
-        raise CostcalcError(f"--input is HxW or CxHxW, such as 320x480 or 3x320x480, not {text!r}")
+        raise CostcalcError(f"--input is HxW or CxHxW, such as 320x480 or 3x320x480, not {input_text!r}")
     sizes = sizes * 2 if len(sizes) == 1 else sizes
     return dict(zip(("channels", "height", "width")[-len(sizes) :], map(int, sizes), strict=True))

@@ -7,24 +7,31 @@ import math
 from typing import Any, NamedTuple
 
 from costcalc.core.errors import OpError
-from costcalc.core.sizes import Size, as_size, at, is_plain, is_symbolic, known
+from costcalc.core.sizes import (
+    Size,
+    as_size,
+    check_relation,
+    element_at,
+    is_plain,
+    is_symbolic,
+)
 
 INFINITIES = ("inf", "-inf")  # as a `scalar` has them
 
 
-class Argument(NamedTuple):
+class ArgumentSpec(NamedTuple):
     """How a field of an op reads what is given for it: `kind` names the rule, the rest are its bounds."""
 
     kind: str
-    least: float | None = None
-    most: float | None = None
+    minimum: float | None = None
+    maximum: float | None = None
     choices: tuple[str, ...] = ()
     length: int = 2
     symbol: str | tuple[str, ...] | None = None  # stands for the field in `explain`
     optional: bool = False  # None may be given, and means what the op says it means
-    gaps: bool = False  # None may be given for an axis, likewise
+    optional_axes: bool = False  # None may be given for an axis, likewise
 
-    def read(self, name: str, value: Any) -> Any:
+    def convert(self, name: str, value: Any) -> Any:
         """`value` in its one stored form. Raises OpError, saying what would have been right."""
         if value is None and self.optional:
             return None
@@ -35,11 +42,11 @@ class Argument(NamedTuple):
 
     def describe(self) -> str:
         """The rule in words, for the schema."""
-        bounds = "" if self.least is None else f" ≥ {self.least:g}"
-        bounds += "" if self.most is None else f" and ≤ {self.most:g}"
+        bounds = "" if self.minimum is None else f" ≥ {self.minimum:g}"
+        bounds += "" if self.maximum is None else f" and ≤ {self.maximum:g}"
         return {
             "size": f"size{bounds}",
-            "whole": f"integer{bounds}",
+            "integer": f"integer{bounds}",
             "per_axis": f"integer{bounds}" + (f", or {self.length} of them" if self.length > 1 else ""),
             "sides": f"integer{bounds}, or {self.length} of them",
             "flag": "true or false",
@@ -50,26 +57,28 @@ class Argument(NamedTuple):
             "text": "text",
             "shape": "list of sizes",
             "dimensions": "list of dimensions",
-            "wholes": f"integer{bounds}, or a list of them",
+            "integers": f"integer{bounds}, or a list of them",
         }[self.kind]
 
     def _size(self, value: Any) -> Size:
         result = as_size(value)
-        verdict = known(result, ">=", int(self.least or 0))
+        verdict = check_relation(result, ">=", int(self.minimum or 0))
         if verdict.answer is False:
-            where = "" if verdict.where is None else f" (at index {', '.join(map(str, verdict.where))})"
-            raise TypeError(f"must be at least {self.least:g}, not {at(result, verdict.where, result)}{where}")
+            where = "" if verdict.failing_index is None else f" (at index {', '.join(map(str, verdict.failing_index))})"
+            raise TypeError(
+                f"must be at least {self.minimum:g}, not {element_at(result, verdict.failing_index, result)}{where}"
+            )
         return result
 
-    def _whole(self, value: Any) -> int:
+    def _integer(self, value: Any) -> int:
         if not is_plain(value) or isinstance(value, bool):
             try:
                 as_size(value)
             except TypeError:
                 raise TypeError(f"must be an integer, not {value!r}") from None
             raise TypeError("is structure and must be a plain integer, not an array or an expression")
-        if self.least is not None and value < self.least:
-            raise TypeError(f"must be at least {self.least:g}, not {value}")
+        if self.minimum is not None and value < self.minimum:
+            raise TypeError(f"must be at least {self.minimum:g}, not {value}")
         return int(value)
 
     def _per_axis(self, value: Any) -> tuple[int | None, ...]:
@@ -80,10 +89,10 @@ class Argument(NamedTuple):
         return tuple(self._axis(v) for v in value)
 
     def _axis(self, value: Any) -> int | None:
-        return None if value is None and self.gaps else self._whole(value)
+        return None if value is None and self.optional_axes else self._integer(value)
 
-    def _wholes(self, value: Any) -> tuple[int, ...]:
-        return tuple(map(self._whole, value if isinstance(value, (tuple, list)) else (value,)))
+    def _integers(self, value: Any) -> tuple[int, ...]:
+        return tuple(map(self._integer, value if isinstance(value, (tuple, list)) else (value,)))
 
     def _flag(self, value: Any) -> bool:
         if not isinstance(value, bool):
@@ -93,7 +102,7 @@ class Argument(NamedTuple):
     def _number(self, value: Any) -> float:
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
             raise TypeError(f"must be a number, not {value!r}")
-        if (self.least is not None and value < self.least) or (self.most is not None and value > self.most):
+        if (self.minimum is not None and value < self.minimum) or (self.maximum is not None and value > self.maximum):
             raise TypeError(f"must be a {self.describe()}, not {value:g}")
         return float(value)
 
@@ -124,37 +133,42 @@ class Argument(NamedTuple):
     def _shape(self, value: Any) -> tuple[Size, ...]:
         if not isinstance(value, (tuple, list)):
             raise TypeError(f"must be a list of sizes, not {value!r}")
-        return tuple(Argument("size", least=self.least)._size(v) for v in value)
+        return tuple(ArgumentSpec("size", minimum=self.minimum)._size(v) for v in value)
 
     def _dimensions(self, value: Any) -> tuple[int, ...]:
         if not isinstance(value, (tuple, list)):
             raise TypeError(f"must be a list of dimensions, not {value!r}")
-        places = tuple(self._whole(v) for v in value)
+        places = tuple(self._integer(v) for v in value)
         rank = len(places)
         if sorted(place % rank if -rank <= place < rank else place for place in places) != list(range(rank)):
             raise TypeError(f"must name each dimension from 0 to {rank - 1} once, not {list(places)}")
         return tuple([place % rank for place in places])
 
 
-def _declare(argument: Argument, default: Any) -> Any:
+def _declare(argument: ArgumentSpec, default: Any) -> Any:
     if default is None:
         argument = argument._replace(optional=True)
     return dataclasses.field(default=default, metadata={"argument": argument})
 
 
 # The declarations an op's fields are made with. `symbol` is what the field is called in a formula.
-def size(symbol: str, *, default: Any = dataclasses.MISSING, least: int = 1) -> Any:
+def size(symbol: str, *, default: Any = dataclasses.MISSING, minimum: int = 1) -> Any:
     """A number of channels or features: a size of any carrier."""
-    return _declare(Argument("size", least=least, symbol=symbol), default)
+    return _declare(ArgumentSpec("size", minimum=minimum, symbol=symbol), default)
 
 
-def whole(*, default: Any = dataclasses.MISSING, least: int | None = None, symbol: str | None = None) -> Any:
+def integer(*, default: Any = dataclasses.MISSING, minimum: int | None = None, symbol: str | None = None) -> Any:
     """A plain integer."""
-    return _declare(Argument("whole", least=least, symbol=symbol), default)
+    return _declare(ArgumentSpec("integer", minimum=minimum, symbol=symbol), default)
 
 
 def per_axis(
-    *, default: Any = dataclasses.MISSING, least: int = 0, symbol: str | None = None, axes: int = 2, gaps: bool = False
+    *,
+    default: Any = dataclasses.MISSING,
+    minimum: int = 0,
+    symbol: str | None = None,
+    axes: int = 2,
+    optional_axes: bool = False,
 ) -> Any:
     """One plain integer for all axes, or one for each: a plane's are height and width.
 
@@ -162,27 +176,29 @@ def per_axis(
     """
     names = {1: ("",), 2: ("_h", "_w"), 3: ("_d", "_h", "_w")}[axes]
     symbols = None if symbol is None else tuple([symbol + name for name in names])
-    return _declare(Argument("per_axis", least=least, symbol=symbols, length=axes, gaps=gaps), default)
+    return _declare(
+        ArgumentSpec("per_axis", minimum=minimum, symbol=symbols, length=axes, optional_axes=optional_axes), default
+    )
 
 
 def sides(*, default: Any = dataclasses.MISSING) -> Any:
     """One plain integer for all sides of a plane, or (left, right, top, bottom)."""
-    return _declare(Argument("sides", least=0, length=4), default)
+    return _declare(ArgumentSpec("sides", minimum=0, length=4), default)
 
 
 def flag(*, default: Any = dataclasses.MISSING) -> Any:
     """True or false."""
-    return _declare(Argument("flag"), default)
+    return _declare(ArgumentSpec("flag"), default)
 
 
-def number(*, default: Any = dataclasses.MISSING, least: float | None = None, most: float | None = None) -> Any:
+def number(*, default: Any = dataclasses.MISSING, minimum: float | None = None, maximum: float | None = None) -> Any:
     """A real number that no count depends on."""
-    return _declare(Argument("number", least=least, most=most), default)
+    return _declare(ArgumentSpec("number", minimum=minimum, maximum=maximum), default)
 
 
-def numbers(*, default: Any = dataclasses.MISSING, least: float | None = None) -> Any:
+def numbers(*, default: Any = dataclasses.MISSING, minimum: float | None = None) -> Any:
     """A list of real numbers, or null."""
-    return _declare(Argument("numbers", least=least), default)
+    return _declare(ArgumentSpec("numbers", minimum=minimum), default)
 
 
 def scalar(*, default: Any = dataclasses.MISSING) -> Any:
@@ -190,29 +206,29 @@ def scalar(*, default: Any = dataclasses.MISSING) -> Any:
 
     It may be an expression in sizes; no count depends on it.
     """
-    return _declare(Argument("scalar"), default)
+    return _declare(ArgumentSpec("scalar"), default)
 
 
 def choice(*choices: str, default: Any = dataclasses.MISSING) -> Any:
     """One of a few words."""
-    return _declare(Argument("choice", choices=choices), default)
+    return _declare(ArgumentSpec("choice", choices=choices), default)
 
 
 def text(*, default: Any = dataclasses.MISSING) -> Any:
     """Any text."""
-    return _declare(Argument("text"), default)
+    return _declare(ArgumentSpec("text"), default)
 
 
-def shape(*, default: Any = dataclasses.MISSING, least: int = 1) -> Any:
+def shape(*, default: Any = dataclasses.MISSING, minimum: int = 1) -> Any:
     """A list of sizes, without the batch where there is one, or null."""
-    return _declare(Argument("shape", least=least), default)
+    return _declare(ArgumentSpec("shape", minimum=minimum), default)
 
 
-def wholes(*, default: Any = dataclasses.MISSING, least: int | None = None) -> Any:
+def integers(*, default: Any = dataclasses.MISSING, minimum: int | None = None) -> Any:
     """A plain integer, or a list of them."""
-    return _declare(Argument("wholes", least=least), default)
+    return _declare(ArgumentSpec("integers", minimum=minimum), default)
 
 
 def dimensions() -> Any:
     """All dimensions of a tensor in some order; a negative one counts from the last, and is stored as it counts."""
-    return _declare(Argument("dimensions"), dataclasses.MISSING)
+    return _declare(ArgumentSpec("dimensions"), dataclasses.MISSING)

@@ -13,9 +13,9 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from costcalc.core.errors import CostcalcError, OpError, did_you_mean
-from costcalc.core.sizes import Shape, Size, batch_of, same
+from costcalc.core.sizes import Shape, Size, batch_of, identical
 from costcalc.ir.layout import Layout
-from costcalc.ir.op import Assumption, Op, infer
+from costcalc.ir.op import Assumption, Op, infer_output
 from costcalc.ir.ops.tensors import Buffer, Parameter, Result
 from costcalc.ir.paths import is_below
 
@@ -38,13 +38,13 @@ class Node:
 
 
 # What the sizes of an input are called after the batch, by how many there are.
-_FLOATS = {
+_INPUT_DIM_NAMES = {
     2: ("features",),
     3: ("sequence", "features"),
     4: ("channels", "height", "width"),
     5: ("channels", "depth", "height", "width"),
 }
-SIZES = ("batch", "channels", "depth", "height", "width", "sequence", "features")  # all names there are
+DIM_NAMES = ("batch", "channels", "depth", "height", "width", "sequence", "features")  # all names there are
 
 
 class Input(NamedTuple):
@@ -52,19 +52,19 @@ class Input(NamedTuple):
 
     name: str
     shape: Shape
-    holds: str = "float"
+    element_type: str = "float"
 
     @property
-    def size_names(self) -> tuple[str, ...]:
+    def dim_names(self) -> tuple[str, ...]:
         """What its sizes are called; "" where one has no name. Indices are a sequence of them."""
         if not self.shape:
             return ()
         rank = len(self.shape)
-        indices = rank == 2 and self.holds != "float"
-        return ("batch", *(("sequence",) if indices else _FLOATS.get(rank, ("",) * (rank - 1))))
+        indices = rank == 2 and self.element_type != "float"
+        return ("batch", *(("sequence",) if indices else _INPUT_DIM_NAMES.get(rank, ("",) * (rank - 1))))
 
 
-def named_sizes(inputs: Iterable[Input]) -> list[tuple[str, ...]]:
+def resolve_dim_names(inputs: Iterable[Input]) -> list[tuple[str, ...]]:
     """What the sizes of inputs are called: a name is one size, that of the first input that has it.
 
     One that would be called so, and differs, has no name: the 2 of a graph's list of edges is not its batch of nodes.
@@ -73,15 +73,15 @@ def named_sizes(inputs: Iterable[Input]) -> list[tuple[str, ...]]:
     return [
         tuple(
             [
-                name if name and same(known.setdefault(name, extent), extent) else ""
-                for name, extent in zip(each.size_names, each.shape, strict=True)
+                name if name and identical(known.setdefault(name, extent), extent) else ""
+                for name, extent in zip(each.dim_names, each.shape, strict=True)
             ]
         )
         for each in inputs
     ]
 
 
-class Problem(NamedTuple):
+class GraphProblem(NamedTuple):
     """One layer that does not fit, and the field at fault, if one is."""
 
     node: Node
@@ -96,17 +96,17 @@ class Problem(NamedTuple):
 class GraphError(CostcalcError):
     """A graph that cannot be; `problems` are all its layers that do not fit, each once."""
 
-    def __init__(self, problems: Iterable[Problem]) -> None:
+    def __init__(self, problems: Iterable[GraphProblem]) -> None:
         self.problems = tuple(problems)
         super().__init__("\n".join(map(str, self.problems)))
 
 
-class Inference(NamedTuple):
+class ShapeInference(NamedTuple):
     """The shapes of all tensors of a graph by name, what was assumed of symbolic sizes, and the layers that failed."""
 
     shapes: dict[str, Shape]
     assumptions: list[Assumption]
-    problems: list[Problem]
+    problems: list[GraphProblem]
 
 
 @dataclass(frozen=True)
@@ -122,8 +122,12 @@ class Graph:
     outputs: tuple[str, ...]  # the main one first
     title: str = field(default="", compare=False)
     settings: Mapping[str, Any] = field(default_factory=dict, compare=False)
-    premises: tuple[Assumption, ...] = field(default=(), compare=False)  # what a rewrite took for granted of symbols
-    unused: Mapping[str, Shape] = field(default_factory=dict, compare=False)  # parameters of a model that no layer has
+    rewrite_assumptions: tuple[Assumption, ...] = field(
+        default=(), compare=False
+    )  # what a rewrite took for granted of symbols
+    unused_parameters: Mapping[str, Shape] = field(
+        default_factory=dict, compare=False
+    )  # parameters of a model that no layer has
     notes: tuple[str, ...] = field(default=(), compare=False)  # what an importer has to say
     shapes: Mapping[str, Shape] = field(init=False, compare=False, repr=False)
     assumptions: tuple[Assumption, ...] = field(init=False, compare=False, repr=False)
@@ -139,7 +143,7 @@ class Graph:
             if name not in layers:
                 raise CostcalcError(f"{self.name}: the output {name!r} is no layer{did_you_mean(name, layers)}")
         object.__setattr__(self, "shapes", shapes)
-        object.__setattr__(self, "assumptions", tuple(dict.fromkeys([*self.premises, *assumptions])))
+        object.__setattr__(self, "assumptions", tuple(dict.fromkeys([*self.rewrite_assumptions, *assumptions])))
 
     @property
     def batch(self) -> Size:
@@ -150,7 +154,7 @@ class Graph:
         """The same layers, fed another batch: inputs whose first size it is. Raises GraphError where one cannot be."""
         old = self.batch
         inputs = [
-            each._replace(shape=(batch, *each.shape[1:])) if each.shape and same(each.shape[0], old) else each
+            each._replace(shape=(batch, *each.shape[1:])) if each.shape and identical(each.shape[0], old) else each
             for each in self.inputs
         ]
         return replace(self, inputs=tuple(inputs))
@@ -159,61 +163,61 @@ class Graph:
         """The shapes a node takes."""
         return tuple([self.shapes[name] for name in node.inputs])
 
-    def running_op(self, node: Node) -> Op:
+    def resolved_op(self, node: Node) -> Op:
         """The op as it can run.
 
         Not in place where a later layer, or an output, still reads what it would overwrite; copying where its result
         cannot be a view of what it takes.
         """
         if node.name not in self._unsafe_in_place:
-            return self._laid_out(node)
+            return self._resolve(node)
         changes: dict[str, Any] = {"inplace": False}
         return replace(node.op, **changes)
 
-    def _laid_out(self, node: Node) -> Op:
-        return node.op.running(self.input_shapes(node), tuple([self.layouts[name] for name in node.inputs]))
+    def _resolve(self, node: Node) -> Op:
+        return node.op.resolve(self.input_shapes(node), tuple([self.layouts[name] for name in node.inputs]))
 
     @cached_property
     def layouts(self) -> Mapping[str, Layout]:
         """Where the dimensions of each tensor are, by its name: its plane, and their order in memory."""
-        layouts = {name: Layout.of_image(len(shape)) for name, shape, _ in self.inputs}
+        layouts = {name: Layout.contiguous(len(shape)) for name, shape, _ in self.inputs}
         for node in self.nodes:
             taken = tuple([layouts[name] for name in node.inputs])
             shapes = self.input_shapes(node)
             layout = node.op.layout(shapes, taken)
-            if layout.gaps and node.op.running(shapes, taken).makes_tensor():  # what is made anew has none
-                layout = layout._replace(gaps=frozenset())
+            if layout.strided_dims and node.op.resolve(shapes, taken).allocates_output():  # what is made anew has none
+                layout = layout._replace(strided_dims=frozenset())
             layouts[node.name] = layout
         return layouts
 
     @cached_property
-    def holds(self) -> Mapping[str, str]:
+    def element_types(self) -> Mapping[str, str]:
         """What the elements of each tensor are, by its name: one of `op.HOLDS`."""
         holds = {name: what for name, _, what in self.inputs}
         makers = {node.name: node for node in self.nodes}
         for node in self.nodes:
             taken = [holds[name] for name in node.inputs]
-            holds[node.name] = node.op.holds(*taken)
+            holds[node.name] = node.op.element_type(*taken)
             if isinstance(node.op, Result) and node.inputs[0] in makers:
                 maker = makers[node.inputs[0]]
-                others = maker.op.further_holds(*[holds[name] for name in maker.inputs])
+                others = maker.op.extra_element_types(*[holds[name] for name in maker.inputs])
                 holds[node.name] = others[node.op.index - 1] if others else taken[0]
         return holds
 
-    def plane(self, tensor: str) -> Shape | None:
+    def spatial_size(self, tensor: str) -> Shape | None:
         """Height and width of an image; None for a vector, or a sequence of them."""
-        plane, shape = self.layouts[tensor].plane, self.shapes[tensor]
+        plane, shape = self.layouts[tensor].spatial_dims, self.shapes[tensor]
         return None if plane is None else (shape[plane[0]], shape[plane[1]])
 
     @cached_property
-    def reached(self) -> frozenset[str]:
+    def reachable(self) -> frozenset[str]:
         """The tensors that an output depends on, outputs included: what nothing depends on has no gradient.
 
         Nor has what integers, or true and false, are made of.
         """
         reached = set(self.outputs)
         for node in reversed(self.nodes):
-            if node.name in reached and self.holds[node.name] == "float":
+            if node.name in reached and self.element_types[node.name] == "float":
                 reached.update(node.inputs)
         return frozenset(reached)
 
@@ -235,7 +239,7 @@ class Graph:
             if in_place and needed_until[memory] > place:
                 unsafe.add(node.name)
                 memory = node.name
-            elif self._laid_out(node).makes_tensor():
+            elif self._resolve(node).allocates_output():
                 memory = node.name
             memory_of[node.name] = memory
             needed_until[memory] = max(needed_until.get(memory, -1), last_read.get(node.name, -1))
@@ -270,13 +274,16 @@ class Graph:
         taken = dict.fromkeys(name for node in nodes for name in node.inputs)
         outside = [name for name in taken if name not in inside]
         inputs = map(
-            Input, outside, shapes or [self.shapes[name] for name in outside], [self.holds[name] for name in outside]
+            Input,
+            outside,
+            shapes or [self.shapes[name] for name in outside],
+            [self.element_types[name] for name in outside],
         )
         ends = tuple(node.name for node in reversed(nodes) if node.name not in taken)
         return Graph(f"{self.name}:{prefix}", tuple(inputs), nodes, ends, self.title, self.settings)
 
 
-def infer_shapes(inputs: Iterable[Input], nodes: Collection[Node]) -> Inference:
+def infer_shapes(inputs: Iterable[Input], nodes: Collection[Node]) -> ShapeInference:
     """Shapes of all tensors in running order.
 
     A layer that fails is reported once: what depends on it is passed over in silence.
@@ -284,61 +291,61 @@ def infer_shapes(inputs: Iterable[Input], nodes: Collection[Node]) -> Inference:
     shapes: dict[str, Shape | None] = {name: shape for name, shape, _ in inputs}
     further: dict[str, tuple[Shape, ...]] = {}
     assumptions: list[Assumption] = []
-    problems: list[Problem] = []
+    problems: list[GraphProblem] = []
     parameters: dict[str, dict[str, Shape]] = {}
     sharing = {node.shares for node in nodes} - {None}
     for node in nodes:
         name, op = node.name, node.op
         if name in shapes or not all(name.split("/")):
             what = "is the name of two layers" if name in shapes else "is no path: a part of it is empty"
-            problems.append(Problem(node, f"{name!r} {what}"))
+            problems.append(GraphProblem(node, f"{name!r} {what}"))
             continue
         shapes[name] = None
         missing = [i for i in node.inputs if i not in shapes]
         if missing:
             message = f"takes {missing[0]!r}, which is no input and no earlier layer{did_you_mean(missing[0], shapes)}"
-            problems.append(Problem(node, message, "inputs"))
+            problems.append(GraphProblem(node, message, "inputs"))
             continue
         given = [shapes[i] for i in node.inputs]
         known = tuple([shape for shape in given if shape is not None])
         if len(known) < len(given):
             continue
         try:
-            shapes[name], assumed = infer(op, known)
-            further[name] = op.further(*known)
+            shapes[name], assumed = infer_output(op, known)
+            further[name] = op.extra_outputs(*known)
             if isinstance(op, Result):
-                shapes[name] = _result(op, further.get(node.inputs[0], ()))
+                shapes[name] = _extra_output_shape(op, further.get(node.inputs[0], ()))
         except OpError as error:
-            problems.append(Problem(node, str(error), error.field))
+            problems.append(GraphProblem(node, str(error), error.field))
             continue
         assumptions += assumed
         if node.functional and (op.parameters(*known) or op.buffers(*known)):
             message = f"{op.name} keeps parameters or statistics here: it is a module, and never called as a function"
-            problems.append(Problem(node, message, "functional"))
+            problems.append(GraphProblem(node, message, "functional"))
         if name in sharing or node.shares is not None:
             parameters[name] = op.parameters(*known)
         if node.shares is not None and shapes.get(node.shares, ()) is not None:
             owned, needed = parameters.get(node.shares), parameters[name]
             if owned is None:
                 message = f"shares the parameters of {node.shares!r}, which is no earlier layer"
-                problems.append(Problem(node, message, "shares"))
-            elif not _alike(owned, needed):
+                problems.append(GraphProblem(node, message, "shares"))
+            elif not _same_parameter_shapes(owned, needed):
                 message = f"cannot share the parameters of {node.shares!r}: it needs {needed}, and they are {owned}"
-                problems.append(Problem(node, message, "shares"))
-    return Inference({n: s for n, s in shapes.items() if s is not None}, assumptions, problems)
+                problems.append(GraphProblem(node, message, "shares"))
+    return ShapeInference({n: s for n, s in shapes.items() if s is not None}, assumptions, problems)
 
 
-def _result(op: Result, further: tuple[Shape, ...]) -> Shape:
+def _extra_output_shape(op: Result, further: tuple[Shape, ...]) -> Shape:
     if op.index > len(further):
         has = f"{1 + len(further)} results" if further else "one result"
         raise OpError(f"result {op.index} is no result of the layer it takes, which has {has}, counted from 0", "index")
     return further[op.index - 1]
 
 
-def _alike(some: Mapping[str, Shape], others: Mapping[str, Shape]) -> bool:
+def _same_parameter_shapes(some: Mapping[str, Shape], others: Mapping[str, Shape]) -> bool:
     """Whether parameters have the same names and shapes, whatever carrier their sizes are."""
     return some.keys() == others.keys() and all(
-        len(shape) == len(others[name]) and all(map(same, shape, others[name])) for name, shape in some.items()
+        len(shape) == len(others[name]) and all(map(identical, shape, others[name])) for name, shape in some.items()
     )
 
 

@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 from costcalc.core.sizes import Size
 
-INT64 = 8  # bytes of a pool's index, whatever the network computes in
+INT64_BYTES = 8  # bytes of a pool's index, whatever the network computes in
 
 
-class Beside(NamedTuple):
+class AuxiliaryOutput(NamedTuple):
     """A tensor that a kernel makes beside its result.
 
     It is kept for backward. `size` is what an element takes, where that is not the dtype's; one that is not `needed` by
@@ -21,11 +21,11 @@ class Beside(NamedTuple):
     result is made.
     """
 
-    what: str
+    name: str
     elements: Size
-    size: int | None = None
-    needed: bool = True
-    first: bool = False
+    element_size: int | None = None
+    needed_in_forward: bool = True
+    saved_before_output: bool = False
 
 
 class Kernel(NamedTuple):
@@ -44,20 +44,20 @@ class Kernel(NamedTuple):
     go of what it unpacked. An element of the result takes `size` bytes, where that is not what the dtype takes.
     """
 
-    reads: tuple[int, ...]
-    elements: Size
-    lies_in: int | None = None
+    differentiable_operands: tuple[int, ...]
+    output_elements: Size
+    aliases: int | None = None
     in_place: bool = False
-    keeps: tuple[int, ...] = ()
-    keeps_to_learn: tuple[int, ...] = ()
-    keeps_for: tuple[tuple[int, int], ...] = ()
-    beside: tuple[Beside, ...] = ()
-    holds: tuple[int, ...] = ()
-    passes_on: bool = False
-    renews: tuple[int, ...] = ()
-    scratch: Size = 0
-    scratch_for: tuple[tuple[int, Size], ...] = ()
-    repeats: tuple[int, ...] = ()
-    unasked: bool = False
-    sums: str | None = None
-    size: int | None = None
+    saved: tuple[int, ...] = ()
+    saved_for_parameters: tuple[int, ...] = ()
+    saved_for_operand: tuple[tuple[int, int], ...] = ()
+    auxiliary_outputs: tuple[AuxiliaryOutput, ...] = ()
+    operands_kept_alive: tuple[int, ...] = ()
+    forwards_gradient: bool = False
+    new_gradient_operands: tuple[int, ...] = ()
+    workspace_elements: Size = 0
+    workspace_for_operand: tuple[tuple[int, Size], ...] = ()
+    broadcast_operands: tuple[int, ...] = ()
+    computes_unneeded_gradients: bool = False
+    reduced_parameter: str | None = None
+    element_size: int | None = None

@@ -13,17 +13,17 @@ class Layout(NamedTuple):
     long: something was cut out of it, or it is repeated.
     """
 
-    plane: tuple[int, int] | None
-    order: tuple[int, ...]
-    gaps: frozenset[int] = frozenset()
+    spatial_dims: tuple[int, int] | None
+    dim_order: tuple[int, ...]
+    strided_dims: frozenset[int] = frozenset()
 
     @classmethod
-    def of_image(cls, rank: int) -> Layout:
+    def contiguous(cls, rank: int) -> Layout:
         """That of a tensor as it comes: with 4 dimensions they are batch, channels, height and width."""
-        return _IMAGE if rank == 4 else cls(None, tuple(range(rank)))
+        return _NCHW if rank == 4 else cls(None, tuple(range(rank)))
 
 
-_IMAGE = Layout((2, 3), (0, 1, 2, 3))
+_NCHW = Layout((2, 3), (0, 1, 2, 3))
 
 
 CHANNELS_LAST = (0, 2, 3, 1)

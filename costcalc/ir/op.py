@@ -18,14 +18,25 @@ import re
 from collections.abc import Iterator
 from typing import Any, ClassVar, NamedTuple, TypeVar, dataclass_transform
 
-from costcalc.core.axes import SIZE_NAMES
+from costcalc.core.axes import DIM_NAMES_BY_RANK
 from costcalc.core.errors import OpError
-from costcalc.core.sizes import Relation, Shape, Size, at, known, prod, same, show_shape
+from costcalc.core.sizes import (
+    Relation,
+    Shape,
+    Size,
+    check_relation,
+    element_at,
+    format_shape,
+    identical,
+    prod,
+)
 from costcalc.ir.arguments import (
-    Argument,
+    ArgumentSpec,
     choice,
     dimensions,
     flag,
+    integer,
+    integers,
     number,
     numbers,
     per_axis,
@@ -34,11 +45,9 @@ from costcalc.ir.arguments import (
     sides,
     size,
     text,
-    whole,
-    wholes,
 )
 from costcalc.ir.kernel import Kernel
-from costcalc.ir.layout import _IMAGE, CHANNELS_LAST, Layout
+from costcalc.ir.layout import _NCHW, CHANNELS_LAST, Layout
 from costcalc.ir.work import NO_WORK, Work
 
 
@@ -79,7 +88,7 @@ _OpType = TypeVar("_OpType", bound="Op")
     frozen_default=True,
     field_specifiers=(
         size,
-        whole,
+        integer,
         per_axis,
         sides,
         flag,
@@ -89,7 +98,7 @@ _OpType = TypeVar("_OpType", bound="Op")
         choice,
         text,
         shape,
-        wholes,
+        integers,
         dimensions,
     ),
 )
@@ -98,7 +107,7 @@ def op(cls: type[_OpType]) -> type[_OpType]:
     # `init` and `frozen` are written once, in `Op`: dataclass would compile them anew for every op, and an op must be
     # cheap to import.
     dataclasses.dataclass(init=False, eq=False, repr=False)(cls)
-    cls.arguments = {f.name: f.metadata["argument"] for f in dataclasses.fields(cls)}
+    cls.argument_specs = {f.name: f.metadata["argument"] for f in dataclasses.fields(cls)}
     return cls
 
 
@@ -107,26 +116,26 @@ class Op:
     """A kind of layer. Shapes have the batch first; all counts are for the whole batch."""
 
     name: ClassVar[str]  # as a spec calls it
-    arguments: ClassVar[dict[str, Argument]] = {}
+    argument_specs: ClassVar[dict[str, ArgumentSpec]] = {}
     arity: ClassVar[tuple[int, int | None]] = (1, 1)  # how many tensors it takes: least, most (None: any number)
     rank: ClassVar[int | None] = None  # dimensions its first input must have, if that matters
     weight_layer: ClassVar[bool] = False  # counted in "ResNet-50", "VGG-16"
     nonlinearity: ClassVar[bool] = False  # an activation function, which bends what the layers before it compute
-    counted: ClassVar[bool] = True  # False: its cost is not known
-    keeps_input: ClassVar[bool] = False  # what autograd keeps until it has made the gradients
-    keeps_output: ClassVar[bool] = False
+    modelled: ClassVar[bool] = True  # False: its cost is not known
+    saves_input: ClassVar[bool] = False  # what autograd keeps until it has made the gradients
+    saves_output: ClassVar[bool] = False
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         cls.name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", cls.__name__).lower()
 
     def __init__(self, *given: Any, **named: Any) -> None:
-        names = list(self.arguments)
+        names = list(self.argument_specs)
         if len(given) > len(names):
             raise TypeError(f"{self.name} takes at most {len(names)} arguments, not {len(given)}")
         values = dict(zip(names, given, strict=False))
         for name, value in named.items():
-            if name not in self.arguments or name in values:
+            if name not in self.argument_specs or name in values:
                 what = "given twice" if name in values else "not one of its arguments"
                 raise TypeError(f"{self.name}: {name!r} is {what}")
             values[name] = value
@@ -145,9 +154,9 @@ class Op:
         raise dataclasses.FrozenInstanceError(f"cannot delete field {name!r}")
 
     def __post_init__(self) -> None:
-        for name, argument in self.arguments.items():
+        for name, argument in self.argument_specs.items():
             given = getattr(self, name)
-            value = argument.read(name, given)
+            value = argument.convert(name, given)
             if value is not given:
                 object.__setattr__(self, name, value)
 
@@ -165,15 +174,15 @@ class Op:
         """The shape of the result; for most ops, that of the (first) input."""
         return inputs[0]
 
-    def further(self, *inputs: Shape) -> tuple[Shape, ...]:
+    def extra_outputs(self, *inputs: Shape) -> tuple[Shape, ...]:
         """The shapes of further results, which `result(1)`, `result(2)`, … take; the first is `output`."""
         return ()
 
-    def further_holds(self, *inputs: str) -> tuple[str, ...]:
+    def extra_element_types(self, *inputs: str) -> tuple[str, ...]:
         """What the elements of further results are, where they are not what those of the first are."""
         return ()
 
-    def holds(self, *inputs: str) -> str:
+    def element_type(self, *inputs: str) -> str:
         """What the elements of the result are: one of the `HOLDS`, given those of the inputs.
 
         For most ops they are what the (first) input's are.
@@ -192,18 +201,20 @@ class Op:
         """The arithmetic of one forward pass."""
         return NO_WORK
 
-    def backward_macs(self, macs: Size, taught: bool, learns: tuple[bool, ...], inputs: tuple[Shape, ...] = ()) -> Size:
+    def backward_macs(
+        self, macs: Size, trainable: bool, requires_grad: tuple[bool, ...], inputs: tuple[Shape, ...] = ()
+    ) -> Size:
         """The multiply-accumulates of gradients: of its own parameters if `taught`, of each input that `learns`.
 
         A product that is linear in each operand takes as many for the gradient of one operand as it takes itself.
         """
-        return macs * (taught + sum(learns))
+        return macs * (trainable + sum(requires_grad))
 
     def label(self) -> str:
         """What a report calls it."""
         return self.name
 
-    def makes_tensor(self, training: bool = False) -> bool:
+    def allocates_output(self, training: bool = False) -> bool:
         """Whether the result is a new tensor: not a view, not the input changed in place."""
         return True
 
@@ -213,11 +224,11 @@ class Op:
         For most ops it is one kernel that makes the output. The parameters are the first kernel's.
         """
         count = len(inputs)
-        new = self.makes_tensor(training)
-        keeps = (*range(count * self.keeps_input), *([count] if self.keeps_output else ()))
+        new = self.allocates_output(training)
+        keeps = (*range(count * self.saves_input), *([count] if self.saves_output else ()))
         return (Kernel(tuple(range(count)), prod(output), None if new else 0, not new, keeps),)
 
-    def windows(self, *inputs: Shape) -> tuple[Window, ...] | None:
+    def sliding_windows(self, *inputs: Shape) -> tuple[Window, ...] | None:
         """The window each output looks through, per axis.
 
         () when it looks at its own place alone, None when windows differ in size or see the whole plane.
@@ -235,11 +246,11 @@ class Op:
         if not layouts:
             return Layout(None, tuple(range(len(self.output()))))
         first = layouts[0]
-        if self.rank != 4 or first is _IMAGE:
+        if self.rank != 4 or first is _NCHW:
             return first
-        return Layout(_IMAGE.plane, first.order) if first.order == CHANNELS_LAST else _IMAGE
+        return Layout(_NCHW.spatial_dims, first.dim_order) if first.dim_order == CHANNELS_LAST else _NCHW
 
-    def running(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Op:
+    def resolve(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Op:
         """The op as it runs on inputs that are laid out so: itself, or one that copies what cannot be a view."""
         return self
 
@@ -248,18 +259,18 @@ class Op:
         given = []
         for f in dataclasses.fields(self):
             value = getattr(self, f.name)
-            argument: Argument = f.metadata["argument"]
-            if f.default is not dataclasses.MISSING and same(value, argument.read(f.name, f.default)):
+            argument: ArgumentSpec = f.metadata["argument"]
+            if f.default is not dataclasses.MISSING and identical(value, argument.convert(f.name, f.default)):
                 continue
-            alike = argument.kind in ("per_axis", "sides", "wholes") and len(set(value or ())) == 1
-            shown = value[0] if alike and (argument.kind != "wholes" or len(value) == 1) else value
+            alike = argument.kind in ("per_axis", "sides", "integers") and len(set(value or ())) == 1
+            shown = value[0] if alike and (argument.kind != "integers" or len(value) == 1) else value
             given.append(repr(shown) if f.default is dataclasses.MISSING else f"{f.name}={shown!r}")
         return f"{self.name}({', '.join(given)})"
 
     __repr__ = __str__
 
 
-def infer(op: Op, inputs: tuple[Shape, ...]) -> tuple[Shape, list[Assumption]]:
+def infer_output(op: Op, inputs: tuple[Shape, ...]) -> tuple[Shape, list[Assumption]]:
     """The output shape of `op` on `inputs`, and what had to be assumed of symbolic sizes.
 
     Raises OpError when the op cannot take the inputs.
@@ -270,29 +281,31 @@ def infer(op: Op, inputs: tuple[Shape, ...]) -> tuple[Shape, list[Assumption]]:
         raise OpError(f"{op.name} takes {wanted} input{'s' * (wanted != '1')}, not {len(inputs)}", "inputs")
     if op.rank is not None and len(inputs[0]) != op.rank:
         got = inputs[0]
-        sizes = f"{op.rank} sizes ({', '.join(SIZE_NAMES[op.rank])})"
-        raise OpError(f"{op.name} takes an input of {sizes}, not of {len(got)}: {show_shape(got)}")
+        sizes = f"{op.rank} sizes ({', '.join(DIM_NAMES_BY_RANK[op.rank])})"
+        raise OpError(f"{op.name} takes an input of {sizes}, not of {len(got)}: {format_shape(got)}")
     assumptions = []
     for requirement in op.requirements(*inputs):
-        assumptions += require(requirement)
+        assumptions += check_requirement(requirement)
     output = op.output(*inputs)
     for place, extent in enumerate(output):
-        answer = known(extent, ">=", 1).answer
+        answer = check_relation(extent, ">=", 1).answer
         if answer is None:  # without words: an expression takes long to print
             assumptions.append(Assumption(extent, ">=", 1))
         elif not answer:
-            message = f"the output would be {show_shape(output)}: size {place + 1} is {{left}}, and must be at least 1"
-            require(Requirement(extent, ">=", 1, message))
+            message = (
+                f"the output would be {format_shape(output)}: size {place + 1} is {{left}}, and must be at least 1"
+            )
+            check_requirement(Requirement(extent, ">=", 1, message))
     return output, assumptions
 
 
-def require(requirement: Requirement) -> list[Assumption]:
+def check_requirement(requirement: Requirement) -> list[Assumption]:
     """Nothing when a requirement holds, itself as an assumption when it cannot be decided; else raises OpError."""
     left, relation, right, message = requirement
-    answer, index = known(left, relation, right)
+    answer, index = check_relation(left, relation, right)
     if answer:
         return []
     if answer is None:
         return [Assumption(left, relation, right)]
     where = "" if index is None else f" (at index {', '.join(map(str, index))})"
-    raise OpError(message.format(left=at(left, index, right), right=at(right, index, left)) + where)
+    raise OpError(message.format(left=element_at(left, index, right), right=element_at(right, index, left)) + where)

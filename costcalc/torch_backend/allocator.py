@@ -6,7 +6,7 @@ import torch
 
 from costcalc.ir.graph import Graph
 from costcalc.torch_backend.device import environment
-from costcalc.torch_backend.watch import Subject, subject
+from costcalc.torch_backend.interpreter import Workload, prepare_workload
 
 
 def allocator_peak(graph: Graph, *, dtype: str = "fp32", train: bool = False) -> int:
@@ -15,17 +15,17 @@ def allocator_peak(graph: Graph, *, dtype: str = "fp32", train: bool = False) ->
     The run is the second: with the first, libraries take workspaces that they keep. Raises CostcalcError where there is
     no CUDA device.
     """
-    with subject(graph, environment("cuda", dtype), train) as running:
-        running.step(running.network, train)
-        return peak_of(running, train)
+    with prepare_workload(graph, environment("cuda", dtype), train) as running:
+        running.run_step(running.network, train)
+        return measure_peak(running, train)
 
 
-def peak_of(running: Subject, train: bool) -> int:
+def measure_peak(workload: Workload, train: bool) -> int:
     """The same of a network that is there and has run."""
-    running.network.zero_grad(set_to_none=True)
+    workload.network.zero_grad(set_to_none=True)
     torch.cuda.synchronize()
     torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_allocated()
-    running.step(running.network, train)
+    workload.run_step(workload.network, train)
     torch.cuda.synchronize()
     return torch.cuda.max_memory_allocated() - before

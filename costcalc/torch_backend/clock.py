@@ -11,9 +11,9 @@ import torch
 
 from costcalc.core.errors import CostcalcError
 from costcalc.ir.graph import Graph
-from costcalc.torch_backend.allocator import peak_of
+from costcalc.torch_backend.allocator import measure_peak
 from costcalc.torch_backend.device import Environment, environment
-from costcalc.torch_backend.watch import Subject, Watch, subject
+from costcalc.torch_backend.interpreter import LayerInterpreter, Workload, prepare_workload
 
 WARM_UP = 3  # runs that are not timed: they load kernels, choose algorithms and fill caches
 
@@ -26,7 +26,7 @@ class Times(NamedTuple):
     high: int
 
     @property
-    def spread(self) -> int:
+    def interquartile_range(self) -> int:
         """The interquartile range: half of the runs lie within it."""
         return self.high - self.low
 
@@ -59,8 +59,8 @@ class _Clock(NamedTuple):
 
     name: str
     read: Callable[[], Any]
-    between: Callable[[Any, Any], int]
-    wait: Callable[[], None]
+    elapsed_ns: Callable[[Any, Any], int]
+    synchronize: Callable[[], None]
 
 
 def time_layers(
@@ -78,10 +78,10 @@ def time_layers(
     if runs < 1:
         raise CostcalcError(f"a time takes one run at least, not {runs}")
     clock = _clock(where.device)
-    with subject(graph, where, train) as running:
+    with prepare_workload(graph, where, train) as running:
         for _ in range(WARM_UP):
-            running.step(running.network, train)
-        peak = peak_of(running, train) if where.device == "cuda" else None
+            running.run_step(running.network, train)
+        peak = measure_peak(running, train) if where.device == "cuda" else None
         whole = [_whole(running, train, clock) for _ in range(runs)]
         each = [_by_layer(running, train, clock) for _ in range(runs)]
     layers = []
@@ -92,22 +92,22 @@ def time_layers(
     return Timing(tuple(layers), _times(whole), runs, clock.name, peak, where)
 
 
-def _whole(running: Subject, train: bool, clock: _Clock) -> int:
-    clock.wait()
+def _whole(running: Workload, train: bool, clock: _Clock) -> int:
+    clock.synchronize()
     start = clock.read()
-    running.step(running.network, train)
+    running.run_step(running.network, train)
     end = clock.read()
-    clock.wait()
-    return clock.between(start, end)
+    clock.synchronize()
+    return clock.elapsed_ns(start, end)
 
 
-def _by_layer(running: Subject, train: bool, clock: _Clock) -> dict[tuple[str, str], int]:
-    watch = Watch(running, clock.read)
-    watch.watch(train)
-    clock.wait()
+def _by_layer(running: Workload, train: bool, clock: _Clock) -> dict[tuple[str, str], int]:
+    watch = LayerInterpreter(running, clock.read)
+    watch.run_once(train)
+    clock.synchronize()
     times: dict[tuple[str, str], int] = {}
     for layer, direction, start, end in watch.spans:
-        times[layer, direction] = times.get((layer, direction), 0) + clock.between(start, end)
+        times[layer, direction] = times.get((layer, direction), 0) + clock.elapsed_ns(start, end)
     return times
 
 

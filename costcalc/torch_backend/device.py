@@ -21,10 +21,10 @@ class Environment(NamedTuple):
     torch: str  # its version
 
     def __str__(self) -> str:
-        return f"{self.dtype}, {self.on}"
+        return f"{self.dtype}, {self.description}"
 
     @property
-    def on(self) -> str:
+    def description(self) -> str:
         """All but the dtype."""
         return f"{self.device} ({self.name}), torch {self.torch}"
 

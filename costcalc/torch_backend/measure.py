@@ -14,8 +14,8 @@ from costcalc.core.sizes import Shape
 from costcalc.ir.graph import Graph
 from costcalc.ir.work import Work
 from costcalc.torch_backend.device import Environment, environment
-from costcalc.torch_backend.lowering.base import StandIn
-from costcalc.torch_backend.watch import Watch, subject
+from costcalc.torch_backend.interpreter import LayerInterpreter, prepare_workload
+from costcalc.torch_backend.lowering.base import UnknownModule
 
 
 class Measurement(NamedTuple):
@@ -39,12 +39,14 @@ def measure(graph: Graph, *, device: str = "auto", dtype: str = "fp32", train: b
     for. Raises CostcalcError for a device that is not there and for a layer that torch refuses, with its reason.
     """
     where = environment(device, dtype)
-    seen: dict[str, _Seen] = {}
-    with subject(graph, where, train) as running, FlopCounterMode(display=False) as counter:
+    seen: dict[str, _LayerObservation] = {}
+    with prepare_workload(graph, where, train) as running, FlopCounterMode(display=False) as counter:
         if not train:  # the counter fails on a view of a parameter that is made without gradients, yet may learn
             running.network.requires_grad_(False)
-        watch = Watch(running, counter.get_total_flops, lambda layer, *what: seen.update({layer: _look(*what)}))
-        watch.watch(train)
+        watch = LayerInterpreter(
+            running, counter.get_total_flops, lambda layer, *what: seen.update({layer: _observe_layer(*what)})
+        )
+        watch.run_once(train)
         all_flops = counter.get_total_flops()
     flops: Counter[tuple[str, str]] = Counter()
     for layer, direction, start, end in watch.spans:
@@ -66,7 +68,7 @@ def measure(graph: Graph, *, device: str = "auto", dtype: str = "fp32", train: b
         sum(p.nbytes for p in parameters),
         sum(row.activation_bytes or 0 for row in rows),
         backward_macs=(all_flops - forward) // 2,
-        unknown=sum(row.unknown for row in rows),
+        unknown_layers=sum(row.unknown_layers for row in rows),
     )
     table = CostTable(
         graph.name,
@@ -80,28 +82,28 @@ def measure(graph: Graph, *, device: str = "auto", dtype: str = "fp32", train: b
     return Measurement(table, whole, where)
 
 
-class _Seen(NamedTuple):
+class _LayerObservation(NamedTuple):
     """A layer's module, and what was seen of the tensors it took and made while they were there."""
 
     module: nn.Module
     inputs: tuple[Shape, ...]
     output: Shape
     element_size: int
-    made: int  # bytes of the results' storages, without those that an input, a parameter or a buffer lies in
+    allocated_bytes: int  # bytes of the results' storages, without those that an input, a parameter or a buffer lies in
 
 
-def _look(module: nn.Module, inputs: tuple[Tensor, ...], results: tuple[Tensor, ...]) -> _Seen:
+def _observe_layer(module: nn.Module, inputs: tuple[Tensor, ...], results: tuple[Tensor, ...]) -> _LayerObservation:
     own = [*inputs, *module.parameters(), *module.buffers()]
     before = {tensor.untyped_storage()._cdata for tensor in own}
     made = {s._cdata: s.nbytes() for s in (result.untyped_storage() for result in results) if s._cdata not in before}
     shapes, output = tuple(tuple(taken.shape) for taken in inputs), results[0]
-    return _Seen(module, shapes, tuple(output.shape), output.element_size(), sum(made.values()))
+    return _LayerObservation(module, shapes, tuple(output.shape), output.element_size(), sum(made.values()))
 
 
-def _row(layer: str, seen: _Seen, forward: int, backward: int, told: set[int]) -> Row:
+def _row(layer: str, seen: _LayerObservation, forward: int, backward: int, told: set[int]) -> Row:
     """What was seen of a layer as a row; parameters and buffers that are `told` of belong to an earlier layer."""
-    parameters = _not_told(seen.module.named_parameters(), told)
-    buffers = _not_told(seen.module.named_buffers(), told)
+    parameters = _not_yet_counted(seen.module.named_parameters(), told)
+    buffers = _not_yet_counted(seen.module.named_buffers(), told)
     row = Row(
         layer,
         type(seen.module).__name__,
@@ -109,20 +111,20 @@ def _row(layer: str, seen: _Seen, forward: int, backward: int, told: set[int]) -
         sum(tensor.numel() for tensor in parameters.values()),
         Work(macs=forward // 2),
         forward,
-        seen.made // seen.element_size,
+        seen.allocated_bytes // seen.element_size,
         sum(tensor.nbytes for tensor in parameters.values()),
-        seen.made,
+        seen.allocated_bytes,
         inputs=seen.inputs,
         parameters={name: tuple(tensor.shape) for name, tensor in parameters.items()},
         buffers={name: tuple(tensor.shape) for name, tensor in buffers.items()},
         backward_macs=backward // 2,
     )
-    if isinstance(seen.module, StandIn):  # what it costs says nothing of the layer that it stands for
-        return row._replace(params=None, work=None, flops=None, param_bytes=None, backward_macs=None, unknown=1)
+    if isinstance(seen.module, UnknownModule):  # what it costs says nothing of the layer that it stands for
+        return row._replace(params=None, work=None, flops=None, param_bytes=None, backward_macs=None, unknown_layers=1)
     return row
 
 
-def _not_told(tensors: Iterable[tuple[str, Tensor]], told: set[int]) -> dict[str, Tensor]:
+def _not_yet_counted(tensors: Iterable[tuple[str, Tensor]], told: set[int]) -> dict[str, Tensor]:
     new = {name: tensor for name, tensor in tensors if id(tensor) not in told}
     told.update(map(id, new.values()))
     return new

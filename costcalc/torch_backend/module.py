@@ -18,7 +18,7 @@ from costcalc.torch_backend.lowering.base import lower
 LAYER = "layer"  # where a step of the module keeps the name of its layer, in its `meta`
 INPUT_SHAPES = "input_shapes"  # where the module keeps the shapes of the graph's inputs, in its own
 # What no module below a network can be called: its attributes, and what its generated code cannot say.
-_TAKEN = frozenset([*dir(fx.GraphModule(nn.Module(), fx.Graph())), *kwlist, "self"])
+_RESERVED_NAMES = frozenset([*dir(fx.GraphModule(nn.Module(), fx.Graph())), *kwlist, "self"])
 
 
 def build(
@@ -26,7 +26,7 @@ def build(
     *,
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
-    stand_ins: bool = False,
+    allow_unknown: bool = False,
 ) -> fx.GraphModule:
     """`graph` as a module to train, run or export: call it with one tensor an input.
 
@@ -41,29 +41,29 @@ def build(
     """
     if not all(is_plain(size) for shape in graph.shapes.values() for size in shape):
         raise CostcalcError(f"{graph.name} has sizes that are no plain numbers: torch builds networks of numbers")
-    unknown = [f"{node.name} ({node.op.label()})" for node in graph.nodes if not node.op.counted]
-    if unknown and not stand_ins:
+    unknown = [f"{node.name} ({node.op.label()})" for node in graph.nodes if not node.op.modelled]
+    if unknown and not allow_unknown:
         raise CostcalcError(f"{graph.name} cannot be built: nobody has told what {', '.join(unknown)} computes")
     with torch.device(device or torch.get_default_device()):
-        modules = {node.name: lower(graph.running_op(node), *graph.input_shapes(node)) for node in graph.nodes}
-    _share(graph.nodes, modules)
+        modules = {node.name: lower(graph.resolved_op(node), *graph.input_shapes(node)) for node in graph.nodes}
+    _share_parameters(graph.nodes, modules)
     root = nn.Module()
     steps = fx.Graph()
     values: dict[str, fx.Node] = {}
     for name, *_ in graph.inputs:
-        values[name] = steps.placeholder(_argument(name, {str(value.target) for value in values.values()}))
+        values[name] = steps.placeholder(_placeholder_name(name, {str(value.target) for value in values.values()}))
     places: dict[nn.Module, str] = {}
     for node in graph.nodes:
         module = modules[node.name]
         if module not in places:
-            places[module] = _place(root, node.name, module)
+            places[module] = _add_module(root, node.name, module)
         if isinstance(node.op, Result):  # of all results of the layer; the others take the first
             arguments = values[node.inputs[0]].args[:1]
         else:
             arguments = tuple(values[name] for name in node.inputs)
         made = steps.call_module(places[module], arguments)
         made.meta[LAYER] = node.name
-        if node.op.further(*graph.input_shapes(node)):
+        if node.op.extra_outputs(*graph.input_shapes(node)):
             made = steps.call_function(operator.getitem, (made, 0))
             made.meta[LAYER] = node.name
         values[node.name] = made
@@ -74,7 +74,7 @@ def build(
     return network if dtype is None else network.to(dtype)
 
 
-def _share(nodes: tuple[Node, ...], modules: dict[str, nn.Module]) -> None:
+def _share_parameters(nodes: tuple[Node, ...], modules: dict[str, nn.Module]) -> None:
     """Give layers that share parameters one module or, where their ops differ otherwise, the same tensors."""
     ops = {node.name: node.op for node in nodes}
     for node in nodes:
@@ -89,33 +89,35 @@ def _share(nodes: tuple[Node, ...], modules: dict[str, nn.Module]) -> None:
             setattr(modules[node.name], name, tensor)
 
 
-def _place(root: nn.Module, path: str, module: nn.Module) -> str:
+def _add_module(root: nn.Module, path: str, module: nn.Module) -> str:
     """Put `module` where `path` says below `root`, in containers made as needed; the name it has there."""
     *groups, last = (part.replace(".", "_") for part in path.split("/"))
     where, names = root, []
     for group in groups:
-        name = _free(where, group, group=True)
+        name = _unused_name(where, group, group=True)
         if name not in where._modules:
-            where.add_module(name, _Group())
+            where.add_module(name, _Container())
         where = where.get_submodule(name)
         names.append(name)
-    names.append(_free(where, last, group=False))
+    names.append(_unused_name(where, last, group=False))
     where.add_module(names[-1], module)
     return ".".join(names)
 
 
-class _Group(nn.Module):
+class _Container(nn.Module):
     """A container of the layers below a part of a path."""
 
 
-def _free(where: nn.Module, name: str, *, group: bool) -> str:
+def _unused_name(where: nn.Module, name: str, *, group: bool) -> str:
     """`name`, with as many underscores as make it free: none of _TAKEN, and no other layer's; groups are entered."""
-    while name in _TAKEN or (name in where._modules and not (group and isinstance(where._modules[name], _Group))):
+    while name in _RESERVED_NAMES or (
+        name in where._modules and not (group and isinstance(where._modules[name], _Container))
+    ):
         name += "_"
     return name
 
 
-def _argument(name: str, taken: set[str]) -> str:
+def _placeholder_name(name: str, taken: set[str]) -> str:
     """An input's name as Python can have it."""
     name = re.sub(r"\W|^(?=\d)", "_", name)
     while name in kwlist or name == "self" or name in taken:

@@ -21,8 +21,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from costcalc.ir.graph import Graph
 from costcalc.torch_backend.device import Environment, environment
+from costcalc.torch_backend.interpreter import LayerInterpreter, prepare_workload
 from costcalc.torch_backend.module import LAYER
-from costcalc.torch_backend.watch import Watch, subject
 
 
 class Observation(NamedTuple):
@@ -35,9 +35,9 @@ class Observation(NamedTuple):
     """
 
     peak_live: int
-    most_alive: Mapping[tuple[str, str], int]
+    peak_by_layer: Mapping[tuple[str, str], int]
     peak_at: tuple[str, str]
-    by_class: Mapping[str, int]
+    by_kind: Mapping[str, int]
     saved_for_backward: int
     saved_input: int
     saved_by_layer: Mapping[str, int]
@@ -53,7 +53,7 @@ def observe(
     gradients: bool | None = None,
     frozen: Collection[str] = (),
     accumulating: bool = False,
-    as_told: bool = False,
+    include_meta_only: bool = False,
     checkpointed: Collection[str] = (),
 ) -> Observation:
     """Build `graph`, run it, and tell what memory its tensors took.
@@ -67,7 +67,7 @@ def observe(
     """
     gradients = training if gradients is None else gradients
     where = environment(device, dtype)
-    with subject(graph, where, training) as running:
+    with prepare_workload(graph, where, training) as running:
         network = running.network
         still = {node.name for prefix in frozen for node in graph.select(prefix)}
         for step in network.graph.nodes:
@@ -78,23 +78,23 @@ def observe(
             for parameter in network.parameters():
                 parameter.grad = torch.zeros_like(parameter) if parameter.requires_grad else None
             standing += [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
-        watch = Watch(running._replace(accumulating=accumulating), lambda: None, checkpointed=checkpointed)
-        live = LiveStorages(standing, running.inputs, lambda: watch.now, as_told)
+        watch = LayerInterpreter(running._replace(accumulating=accumulating), lambda: None, checkpointed=checkpointed)
+        live = LiveStorages(standing, running.inputs, lambda: watch.current, include_meta_only)
         with live.recording():
-            watch.watch(gradients)
+            watch.run_once(gradients)
     saved = live.saved_by_layer()
-    of_class = live.by_class(parameter.grad for parameter in network.parameters())
-    inputs = sum(storage.size for storage in live.inputs if storage.kept)
-    return Observation(live.peak, live.most_alive, live.peak_at, of_class, sum(saved.values()), inputs, saved, where)
+    of_class = live.by_kind(parameter.grad for parameter in network.parameters())
+    inputs = sum(storage.nbytes for storage in live.inputs if storage.saved)
+    return Observation(live.peak, live.peak_by_layer, live.peak_at, of_class, sum(saved.values()), inputs, saved, where)
 
 
 @dataclass(eq=False)
-class _Storage:
+class _ObservedStorage:
     """A storage that was seen: what made it, its bytes, and whether autograd was seen to keep it."""
 
-    made_by: tuple[str, str]
-    size: int
-    kept: bool = False
+    allocated_by: tuple[str, str]
+    nbytes: int
+    saved: bool = False
 
 
 class LiveStorages(TorchDispatchMode):
@@ -106,94 +106,94 @@ class LiveStorages(TorchDispatchMode):
 
     def __init__(
         self,
-        standing: Iterable[Tensor],
+        persistent: Iterable[Tensor],
         inputs: Iterable[Tensor] = (),
-        now: Callable[[], tuple[str, str]] = lambda: ("", "forward"),
-        as_told: bool = False,
+        current: Callable[[], tuple[str, str]] = lambda: ("", "forward"),
+        include_meta_only: bool = False,
     ) -> None:
         TorchDispatchMode.__init__(self)
-        self.now, self.as_told = now, as_told
+        self.current, self.include_meta_only = current, include_meta_only
         self.live = self.peak = 0
         self.peak_at = ("", "forward")
-        self.most_alive: dict[tuple[str, str], int] = {}
-        self.seen: list[_Storage] = []
-        self.deaths: list[_Storage] = []
-        self.seen_at_peak = self.deaths_at_peak = 0
+        self.peak_by_layer: dict[tuple[str, str], int] = {}
+        self.allocated: list[_ObservedStorage] = []
+        self.freed: list[_ObservedStorage] = []
+        self.allocated_at_peak = self.freed_at_peak = 0
         # By the address of the storage object: data_ptr() is 0 on meta. Storages that stand never die, others are
         # forgotten when they do.
-        self.known = {_address(tensor): _Storage(("", "before"), 0) for tensor in standing}
-        self.inputs = [_Storage(("", "before"), tensor.untyped_storage().nbytes()) for tensor in inputs]
-        self.known |= zip(map(_address, inputs), self.inputs, strict=True)
+        self.tracked = {_address(tensor): _ObservedStorage(("", "before"), 0) for tensor in persistent}
+        self.inputs = [_ObservedStorage(("", "before"), tensor.untyped_storage().nbytes()) for tensor in inputs]
+        self.tracked |= zip(map(_address, inputs), self.inputs, strict=True)
         self._references: dict[int, weakref.ref[Any]] = {}
 
     @contextmanager
     def recording(self) -> Iterator[None]:
         """While this is entered, storages are counted, and what autograd keeps is noted."""
-        with self, saved_tensors_hooks(self._keep, _give_back):
+        with self, saved_tensors_hooks(self._pack, _unpack):
             yield
 
     def saved_by_layer(self) -> dict[str, int]:
         """The bytes that autograd kept, each storage once, by who made it; without what stood before, and inputs."""
         saved: dict[str, int] = {}
-        for storage in self.seen:
-            if storage.kept:
-                saved[storage.made_by[0]] = saved.get(storage.made_by[0], 0) + storage.size
+        for storage in self.allocated:
+            if storage.saved:
+                saved[storage.allocated_by[0]] = saved.get(storage.allocated_by[0], 0) + storage.nbytes
         return saved
 
-    def by_class(self, parameter_gradients: Iterable[Tensor | None] = ()) -> dict[str, int]:
+    def by_kind(self, parameter_gradients: Iterable[Tensor | None] = ()) -> dict[str, int]:
         """The bytes that were alive at the peak; `parameter_gradients` are those that there are at the end."""
-        learnt = {self.known[_address(gradient)] for gradient in parameter_gradients if gradient is not None}
-        dead = set(self.deaths[: self.deaths_at_peak])
+        learnt = {self.tracked[_address(gradient)] for gradient in parameter_gradients if gradient is not None}
+        dead = set(self.freed[: self.freed_at_peak])
         kinds: dict[str, int] = {}
-        for storage in self.seen[: self.seen_at_peak]:
+        for storage in self.allocated[: self.allocated_at_peak]:
             if storage not in dead:
                 kind = _kind(storage, storage in learnt)
-                kinds[kind] = kinds.get(kind, 0) + storage.size
+                kinds[kind] = kinds.get(kind, 0) + storage.nbytes
         return kinds
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """One operation, and what is alive after it."""
         result = func(*args, **(kwargs or {}))
-        before = len(self.seen)
+        before = len(self.allocated)
         for place, tensor in enumerate(result if isinstance(result, (tuple, list)) else (result,)):
-            if isinstance(tensor, Tensor) and _address(tensor) not in self.known:
-                unreal = not self.as_told and tensor.is_meta and _only_on_meta(func, args, place)
+            if isinstance(tensor, Tensor) and _address(tensor) not in self.tracked:
+                unreal = not self.include_meta_only and tensor.is_meta and _is_meta_only(func, args, place)
                 self._register(tensor.untyped_storage(), 0 if unreal else tensor.untyped_storage().nbytes())
-        if any(storage.size for storage in self.seen[before:]):
-            now = self.now()
-            self.most_alive[now] = max(self.live, self.most_alive.get(now, 0))
+        if any(storage.nbytes for storage in self.allocated[before:]):
+            now = self.current()
+            self.peak_by_layer[now] = max(self.live, self.peak_by_layer.get(now, 0))
             if self.live > self.peak:
                 self.peak, self.peak_at = self.live, now
-                self.seen_at_peak, self.deaths_at_peak = len(self.seen), len(self.deaths)
+                self.allocated_at_peak, self.freed_at_peak = len(self.allocated), len(self.freed)
         return result
 
-    def _keep(self, tensor: Tensor) -> tuple[Tensor, int]:
+    def _pack(self, tensor: Tensor) -> tuple[Tensor, int]:
         """Autograd packs a tensor away.
 
         Detached, for a result that is kept with its history keeps itself; with its version, for torch does not look at
         that of what a hook has packed.
         """
-        self.known[_address(tensor)].kept = True
+        self.tracked[_address(tensor)].saved = True
         return tensor.detach(), tensor._version
 
     def _register(self, storage: torch.UntypedStorage, size: int) -> None:
         address = storage._cdata
-        new = _Storage(self.now(), size)
+        new = _ObservedStorage(self.current(), size)
 
         def die(_: Any) -> None:
-            del self.known[address], self._references[address]
-            self.deaths.append(new)
-            self.live -= new.size
+            del self.tracked[address], self._references[address]
+            self.freed.append(new)
+            self.live -= new.nbytes
 
-        self.known[address] = new
+        self.tracked[address] = new
         self._references[address] = weakref.ref(storage, die)
-        self.seen.append(new)
-        self.live += new.size
+        self.allocated.append(new)
+        self.live += new.nbytes
 
 
-def _kind(storage: _Storage, is_learnt: bool) -> str:
-    layer, direction = storage.made_by
-    if storage.kept:
+def _kind(storage: _ObservedStorage, is_learnt: bool) -> str:
+    layer, direction = storage.allocated_by
+    if storage.saved:
         return "saved for backward"
     if is_learnt:
         return "gradient of a parameter"
@@ -202,7 +202,7 @@ def _kind(storage: _Storage, is_learnt: bool) -> str:
     return "loss" if not layer else "activation" if direction == "forward" else "gradient"
 
 
-def _give_back(packed: tuple[Tensor, int]) -> Tensor:
+def _unpack(packed: tuple[Tensor, int]) -> Tensor:
     tensor, version = packed
     if tensor._version != version:
         raise RuntimeError("a tensor needed for a gradient has been modified by an inplace operation")
@@ -218,7 +218,7 @@ _BATCH_NORM = torch.ops.aten.native_batch_norm.default
 _BATCH_NORM_BACKWARD = torch.ops.aten.native_batch_norm_backward.default
 
 
-def _only_on_meta(func: Any, args: Any, place: int) -> bool:
+def _is_meta_only(func: Any, args: Any, place: int) -> bool:
     """Whether an output is one that no device computes: `meta` alone gives it.
 
     These are the mean and the deviation of a BatchNorm in evaluation, which uses the running ones, and a BatchNorm's

@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from costcalc.core.sizes import show_shape
+from costcalc.core.sizes import format_shape
 from costcalc.ir.graph import Node
 from costcalc.ir.ops.conv import Conv2d
 from costcalc.ir.paths import is_below
-from costcalc.transforms.edit import Edit, Unit, prefixes
+from costcalc.transforms.edit import ConvUnit, Edit, prefixes
 from costcalc.transforms.rule import rule
 
 _NUMBERS = {2: "two", 3: "three", 4: "four", 5: "five", 6: "six", 7: "seven", 8: "eight", 9: "nine", 10: "ten"}
@@ -29,7 +29,7 @@ def stack3x3(edit: Edit) -> None:
     5. Between two stand its own activation, or ReLU where it has none, and a batch norm where one follows it.
     """
     for layer, op in edit.layers(Conv2d):
-        size = show_shape(op.kernel_size)
+        size = format_shape(op.kernel_size)
         k = op.kernel_size[0]
         if op.kernel_size != (k, k):
             edit.skip(layer.name, f"its kernel is {size}, not square")
@@ -59,12 +59,12 @@ def unstack(edit: Edit) -> None:
        bias, batch norm and activation; batch norms and activations between are gone.
     4. It is named by the group that held the run and nothing else; where there is none, as the last was.
     """
-    runs: list[list[Unit]] = []
-    open_runs: dict[str, list[Unit]] = {}  # by the tensor that the next of a run takes
+    runs: list[list[ConvUnit]] = []
+    open_runs: dict[str, list[ConvUnit]] = {}  # by the tensor that the next of a run takes
     apart: dict[str, str] = {}  # by name: why a convolution did not join the one beside it
     for layer, op in edit.layers(Conv2d):
         if op.kernel_size != _THREE:
-            edit.skip(layer.name, f"its kernel is {show_shape(op.kernel_size)}, not 3×3")
+            edit.skip(layer.name, f"its kernel is {format_shape(op.kernel_size)}, not 3×3")
             continue
         if op.dilation != (1, 1):
             edit.skip(layer.name, "it is dilated")
@@ -102,7 +102,7 @@ def _apart(edit: Edit, before: Node, after: Node) -> str | None:
     return None
 
 
-def _unstack(edit: Edit, run: Sequence[Unit], below: Mapping[str, int]) -> None:
+def _unstack(edit: Edit, run: Sequence[ConvUnit], below: Mapping[str, int]) -> None:
     """Make one layer of a run; `below` has how many tensors lie in each group."""
     ops = [unit.layer.op for unit in run if isinstance(unit.layer.op, Conv2d)]
     last = run[-1].layer
@@ -163,7 +163,7 @@ def separable(edit: Edit) -> None:
         elif all(edit.decide(size, "==", 1, otherwise=False) for size in (channels, op.out_channels)):
             edit.skip(layer.name, "it takes and makes one channel: it is depthwise already")
         else:
-            size = show_shape(op.kernel_size)
+            size = format_shape(op.kernel_size)
             depthwise = replace(
                 layer,
                 name=edit.fresh(f"{layer.name}/depthwise"),
@@ -184,7 +184,7 @@ def _square_above_1(edit: Edit, layer: Node, op: Conv2d) -> bool:
     height, width = op.kernel_size
     if height == width > 1:
         return True
-    size = show_shape(op.kernel_size)
+    size = format_shape(op.kernel_size)
     edit.skip(layer.name, f"its kernel is {size}, not square" if height != width else f"its kernel is {size} already")
     return False
 

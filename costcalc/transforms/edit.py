@@ -15,12 +15,12 @@ from itertools import chain, count, takewhile
 from typing import NamedTuple, TypeVar
 
 from costcalc.core.errors import CostcalcError
-from costcalc.core.sizes import Relation, Size, decided, is_array, known
+from costcalc.core.sizes import Relation, Size, check_relation, is_array, statically_known
 from costcalc.ir.graph import Graph, Node
 from costcalc.ir.op import Assumption, Op
 from costcalc.ir.ops import OPS
 from costcalc.ir.ops.activation import Activation, Prelu
-from costcalc.ir.ops.conv import Conv2d, Weighted
+from costcalc.ir.ops.conv import Conv2d, WeightedOp
 
 _OpType = TypeVar("_OpType", bound=Op)
 
@@ -44,7 +44,7 @@ class Skip(NamedTuple):
     reason: str
 
 
-class Unit(NamedTuple):
+class ConvUnit(NamedTuple):
     """A layer with weights, and the normalisation and the activation that follow it and nothing else reads."""
 
     layer: Node
@@ -77,18 +77,18 @@ class Unit(NamedTuple):
             if (
                 isinstance(function, Prelu)
                 and isinstance(op, Conv2d)
-                and not known(function.num_parameters, "==", 1).answer
+                and not check_relation(function.num_parameters, "==", 1).answer
             ):
                 function = replace(function, num_parameters=op.out_channels)
             activation = replace(self.activation, name=names[2], op=function, inputs=(before,))
-        return Unit(layer, norm, activation).nodes
+        return ConvUnit(layer, norm, activation).nodes
 
     def alike(self, op: Op, source: str, names: tuple[str, str, str]) -> tuple[Node, ...]:
         """As `again`, and without an activation where this one has none."""
         return self.again(op, source, names)[: len(self.nodes)]
 
 
-class _Group(NamedTuple):
+class _NodeGroup(NamedTuple):
     """New nodes, and the names that mean their own tensors when they say them."""
 
     nodes: tuple[Node, ...]
@@ -110,10 +110,10 @@ class Edit:
                 self.readers[name].append(node)
         self.changes: list[Change] = []
         self.skips: list[Skip] = []
-        self.premises: list[Assumption] = []
+        self.rewrite_assumptions: list[Assumption] = []
         self._at = at
-        self._first: list[_Group] = []
-        self._groups: dict[str, _Group] = {}  # by the name of the node in whose place they are put
+        self._first: list[_NodeGroup] = []
+        self._groups: dict[str, _NodeGroup] = {}  # by the name of the node in whose place they are put
         self._gone: set[str] = set()
         self._result: dict[str, str] = {}  # by tensor: the new one that its readers read
         self._passed: dict[str, str] = {}  # by tensor: the old one that its readers read
@@ -152,7 +152,7 @@ class Edit:
         Where it cannot be told of symbols, `otherwise` is taken, and that becomes an assumption of the new graph.
         Raises CostcalcError for an array whose elements would become different networks.
         """
-        answer = decided(left, relation, right)
+        answer = statically_known(left, relation, right)
         if answer is not None:
             return answer
         if is_array(left) or is_array(right):
@@ -160,10 +160,10 @@ class Edit:
                 f"sizes of an array would change {self.graph.name} in different ways: take one at a time"
             )
         if otherwise:
-            self.premises.append(Assumption(left, relation, right))
+            self.rewrite_assumptions.append(Assumption(left, relation, right))
         else:
             assert relation == "=="
-            self.premises.append(Assumption(left, ">=", 2) if right == 1 else Assumption(left, "!=", right))
+            self.rewrite_assumptions.append(Assumption(left, ">=", 2) if right == 1 else Assumption(left, "!=", right))
         return otherwise
 
     def place(self, join: Node, layers: Iterable[Node]) -> str:
@@ -188,11 +188,11 @@ class Edit:
             for kind in (type(node.op), Op)
         )
 
-    def unit(self, layer: Node) -> Unit:
+    def unit(self, layer: Node) -> ConvUnit:
         """The layer with the batch norm and the activation that follow it."""
         norm = self._follower(layer, OPS["batch_norm2d"])
         activation = self._follower(norm or layer, Activation)
-        return Unit(layer, norm, activation)
+        return ConvUnit(layer, norm, activation)
 
     def _follower(self, node: Node, kind: type[Op]) -> Node | None:
         reader = self.reader(node)
@@ -220,7 +220,7 @@ class Edit:
         assert not self._gone & {node.name for node in old}, "two edits of one layer"
         last = old[-1].name
         self._gone.update(node.name for node in old)
-        self._groups[last] = _Group(tuple(new), frozenset(node.name for node in new))
+        self._groups[last] = _NodeGroup(tuple(new), frozenset(node.name for node in new))
         if new:
             self._result[last] = new[-1].name
         else:
@@ -232,7 +232,7 @@ class Edit:
 
     def put_first(self, tensor: str, new: Sequence[Node]) -> None:
         """Put `new`, which read an input of the graph, between it and what reads it."""
-        self._first.append(_Group(tuple(new), frozenset([tensor, *(node.name for node in new)])))
+        self._first.append(_NodeGroup(tuple(new), frozenset([tensor, *(node.name for node in new)])))
         self._result[tensor] = new[-1].name
 
     def needed(self, outputs: Iterable[str]) -> set[str]:
@@ -262,9 +262,9 @@ class Edit:
 
         Raises CostcalcError where the layers no longer fit together.
         """
-        premises = (*self.graph.premises, *dict.fromkeys(self.premises))
+        premises = (*self.graph.rewrite_assumptions, *dict.fromkeys(self.rewrite_assumptions))
         if not self._gone and not self._first:
-            return replace(self.graph, premises=premises) if self.premises else self.graph
+            return replace(self.graph, rewrite_assumptions=premises) if self.rewrite_assumptions else self.graph
         nodes = [self._resolved(node, group.own) for group in self._first for node in group.nodes]
         for node in self.graph.nodes:
             if node.name in self._groups:
@@ -275,7 +275,7 @@ class Edit:
         kept = (name for name in self.graph.outputs if name in self._groups or name not in self._gone)
         outputs = tuple(dict.fromkeys(map(self._read, kept)))
         before = self.graph
-        return replace(before, name=name, nodes=tuple(nodes), outputs=outputs, premises=premises)
+        return replace(before, name=name, nodes=tuple(nodes), outputs=outputs, rewrite_assumptions=premises)
 
     def _resolved(self, node: Node, own: frozenset[str]) -> Node:
         inputs = tuple([name if name in own else self._read(name) for name in node.inputs])
@@ -290,7 +290,7 @@ class Edit:
 
 def given(node: Node) -> bool:
     """Whether a layer has inputs for its weights, and none of its own."""
-    return isinstance(node.op, Weighted) and len(node.inputs) > node.op.operands
+    return isinstance(node.op, WeightedOp) and len(node.inputs) > node.op.num_data_inputs
 
 
 def prefixes(path: str) -> list[str]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from costcalc.core.errors import CostcalcError
-from costcalc.core.sizes import Size, is_plain, known, show_shape
+from costcalc.core.sizes import Size, check_relation, format_shape, is_plain
 from costcalc.ir.graph import Node
 from costcalc.ir.ops import OPS
 from costcalc.ir.ops.activation import Activation, Prelu, Softmax
@@ -17,7 +17,7 @@ from costcalc.ir.ops.norm import Dropout
 from costcalc.ir.ops.pool import AdaptiveAvgPool2d, AvgPool2d, GlobalAvgPool2d
 from costcalc.ir.ops.shape import Flatten
 from costcalc.transforms.edit import SHARED, Edit
-from costcalc.transforms.rule import Argument, rule
+from costcalc.transforms.rule import MoveArgument, rule
 
 
 class Head(NamedTuple):
@@ -58,7 +58,7 @@ def heads(edit: Edit) -> Iterator[Head]:
         if isinstance(node.op, Flatten):
             taken = node.inputs[0]
             shape, layout = edit.graph.shapes[taken], edit.graph.layouts[taken]
-            if len(shape) == 4 and layout.plane == (2, 3) and len(edit.graph.shapes[node.name]) == 2:
+            if len(shape) == 4 and layout.spatial_dims == (2, 3) and len(edit.graph.shapes[node.name]) == 2:
                 _, channels, height, width = shape
                 if node.op.start_dim % 4 == 1:
                     yield Head(_pools(edit, node), node, _layers(edit, node), channels, (height, width))
@@ -73,7 +73,7 @@ def _layers(edit: Edit, flatten: Node) -> tuple[Node, ...]:
             through = len(layers) + 1
         elif isinstance(node.op, Softmax) or not isinstance(node.op, (Activation, Dropout)):
             break
-        elif isinstance(node.op, Prelu) and not through and not known(node.op.num_parameters, "==", 1).answer:
+        elif isinstance(node.op, Prelu) and not through and not check_relation(node.op.num_parameters, "==", 1).answer:
             break  # it may have another slope at each position of the plane
         layers.append(node)
         node = edit.reader(node)
@@ -102,7 +102,7 @@ def _nin(text: str) -> bool:
     return text == "nin"
 
 
-@rule("gap-head", Argument("nin", _nin, default="", examples=("", "nin")))
+@rule("gap-head", MoveArgument("nin", _nin, default="", examples=("", "nin")))
 def gap_head(edit: Edit, nin: bool) -> None:
     """The plane averaged away before the classifier: one linear layer in place of all, or none with gap-head:nin.
 
@@ -125,14 +125,14 @@ def gap_head(edit: Edit, nin: bool) -> None:
         if reason:
             edit.skip(place, reason)
             continue
-        shape = show_shape((head.channels,) if head.averages(edit) else (head.channels, *head.plane))
+        shape = format_shape((head.channels,) if head.averages(edit) else (head.channels, *head.plane))
         many = f"{len(head.linears)} linear layers" if len(head.linears) > 1 else "a linear layer"
         if nin:
             _nin_head(edit, head)
             edit.change(place, f"{many} on {shape} → class maps by a 1×1 convolution, averaged")
         else:
             _averaged_head(edit, head)
-            edit.change(place, f"{many} on {shape} → one on {show_shape((head.channels,))} averages")
+            edit.change(place, f"{many} on {shape} → one on {format_shape((head.channels,))} averages")
 
 
 def _gap_obstacle(edit: Edit, head: Head, nin: bool) -> str | None:
@@ -214,7 +214,7 @@ def fc_to_conv(edit: Edit) -> None:
         if head is None:
             edit.skip(node.name, "it comes from no flatten of a plane")
         elif not all(map(is_plain, head.plane)):
-            plane = show_shape(head.plane)
+            plane = format_shape(head.plane)
             raise CostcalcError(f"{node.name} would have a kernel of {plane}, and a kernel is a plain number")
         else:
             to_convolution(edit, head, node)
@@ -235,7 +235,7 @@ def _as_convolutions(edit: Edit, head: Head) -> None:
     new: list[Node] = []
     for node in head.layers:
         if isinstance(node.op, Linear):
-            edit.change(node.name, f"a convolution with a kernel of {show_shape(kernel)}")
+            edit.change(node.name, f"a convolution with a kernel of {format_shape(kernel)}")
             node = replace(node, op=Conv2d(node.op.out_features, kernel, bias=node.op.bias))
             kernel = (1, 1)
         new.append(node)

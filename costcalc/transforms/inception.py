@@ -6,17 +6,17 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
-from costcalc.core.sizes import Size, ceil_div, same, show_shape
+from costcalc.core.sizes import Size, ceil_div, format_shape, identical
 from costcalc.ir.graph import Node
 from costcalc.ir.ops.conv import Conv2d
 from costcalc.ir.ops.copies import Concat
 from costcalc.ir.ops.pool import Pool
-from costcalc.transforms.edit import Edit, Unit, common, given
+from costcalc.transforms.edit import ConvUnit, Edit, common, given
 from costcalc.transforms.forks import forks
 from costcalc.transforms.rule import RATIO, rule
 
 
-class _Module(NamedTuple):
+class _InceptionModule(NamedTuple):
     """Branches from one tensor, and the concat that joins them; with concats that it alone reads, as one join."""
 
     place: str
@@ -34,7 +34,7 @@ class _Module(NamedTuple):
         return path.removeprefix(f"{self.place}/")
 
 
-def _modules(edit: Edit) -> Iterator[_Module]:
+def _modules(edit: Edit) -> Iterator[_InceptionModule]:
     """The modules of a graph, in running order; an inner one's layers are no part of the one that it lies in."""
     graph = edit.graph
     order = {node.name: i for i, node in enumerate(graph.nodes)}
@@ -73,7 +73,7 @@ def _modules(edit: Edit) -> Iterator[_Module]:
         layers = [edit.node[name] for name in sorted(inside, key=order.__getitem__)]
         heads = tuple(n for n in edit.readers[fork] if n.name in inside and n.name not in claimed)
         claimed |= inside
-        yield _Module(
+        yield _InceptionModule(
             edit.place(concat, layers),
             common(node.name for node in layers),
             heads,
@@ -102,16 +102,16 @@ def _is_pointwise(node: Node) -> bool:
     return pointwise and not given(node)
 
 
-class _Reduction(NamedTuple):
+class _PointwiseReduction(NamedTuple):
     """A 1×1 unit at the head of a branch, or after the pool there."""
 
-    unit: Unit
+    unit: ConvUnit
     path: str
     readers: tuple[Node, ...]
     ends: bool  # the module's join reads it, and nothing else does
 
 
-def _reductions(edit: Edit, module: _Module) -> Iterator[_Reduction]:
+def _reductions(edit: Edit, module: _InceptionModule) -> Iterator[_PointwiseReduction]:
     """The selected 1×1 units that may be reductions; a branch that is one alone is none."""
     for head in module.heads:
         pooled = isinstance(head.op, Pool)
@@ -122,7 +122,7 @@ def _reductions(edit: Edit, module: _Module) -> Iterator[_Reduction]:
         readers = tuple(edit.readers[unit.last.name])
         ends = all(reader.name in module.joins for reader in readers) and unit.last.name not in edit.graph.outputs
         if pooled or not ends:
-            yield _Reduction(unit, edit.group(unit.nodes) or layer.name, readers, ends)
+            yield _PointwiseReduction(unit, edit.group(unit.nodes) or layer.name, readers, ends)
 
 
 @rule("naive-inception")
@@ -152,7 +152,7 @@ def naive_inception(edit: Edit) -> None:
             edit.skip(module.place, "it has no 1×1 reduction")
 
 
-def _needed(edit: Edit, reduction: _Reduction) -> str | None:
+def _needed(edit: Edit, reduction: _PointwiseReduction) -> str | None:
     """Why a 1×1 unit cannot be taken out, if it cannot."""
     unit, _, readers, ends = reduction
     if unit.last.name in edit.graph.outputs:
@@ -174,7 +174,7 @@ class _Insertion(NamedTuple):
     """A 1×1 unit to be put before a convolution or after a pool."""
 
     path: str
-    like: Unit
+    like: ConvUnit
 
 
 @rule("reduce", RATIO)
@@ -189,7 +189,7 @@ def reduce(edit: Edit, ratio: int) -> None:
     4. C is what comes in once the modules before are changed.
     5. A branch that has a 1×1 reduction, in naive-inception's sense, is left as it is.
     """
-    planned: list[tuple[_Module, dict[str, _Insertion]]] = []
+    planned: list[tuple[_InceptionModule, dict[str, _Insertion]]] = []
     for module in _modules(edit):
         insertions: dict[str, _Insertion] = {}
         fitting = [head for head in module.heads if _is_larger(head) or _is_last_pool(edit, module, head)]
@@ -210,16 +210,16 @@ def reduce(edit: Edit, ratio: int) -> None:
     for module, insertions in planned:
         if insertions:
             paths = ", ".join(module.within(insertion.path) for insertion in insertions.values())
-            channels = show_shape((made[next(iter(insertions))],))
+            channels = format_shape((made[next(iter(insertions))],))
             edit.change(module.place, f"added {paths} of {channels} channels")
 
 
-def _is_last_pool(edit: Edit, module: _Module, head: Node) -> bool:
+def _is_last_pool(edit: Edit, module: _InceptionModule, head: Node) -> bool:
     reader = edit.reader(head)
     return isinstance(head.op, Pool) and reader is not None and reader.name in module.joins
 
 
-def _irreducible(edit: Edit, module: _Module, head: Node) -> str | None:
+def _irreducible(edit: Edit, module: _InceptionModule, head: Node) -> str | None:
     """Why a branch can have no reduction, if it cannot."""
     if edit.shares(head):
         return "its parameters are shared with another layer"
@@ -230,7 +230,7 @@ def _irreducible(edit: Edit, module: _Module, head: Node) -> str | None:
     return None
 
 
-def _insertion(edit: Edit, module: _Module, head: Node) -> _Insertion:
+def _insertion(edit: Edit, module: _InceptionModule, head: Node) -> _Insertion:
     """What to put before a convolution or after a pool; in the head's branch where that is a group."""
     pool = isinstance(head.op, Pool)
     name = "proj" if pool else "reduce"
@@ -265,12 +265,12 @@ def _insert(edit: Edit, insertions: Mapping[str, _Insertion], ratio: int) -> dic
                 edit.insert_after(node, unit)
             else:
                 edit.replace([node], [*unit, replace(node, inputs=(unit[-1].name,))])
-        if not all(map(same, shapes[node.name], edit.graph.shapes[node.name])):
+        if not all(map(identical, shapes[node.name], edit.graph.shapes[node.name])):
             changed.add(node.name)
     return made
 
 
-def _names(edit: Edit, path: str, like: Unit) -> tuple[str, str, str]:
+def _names(edit: Edit, path: str, like: ConvUnit) -> tuple[str, str, str]:
     """What the layers of a new unit are called: as those of the one that it is like, where these are a group."""
     if len(like.nodes) == 1:
         return (path, path, path)

@@ -10,7 +10,7 @@ from costcalc.ir.ops import OPS
 from costcalc.ir.ops.conv import Conv2d
 from costcalc.ir.ops.norm import BatchNorm2d
 from costcalc.transforms.edit import Edit, given
-from costcalc.transforms.rule import Argument, rule
+from costcalc.transforms.rule import MoveArgument, rule
 
 _NAMES = {"lrn": "local_response_norm", "bn": "batch_norm2d", "batch-norm": "batch_norm2d"}
 
@@ -23,7 +23,7 @@ def _kind(text: str) -> str:
     return kind
 
 
-@rule("without", Argument("KIND", _kind, examples=("lrn", "dropout", "bn", "aux")))
+@rule("without", MoveArgument("KIND", _kind, examples=("lrn", "dropout", "bn", "aux")))
 def without(edit: Edit, kind: str) -> None:
     """Layers of a kind removed: local response norms (lrn), dropout, batch norms (bn), any op; auxiliary heads (aux).
 

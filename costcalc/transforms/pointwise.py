@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from costcalc.core.sizes import show_shape
+from costcalc.core.sizes import format_shape
 from costcalc.ir.graph import Node
 from costcalc.ir.ops.conv import Conv2d
 from costcalc.ir.ops.linear import Linear
@@ -39,7 +39,7 @@ def to_linear(edit: Edit) -> None:
 
 def _no_linear_layer(edit: Edit, op: Conv2d) -> str | None:
     if op.kernel_size != (1, 1):
-        return f"its kernel is {show_shape(op.kernel_size)}, not 1×1"
+        return f"its kernel is {format_shape(op.kernel_size)}, not 1×1"
     if op.stride != (1, 1):
         return "its stride is not 1: it passes positions over"
     if op.padding != (0, 0):
@@ -67,7 +67,7 @@ def to_1x1(edit: Edit) -> None:
             to_convolution(edit, head, node)
         elif head is not None:
             edit.skip(node.name, "it sees a whole plane at once: fc-to-conv makes it a convolution")
-        elif edit.graph.layouts[node.inputs[0]].plane != (1, 2) or len(edit.graph.shapes[node.name]) != 4:
+        elif edit.graph.layouts[node.inputs[0]].spatial_dims != (1, 2) or len(edit.graph.shapes[node.name]) != 4:
             edit.skip(node.name, "it sees no plane (fc-to-conv is for one on a flattened plane)")
         else:
             before = _at_every_position(edit, node, op)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from math import prod
 from typing import NamedTuple
 
-from costcalc.core.sizes import Shape, Size, exact_div, show_shape
+from costcalc.core.sizes import Shape, Size, exact_div, format_shape
 from costcalc.ir.graph import Node
 from costcalc.ir.op import Op
 from costcalc.ir.ops.activation import Activation
@@ -16,11 +16,11 @@ from costcalc.ir.ops.arithmetic import Add
 from costcalc.ir.ops.conv import Conv2d
 from costcalc.ir.ops.copies import ZeroPadShortcut
 from costcalc.ir.ops.norm import BatchNorm2d
-from costcalc.transforms.edit import Edit, Unit, common
-from costcalc.transforms.rule import RATIO, Argument, rule
+from costcalc.transforms.edit import ConvUnit, Edit, common
+from costcalc.transforms.rule import RATIO, MoveArgument, rule
 
 
-class _Block(NamedTuple):
+class _ResidualBlock(NamedTuple):
     """An addition of two paths from one tensor: the main one, and a shortcut with fewer convolutions or none.
 
     A path is its layers in running order, each read by the next alone, the last by the addition.
@@ -33,7 +33,7 @@ class _Block(NamedTuple):
     shortcut: tuple[Node, ...]
 
 
-def _blocks(edit: Edit) -> Iterator[_Block]:
+def _blocks(edit: Edit) -> Iterator[_ResidualBlock]:
     """The selected residual blocks, in running order; an addition of images that is none is skipped."""
     for add in edit.graph.nodes:
         if not isinstance(add.op, Add) or len(edit.graph.shapes[add.name]) != 4:
@@ -57,7 +57,7 @@ def _blocks(edit: Edit) -> Iterator[_Block]:
         elif any(edit.shares(node) for node in main + short):
             edit.skip(place, "parameters of it are shared with another layer")
         else:
-            yield _Block(place, add, fork, main, short)
+            yield _ResidualBlock(place, add, fork, main, short)
 
 
 def _path(edit: Edit, tensor: str) -> tuple[str, tuple[Node, ...]]:
@@ -73,12 +73,12 @@ def _convolutions(path: Sequence[Node]) -> int:
     return sum(isinstance(node.op, Conv2d) for node in path)
 
 
-def _units(path: Sequence[Node]) -> list[Unit] | None:
+def _units(path: Sequence[Node]) -> list[ConvUnit] | None:
     """A path as convolutions, each with the batch norm and the activation after it; None where it is none."""
-    units: list[Unit] = []
+    units: list[ConvUnit] = []
     for node in path:
         if isinstance(node.op, Conv2d):
-            units.append(Unit(node, None, None))
+            units.append(ConvUnit(node, None, None))
         elif units and isinstance(node.op, BatchNorm2d) and units[-1].nodes == (units[-1].layer,):
             units[-1] = units[-1]._replace(norm=node)
         elif units and isinstance(node.op, Activation) and units[-1].activation is None:
@@ -94,7 +94,7 @@ def _units(path: Sequence[Node]) -> list[Unit] | None:
 class _Main(NamedTuple):
     """A main path that one kind of block has: its units, their convolutions, and the whole path's stride."""
 
-    units: list[Unit]
+    units: list[ConvUnit]
     ops: list[Conv2d]
     stride: tuple[int, int]
 
@@ -109,7 +109,7 @@ class _Main(NamedTuple):
         return [op.kernel_size != (1, 1) for op in self.ops] == [False, True, False]
 
 
-def _main(edit: Edit, block: _Block) -> _Main | str:
+def _main(edit: Edit, block: _ResidualBlock) -> _Main | str:
     """The main path as units; or why the block is of neither kind."""
     if not isinstance(block.main[0].op, Conv2d):
         return "its main path does not start with a convolution, as in the pre-activation order"
@@ -182,7 +182,7 @@ def basic(edit: Edit) -> None:
             ])  # fmt: skip
 
 
-def _remake(edit: Edit, block: _Block, main: _Main, wanted: list[tuple[Unit, Conv2d]]) -> None:
+def _remake(edit: Edit, block: _ResidualBlock, main: _Main, wanted: list[tuple[ConvUnit, Conv2d]]) -> None:
     """Make the main path of these convolutions, each in a unit like that one, unless its shape would be another."""
     ops = [op for _, op in wanted]
     if not _gives(edit, block, ops):
@@ -198,7 +198,7 @@ def _remake(edit: Edit, block: _Block, main: _Main, wanted: list[tuple[Unit, Con
     edit.change(block.place, f"{_shown(main.ops)} → {_shown(ops)}")
 
 
-def _gives(edit: Edit, block: _Block, ops: Sequence[Op]) -> bool:
+def _gives(edit: Edit, block: _ResidualBlock, ops: Sequence[Op]) -> bool:
     """Whether these layers one after the other make the block's shape of what it reads, as far as can be told."""
     shape: Shape = edit.graph.shapes[block.fork]
     for op in ops:
@@ -209,7 +209,7 @@ def _gives(edit: Edit, block: _Block, ops: Sequence[Op]) -> bool:
 
 def _shown(ops: Sequence[Conv2d]) -> str:
     """Convolutions as a table of a paper has them: 1×1×64, 3×3×64, 1×1×256."""
-    return ", ".join(show_shape((*op.kernel_size, op.out_channels)) for op in ops)
+    return ", ".join(format_shape((*op.kernel_size, op.out_channels)) for op in ops)
 
 
 class _Names:
@@ -219,7 +219,7 @@ class _Names:
     first unit's, and activations between units are numbered where there are several.
     """
 
-    def __init__(self, edit: Edit, block: _Block, units: Sequence[Unit], count: int) -> None:
+    def __init__(self, edit: Edit, block: _ResidualBlock, units: Sequence[ConvUnit], count: int) -> None:
         self._edit = edit
         self._first, self._second, self._last = units[0], units[1], units[-1]
         self._count = count
@@ -277,7 +277,7 @@ def _option(text: str) -> str:
 _KINDS = {"identity": "the identity", "zeros": "zeros for missing channels", "projection": "a 1×1 convolution"}
 
 
-@rule("shortcut", Argument("A|B|C", _option, examples=("A", "B", "C")))
+@rule("shortcut", MoveArgument("A|B|C", _option, examples=("A", "B", "C")))
 def shortcut(edit: Edit, option: str) -> None:
     """How shortcuts match the shape of what they are added to (He et al., 2015): A zeros, B and C 1×1 convolutions.
 
@@ -309,11 +309,11 @@ def _kind(shortcut: Sequence[Node]) -> str | None:
     return "projection" if plain and isinstance(first, Conv2d) and first.kernel_size == (1, 1) else None
 
 
-def _stride(edit: Edit, block: _Block) -> tuple[int, int] | None:
+def _stride(edit: Edit, block: _ResidualBlock) -> tuple[int, int] | None:
     """How far the main path's windows step, all together; None where a layer has none."""
     strides = [(1, 1)]
     for node in block.main:
-        windows = node.op.windows(*edit.graph.input_shapes(node))
+        windows = node.op.sliding_windows(*edit.graph.input_shapes(node))
         if windows is None or (windows and len(windows) != 2):
             return None
         if windows:
@@ -321,7 +321,7 @@ def _stride(edit: Edit, block: _Block) -> tuple[int, int] | None:
     return prod(s for s, _ in strides), prod(s for _, s in strides)
 
 
-def _match(edit: Edit, block: _Block, option: str, now: str, stride: tuple[int, int]) -> None:
+def _match(edit: Edit, block: _ResidualBlock, option: str, now: str, stride: tuple[int, int]) -> None:
     """Make the shortcut what the option says, or say why it stays."""
     before, after = edit.graph.shapes[block.fork], edit.graph.shapes[block.add.name]
     strided = stride != (1, 1)
@@ -345,7 +345,7 @@ def _match(edit: Edit, block: _Block, option: str, now: str, stride: tuple[int, 
     edit.change(block.place, f"{_KINDS[now]} → {_KINDS[wanted]}")
 
 
-def _shortcut(edit: Edit, block: _Block, wanted: str, channels: Size, stride: tuple[int, int]) -> list[Node]:
+def _shortcut(edit: Edit, block: _ResidualBlock, wanted: str, channels: Size, stride: tuple[int, int]) -> list[Node]:
     """The layers of a shortcut, named as the block's own, or as its main path's last convolution is."""
     if wanted == "identity":
         return []

@@ -14,7 +14,7 @@ from costcalc.transforms.edit import Change, Edit, Skip, matches, prefixes
 _FAMILIES = ("convolutions", "inception", "heads", "pointwise", "stem", "residual", "layers")
 
 
-class Argument(NamedTuple):
+class MoveArgument(NamedTuple):
     """What a rule takes after its colon: `read` makes it of the text, and raises ValueError saying what it must be."""
 
     name: str  # as help and messages call it: RATIO, A|B|C
@@ -29,7 +29,7 @@ def _ratio(text: str) -> int:
     return int(text)
 
 
-RATIO = Argument("RATIO", _ratio, "4", examples=("4",))
+RATIO = MoveArgument("RATIO", _ratio, "4", examples=("4",))
 
 
 class Rule(NamedTuple):
@@ -37,7 +37,7 @@ class Rule(NamedTuple):
 
     name: str
     apply: Callable[..., None]
-    argument: Argument | None
+    argument: MoveArgument | None
     same_function: bool  # the network computes what it computed, once its weights are carried over
     remedy: str | None = None  # what may help where layers would no longer fit; unless said, fewer places
 
@@ -62,7 +62,7 @@ class Rule(NamedTuple):
         return inspect.cleandoc(self.apply.__doc__ or "")
 
 
-class Step(NamedTuple):
+class AppliedMove(NamedTuple):
     """One rule applied: the places it changed, and those it left and why."""
 
     rule: str
@@ -75,7 +75,7 @@ class Rewriting(NamedTuple):
 
     before: Graph
     after: Graph
-    steps: tuple[Step, ...]
+    steps: tuple[AppliedMove, ...]
 
     @property
     def changed(self) -> tuple[Change, ...]:
@@ -92,7 +92,7 @@ _RULES: dict[str, Rule] = {}
 
 
 def rule(
-    name: str, argument: Argument | None = None, *, same_function: bool = False, remedy: str | None = None
+    name: str, argument: MoveArgument | None = None, *, same_function: bool = False, remedy: str | None = None
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Make a function of an `Edit` (and its argument, if it takes one) the rule of that name."""
 
@@ -148,7 +148,7 @@ def rewrite(graph: Graph, *moves: str, at: str | Iterable[str] = ()) -> Rewritin
             remedy = rule.remedy or ("" if patterns else "--at limits the places")
             message = f"{move} cannot be applied to {after.name}: its layers would no longer fit together"
             raise CostcalcError(f"{message}{remedy and '; '}{remedy}\n{error}") from None
-        steps.append(Step(move, tuple(edit.changes), tuple(edit.skips)))
+        steps.append(AppliedMove(move, tuple(edit.changes), tuple(edit.skips)))
     return Rewriting(graph, after, tuple(steps))
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from costcalc.core.sizes import show_shape
+from costcalc.core.sizes import format_shape
 from costcalc.ir.graph import Node
 from costcalc.ir.ops import OPS
 from costcalc.ir.ops.conv import Conv2d
 from costcalc.transforms.edit import GIVEN, Edit, given
-from costcalc.transforms.rule import Argument, rule
+from costcalc.transforms.rule import MoveArgument, rule
 
 _MADE_OF = {2: "7×7", 4: "7×7, max pool", 8: "7×7, max pool, 3×3, max pool"}
 
@@ -20,7 +20,9 @@ def _stride(text: str) -> int:
     return int(text)
 
 
-@rule("stem", Argument("STRIDE", _stride, examples=("2", "4")), remedy="a smaller stride, or a larger input, may do")
+@rule(
+    "stem", MoveArgument("STRIDE", _stride, examples=("2", "4")), remedy="a smaller stride, or a larger input, may do"
+)
 def stem(edit: Edit, stride: int) -> None:
     """A stem in front of a network without one: the plane shrinks at once, what follows costs less.
 
@@ -47,10 +49,10 @@ def stem(edit: Edit, stride: int) -> None:
     leading = edit.needed([first.name])
     images = [name for name, *_ in graph.inputs if name in leading]
     for node in graph.nodes:
-        windows = node.op.windows(*graph.input_shapes(node)) if node.name in leading else ()
+        windows = node.op.sliding_windows(*graph.input_shapes(node)) if node.name in leading else ()
         strides = [window.stride for window in windows or ()]
         if any(each > 1 for each in strides):
-            by = show_shape(tuple(dict.fromkeys(strides)))
+            by = format_shape(tuple(dict.fromkeys(strides)))
             edit.skip(node.name, f"it shrinks the image by {by} already: the network has a stem")
             return
     if sum(len(shape) == 4 for _, shape, *_ in graph.inputs) > 1:

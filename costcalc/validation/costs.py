@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from costcalc.torch_backend import Measurement
 
-WHOLE = "the whole network"
+WHOLE_NETWORK = "the whole network"
 
 
 class Difference(NamedTuple):
@@ -40,7 +40,7 @@ class CrossCheck(NamedTuple):
     measured: Measurement
     compared: int
     differences: tuple[Difference, ...]
-    known: tuple[Difference, ...]
+    known_differences: tuple[Difference, ...]
 
 
 def check(graph: Graph, *, device: str = "auto", dtype: str = "fp32", train: bool = False) -> CrossCheck:
@@ -51,7 +51,7 @@ def check(graph: Graph, *, device: str = "auto", dtype: str = "fp32", train: boo
     for the whole network the same but shapes. Everything is compared with ==. Raises CostcalcError when torch is not
     installed, and for what it refuses to run.
     """
-    backend = torch_backend()
+    backend = load_torch_backend()
     calculated = analyze(graph, dtype=dtype, training=train)
     measured: Measurement = backend.measure(graph, device=device, dtype=dtype, train=train)
     seen = {row.path: row for row in measured.costs.rows}
@@ -59,15 +59,15 @@ def check(graph: Graph, *, device: str = "auto", dtype: str = "fp32", train: boo
     differences: list[Difference] = []
     known: list[Difference] = []
     for node, row in zip(graph.nodes, calculated.rows, strict=True):
-        if row.unknown:
+        if row.unknown_layers:
             continue
         expected, found = _figures(row, train), _figures(seen[row.path], train)
         compared += len(expected)
-        for difference in differing(row.path, expected, found):
+        for difference in find_differences(row.path, expected, found):
             reasons = [
                 entry.reason
                 for entry in KNOWN_DIFFERENCES
-                if entry.figure == difference.figure and entry.wrong(node.op, row) == difference.measured
+                if entry.figure == difference.figure and entry.torch_value(node.op, row) == difference.measured
             ]
             if reasons:
                 known.append(difference._replace(reason=reasons[0]))
@@ -75,7 +75,7 @@ def check(graph: Graph, *, device: str = "auto", dtype: str = "fp32", train: boo
                 differences.append(difference)
     expected, found = (_totals(row, train) for row in (calculated.total(), measured.whole))
     compared += len(expected)
-    for difference in differing(WHOLE, expected, found):
+    for difference in find_differences(WHOLE_NETWORK, expected, found):
         excused = [d for d in known if d.figure == difference.figure]
         if difference.measured - difference.calculated == sum(d.measured - d.calculated for d in excused):
             known.append(difference._replace(reason=excused[0].reason))
@@ -84,14 +84,14 @@ def check(graph: Graph, *, device: str = "auto", dtype: str = "fp32", train: boo
     return CrossCheck(calculated, measured, compared, tuple(differences), tuple(known))
 
 
-def differing(layer: str, expected: Mapping[str, Any], found: Mapping[str, Any]) -> Iterator[Difference]:
+def find_differences(layer: str, expected: Mapping[str, Any], found: Mapping[str, Any]) -> Iterator[Difference]:
     """The figures of a layer that are not what was expected, or that one side alone has."""
     for figure in {**expected, **found}:
         if expected.get(figure) != found.get(figure):
             yield Difference(layer, figure, expected.get(figure), found.get(figure))
 
 
-def torch_backend() -> ModuleType:
+def load_torch_backend() -> ModuleType:
     """The torch backend. Raises CostcalcError, saying how to install it, where torch is missing."""
     try:
         import costcalc.torch_backend

@@ -25,29 +25,29 @@ class KnownDifference(NamedTuple):
     """A figure that torch gets wrong: what it says of a layer (None where it is right), why, and in which versions."""
 
     figure: str
-    wrong: Callable[[Op, Row], Any]
+    torch_value: Callable[[Op, Row], Any]
     reason: str
-    seen_in: str
+    torch_versions: str
 
 
-def _weight_gradient_without_groups(op: Op, row: Row) -> int | None:
+def _dense_weight_gradient(op: Op, row: Row) -> int | None:
     """The weight's gradient counted as a dense convolution's, groups times too high; that of the input is right."""
     if not isinstance(op, Convolution) or op.groups == 1 or row.macs is None or not row.backward_macs:
         return None
     return 2 * (row.backward_macs + (op.groups - 1) * row.macs)
 
 
-def _in_place_of_the_input(op: Op, row: Row) -> int | None:
+def _input_sized_output(op: Op, row: Row) -> int | None:
     if not isinstance(op, ConvTranspose3d) or not row.activations or not row.activation_bytes:
         return None
     return row.activation_bytes // row.activations * prod(row.inputs[0])
 
 
-def _no_copy(op: Op, row: Row) -> int | None:
+def _view_on_meta(op: Op, row: Row) -> int | None:
     return 0 if isinstance(op, Flatten) and row.activations else None
 
 
-def _none_seen(*ops: type[Op]) -> Callable[[Op, Row], int | None]:
+def _counted_as_zero(*ops: type[Op]) -> Callable[[Op, Row], int | None]:
     return lambda op, row: 0 if isinstance(op, ops) and (row.macs or row.backward_macs) else None
 
 
@@ -60,10 +60,10 @@ def _product_with_a_vector(op: Op, row: Row) -> int | None:
 
 
 def _sum_over_one(op: Op, row: Row) -> int | None:
-    return 0 if isinstance(op, Einsum) and all(extent == 1 for extent in op.contracts(row.inputs)) else None
+    return 0 if isinstance(op, Einsum) and all(extent == 1 for extent in op.contracted_sizes(row.inputs)) else None
 
 
-def _room_of_the_input(op: Op, row: Row) -> int | None:
+def _input_sized_storage(op: Op, row: Row) -> int | None:
     """The input's bytes, where it is larger than the output."""
     if not isinstance(op, (Unfold, Fold)) or not row.activations or not row.activation_bytes:
         return None
@@ -77,12 +77,12 @@ KNOWN_DIFFERENCES = (
         for figure in ("FLOPs", "backward FLOPs")
         for wrong, reason in (
             (
-                _none_seen(ScaledDotProductAttention),
+                _counted_as_zero(ScaledDotProductAttention),
                 "torch.utils.flop_counter knows the attention kernels of GPUs, and counts that of a CPU as nothing",
             ),
-            (_none_seen(Bilinear), "torch.utils.flop_counter does not know what a bilinear layer runs"),
+            (_counted_as_zero(Bilinear), "torch.utils.flop_counter does not know what a bilinear layer runs"),
             (
-                _none_seen(Lstm, Gru, Rnn),
+                _counted_as_zero(Lstm, Gru, Rnn),
                 "torch.utils.flop_counter does not know the kernels that run a whole sequence, oneDNN's and cuDNN's, "
                 "and counts them as nothing",
             ),
@@ -99,28 +99,28 @@ KNOWN_DIFFERENCES = (
     ],
     KnownDifference(
         "backward FLOPs",
-        _weight_gradient_without_groups,
+        _dense_weight_gradient,
         "torch.utils.flop_counter ignores the groups of a convolution in the gradient of its weight, and counts it "
         "groups times too high",
         "torch 2.6.0 and 2.14.1",
     ),
     KnownDifference(
         "activation bytes",
-        _in_place_of_the_input,
+        _input_sized_output,
         "a transposed 3-d convolution with less output than input makes its result, on a CPU and by some of the "
         "ways it may be computed in, in memory for as many elements as its input has",
         "torch 2.14.1",
     ),
     KnownDifference(
         "activation bytes",
-        _room_of_the_input,
+        _input_sized_storage,
         "the room that torch makes for what unfold and fold give is the input's first, and grows where that is too "
         "small, but is never less",
         "torch 2.14.1",
     ),
     KnownDifference(
         "activation bytes",
-        _no_copy,
+        _view_on_meta,
         "convolutions on meta do not keep the channels of a permuted input last in memory, as those on real devices "
         "do, so that a flatten, which must then copy, is a view there",
         "torch 2.14.1",
@@ -128,12 +128,12 @@ KNOWN_DIFFERENCES = (
 )
 
 
-class Making(NamedTuple):
+class LayerAllocations(NamedTuple):
     """A layer, its inputs' shapes, the bytes of an element, and of each tensor that it makes, by phase and name."""
 
     op: Op
     inputs: tuple[Shape, ...]
-    element: int
+    element_size: int
     tensors: Mapping[tuple[str, str], int]
 
 
@@ -141,42 +141,42 @@ class Excess(NamedTuple):
     """Bytes that torch makes too many: of the layer's tensor of that name, or of one more that is dead at once."""
 
     phase: Literal["forward", "backward"]
-    bytes: int
-    of: str | None = None
+    nbytes: int
+    tensor: str | None = None
 
 
 class KnownExcess(NamedTuple):
     """Memory that torch makes on `meta` alone: what is too much at a layer, why, and in which versions."""
 
-    of: Callable[[Making], Iterator[Excess]]
+    excesses: Callable[[LayerAllocations], Iterator[Excess]]
     reason: str
-    seen_in: str
+    torch_versions: str
 
 
-FLOAT32 = 4  # bytes of an element
+FP32_BYTES = 4  # bytes of an element
 
 
-def _unused_statistics(layer: Making) -> Iterator[Excess]:
+def _unused_statistics(layer: LayerAllocations) -> Iterator[Excess]:
     """A mean and an inverse deviation for each channel."""
     if isinstance(layer.op, BatchNorm) and ("forward", "mean") not in layer.tensors:
-        yield Excess("forward", 2 * layer.inputs[0][1] * max(layer.element, FLOAT32))
+        yield Excess("forward", 2 * layer.inputs[0][1] * max(layer.element_size, FP32_BYTES))
 
 
-def _statistics_in_float32(layer: Making) -> Iterator[Excess]:
-    if isinstance(layer.op, BatchNorm) and layer.element < FLOAT32:
+def _statistics_in_float32(layer: LayerAllocations) -> Iterator[Excess]:
+    if isinstance(layer.op, BatchNorm) and layer.element_size < FP32_BYTES:
         for name in ("mean", "inverse deviation"):
             if ("forward", name) in layer.tensors:
-                yield Excess("forward", layer.inputs[0][1] * (FLOAT32 - layer.element), name)
+                yield Excess("forward", layer.inputs[0][1] * (FP32_BYTES - layer.element_size), name)
 
 
-def _unasked_gradients(layer: Making) -> Iterator[Excess]:
+def _unneeded_input_gradient(layer: LayerAllocations) -> Iterator[Excess]:
     """That of the input, where there are those of the parameters alone."""
     backward = [name for phase, name in layer.tensors if phase == "backward"]
     if isinstance(layer.op, BatchNorm) and backward and "gradient" not in backward:
         yield Excess("backward", layer.tensors["forward", "output"])
 
 
-def _gradient_in_steps(layer: Making) -> Iterator[Excess]:
+def _decomposed_gradient(layer: LayerAllocations) -> Iterator[Excess]:
     """Seven further tensors as large as the gradient are alive where most are."""
     if isinstance(layer.op, Mish) and ("backward", "gradient") in layer.tensors:
         yield Excess("backward", 7 * layer.tensors["backward", "gradient"])
@@ -195,12 +195,12 @@ KNOWN_EXCESSES = (
         "torch 2.14.1",
     ),
     KnownExcess(
-        _unasked_gradients,
+        _unneeded_input_gradient,
         "a BatchNorm on meta makes the gradient of an input that needs none",
         "torch 2.14.1",
     ),
     KnownExcess(
-        _gradient_in_steps,
+        _decomposed_gradient,
         "the gradient of mish is made step by step on meta, and by one kernel on a CPU",
         "torch 2.14.1",
     ),

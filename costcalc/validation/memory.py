@@ -6,13 +6,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from costcalc.analysis.memory import Event, Tensor, Timeline, timeline
+from costcalc.analysis.memory import Allocation, Event, Timeline, timeline
 from costcalc.core.dtypes import element_bytes
 from costcalc.core.errors import CostcalcError
 from costcalc.core.sizes import Shape
 from costcalc.ir.graph import Graph
-from costcalc.validation.costs import WHOLE, Difference, differing, torch_backend
-from costcalc.validation.known_differences import KNOWN_EXCESSES, Excess, Making
+from costcalc.validation.costs import WHOLE_NETWORK, Difference, find_differences, load_torch_backend
+from costcalc.validation.known_differences import KNOWN_EXCESSES, Excess, LayerAllocations
 
 if TYPE_CHECKING:
     from costcalc.torch_backend import Observation
@@ -41,18 +41,18 @@ class MemoryCheck(NamedTuple):
     layers: tuple[MemoryFigures, ...]
     whole: MemoryFigures
     differences: tuple[Difference, ...]
-    known: tuple[Difference, ...]
-    allocated: int | None
+    known_differences: tuple[Difference, ...]
+    allocator_peak: int | None
 
     @property
-    def claimed(self) -> bool:
+    def expects_equality(self) -> bool:
         """Whether equality is claimed of the device."""
         return self.observed.environment.device in ("meta", "cpu")
 
     @property
     def compared(self) -> int:
         """How many figures were compared."""
-        return sum(len(figures.predicted) for figures in (*self.layers, self.whole)) if self.claimed else 0
+        return sum(len(figures.predicted) for figures in (*self.layers, self.whole)) if self.expects_equality else 0
 
 
 def check_memory(graph: Graph, *, device: str = "auto", dtype: str = "fp32", train: bool = False) -> MemoryCheck:
@@ -63,16 +63,16 @@ def check_memory(graph: Graph, *, device: str = "auto", dtype: str = "fp32", tra
     autograd keeps of what it made; the same for the whole network, and the inputs that autograd keeps. Raises
     CostcalcError as `check` does, and for a layer of which nobody has told what it keeps.
     """
-    backend = torch_backend()
+    backend = load_torch_backend()
     predicted = timeline(graph, training=train, dtype=dtype)
     if predicted.unknown:
         names = ", ".join(predicted.unknown)
         raise CostcalcError(f"{graph.name}: nobody has told what is kept by {names}: its memory cannot be checked")
-    observed: Observation = backend.observe(graph, device=device, dtype=dtype, training=train, as_told=True)
+    observed: Observation = backend.observe(graph, device=device, dtype=dtype, training=train, include_meta_only=True)
     where = observed.environment.device
     *layers, whole = (
-        MemoryFigures(layer, _memory(predicted, layer, train), _memory(observed, layer, train))
-        for layer in (*(node.name for node in graph.nodes), WHOLE)
+        MemoryFigures(layer, _memory_figures(predicted, layer, train), _memory_figures(observed, layer, train))
+        for layer in (*(node.name for node in graph.nodes), WHOLE_NETWORK)
     )
     check = MemoryCheck(
         predicted,
@@ -85,28 +85,30 @@ def check_memory(graph: Graph, *, device: str = "auto", dtype: str = "fp32", tra
         (),
         backend.allocator_peak(graph, dtype=dtype, train=train) if where == "cuda" else None,
     )
-    if not check.claimed:
+    if not check.expects_equality:
         return check
-    together, alone = _as_meta_tells(graph, predicted) if where == "meta" else (predicted, {})
+    together, alone = _apply_known_excesses(graph, predicted) if where == "meta" else (predicted, {})
     differences: list[Difference] = []
     known: list[Difference] = []
     for layer, expected, found in (*layers, whole):
-        for difference in differing(layer, expected, found):
+        for difference in find_differences(layer, expected, found):
             _, figure, calculated, measured, _ = difference
-            if _memory(together, layer, train)[figure] != measured:
+            if _memory_figures(together, layer, train)[figure] != measured:
                 differences.append(difference)
                 continue
-            reasons = [reason for reason, run in alone.items() if _memory(run, layer, train)[figure] != calculated]
+            reasons = [
+                reason for reason, run in alone.items() if _memory_figures(run, layer, train)[figure] != calculated
+            ]
             known.append(difference._replace(reason="; ".join(reasons or alone)))
-    return check._replace(differences=tuple(differences), known=tuple(known))
+    return check._replace(differences=tuple(differences), known_differences=tuple(known))
 
 
-def _memory(answer: Timeline | Observation, layer: str, train: bool) -> dict[str, int]:
+def _memory_figures(answer: Timeline | Observation, layer: str, train: bool) -> dict[str, int]:
     """What is compared of a layer, or of the whole."""
-    if layer == WHOLE:
+    if layer == WHOLE_NETWORK:
         kept = {"saved for backward": answer.saved_for_backward, "saved input": answer.saved_input}
         return {"peak live": answer.peak_live} | (kept if train else {})
-    alive: Mapping[tuple[str, Any], int] = answer.most_alive
+    alive: Mapping[tuple[str, Any], int] = answer.peak_by_layer
     forward = {"alive forward": alive.get((layer, "forward"), 0)}
     if not train:
         return forward
@@ -114,38 +116,38 @@ def _memory(answer: Timeline | Observation, layer: str, train: bool) -> dict[str
     return forward | backward | {"saved for backward": answer.saved_by_layer.get(layer, 0)}
 
 
-def _as_meta_tells(graph: Graph, run: Timeline) -> tuple[Timeline, dict[str, Timeline]]:
+def _apply_known_excesses(graph: Graph, run: Timeline) -> tuple[Timeline, dict[str, Timeline]]:
     """The run as torch makes it on `meta`: with all that is known to be wrong, and by reason with one thing alone."""
     tensors: dict[str, dict[tuple[str, str], int]] = {node.name: {} for node in graph.nodes}
     for phase, layer, born, tensor in run.events:
         if born and phase in ("forward", "backward") and layer:
-            tensors[layer][phase, tensor.what] = tensor.bytes
+            tensors[layer][phase, tensor.name] = tensor.nbytes
     element = element_bytes(run.dtype)
-    layers = [Making(n.op, graph.input_shapes(n), element, tensors[n.name]) for n in graph.nodes]
+    layers = [LayerAllocations(n.op, graph.input_shapes(n), element, tensors[n.name]) for n in graph.nodes]
     together, alone = run, {}
     for entry in KNOWN_EXCESSES:
-        excesses = {n.name: tuple(entry.of(layer)) for n, layer in zip(graph.nodes, layers, strict=True)}
+        excesses = {n.name: tuple(entry.excesses(layer)) for n, layer in zip(graph.nodes, layers, strict=True)}
         if any(excesses.values()):
-            together, alone[entry.reason] = _with_excess(together, excesses), _with_excess(run, excesses)
+            together, alone[entry.reason] = _add_excess(together, excesses), _add_excess(run, excesses)
     return together, alone
 
 
-def _with_excess(run: Timeline, excesses: Mapping[str, Iterable[Excess]]) -> Timeline:
+def _add_excess(run: Timeline, excesses: Mapping[str, Iterable[Excess]]) -> Timeline:
     """The run with layers' tensors larger, or with a tensor more that a layer makes with its first ones."""
     larger: Mapping[tuple[str, str, str], int]
-    larger = {(name, e.phase, e.of): e.bytes for name, of in excesses.items() for e in of if e.of is not None}
+    larger = {(name, e.phase, e.tensor): e.nbytes for name, of in excesses.items() for e in of if e.tensor is not None}
     more: dict[tuple[str, str], int]
-    more = {(name, e.phase): e.bytes for name, of in excesses.items() for e in of if e.of is None}
-    tensors: dict[int, Tensor] = {}
+    more = {(name, e.phase): e.nbytes for name, of in excesses.items() for e in of if e.tensor is None}
+    tensors: dict[int, Allocation] = {}
     events: list[Event] = []
     for event, following in zip(run.events, (*run.events[1:], None), strict=True):
         phase, layer, born, tensor = event
         if born:
-            size = tensor.bytes + larger.get((layer, phase, tensor.what), 0)
-            tensors[id(tensor)] = tensor._replace(bytes=size)
-        events.append(event._replace(tensor=tensors[id(tensor)]))
+            size = tensor.nbytes + larger.get((layer, phase, tensor.name), 0)
+            tensors[id(tensor)] = tensor._replace(nbytes=size)
+        events.append(event._replace(allocation=tensors[id(tensor)]))
         goes_on = following is not None and following[:3] == (phase, layer, True)
         if born and not goes_on and (layer, phase) in more:
-            further = tensor._replace(what="made on meta alone", kind="transient", bytes=more.pop((layer, phase)))
-            events += [event._replace(tensor=further), event._replace(born=False, tensor=further)]
+            further = tensor._replace(name="made on meta alone", kind="transient", nbytes=more.pop((layer, phase)))
+            events += [event._replace(allocation=further), event._replace(allocates=False, allocation=further)]
     return replace(run, events=tuple(events))

@@ -31,7 +31,7 @@ def test_rows_add_up_however_they_are_grouped(name, convention):
             assert sum(values) == getattr(total, count), count
             assert all(0 <= value <= getattr(total, count) for value in values), count
         assert sum((row.work for row in table.rows), NO_WORK) == total.work
-        assert sum(row.layers for row in table.rows) == len(costs.rows)
+        assert sum(row.layer_count for row in table.rows) == len(costs.rows)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -99,7 +99,7 @@ def test_stages_by_depth_and_below():
 
 def test_a_pool_closes_the_resolution_it_reads():
     rows = costcalc.analyze(costcalc.load("vgg16")).by_resolution().rows
-    assert [(row.path, row.layers) for row in rows] == [
+    assert [(row.path, row.layer_count) for row in rows] == [
         ("224×224", 5), ("112×112", 5), ("56×56", 7), ("28×28", 7), ("14×14", 7), ("head", 8),
     ]  # fmt: skip
     rows = costcalc.analyze(costcalc.load("resnet18")).by_resolution().rows

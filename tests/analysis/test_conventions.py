@@ -16,8 +16,8 @@ from truth_data import graph, ids, of_kind, published, read, row, table, verdict
 
 import costcalc
 from costcalc import Builder, CostcalcError, to_yaml
-from costcalc.analysis.conventions import CONVENTIONS, Layer, total
-from costcalc.core.sizes import as_size, taps_inside, window
+from costcalc.analysis.conventions import CONVENTIONS, CountedLayer, sum_terms
+from costcalc.core.sizes import as_size, window_elements_inside, window_positions
 from costcalc.frontends.spec import Spec
 from costcalc.ir.ops import OPS
 from costcalc.published.reconcile.ordinary import CONVENTION_COST
@@ -135,19 +135,19 @@ def taps_by_hand(n, places, kernel, stride, padding, dilation):
 @given(st.integers(1, 30), st.integers(1, 7), st.integers(1, 4), st.integers(0, 6), st.integers(1, 3))
 def test_taps_inside_are_those_that_look_at_the_input(n, kernel, stride, padding, dilation):
     axis = (kernel, stride, padding, dilation)
-    assume(window(n, *axis) >= 1)
-    expected = taps_by_hand(n, window(n, *axis), *axis)
-    assert taps_inside(n, window(n, *axis), *axis) == expected
+    assume(window_positions(n, *axis) >= 1)
+    expected = taps_by_hand(n, window_positions(n, *axis), *axis)
+    assert window_elements_inside(n, window_positions(n, *axis), *axis) == expected
     array = as_size(np.array([n, n + 5]))
-    assert taps_inside(array, window(array, *axis), *axis)[0] == expected
+    assert window_elements_inside(array, window_positions(array, *axis), *axis)[0] == expected
 
 
 @pytest.mark.parametrize("axis", [(3, 1, 1, 1), (7, 2, 3, 1), (1, 2, 0, 1), (3, 1, 2, 2), (5, 3, 4, 1), (11, 4, 2, 1)])
 def test_taps_inside_of_a_symbol(axis):
     symbol = sympy.Symbol("n", integer=True, positive=True)
-    formula = sympy.sympify(taps_inside(symbol, window(symbol, *axis), *axis))
+    formula = sympy.sympify(window_elements_inside(symbol, window_positions(symbol, *axis), *axis))
     for n in range(11, 24):
-        assert formula.subs(symbol, n) == taps_by_hand(n, window(n, *axis), *axis)
+        assert formula.subs(symbol, n) == taps_by_hand(n, window_positions(n, *axis), *axis)
 
 
 def test_xla_leaves_out_the_taps_on_padding():
@@ -163,7 +163,7 @@ def test_xla_leaves_out_the_taps_on_padding():
             op = next(n.op for n in network.nodes if n.name == layer.path)
             inside = 1
             if op.name == "conv2d":
-                for n, places, axis in zip(layer.inputs[0][2:], layer.output[2:], op.windows(), strict=True):
+                for n, places, axis in zip(layer.inputs[0][2:], layer.output[2:], op.sliding_windows(), strict=True):
                     inside *= taps_by_hand(n, places, *axis)
             expected += 2 * inside * prod(layer.parameters["weight"][:2])
         assert table(name, convention="xla").total().flops == expected
@@ -234,7 +234,7 @@ def test_a_convention_is_declared_in_full(name):
     assert convention.definition.endswith(".")
     assert "\n" not in convention.definition
     for terms in (convention.work, convention.parameters, convention.activations):
-        words = [term.words for term in terms]
+        words = [term.description for term in terms]
         assert len(set(words)) == len(words) > 0
     assert name in CONVENTION_COST
 
@@ -273,8 +273,8 @@ def test_conventions_of_one_layer_on_symbolic_planes(name):
         for height, width in ((h, w), (23, 40)):
             inputs = ((2, 6, height, width),)
             output = op.output(*inputs)
-            layer = Layer(op, inputs, output, op.work(inputs, output))
-            counted.append(total(CONVENTIONS[name].work, layer))
+            layer = CountedLayer(op, inputs, output, op.work(inputs, output))
+            counted.append(sum_terms(CONVENTIONS[name].work, layer))
         assert sympy.sympify(counted[0]).subs({h: 23, w: 40}) == counted[1]
 
 

@@ -11,7 +11,7 @@ from stopwatch import bare_pythons, kept, process
 
 import costcalc
 from costcalc import CostcalcError
-from costcalc.analysis.memory import OPTIMIZERS, STANDING, timeline
+from costcalc.analysis.memory import OPTIMIZERS, PERSISTENT_KINDS, timeline
 from costcalc.ir.ops import OPS
 from costcalc.torch_backend import LiveStorages, build, observe
 
@@ -77,8 +77,8 @@ def figures(answer):
     """What is compared: classes as the observer can tell them, which knows no transients but the loss."""
     layer, phase = answer.peak_at
     classes = {"saved for backward": 0, "gradient of a parameter": 0, "other": 0}
-    for kind, size in answer.by_class.items():
-        if kind not in STANDING:
+    for kind, size in answer.by_kind.items():
+        if kind not in PERSISTENT_KINDS:
             classes[kind if kind in classes else "other"] += size
     return {
         "saved for backward": answer.saved_for_backward,
@@ -86,7 +86,7 @@ def figures(answer):
         "saved by layer": dict(answer.saved_by_layer),
         "peak": answer.peak_live,
         "at": (layer, phase) if layer else "loss",
-        "by layer": {who: alive for who, alive in answer.most_alive.items() if who[0] and alive},
+        "by layer": {who: alive for who, alive in answer.peak_by_layer.items() if who[0] and alive},
         "by class": classes,
     }
 
@@ -133,7 +133,7 @@ def test_an_optimizers_state_and_step_are_torchs(optimizer, name):
     training = timeline(graph, training=True, optimizer=optimizer)
     before = next(i for i, event in enumerate(training.events) if event.phase == "step") - 1
     of_parameters = sum(parameter.nbytes for parameter in module.parameters())
-    assert training.standing.get("optimizer state", 0) == sum(state.nbytes for state in states)
+    assert training.persistent.get("optimizer state", 0) == sum(state.nbytes for state in states)
     assert training.live[before] == of_parameters
     assert max(training.live[before:]) == of_parameters + seen.peak
     assert training.live[-1] == 0
@@ -167,7 +167,7 @@ def test_a_small_network_by_hand():
         "pool": 108 * 4 + 108 * 8,  # for fc, flatten being a view; where the largest were, in int64
     }
     assert training.saved_input == 2 * 3 * 8 * 8 * 4
-    assert training.standing == {
+    assert training.persistent == {
         "input": 2 * 3 * 8 * 8 * 4,
         "parameter": (6 * 3 * 3 * 3 + 6 + 6 + 6 + 10 * 54 + 10) * 4,
         "buffer": (6 + 6) * 4 + 8,
@@ -253,13 +253,13 @@ def test_the_laws(name, training):
     how = {"training": training, "optimizer": "adam"} if training else {}
     one, two, five = (timeline(network(name, batch), **how) for batch in (2, 4, 10))
     for run in (one, two, five):
-        assert max(run.live) + sum(run.standing.values()) == run.peak_total
-        assert sum(run.by_class.values()) == run.peak_total
+        assert max(run.live) + sum(run.persistent.values()) == run.peak_total
+        assert sum(run.by_kind.values()) == run.peak_total
         assert sum(run.saved_by_layer.values()) == run.saved_for_backward
         assert min(run.live) >= 0
         assert run.live[-1] == 0 if training else run.live[-1] > 0  # nothing is left but the outputs
-        born = {id(event.tensor) for event in run.events if event.born}
-        dead = [id(event.tensor) for event in run.events if not event.born]
+        born = {id(event.allocation) for event in run.events if event.allocates}
+        dead = [id(event.allocation) for event in run.events if not event.allocates]
         assert len(dead) == len(set(dead))
         assert born >= set(dead)
     assert len(one.events) == len(two.events) == len(five.events)

@@ -12,7 +12,7 @@ from op_cases import ALONE, CASES
 from costcalc import CostcalcError, Graph, Input, Node
 from costcalc.analysis.memory import timeline
 from costcalc.core.errors import OpError
-from costcalc.ir.op import infer
+from costcalc.ir.op import infer_output
 from costcalc.ir.ops import OPS
 from costcalc.torch_backend import observe
 
@@ -165,15 +165,15 @@ def graphs(draw, names=(*SHIPPED, *FREQUENT, *FREQUENT), back=4, ends=2, several
                 taken, further = operands(draw, place, needed, special[0] if special else None, shapes, holds)
             known = shapes | {tensor: shape for tensor, shape, _ in further}
             given = tuple(known[tensor] for tensor in taken)
-            made, _ = infer(op, given)
+            made, _ = infer_output(op, given)
         except OpError:
             continue
         for operand in further:
-            if operand.holds == "float" and draw(st.booleans()):
+            if operand.element_type == "float" and draw(st.booleans()):
                 nodes.append(Node(operand.name, OPS["parameter"](operand.shape), ()))
             else:
                 inputs.append(operand)
-            shapes[operand.name], holds[operand.name] = operand.shape, operand.holds
+            shapes[operand.name], holds[operand.name] = operand.shape, operand.element_type
         if name == "linear" and len(first) > 2 and permuted(nodes, taken[0]):
             continue  # torch copies such an input first, and adds the bias to a further tensor: not predicted
         same = [
@@ -186,7 +186,7 @@ def graphs(draw, names=(*SHIPPED, *FREQUENT, *FREQUENT), back=4, ends=2, several
         ]
         nodes.append(Node(f"{name}{place}", op, tuple(taken), draw(st.sampled_from([None, *same]))))
         shapes[nodes[-1].name] = made
-        holds[nodes[-1].name] = op.holds(*[holds[tensor] for tensor in taken])
+        holds[nodes[-1].name] = op.element_type(*[holds[tensor] for tensor in taken])
     assume(nodes)
     others = draw(st.lists(st.sampled_from([n.name for n in nodes]), min_size=0, max_size=ends))
     return Graph("random", tuple(inputs), tuple(nodes), (nodes[-1].name, *others))
@@ -197,7 +197,7 @@ def figures(answer):
     return {
         "peak": answer.peak_live,
         "at": (layer, phase) if layer else "loss",
-        "by layer": {who: alive for who, alive in answer.most_alive.items() if who[0] and alive},
+        "by layer": {who: alive for who, alive in answer.peak_by_layer.items() if who[0] and alive},
         "saved": dict(answer.saved_by_layer),
         "saved input": answer.saved_input,
     }
@@ -254,7 +254,7 @@ def test_frozen_layers_and_gradients_that_are_there_before(graph, data, accumula
     if predicted != "refused":  # the gradients that are there before are not seen again
         events = timeline(graph, **how).events
         before = sum(
-            e.tensor.bytes for e in events if (e.phase, e.tensor.kind) == ("before", "gradient of a parameter")
+            e.allocation.nbytes for e in events if (e.phase, e.allocation.kind) == ("before", "gradient of a parameter")
         )
         predicted["peak"] -= before
         predicted["by layer"] = {who: alive - before for who, alive in predicted["by layer"].items()}

@@ -18,11 +18,11 @@ from torch.utils.flop_counter import FlopCounterMode
 import costcalc
 from costcalc import CostcalcError
 from costcalc.analysis.analyze import analyze
-from costcalc.analysis.memory import OPTIMIZERS, arithmetic, timeline
+from costcalc.analysis.memory import OPTIMIZERS, timeline, training_flops
 from costcalc.ir.ops import OPS
 from costcalc.torch_backend import LiveStorages, build, observe
 from costcalc.torch_backend.device import environment, torch_dtype
-from costcalc.torch_backend.watch import Watch, subject
+from costcalc.torch_backend.interpreter import LayerInterpreter, prepare_workload
 
 FP32 = 4
 
@@ -93,7 +93,7 @@ def test_checkpointing_in_a_random_graph_is_what_torch_runs(graph, data, device)
         predicted = timeline(graph, training=True, frozen=frozen, checkpoint="stage")
     except CostcalcError:
         return
-    note(f"{predicted.checkpointed}; left {predicted.left}")
+    note(f"{predicted.checkpointed}; left {predicted.not_checkpointed}")
     assert predicted.saved_for_backward + predicted.saved_input <= plain.saved_for_backward + plain.saved_input
     expected = {k: v for k, v in figures(predicted).items() if k != "by class"}
     seen = figures(observed(graph, predicted, device=device, frozen=frozen))
@@ -129,7 +129,7 @@ def test_two_stages_by_hand():
     # The last gradient of b: of what it takes, given that of bn's input; what a makes is not there yet. Beside it, the
     # gradients of three layers' parameters, the loss, and b's input.
     learnt = (6 * 6 * 9 + 6) * FP32
-    assert training.most_alive["b/conv", "backward"] == 3 * LAYER + 2 * learnt + 12 * FP32 + 2 * FP32
+    assert training.peak_by_layer["b/conv", "backward"] == 3 * LAYER + 2 * learnt + 12 * FP32 + 2 * FP32
     assert figures(training) == figures(observed(graph, training, device="cpu"))
 
 
@@ -201,7 +201,7 @@ def test_a_block_has_two_weight_layers_and_a_tensor_of_its_own():
 def test_what_is_no_segment_is_left_as_it_is(layers, left):
     graph = chain(*layers)
     training = timeline(graph, training=True, checkpoint="stage")
-    assert training.left == left
+    assert training.not_checkpointed == left
     if not training.checkpointed:
         assert training.events == timeline(graph, training=True).events
 
@@ -210,7 +210,7 @@ def test_a_result_from_the_middle():
     graph = chain(
         ("a/conv", OPS["conv2d"](6, 1)), ("a/tanh", OPS["tanh"]()), ("a/sum", OPS["add"](), "a/tanh", "a/conv")
     )
-    left = timeline(replace(graph, outputs=("a/tanh", "a/sum")), training=True, checkpoint="stage").left
+    left = timeline(replace(graph, outputs=("a/tanh", "a/sum")), training=True, checkpoint="stage").not_checkpointed
     assert left == {"a": "it gives more than one tensor"}
 
 
@@ -242,7 +242,7 @@ def test_checkpointing_never_raises_what_is_saved(name):
     for run in others:
         assert run.saved_for_backward + run.saved_input <= plain.saved_for_backward + plain.saved_input
         assert sum(run.saved_by_layer.values()) == run.saved_for_backward
-        assert sum(run.by_class.values()) == run.peak_total
+        assert sum(run.by_kind.values()) == run.peak_total
         assert run.live[-1] == plain.live[-1]  # the gradients of parameters
         assert min(run.live) >= 0
         assert {node.name for prefix in run.checkpointed for node in graph.select(prefix)} >= set(run.recomputed)
@@ -254,10 +254,10 @@ def test_a_step_computes_what_torch_counts(name, checkpoint):
     """Whose FLOPs of a grouped convolution are wrong backward: they are counted here by the formula for one group."""
     graph = network(name, 8)
     training = timeline(graph, training=True, checkpoint=checkpoint)
-    predicted = arithmetic(analyze(graph), training)
+    predicted = training_flops(analyze(graph), training)
     where = environment("meta", "fp32")
-    with subject(graph, where, train=True) as running, FlopCounterMode(display=False) as counter:
-        Watch(running, lambda: None, checkpointed=training.checkpointed).watch(train=True)
+    with prepare_workload(graph, where, train=True) as running, FlopCounterMode(display=False) as counter:
+        LayerInterpreter(running, lambda: None, checkpointed=training.checkpointed).run_once(train=True)
     grouped = sum(
         2 * (node.op.groups - 1) * row.macs
         for node, row in zip(graph.nodes, analyze(graph).rows, strict=True)
@@ -273,19 +273,19 @@ def test_a_step_by_hand():
     graph = costcalc.load("vgg11", batch=2)
     costs = analyze(graph)
     training = timeline(graph, training=True, optimizer="adam")
-    counts = arithmetic(costs, training)
+    counts = training_flops(costs, training)
     assert counts.forward_macs == costs.total().macs
     assert counts.backward_macs == 2 * counts.forward_macs - 2 * 64 * 27 * 224 * 224
     assert counts.step_flops == 13 * costs.total().params
     # With the head alone to be trained, only it has gradients, and those of its first layer's input are not needed.
     frozen = [f"stage{i}" for i in range(1, 6)]
     costs = analyze(graph, frozen=frozen)
-    counts = arithmetic(costs, timeline(graph, training=True, frozen=frozen, optimizer="sgd"))
+    counts = training_flops(costs, timeline(graph, training=True, frozen=frozen, optimizer="sgd"))
     first, second, third = 512 * 7 * 7 * 4096, 4096 * 4096, 4096 * 1000
     assert counts.backward_macs == 2 * (first + 2 * second + 2 * third)
     assert counts.step_flops == 2 * (first + second + third + 4096 + 4096 + 1000)
     assert counts.flops == 2 * (counts.forward_macs + counts.backward_macs) + counts.step_flops
-    assert arithmetic(costs, timeline(graph)).flops == 2 * counts.forward_macs
+    assert training_flops(costs, timeline(graph)).flops == 2 * counts.forward_macs
 
 
 class Operations(TorchDispatchMode):
@@ -315,7 +315,7 @@ def test_the_flops_of_an_optimizers_step_are_torchs(name):
         parameter.grad = torch.ones(1000)
         with Operations() as operations:
             optimizer.step()
-    assert operations.count == 1000 * OPTIMIZERS[name].flops
+    assert operations.count == 1000 * OPTIMIZERS[name].flops_per_element
 
 
 @pytest.mark.parametrize("dtype", ["fp16", "bf16"])
@@ -351,8 +351,8 @@ def test_master_weights_are_what_torch_keeps_and_makes(name, dtype):
         step()
     training = timeline(graph, training=True, optimizer=name, dtype=dtype, master_weights=True)
     before = next(i for i, event in enumerate(training.events) if event.phase == "step") - 1
-    assert training.standing["optimizer state"] == sum(tensor.nbytes for tensor in [*masters, *states])
-    assert training.standing["parameter"] == sum(parameter.nbytes for parameter in module.parameters())
+    assert training.persistent["optimizer state"] == sum(tensor.nbytes for tensor in [*masters, *states])
+    assert training.persistent["parameter"] == sum(parameter.nbytes for parameter in module.parameters())
     assert training.live[before] == sum(gradient.nbytes for gradient in gradients)
     assert max(training.live[before:]) == training.live[before] + seen.peak
     assert training.live[-1] == 0
@@ -366,8 +366,8 @@ def test_what_adam_in_mixed_precision_takes_a_parameter():
     graph = chain(("fc", OPS["linear"](1000, bias=False)), shape=(1, 1000))
     training = timeline(graph, training=True, optimizer="adam", dtype="bf16", master_weights=True)
     parameters, steps = 1000 * 1000, 4
-    assert training.standing["parameter"] == 2 * parameters
-    assert training.standing["optimizer state"] == 12 * parameters + steps
+    assert training.persistent["parameter"] == 2 * parameters
+    assert training.persistent["optimizer state"] == 12 * parameters + steps
     at_step = next(i for i, event in enumerate(training.events) if event.phase == "step")
     assert training.live[at_step - 1] == 2 * parameters
     # The step: its gradient in fp32, and two tensors to compute with.

@@ -14,7 +14,13 @@ from small_graphs import chain
 
 import costcalc
 from costcalc import OPS, Builder, CostcalcError, Graph, Input, Node
-from costcalc.analysis.receptive_field import Axis, NoField, coverage, receptive_fields, traced_fields
+from costcalc.analysis.receptive_field import (
+    AxisReceptiveField,
+    NoReceptiveField,
+    coverage,
+    receptive_fields,
+    trace_receptive_fields,
+)
 from costcalc.cli import cli
 from costcalc.frontends.spec import architectures
 
@@ -52,7 +58,7 @@ def last_field(name, **given):
 def test_published_fields(name, published, size, padding):
     """The table of Araujo, Norris and Sim's library (Distill 2019): field, stride 32, and effective padding, −low."""
     height, width = last_field(name)
-    assert height == width == Axis(-padding, size - padding - 1, 32), published
+    assert height == width == AxisReceptiveField(-padding, size - padding - 1, 32), published
 
 
 def test_resnets_that_stride_in_the_3x3_see_less():
@@ -69,8 +75,8 @@ def test_vgg16_by_hand():
         size, low = size + convolutions * 2 * stride, low - convolutions * stride
         size, stride = size + stride, stride * 2
     assert (size, stride, low) == (212, 32, -90)
-    assert last_field("vgg16") == (Axis(low, low + size - 1, stride),) * 2
-    assert last_field("vgg16")[0].centre == -90 + 211 / 2 == 15.5
+    assert last_field("vgg16") == (AxisReceptiveField(low, low + size - 1, stride),) * 2
+    assert last_field("vgg16")[0].center == -90 + 211 / 2 == 15.5
 
 
 # -- by gradients -------------------------------------------------------------------------------------------------
@@ -175,11 +181,11 @@ def test_fields_are_what_gradients_reach(builder, data):
     pixels=st.integers(1, 300),
 )  # fmt: skip
 def test_seen_is_the_most_that_any_output_sees(low, size, stride, outputs, pixels):
-    axis = Axis(low, low + size - 1, stride)
+    axis = AxisReceptiveField(low, low + size - 1, stride)
     seen = [
         len(set(range(i * stride + axis.low, i * stride + axis.high + 1)) & set(range(pixels))) for i in range(outputs)
     ]
-    assert axis.seen(outputs, pixels) == max(seen)
+    assert axis.visible_pixels(outputs, pixels) == max(seen)
 
 
 def test_vgg16_sees_196_of_224():
@@ -214,7 +220,7 @@ def test_the_convolution_that_sees_most_need_not_be_the_last():
     wide, tall = OPS["conv2d"](1, 5, padding=2), OPS["conv2d"](1, (7, 3), padding=(3, 1))
     graph = chain(("a", wide, "input"), ("b", tall, "input"), ("sum", OPS["add"](), "a", "b"), shape=(1, 1, 32, 32))
     seen = coverage(graph)
-    assert [s.seen for s in seen.layers] == [(5, 5), (7, 3), (7, 5)]
+    assert [s.visible for s in seen.layers] == [(5, 5), (7, 3), (7, 5)]
     assert seen.widest_convolution().layer == "a"
     alike = chain(("a", wide, "input"), ("b", wide, "input"), ("sum", OPS["add"](), "a", "b"), shape=(1, 1, 32, 32))
     assert coverage(alike).widest_convolution().layer == "b"
@@ -237,8 +243,8 @@ def test_the_convolution_that_sees_most_is_named(tmp_path):
 def test_a_field_of_195_sees_194_where_it_is_nowhere_whole():
     """AlexNet's pool5 on 224 pixels: 6 outputs, of which the third reaches from −66 + 64 to 128 + 64."""
     sight = next(s for s in coverage(costcalc.load("alexnet-torchvision")).layers if s.layer == "avgpool")
-    assert sight.field[0] == Axis(-66, 128, 32)
-    assert sight.seen[0] == max(min(128 + 32 * i, 223) - max(-66 + 32 * i, 0) + 1 for i in range(6)) == 194
+    assert sight.receptive_field[0] == AxisReceptiveField(-66, 128, 32)
+    assert sight.visible[0] == max(min(128 + 32 * i, 223) - max(-66 + 32 * i, 0) + 1 for i in range(6)) == 194
 
 
 def test_the_first_layer_that_sees_all():
@@ -287,31 +293,31 @@ def test_an_input_that_is_no_square():
 )
 def test_why_there_is_none(layers, reason):
     graph = chain(("conv", OPS["conv2d"](3, 1)), *layers, ("after", OPS["relu"]()))
-    fields = traced_fields(graph)
+    fields = trace_receptive_fields(graph)
     last = layers[-1][0]
-    assert fields[last] == fields["after"] == NoField(reason, last)
+    assert fields[last] == fields["after"] == NoReceptiveField(reason, last)
     assert receptive_fields(graph)["after"] is None
     sight = coverage(graph).layers[-1]
-    assert (sight.field, sight.seen, sight.sees_all((8, 8))) == (NoField(reason, last), None, False)
+    assert (sight.receptive_field, sight.visible, sight.covers((8, 8))) == (NoReceptiveField(reason, last), None, False)
 
 
 def test_a_branch_without_a_field_leaves_none():
     graph = chain(
         ("odd", OPS["unknown"]("wavelet"), "input"), ("one", OPS["conv2d"](3, 1), "input"), ("sum", OPS["add"](), "one", "odd")
     )  # fmt: skip
-    assert traced_fields(graph)["sum"] == NoField("nobody has told what a wavelet looks at", "odd")
+    assert trace_receptive_fields(graph)["sum"] == NoReceptiveField("nobody has told what a wavelet looks at", "odd")
 
 
 def test_even_adaptive_windows_have_a_field():
     graph = chain(("pool", OPS["adaptive_avg_pool2d"](4)))
-    assert receptive_fields(graph)["pool"] == (Axis(0, 1, 2),) * 2
+    assert receptive_fields(graph)["pool"] == (AxisReceptiveField(0, 1, 2),) * 2
 
 
 def test_a_network_without_images_has_no_fields():
     graph = Graph("mlp", (Input("input", (1, 8)),), (Node("fc", OPS["linear"](2), ("input",)),), ("fc",))
     with pytest.raises(CostcalcError, match="mlp takes no image: it has no receptive fields"):
         coverage(graph)
-    assert traced_fields(graph)["fc"] == NoField("the input is no plane", "input")
+    assert trace_receptive_fields(graph)["fc"] == NoReceptiveField("the input is no plane", "input")
 
 
 def test_layers_after_the_plane_are_told_where_it_ended():
@@ -325,9 +331,13 @@ def test_layers_after_the_plane_are_told_where_it_ended():
 def test_the_command_and_the_report_agree(name):
     costs = costcalc.analyze(costcalc.load(name))
     for row, sight in zip(costs.rows, coverage(costcalc.load(name)).layers, strict=True):
-        size = None if isinstance(sight.field, NoField) else tuple(axis.size for axis in sight.field)
+        size = (
+            None
+            if isinstance(sight.receptive_field, NoReceptiveField)
+            else tuple(axis.size for axis in sight.receptive_field)
+        )
         assert (row.path, row.receptive_field) == (sight.layer, size)
-        assert sight.seen is None or all(0 < n <= most for n, most in zip(sight.seen, size, strict=True))
+        assert sight.visible is None or all(0 < n <= most for n, most in zip(sight.visible, size, strict=True))
 
 
 @pytest.mark.parametrize("style", ["text", "markdown", "csv", "latex"])

@@ -82,7 +82,7 @@ def test_csv_has_exact_bytes():
     assert int(backward["flops"]) == 2 * int(backward["macs"])
     rows = list(csv.DictReader(io.StringIO(peak)))
     vgg = timeline(costcalc.load("vgg16"), training=True)
-    assert {row["class"]: int(row["bytes"]) for row in rows} == {k: v for k, v in vgg.by_class.items() if v}
+    assert {row["class"]: int(row["bytes"]) for row in rows} == {k: v for k, v in vgg.by_kind.items() if v}
     saved = {row["stage"]: int(row["saved_bytes"]) for row in csv.DictReader(io.StringIO(saved))}
     assert sum(saved.values()) == vgg.saved_for_backward
     assert saved["stage1"] > vgg.saved_for_backward * 0.45  # where planes are large, though channels are few
@@ -163,9 +163,9 @@ def test_the_batch_that_fits_is_exact(name, how, budget):
 
     fit = largest_batch(at, budget)
     assert fit.largest >= 1
-    assert fit.following == fit.largest + 1
+    assert fit.next_size == fit.largest + 1
     assert at(fit.largest).peak_total == fit.peak <= budget
-    assert at(fit.following).peak_total == fit.next_peak > budget
+    assert at(fit.next_size).peak_total == fit.next_peak > budget
     assert fit.exceeds_by == fit.next_peak - budget
     # exactly as much as is needed, and a byte less
     assert largest_batch(at, fit.peak).largest == fit.largest
@@ -186,9 +186,9 @@ def test_the_input_that_fits_is_exact(name, how, budget):
 
     budget += at(96).peak_total
     fit = largest_input(at, budget, 96)
-    assert fit.following == fit.largest + 1
+    assert fit.next_size == fit.largest + 1
     assert at(fit.largest).peak_total == fit.peak <= budget
-    assert at(fit.following).peak_total == fit.next_peak > budget
+    assert at(fit.next_size).peak_total == fit.next_peak > budget
     assert largest_input(at, fit.peak, 224) == fit._replace(budget=fit.peak)
     smaller = largest_input(at, fit.peak - 1, fit.largest)
     assert smaller.largest == fit.largest - 1
@@ -219,8 +219,8 @@ def test_only_inputs_of_which_there_is_a_network():
 
     for start in (2, 40, 200):
         fit = largest_input(at, 10**6, start)
-        assert (fit.largest % 2, fit.following) == (0, fit.largest + 2)
-        assert at(fit.largest).peak_total == fit.peak <= 10**6 < at(fit.following).peak_total == fit.next_peak
+        assert (fit.largest % 2, fit.next_size) == (0, fit.largest + 2)
+        assert at(fit.largest).peak_total == fit.peak <= 10**6 < at(fit.next_size).peak_total == fit.next_peak
 
 
 def test_an_input_of_one_size():
@@ -234,7 +234,7 @@ def test_an_input_of_one_size():
         return timeline(b.build())
 
     fit = largest_input(at, 10**6, 8)
-    assert (fit.largest, fit.following, fit.next_peak, fit.exceeds_by) == (8, None, None, None)
+    assert (fit.largest, fit.next_size, fit.next_peak, fit.exceeds_by) == (8, None, None, None)
     assert fit.peak == at(8).peak_total
     assert largest_input(at, 10, 8)[2:] == (0, 0, 8, fit.peak)
 

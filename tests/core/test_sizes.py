@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from costcalc.core.arrays import SizeArray
-from costcalc.core.sizes import as_size, ceil_div, dim_min, exact_div, known, same, window
+from costcalc.core.sizes import as_size, ceil_div, check_relation, exact_div, identical, size_min, window_positions
 
 H = sympy.Symbol("H", integer=True, positive=True)
 
@@ -25,7 +25,7 @@ def test_window_counts_the_places_a_window_can_stand(n, kernel, stride, padding,
     else:
         places = [s for s in starts if s + reach <= n + padding]
     if places and n + 2 * padding >= reach:
-        assert window(n, kernel, stride, padding, dilation, ceil_mode) == len(places)
+        assert window_positions(n, kernel, stride, padding, dilation, ceil_mode) == len(places)
 
 
 @given(st.integers(-(10**9), 10**9), st.integers(1, 10**6))
@@ -52,7 +52,7 @@ def test_array_arithmetic_is_exact(values, other):
     assert array.sum() == sum(values)
     if other:
         assert (array // other).tolist() == [v // other for v in values]
-    assert dim_min(array, other).tolist() == [min(v, other) for v in values]
+    assert size_min(array, other).tolist() == [min(v, other) for v in values]
 
 
 @pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int32, np.uint64])
@@ -75,17 +75,17 @@ def test_numpy_scalars_and_sympy_integers_are_ints():
 
 
 def test_known_has_three_answers():
-    assert known(3, ">=", 3).answer is True
-    assert known(3, "multiple of", 2).answer is False
-    assert known(3, "multiple of", 0).answer is False
-    assert known(as_size(np.array([4, 6, 7, 8])), "multiple of", 2) == (False, (2,))
-    assert known(H, ">=", 1).answer is True
-    assert known(H, ">=", 7).answer is None
-    assert known(-H, ">=", 0).answer is False
-    assert known(H * 2, "multiple of", 2).answer is True
-    assert known(H, "multiple of", 2).answer is None
-    assert known((H + 1) ** 2, "==", H**2 + 2 * H + 1).answer is True
-    assert known(H, "==", H + 1).answer is False
+    assert check_relation(3, ">=", 3).answer is True
+    assert check_relation(3, "multiple of", 2).answer is False
+    assert check_relation(3, "multiple of", 0).answer is False
+    assert check_relation(as_size(np.array([4, 6, 7, 8])), "multiple of", 2) == (False, (2,))
+    assert check_relation(H, ">=", 1).answer is True
+    assert check_relation(H, ">=", 7).answer is None
+    assert check_relation(-H, ">=", 0).answer is False
+    assert check_relation(H * 2, "multiple of", 2).answer is True
+    assert check_relation(H, "multiple of", 2).answer is None
+    assert check_relation((H + 1) ** 2, "==", H**2 + 2 * H + 1).answer is True
+    assert check_relation(H, "==", H + 1).answer is False
 
 
 def test_exact_div_of_an_expression_has_no_floor():
@@ -95,7 +95,7 @@ def test_exact_div_of_an_expression_has_no_floor():
 
 
 def test_same():
-    assert same(3, 3)
-    assert same(as_size(np.array([1, 2])), np.array([1, 2]))
-    assert not same(as_size(np.array([1, 2])), 1)
-    assert same(H + 1, 1 + H)
+    assert identical(3, 3)
+    assert identical(as_size(np.array([1, 2])), np.array([1, 2]))
+    assert not identical(as_size(np.array([1, 2])), 1)
+    assert identical(H + 1, 1 + H)

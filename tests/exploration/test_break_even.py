@@ -15,7 +15,7 @@ from small_graphs import chain
 import costcalc
 from costcalc import CostcalcError, load, solve
 from costcalc.exploration.symbolic.question import read_question
-from costcalc.exploration.symbolic.solve import Run, _differences, _signs
+from costcalc.exploration.symbolic.solve import ValueRange, _differences, _signs
 from costcalc.ir.ops import OPS
 from costcalc.report.views.formula import answer
 
@@ -38,7 +38,7 @@ def test_signs_of_a_polynomial(coefficients):
 def test_from_which_batch_on_activations_outgrow_parameters():
     """The lecture's rule: activations twice, 8 bytes an element; parameters three times, 12 bytes each."""
     solved = solve("vgg16", "batch", "memory > param-memory", convention="bologna")
-    assert solved.runs == (Run(14, None, 1),)
+    assert solved.runs == (ValueRange(14, None, 1),)
     elements, parameters = 15_087_080, 138_357_544
     assert 13 * elements * 8 < parameters * 12 < 14 * elements * 8
     assert [(c.value, c.left, c.right, c.holds) for c in solved.checks[1:]] == [
@@ -54,7 +54,7 @@ def test_for_which_r_a_reduction_is_cheaper():
     assert 192 * 154 + 25 * 154 * 32 < 25 * 192 * 32 < 192 * 155 + 25 * 155 * 32
     question = f"macs < macs of {REDUCTION}:direct"
     solved = solve(REDUCTION, "r", question)
-    assert solved.runs == (Run(1, 154, 1),)
+    assert solved.runs == (ValueRange(1, 154, 1),)
     assert solved.checks[-1].left == (192 * 155 + 25 * 155 * 32) * 28 * 28
     data = formula_json(REDUCTION, "--in", "r", "--solve", question)
     assert data["solutions"] == [{"first": 1, "last": 154, "step": 1}]
@@ -65,9 +65,9 @@ def test_for_which_r_a_reduction_is_cheaper():
 
 def test_the_largest_input_under_4_gmacs():
     solved = solve("resnet50", "size", "macs < 4G")
-    assert solved.runs == (Run(32, 224, 32),)
+    assert solved.runs == (ValueRange(32, 224, 32),)
     exact = solve("resnet50", "size", "macs < 4G", exact=True)
-    assert exact.runs == (Run(1, 224, 1),)
+    assert exact.runs == (ValueRange(1, 224, 1),)
     assert [c.value for c in exact.checks] == [1, 224, 225]
     text = formula("resnet50", "--in", "size", "--solve", "macs < 4G")
     assert text.startswith("resnet50: macs < 4G holds for every size ≤ 224 (a multiple of 32)\n")
@@ -100,9 +100,9 @@ def test_steps_of_different_lengths():
 
     solved = solve(build, "height", "activations at a = activations at b", exact=True)
     tried = [h for h in range(3, 200) if h // 2 == h // 3]
-    assert solved.runs == tuple(Run(h, h, 1) for h in tried) == (Run(3, 3, 1),)
+    assert solved.runs == tuple(ValueRange(h, h, 1) for h in tried) == (ValueRange(3, 3, 1),)
     other = solve(build, "height", "activations at a > activations at b", exact=True)
-    assert other.runs == (Run(4, None, 1),)
+    assert other.runs == (ValueRange(4, None, 1),)
 
 
 def test_a_square_against_a_line_has_several_intervals(tmp_path):
@@ -116,9 +116,9 @@ def test_a_square_against_a_line_has_several_intervals(tmp_path):
     )
     question = f"macs > macs of {spec}:line"
     solved = solve(str(spec), "c", question)
-    assert solved.runs == (Run(1, 9, 1), Run(21, None, 1))
+    assert solved.runs == (ValueRange(1, 9, 1), ValueRange(21, None, 1))
     assert [c.value for c in solved.checks] == [1, 9, 10, 20, 21]
-    assert solve(str(spec), "c", f"macs = macs of {spec}:line").runs == (Run(10, 10, 1), Run(20, 20, 1))
+    assert solve(str(spec), "c", f"macs = macs of {spec}:line").runs == (ValueRange(10, 10, 1), ValueRange(20, 20, 1))
     text = formula(spec, "--in", "c", "--solve", question)
     assert "holds for every c ≤ 9, and for every c ≥ 21\n" in text.replace("\n  ", " ")
     assert formula_json(spec, "--in", "c", "--solve", f"macs = macs of {spec}:line")["answer"] == "for c = 10 and 20"
@@ -128,9 +128,9 @@ def test_a_square_against_a_line_has_several_intervals(tmp_path):
 
 
 def test_a_number_may_be_a_fraction():
-    assert solve("vgg16", "batch", "macs > 0.5").runs == (Run(1, None, 1),)
+    assert solve("vgg16", "batch", "macs > 0.5").runs == (ValueRange(1, None, 1),)
     solved = solve(REDUCTION, "r", "params <= 1025.5")  # 993·r + 32
-    assert solved.runs == (Run(1, 1, 1),)
+    assert solved.runs == (ValueRange(1, 1, 1),)
     data = formula_json(REDUCTION, "--in", "r", "--solve", "params <= 1025.5")
     assert data["answer"] == "for r = 1"
     assert data["checks"][0]["right"] == 1025.5
@@ -155,7 +155,7 @@ def test_an_answer_may_have_a_rhythm():
         )  # fmt: skip
 
     solved = solve(build, "height", "activations at a = activations at b", exact=True)
-    assert solved.runs == (Run(2, None, 2),)
+    assert solved.runs == (ValueRange(2, None, 2),)
     assert answer(solved) == "for every height ≥ 2 in steps of 2"
 
 
@@ -165,7 +165,7 @@ def test_two_networks_share_a_domain_or_it_is_said():
     with pytest.raises(CostcalcError, match=re.escape("no size is 32·i + 3 and 32·i + 0")):
         solve("alexnet", "size", "macs < macs of resnet18")
     exact = solve("alexnet", "size", "macs < macs of resnet18", exact=True)
-    assert exact.runs == (Run(67, None, 1),)
+    assert exact.runs == (ValueRange(67, None, 1),)
 
 
 def test_a_target_of_a_question_takes_settings_of_its_own():

@@ -106,7 +106,7 @@ def test_any_stage_has_the_field_of_its_one_convolution(convs, kernel, bias):
 def test_a_stage_of_vgg_is_a_stage():
     """Its costs are those of VGG-16's second stage without its pool: 64 channels to 128, two 3×3."""
     made = stage(2, channels=64, out_channels=128, height=112, width=112).designs[0].costs.total()
-    rows = [r for r in costcalc.analyze(costcalc.load("vgg16")).below("stage2").rows if r.kind != "max_pool2d"]
+    rows = [r for r in costcalc.analyze(costcalc.load("vgg16")).below("stage2").rows if r.op != "max_pool2d"]
     for count in ("params", "macs", "flops", "activations", "nonlinearities"):
         assert getattr(made, count) == sum(getattr(row, count) for row in rows)
 
@@ -144,9 +144,7 @@ def test_nins_head_is_nins():
     rows = costs.below("mlpconv4/cccp2").rows + costs.below("mlpconv4/relu_3").rows + costs.below("head").rows
     plane = rows[0].output[2:]
     made = head(channels=1024, height=plane[0], width=plane[1], classes=1000).designs[2].costs
-    assert [(r.kind, r.output, r.params, r.macs) for r in made.rows] == [
-        (r.kind, r.output, r.params, r.macs) for r in rows
-    ]
+    assert [(r.op, r.output, r.params, r.macs) for r in made.rows] == [(r.op, r.output, r.params, r.macs) for r in rows]
 
 
 def test_heads_in_symbols():
@@ -233,8 +231,8 @@ def test_blocks_are_those_of_the_resnets(network, layer, given, shape, compariso
     compared = {c.key: c for c in residual(channels=channels, height=side, width=side)}[comparison]
     made = next(d.costs for d in compared.designs if d.key == design)
     prefix = f"{layer}/{part}" if part else layer
-    assert [(r.path, r.kind, r.output, r.parameters, r.macs, r.activations, r.receptive_field) for r in made.rows] == [
-        (r.path.removeprefix(f"{layer}/"), r.kind, r.output, r.parameters, r.macs, r.activations, r.receptive_field)
+    assert [(r.path, r.op, r.output, r.parameters, r.macs, r.activations, r.receptive_field) for r in made.rows] == [
+        (r.path.removeprefix(f"{layer}/"), r.op, r.output, r.parameters, r.macs, r.activations, r.receptive_field)
         for r in real.below(prefix).rows
     ]
     assert made.rows

@@ -21,7 +21,7 @@ import costcalc
 from costcalc import Builder, CostcalcError, closed_forms, forms_of, load, solve
 from costcalc.analysis.metrics import METRICS
 from costcalc.exploration.symbolic import Variable, writing
-from costcalc.exploration.symbolic.solve import Run
+from costcalc.exploration.symbolic.solve import ValueRange
 from costcalc.exploration.symbolic.variable import growth, never_negative, with_plain_floors
 from costcalc.ir.op import Assumption
 from costcalc.ir.ops import OPS
@@ -122,7 +122,9 @@ def test_conventions_have_forms_too(name, convention):
                 load(name, batch=3, height=size, width=size), convention=convention, dtype="fp16"
             ).total()
             for metric in ALL:
-                assert made.value(metric, {"batch": 3, "size": size}) == getattr(total, METRICS[metric].attribute)
+                assert made.value(metric, {"batch": 3, "element_size": size}) == getattr(
+                    total, METRICS[metric].attribute
+                )
 
 
 @pytest.mark.parametrize(
@@ -340,7 +342,7 @@ def test_a_layer_nobody_knows_makes_lower_bounds(tmp_path):
     assert r"\text{MACs} &\geq 96 H" in formula(spec, "--in", "height", "--format", "latex")
     with pytest.raises(CostcalcError, match="known as a lower bound alone"):
         solve(str(spec), "height", "macs < 1k")
-    assert solve(str(spec), "height", "activations <= 512").runs == (Run(1, 8, 1),)
+    assert solve(str(spec), "height", "activations <= 512").runs == (ValueRange(1, 8, 1),)
 
 
 # -- what is known of floors ----------------------------------------------------------------------------------------
@@ -689,7 +691,7 @@ def premised(*premises):
 
     def build(c=4):
         graph = chain(("a", OPS["conv2d"](c, 1)), shape=(1, 1, 1, 1))
-        return replace(graph, premises=tuple(Assumption(c, *each) for each in premises), settings={"c": c})
+        return replace(graph, rewrite_assumptions=tuple(Assumption(c, *each) for each in premises), settings={"c": c})
 
     return build
 
@@ -707,7 +709,8 @@ def test_what_is_not_equal_is_listed_where_the_domain_does_not_imply_it():
         assert closed_forms(premised(*premises), "c").assumptions == ()
     c, d = (sympy.Symbol(name, integer=True, positive=True) for name in "cd")
     graph = replace(
-        premised()(c), premises=(Assumption(c, "!=", d), Assumption(c + d, "!=", 1), Assumption(c + d, "!=", 3))
+        premised()(c),
+        rewrite_assumptions=(Assumption(c, "!=", d), Assumption(c + d, "!=", 1), Assumption(c + d, "!=", 3)),
     )
     found = forms_of(graph, [Variable("c"), Variable("d")]).assumptions
     assert [writing.relation(a, str) for a in found] == ["c ≠ d", "c + d ≠ 3"]
@@ -723,7 +726,7 @@ def test_an_answer_that_ends_where_an_assumption_does_not_hold():
         solve(build, "c", "macs <= 3")
     assert "'macs <= 3' has no answer that holds at c = 3, where it is not so that c ≠ 3" in str(error.value)
     assert "mistake" not in str(error.value)
-    assert solve(build, "c", "macs <= 5").runs == (Run(1, 5, 1),)
+    assert solve(build, "c", "macs <= 5").runs == (ValueRange(1, 5, 1),)
 
 
 def test_a_network_without_an_image_has_a_batch_alone(tmp_path):

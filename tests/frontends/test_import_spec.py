@@ -11,14 +11,14 @@ from test_spec_language import graphs
 from costcalc import CostcalcError, Graph, Input, Node, load
 from costcalc.cli import cli
 from costcalc.frontends.spec import Spec, architectures
-from costcalc.frontends.spec.fold import folded, to_spec
+from costcalc.frontends.spec.fold import nested_yaml, to_spec
 from costcalc.ir.ops import OPS
 
 
 @pytest.mark.parametrize("name", architectures())
 def test_a_shipped_spec_reads_back_equal(name):
     graph = load(name)
-    assert Spec(folded(graph, {}), "folded.yaml").build() == graph
+    assert Spec(nested_yaml(graph, {}), "folded.yaml").build() == graph
 
 
 @given(graphs())

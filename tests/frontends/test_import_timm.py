@@ -33,7 +33,9 @@ def test_model(name, monkeypatch):
         model(x)
     assert costs.unknown == ()
     assert 2 * costs.total().work.macs == counter.get_total_flops()
-    assert costs.total().params + sum(map(prod, graph.unused.values())) == sum(p.numel() for p in model.parameters())
+    assert costs.total().params + sum(map(prod, graph.unused_parameters.values())) == sum(
+        p.numel() for p in model.parameters()
+    )
     told = costcalc.analyze(graph, convention="timm").total()
     assert f"{round(told.flops / 1e9, 2)}" == row["gmacs"]
     assert f"{round(told.counted_activations / 1e6, 2)}" == row["macts"]

@@ -18,7 +18,7 @@ import costcalc
 from costcalc import CostcalcError
 from costcalc.analysis.conventions import CONVENTIONS
 from costcalc.frontends.torch.export import from_torch
-from costcalc.frontends.torch.models import traced
+from costcalc.frontends.torch.models import trace_target
 
 MODELS = {row["model"]: row for row in read("torchvision_models.csv")}
 LARGEST = 3_000_000_000  # MACs
@@ -44,7 +44,7 @@ def imported(name):
 def planes(costs):
     """What there is at each resolution, whatever its layers are called: the lecture's stages."""
     return [
-        (row.plane, row.params, row.work, row.flops, row.activations, row.activation_bytes)
+        (row.spatial_size, row.params, row.work, row.flops, row.activations, row.activation_bytes)
         for row in costs.by_resolution().rows
     ]
 
@@ -65,7 +65,9 @@ def test_model(name):
     assert (costs.unknown, graph.notes) == ((), ())
     assert total.params == WITHOUT_AUXILIARY_HEADS.get(name, int(row["num_params"]))
     assert total.work.macs == int(row["macs_conv_matmul_exact"])
-    assert sum(map(prod, graph.unused.values())) == {"googlenet": 6_379_984, "inception_v3": 3_326_696}.get(name, 0)
+    assert sum(map(prod, graph.unused_parameters.values())) == {"googlenet": 6_379_984, "inception_v3": 3_326_696}.get(
+        name, 0
+    )
     if name in SPECS:
         spec = costcalc.load(SPECS[name])
         for convention in CONVENTIONS:
@@ -88,13 +90,13 @@ SMALL_OTHERS = ["lraspp_mobilenet_v3_large", "r3d_18", "quantized_googlenet", "r
 
 @pytest.mark.parametrize("name", OTHERS if ALL else SMALL_OTHERS)
 def test_segmentation_video_quantizable_and_optical_flow(name):
-    found, model = traced(f"torchvision:{name}", {})
+    found, model = trace_target(f"torchvision:{name}", {})
     costs = costcalc.analyze(found.graph)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model.module(*model.example.arguments)
+        model.module(*model.example_inputs.args)
     assert (costs.unknown, found.graph.notes) == ((), ())
     assert costs.total().macs == counter.get_total_flops() // 2
-    unused = sum(map(prod, found.graph.unused.values()))
+    unused = sum(map(prod, found.graph.unused_parameters.values()))
     assert costs.total().params + unused == sum(parameter.numel() for parameter in model.module.parameters())
 
 

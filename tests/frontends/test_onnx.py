@@ -22,8 +22,8 @@ from torch import nn
 
 import costcalc
 from costcalc import CostcalcError, Graph, analyze
-from costcalc.core.errors import FixedSize
-from costcalc.frontends.importer import Importing
+from costcalc.core.errors import FixedSizeError
+from costcalc.frontends.importer import GraphImporter
 from costcalc.frontends.onnx import load_onnx, reading, trace_onnx
 from costcalc.frontends.torch.export import from_torch, trace
 
@@ -68,13 +68,13 @@ def totals(graph: Graph) -> tuple[Any, ...]:
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, frozenset[str]]]:
     """The operations of ATen that are called while reading, with the names of their arguments."""
     seen: list[tuple[str, frozenset[str]]] = []
-    translate = Importing.translate
+    translate = GraphImporter.translate
 
-    def watched(self: Importing, call: Any, table: Any, kind: str) -> Any:
+    def watched(self: GraphImporter, call: Any, table: Any, kind: str) -> Any:
         seen.append((call.name, frozenset(call.arguments)))
         return translate(self, call, table, kind)
 
-    monkeypatch.setattr(Importing, "translate", watched)
+    monkeypatch.setattr(GraphImporter, "translate", watched)
     return seen
 
 
@@ -237,7 +237,7 @@ def test_an_operation_that_nobody_knows_is_unknown_and_never_zero(tmp_path: Path
     inputs, stored = {"x": (1, 3, 8, 8)}, {"w": weights(4, 3, 3, 3)}
     info = helper.make_tensor_value_info("m", FLOAT, (1, 7))
     graph = load_onnx(saved(tmp_path, nodes, inputs, ["y"], stored, imports=imports, value_info=[info]))
-    assert [row.kind for row in analyze(graph).unknown] == ["acme.Magic"]
+    assert [row.op for row in analyze(graph).unknown] == ["acme.Magic"]
     assert graph.shapes[graph.outputs[0]] == (1, 7)
     with pytest.raises(CostcalcError, match=r"acme.Magic 'm' .*neither the file nor onnx says what shape"):
         load_onnx(saved(tmp_path, nodes, inputs, ["y"], stored, imports=imports))
@@ -306,7 +306,7 @@ def test_batch_normalisation_folded_into_convolutions_is_as_the_file_has_it(tmp_
     network = torchvision.models.resnet18(weights=None)
     graph = load_onnx(exported(tmp_path, network, _IMAGE, dynamo=False))
     params, macs, flops, activations = totals(costcalc.load("resnet18"))
-    normalised = sum(r.activations for r in analyze(costcalc.load("resnet18")).rows if r.kind == "batch_norm2d")
+    normalised = sum(r.activations for r in analyze(costcalc.load("resnet18")).rows if r.op == "batch_norm2d")
     channels = sum(m.num_features for m in network.modules() if isinstance(m, nn.BatchNorm2d))
     assert totals(graph) == (params - channels, macs, flops, activations - normalised)
 
@@ -398,17 +398,17 @@ def test_free_sizes_are_those_of_torch_export(name: str, dynamo: bool, tmp_path:
         return
     found = trace_onnx(path, [*axes.values()])
     assert (found.fixed, found.tied) == ({}, {})
-    by_torch = trace(module, [example], dynamic=[*axes.values()])
+    by_torch = trace(module, [example], dynamic_sizes=[*axes.values()])
     sides = {"height": 96, "width": 160, "sequence": 50}
     for batch in (1, 5):
         sizes = {"batch": batch} | {size: sides[size] for size in axes.values() if size != "batch"}
-        one, other = totals(found.at(**sizes)), totals(by_torch.at(**sizes))
+        one, other = totals(found.specialize(**sizes)), totals(by_torch.specialize(**sizes))
         assert one[1] == other[1]
         assert one == totals(load_onnx(path, batch=batch, sizes={n: s for n, s in sizes.items() if n != "batch"}))
     symbols = {size: sympy.Symbol(size, integer=True, positive=True) for size in axes.values()}
     formula = analyze(found.graph).total().macs
     assert formula.free_symbols == set(symbols.values())
-    arrays = analyze(found.at(**dict.fromkeys(axes.values(), np.array([32, 64])))).total().macs
+    arrays = analyze(found.specialize(**dict.fromkeys(axes.values(), np.array([32, 64])))).total().macs
     assert arrays.tolist() == [formula.subs(dict.fromkeys(symbols.values(), side)) for side in (32, 64)]
 
 
@@ -421,7 +421,7 @@ def test_sizes_are_called_by_the_file_or_by_costcalc(tmp_path: Path) -> None:
     assert analyze(costcalc.load(path, input="8x10", batch=2)).total().macs == 2 * macs
     for names in (("batch", "height", "width"), ("N", "h", "x.3")):
         found = trace_onnx(path, names)
-        assert analyze(found.at(**dict(zip(names, (5, 8, 10), strict=True)))).total().macs == 5 * macs
+        assert analyze(found.specialize(**dict(zip(names, (5, 8, 10), strict=True)))).total().macs == 5 * macs
     with pytest.raises(CostcalcError, match="fixes channels to 3: it cannot be 4"):
         load_onnx(path, sizes={"height": 8, "width": 10, "channels": 4})
 
@@ -430,16 +430,16 @@ def test_sizes_that_are_not_free(tmp_path: Path) -> None:
     nodes = [node("Conv", "x w", "y"), node("Flatten", "y", "f"), node("MatMul", "f m", "z")]
     stored = {"w": weights(4, 3, 3, 3), "m": weights(4 * 6 * 6, 5)}
     path = saved(tmp_path, nodes, {"x": ["N", 3, "s", "s"]}, ["z"], stored)
-    with pytest.raises(FixedSize, match="fixes height"):
+    with pytest.raises(FixedSizeError, match="fixes height"):
         costcalc.load(path, height=sympy.Symbol("height", integer=True, positive=True), input="8")
-    with pytest.raises(FixedSize, match="fixes channels to 3"):
+    with pytest.raises(FixedSizeError, match="fixes channels to 3"):
         costcalc.load(path, channels=sympy.Symbol("c", integer=True, positive=True), input="8")
     found = trace_onnx(path, ["batch"], sizes={"s": 8})
-    assert analyze(found.at(batch=7)).total().macs == 7 * (36 * 4 * 27 + 144 * 5)
+    assert analyze(found.specialize(batch=7)).total().macs == 7 * (36 * 4 * 27 + 144 * 5)
     tied = trace_onnx(saved(tmp_path, nodes[:1], {"x": ["N", 3, "s", "s"]}, ["y"], stored), ["height", "width"])
     assert tied.tied == {"width": "height"}
     with pytest.raises(CostcalcError, match="whose width is their height alone"):
-        tied.at(height=8, width=9)
+        tied.specialize(height=8, width=9)
     with pytest.raises(CostcalcError, match="whose width is their height alone"):
         costcalc.load(tmp_path / "net.onnx", height=sympy.Symbol("height", integer=True, positive=True), input="8")
 
@@ -491,7 +491,7 @@ def test_models_that_cannot_be(nodes: list[Any], shape: tuple[int, ...], said: s
 
 
 def test_functions_cannot_make_a_file_of_billions_of_nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "MOST_STEPS", 1000)
+    monkeypatch.setattr(reading, "MAX_NODES", 1000)
     imports = [helper.make_opsetid("", 17), helper.make_opsetid("own", 1)]
     functions = [helper.make_function("own", "F0", ["a"], ["b"], [node("Relu", "a", "b")], imports)]
     for level in range(1, 40):

@@ -14,9 +14,9 @@ from click.testing import CliRunner
 import costcalc
 from costcalc import Graph, Input, Node
 from costcalc.cli import cli
-from costcalc.core.errors import CostcalcError, FixedSize
-from costcalc.frontends.free_sizes import Traced
-from costcalc.frontends.target import Imported, is_imported, refuse_fixed
+from costcalc.core.errors import CostcalcError, FixedSizeError
+from costcalc.frontends.free_sizes import SymbolicGraph
+from costcalc.frontends.target import ImportedModel, is_imported, reject_fixed_sizes
 from costcalc.ir.ops import OPS
 
 RESNET = "torchvision:resnet18"
@@ -135,7 +135,7 @@ def test_sizes_of_every_carrier_give_the_same():
     for n, side in ((1, 224), (3, 97)):
         macs = totals(costcalc.load(RESNET, batch=n, height=side, width=side))[1]
         assert formula.subs({batch: n, height: side}).doit() == macs
-    assert costcalc.load(RESNET, batch=3) == Imported(RESNET).family("batch")(batch=3)
+    assert costcalc.load(RESNET, batch=3) == ImportedModel(RESNET).graph_factory("batch")(batch=3)
 
 
 def test_every_command_takes_it():
@@ -174,11 +174,11 @@ def test_what_a_model_fixes_is_said(own):
 def test_a_layer_that_is_of_one_size_fixes_it():
     n = sympy.Symbol("batch", integer=True, positive=True)
     nodes = (Node("made", OPS["full"]((2, 3)), ()), Node("sum", OPS["add"](), ("x", "made")))
-    found = Traced(Graph("net", (Input("x", (n, 3)),), nodes, ("sum",)), {}, {})
-    with pytest.raises(FixedSize, match="fixes batch: a layer takes them where batch = 2 alone"):
-        refuse_fixed("net", found, ("batch",))
+    found = SymbolicGraph(Graph("net", (Input("x", (n, 3)),), nodes, ("sum",)), {}, {})
+    with pytest.raises(FixedSizeError, match="fixes batch: a layer takes them where batch = 2 alone"):
+        reject_fixed_sizes("net", found, ("batch",))
     halves = Graph("net", (Input("x", (1, n)),), (Node("half", OPS["reshape"]((1, 2, n // 2)), ("x",)),), ("half",))
-    refuse_fixed("net", Traced(halves, {}, {}), ("batch",))  # an even one is no fixed one
+    reject_fixed_sizes("net", SymbolicGraph(halves, {}, {}), ("batch",))  # an even one is no fixed one
 
 
 def test_parameters_that_nothing_uses_are_listed(own):
@@ -208,7 +208,10 @@ def test_ones_own(own):
     assert totals(costcalc.load(f"{own}:Net", input="3x32x32", classes=7))[0] == 8 * 28 + 7 * 9
     assert costcalc.load(f"{own}:Ready", input="16x24").inputs[0].shape == (2, 3, 16, 24)
     text = costcalc.load(f"{own}:text", sequence=5, width=8)
-    assert [(i.name, i.shape, i.holds) for i in text.inputs] == [("ids", (2, 5), "int64"), ("mask", (2, 5), "bool")]
+    assert [(i.name, i.shape, i.element_type) for i in text.inputs] == [
+        ("ids", (2, 5), "int64"),
+        ("mask", (2, 5), "bool"),
+    ]
     assert totals(text) == (800 + 900, 2 * 5 * 800)
     asked = run("report", f"{own}:Text", "--input", "ids=12:int64,mask=12:bool", "--batch", 3, "--format", "json")
     assert json.loads(asked.output)["inputs"] == {"ids": [3, 12], "mask": [3, 12]}

@@ -8,7 +8,7 @@ import sympy
 
 import costcalc
 from costcalc import Builder, CostcalcError, Graph, GraphError, Input, Node
-from costcalc.analysis.receptive_field import Axis, receptive_fields
+from costcalc.analysis.receptive_field import AxisReceptiveField, receptive_fields
 from costcalc.core.sizes import as_size
 from costcalc.frontends.spec.language import Spec
 from costcalc.ir.ops import OPS
@@ -118,10 +118,10 @@ def test_receptive_field_of_a_skip_is_that_of_its_longest_path():
     builder.add("down", OPS["conv2d"](3, 3, stride=2, padding=1, dilation=1), "add")
     builder.add("wide", OPS["conv2d"](3, 3, padding=2, dilation=2), "down")
     fields = receptive_fields(builder.build())
-    assert fields["layer1"] == (Axis(-1, 1, 1),) * 2
-    assert fields["add"] == (Axis(-3, 3, 1),) * 2
-    assert fields["down"] == (Axis(-4, 4, 2),) * 2
-    assert fields["wide"] == (Axis(-8, 8, 2),) * 2
+    assert fields["layer1"] == (AxisReceptiveField(-1, 1, 1),) * 2
+    assert fields["add"] == (AxisReceptiveField(-3, 3, 1),) * 2
+    assert fields["down"] == (AxisReceptiveField(-4, 4, 2),) * 2
+    assert fields["wide"] == (AxisReceptiveField(-8, 8, 2),) * 2
     assert fields["wide"][0].size == 17
 
 

@@ -17,7 +17,7 @@ from op_cases import ALONE, CASES
 import costcalc.ir.ops
 from costcalc.core.errors import OpError
 from costcalc.core.sizes import as_size, is_array
-from costcalc.ir.op import infer
+from costcalc.ir.op import infer_output
 from costcalc.ir.ops import OPS
 
 NAMES = ("n", "m", "k", "g", "h", "w")
@@ -33,17 +33,19 @@ def samples(draw):
 
 def facts(op, inputs):
     """Everything an op says of its inputs, as a flat mapping of names to sizes."""
-    output, _ = infer(op, inputs)
+    output, _ = infer_output(op, inputs)
     found = {f"output {i}": s for i, s in enumerate(output)}
-    found |= {f"result {r} {i}": s for r, shape in enumerate(op.further(*inputs), 1) for i, s in enumerate(shape)}
+    found |= {f"result {r} {i}": s for r, shape in enumerate(op.extra_outputs(*inputs), 1) for i, s in enumerate(shape)}
     for kind, shapes in (("parameter", op.parameters(*inputs)), ("buffer", op.buffers(*inputs))):
         found |= {f"{kind} {name} {i}": s for name, shape in shapes.items() for i, s in enumerate(shape)}
-    if op.counted:
+    if op.modelled:
         work = op.work(inputs, output)
         found |= dict(zip(work.__slots__, astuple(work), strict=True))
     for training in (False, True):
         for i, kernel in enumerate(op.kernels(inputs, output, training)):
-            made = {"makes": kernel.elements, "needs": kernel.scratch} | {b.what: b.elements for b in kernel.beside}
+            made = {"makes": kernel.output_elements, "needs": kernel.workspace_elements} | {
+                b.name: b.output_elements for b in kernel.auxiliary_outputs
+            }
             found |= {f"kernel {i} {what}, training {training}": size for what, size in made.items()}
     return found
 
@@ -95,7 +97,7 @@ def test_work_is_linear_in_the_batch_and_parameters_do_not_depend_on_it(name, da
 def test_groups_divide_macs_and_weights(groups):
     whole, split = OPS["conv2d"](32, 3, padding=1), OPS["conv2d"](32, 3, padding=1, groups=groups)
     inputs = ((2, 16, 10, 12),)
-    output, _ = infer(split, inputs)
+    output, _ = infer_output(split, inputs)
     assert split.work(inputs, output).macs * groups == whole.work(inputs, output).macs == 2 * 10 * 12 * 32 * 16 * 3 * 3
     assert split.parameters(*inputs)["weight"] == (32, 16 // groups, 3, 3)
 
@@ -121,7 +123,7 @@ def test_an_op_written_as_a_call_reads_back_equal(name, data, values):
     text += ("(" if call.endswith("()") else "") + (inputs[2:] if call.endswith("()") else inputs) + ")\n"
     spec = Spec(text, "t.yaml")
     assert not spec.problems, spec.problems
-    written = spec.layers[0].expression.layers({}, spec.callees(), 1)[0]
+    written = spec.layers[0].expression.layer_calls({}, spec.signatures(), 1)[0]
     fields = {k: v for k, v in written.arguments.items() if k != "inputs"}
     assert OPS[name](**fields) == op
 

@@ -10,7 +10,7 @@ from small_graphs import chain
 
 import costcalc
 from costcalc.core.errors import OpError
-from costcalc.ir.op import infer
+from costcalc.ir.op import infer_output
 from costcalc.ir.ops import OPS
 
 TO_LAST, TO_FIRST = OPS["permute"]((0, 2, 3, 1)), OPS["permute"]((0, 3, 1, 2))
@@ -19,7 +19,7 @@ TO_LAST, TO_FIRST = OPS["permute"]((0, 2, 3, 1)), OPS["permute"]((0, 3, 1, 2))
 def facts(graph, layer):
     """What is said of the plane at a layer: its size, the field and its stride."""
     row = next(row for row in costcalc.analyze(graph).rows if row.path == layer)
-    return row.plane, row.receptive_field, row.receptive_stride
+    return row.spatial_size, row.receptive_field, row.receptive_stride
 
 
 def test_a_linear_layer_on_channels_last_sees_what_the_1x1_convolution_sees():
@@ -36,7 +36,7 @@ def test_a_linear_layer_on_channels_last_sees_what_the_1x1_convolution_sees():
         assert facts(linear, layer) == facts(conv, layer)
     for layer in ("last", "one", "first"):
         assert facts(linear, layer) == ((8, 6), (3, 3), (2, 2))
-    assert linear.plane("one") == (8, 6)
+    assert linear.spatial_size("one") == (8, 6)
     assert linear.shapes["one"] == (2, 8, 6, 4)
     stages = [
         [(row.path, row.macs) for row in costcalc.analyze(graph).by_resolution().rows] for graph in (conv, linear)
@@ -46,7 +46,7 @@ def test_a_linear_layer_on_channels_last_sees_what_the_1x1_convolution_sees():
 
 def test_the_plane_goes_where_its_dimensions_go():
     graph = chain(("turned", OPS["permute"]((0, 1, 3, 2))), shape=(1, 3, 5, 7))
-    assert graph.layouts["turned"].plane == (3, 2)
+    assert graph.layouts["turned"].spatial_dims == (3, 2)
     assert facts(graph, "turned")[0] == (5, 7)
     merged = chain(("last", TO_LAST), ("rows", OPS["flatten"](0, 1)), shape=(1, 3, 5, 7))
     assert facts(merged, "rows") == (None, None, None)
@@ -110,7 +110,7 @@ def test_every_op_leaves_a_permuted_tensor_as_torch_does(name, data, train):
         assume(op.start_dim == 1)
     several = op.arity[0] > 1 or op.arity[1] is None
     try:
-        infer(op, ((2, 4, 9, 10),) * (2 if several else 1))
+        infer_output(op, ((2, 4, 9, 10),) * (2 if several else 1))
     except OpError:
         return  # it takes no such images
     if holds:
@@ -121,7 +121,7 @@ def test_every_op_leaves_a_permuted_tensor_as_torch_does(name, data, train):
         *layers, ("op", op, *(mixed if several else ["first"])), ("flat", OPS["flatten"]()), shape=(2, 3, 9, 10)
     )
     checked = costcalc.check(graph, device="cpu", train=train)
-    assert (checked.differences, [d for d in checked.known if d.figure == "activation bytes"]) == ((), [])
+    assert (checked.differences, [d for d in checked.known_differences if d.figure == "activation bytes"]) == ((), [])
 
 
 def test_explained_are_channels_features_and_plane_wherever_they_lie():

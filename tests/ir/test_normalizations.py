@@ -10,7 +10,7 @@ from torch import nn
 import costcalc
 from costcalc.core.errors import OpError
 from costcalc.frontends.torch.export import from_torch, trace
-from costcalc.ir.op import infer
+from costcalc.ir.op import infer_output
 from costcalc.ir.ops import OPS
 from costcalc.ir.work import Work
 
@@ -19,7 +19,7 @@ ELEMENTS = 2 * 6 * 8 * 10
 
 
 def made(op, *inputs):
-    output, _ = infer(op, inputs)
+    output, _ = infer_output(op, inputs)
     return output, op.work(inputs, output)
 
 
@@ -115,7 +115,7 @@ def test_a_grid_says_what_is_sampled():
 )
 def test_what_does_not_fit_is_told(make, shapes, words):
     with pytest.raises(OpError, match=words):
-        infer(make(), tuple(shapes))
+        infer_output(make(), tuple(shapes))
 
 
 # -- imported -----------------------------------------------------------------------------------------------------
@@ -182,9 +182,9 @@ def test_sizes_that_are_free():
         lambda m, x: m.norm(F.interpolate(F.adaptive_avg_pool2d(x, (None, 4)), x.shape[-2:]) + x).mean(),
         norm=nn.GroupNorm(2, 4),
     )
-    traced = trace(module, [X], dynamic=["height"])
+    traced = trace(module, [X], dynamic_sizes=["height"])
     larger = from_torch(module, torch.zeros(2, 4, 30, 8))
-    assert costcalc.analyze(traced.at(height=30)).total().work == costcalc.analyze(larger).total().work
+    assert costcalc.analyze(traced.specialize(height=30)).total().work == costcalc.analyze(larger).total().work
 
 
 # What fvcore 0.1.5 prints of a network of this one layer, in evaluation.

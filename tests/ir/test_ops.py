@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from costcalc.core.errors import OpError
-from costcalc.ir.op import Window, infer
+from costcalc.ir.op import Window, infer_output
 from costcalc.ir.ops import OPS
 from costcalc.ir.work import Work
 
@@ -15,7 +15,7 @@ ELEMENTS = 2 * 6 * 9 * 12
 
 def run(name, *args, inputs=(IMAGE,), **fields):
     op = OPS[name](*args, **fields)
-    output, assumptions = infer(op, inputs)
+    output, assumptions = infer_output(op, inputs)
     assert assumptions == []
     return output, op.work(inputs, output)
 
@@ -75,12 +75,13 @@ def test_parameters_and_buffers_by_torchs_names():
 
 def test_what_makes_a_tensor():
     makes = {
-        name: OPS[name]().makes_tensor() for name in ("relu", "sigmoid", "dropout", "flatten", "batch_norm2d", "add")
+        name: OPS[name]().allocates_output()
+        for name in ("relu", "sigmoid", "dropout", "flatten", "batch_norm2d", "add")
     }
     assert makes == {
         "relu": False, "sigmoid": True, "dropout": False, "flatten": False, "batch_norm2d": True, "add": True,
     }  # fmt: skip
-    assert OPS["relu"](inplace=False).makes_tensor()
+    assert OPS["relu"](inplace=False).allocates_output()
 
 
 def test_dimensions_counted_from_the_last_are_the_same_op():
@@ -96,9 +97,9 @@ def test_one_number_and_a_pair_are_the_same_op():
 
 
 def test_windows_of_adaptive_pools():
-    assert OPS["adaptive_avg_pool2d"](3).windows(IMAGE) == (Window(3, 3), Window(4, 4))
-    assert OPS["adaptive_avg_pool2d"](4).windows(IMAGE) is None  # windows of 9 → 4 are not alike
-    assert OPS["adaptive_avg_pool2d"](1).windows(IMAGE) is None  # the plane is gone
+    assert OPS["adaptive_avg_pool2d"](3).sliding_windows(IMAGE) == (Window(3, 3), Window(4, 4))
+    assert OPS["adaptive_avg_pool2d"](4).sliding_windows(IMAGE) is None  # windows of 9 → 4 are not alike
+    assert OPS["adaptive_avg_pool2d"](1).sliding_windows(IMAGE) is None  # the plane is gone
 
 
 @pytest.mark.parametrize(
@@ -133,7 +134,7 @@ def test_windows_of_adaptive_pools():
 )  # fmt: skip
 def test_refusals_say_what_is_wrong(name, args, fields, inputs, message):
     with pytest.raises(OpError) as error:
-        infer(OPS[name](*args, **fields), inputs)
+        infer_output(OPS[name](*args, **fields), inputs)
     assert str(error.value) == message
 
 

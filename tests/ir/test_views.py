@@ -11,7 +11,7 @@ from torch import nn
 import costcalc
 from costcalc.core.errors import OpError
 from costcalc.frontends.torch.export import from_torch
-from costcalc.ir.op import infer
+from costcalc.ir.op import infer_output
 from costcalc.ir.ops import OPS
 from costcalc.ir.work import Work
 
@@ -57,7 +57,7 @@ def made(call):
 @pytest.mark.parametrize(("call", "inputs", "output"), SHAPES, ids=[call for call, *_ in SHAPES])
 def test_shapes(call, inputs, output):
     op = made(call)
-    assert infer(op, tuple(inputs))[0] == output
+    assert infer_output(op, tuple(inputs))[0] == output
     assert not op.parameters(*inputs) or call.startswith("embedding")
 
 
@@ -103,7 +103,7 @@ def test_work_of_bags_and_distances():
 )
 def test_what_they_refuse(call, inputs, message):
     with pytest.raises(OpError, match=message):
-        infer(made(call), tuple(inputs))
+        infer_output(made(call), tuple(inputs))
 
 
 # Of a tensor (2, 6, 4, 4) after these layers, whether a reshape to (2, 96) and the like is a view.
@@ -130,7 +130,7 @@ LAID_OUT = [
 def test_a_reshape_is_a_view_where_torch_has_one(before, sizes, view):
     layers = [(f"l{i}", OPS[name](*fields)) for i, (name, *fields) in enumerate(before)]
     graph = chain(("first", OPS["relu"]()), *layers, ("last", OPS["reshape"](sizes)), shape=(2, 6, 4, 4))
-    assert graph.running_op(graph.nodes[-1]).makes_tensor() != view
+    assert graph.resolved_op(graph.nodes[-1]).allocates_output() != view
     assert costcalc.check(graph, device="cpu").differences == ()
 
 

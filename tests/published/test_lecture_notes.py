@@ -125,7 +125,7 @@ def test_notes_08_memory_for_activations_doubles(count):
 
     The input is not counted, channels in and out are equal, and the ReLUs work in place.
     """
-    stage = [r for r in vgg_stage(count).rows if r.kind in ("conv2d", "relu")]
+    stage = [r for r in vgg_stage(count).rows if r.op in ("conv2d", "relu")]
     larger = one_convolution(2 * count + 1).total()
     assert total(stage, "activations") == count * larger.activations
     assert total(stage, "activation_bytes") == count * larger.activation_bytes
@@ -179,7 +179,7 @@ def test_notes_11_a_stage_has_the_receptive_field_of_larger_convolutions(count, 
 @pytest.mark.parametrize("count", [2, 3, 4])
 def test_notes_12_a_stage_introduces_more_non_linearities(count):
     """'… and introduces more non-linearities': one ReLU a convolution, so n where the larger convolution has one."""
-    stage = [r.kind for r in vgg_stage(count).rows]
+    stage = [r.op for r in vgg_stage(count).rows]
     assert stage == ["conv2d", "relu"] * count + ["max_pool2d"]
     if count == 2:
         assert stage.count("relu") == exact("notes-12")
@@ -445,7 +445,7 @@ def test_notes_28_resnet_x_has_x_layers(depth):
     With the projections there are more, with BatchNorm about twice as many.
     """
     costs = table(f"resnet{depth}")
-    blocks = sum(r.kind == "add" for r in costs.rows)
+    blocks = sum(r.op == "add" for r in costs.rows)
     assert costs.total().weight_layers == depth == 1 + RESNETS[depth] * blocks + 1
     weighted = len(of_kind(costs, ["conv2d", "linear"]))
     normalised = sum(r.params > 0 for r in costs.rows)
@@ -492,8 +492,8 @@ def test_notes_30_is_false_of_the_first_stage_of_bottlenecks():
 def test_notes_31_stem_layers_aggressively_downsample_inputs():
     """'Stem layers aggressively downsamples inputs': GoogLeNet's, 224 to 28 in three convolutions and two pools."""
     stem = table("googlenet").below("stem")
-    layers = [r for r in stem.rows if r.kind in ("conv2d", "max_pool2d")]
-    assert [r.kind for r in layers] == ["conv2d", "max_pool2d", "conv2d", "conv2d", "max_pool2d"]
+    layers = [r for r in stem.rows if r.op in ("conv2d", "max_pool2d")]
+    assert [r.op for r in layers] == ["conv2d", "max_pool2d", "conv2d", "conv2d", "max_pool2d"]
     assert [r.output[2] for r in layers] == [112, 56, 56, 56, 28]
     assert elements(stem.rows[0].inputs[0]) // 3 == (8 * exact("notes-31")) ** 2
     assert layers[-1].output[2:] == (exact("notes-31"),) * 2

@@ -15,7 +15,7 @@ from truth_data import exact, published
 import costcalc
 from costcalc import CostcalcError
 from costcalc.analysis.conventions import CONVENTIONS
-from costcalc.published.reconcile import Explanation, reconcile
+from costcalc.published.reconcile import Hypothesis, reconcile
 from costcalc.published.reconcile.ordinary import (
     CHANGE_COST,
     CONVENTION_COST,
@@ -44,7 +44,7 @@ def best(target, value, **options):
     return search(target, value, **options).explanations[0]
 
 
-def facts(explanation: Explanation):
+def facts(explanation: Hypothesis):
     """What an explanation says: network, first convention, change, how it is printed, and what it comes to."""
     return (
         explanation.architecture,

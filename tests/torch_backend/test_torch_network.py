@@ -172,7 +172,7 @@ def test_unknown_layers_are_not_built_unless_stand_ins_will_do():
     graph = chain(("odd", OPS["unknown"]("deform_conv2d")), ("even", OPS["unknown"]("riddle", (5,))))
     with pytest.raises(CostcalcError, match=r"odd \(deform_conv2d\), even \(riddle\)"):
         build(graph)
-    assert build(graph, stand_ins=True)(torch.randn(4, 3, 8, 8)).shape == (4, 5)
+    assert build(graph, allow_unknown=True)(torch.randn(4, 3, 8, 8)).shape == (4, 5)
 
 
 def test_sizes_that_are_no_numbers_are_refused():

@@ -14,10 +14,10 @@ from torch import nn
 import costcalc
 from costcalc import CostcalcError, Graph, Input, Node
 from costcalc.core.errors import OpError
-from costcalc.ir.op import Op, infer
+from costcalc.ir.op import Op, infer_output
 from costcalc.ir.ops import OPS
 from costcalc.torch_backend import lower
-from costcalc.torch_backend.lowering.base import torch_type
+from costcalc.torch_backend.lowering.base import torch_element_type
 
 KNOWN_OPS = [name for name in ALONE if name != "unknown"]
 
@@ -64,7 +64,7 @@ def after_something_learnt(op, inputs, holds):
 def test_op_is_what_torch_runs(name, data, values, train):
     op, inputs, holds = drawn(name, data.draw, values)
     try:
-        infer(op, inputs)
+        infer_output(op, inputs)
     except OpError:
         assume(False)
     checked = costcalc.check(after_something_learnt(op, inputs, holds), device="cpu", train=train)
@@ -76,7 +76,7 @@ KEPT_AS = {
     "parameter": lambda op, module: {"shape": tuple(module.weight.shape)},
     "buffer": lambda op, module: {
         "shape": tuple(module.value.shape),
-        "dtype": op.dtype if module.value.dtype == torch_type(op.dtype) else None,
+        "dtype": op.dtype if module.value.dtype == torch_element_type(op.dtype) else None,
     },
 }
 

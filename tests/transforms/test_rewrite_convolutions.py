@@ -445,7 +445,7 @@ def test_residual_blocks_are_runs_that_skips_end():
 def test_factorising_saves_all_but_2_of_n_by_hand(n):
     c, h, w = sympy.symbols("C H W", integer=True, positive=True)
     graph = chain(("conv", conv(c, n, padding=n // 2, bias=False)), shape=(1, c, h, w))
-    made = [row for row in analyze(rewrite(graph, "factorize").after).rows if row.kind == "conv2d"]
+    made = [row for row in analyze(rewrite(graph, "factorize").after).rows if row.op == "conv2d"]
     assert [row.params for row in made] == [n * c**2] * 2
     assert total(graph).params == n**2 * c**2
     if n % 2:  # 'same' padding: both work on the whole plane

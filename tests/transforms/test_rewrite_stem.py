@@ -75,7 +75,7 @@ def test_vgg16_after_a_stem_of_2_works_a_quarter_by_hand():
     done = rewrite(load("vgg16"), "stem:2")
     before, after = rows(done.before), rows(done.after)
     for path, row in before.items():
-        if row.kind == "conv2d" and path != "stage1/conv_1/conv2d":
+        if row.op == "conv2d" and path != "stage1/conv_1/conv2d":
             assert row.macs == 4 * after[path].macs
             assert row.params == after[path].params
     # the stem, 7·7·3·64 weights at 112²; the first convolution, which now takes 64 channels, not 3, at 112²

@@ -156,8 +156,8 @@ def test_no_moves_are_no_change():
     ],
 )  # fmt: skip
 def test_moves_come_last_in_a_target(target, expected):
-    read = read_target(target, batch=None, size=None, settings=(), dtype="fp32", convention="flops")
-    assert (read.name, read.given, read.moves) == expected
+    read = read_target(target, batch=None, input_text=None, settings=(), dtype="fp32", convention="flops")
+    assert (read.name, read.options, read.moves) == expected
 
 
 def test_a_rewritten_network_is_a_target_of_every_command():

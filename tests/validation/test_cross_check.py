@@ -19,7 +19,7 @@ from costcalc.ir.ops import OPS
 from costcalc.ir.ops.conv import Conv2d
 from costcalc.ir.work import Work
 from costcalc.torch_backend import build, environment, measure, time_layers
-from costcalc.validation.costs import WHOLE
+from costcalc.validation.costs import WHOLE_NETWORK
 from costcalc.validation.known_differences import KNOWN_DIFFERENCES
 
 NETWORKS = [*costcalc.architectures()]
@@ -35,7 +35,7 @@ def checked(name, train):
 def test_every_figure_of_every_layer_is_torchs(name):
     result = checked(name, train=False)
     assert result.differences == ()
-    assert result.known == ()
+    assert result.known_differences == ()
     assert result.compared > 5 * len(result.calculated.rows)
 
 
@@ -44,7 +44,9 @@ def test_every_figure_in_training_too(name):
     result = checked(name, train=True)
     assert result.differences == ()
     grouped = {node.name for node in costcalc.load(name).nodes if getattr(node.op, "groups", 1) > 1}
-    assert {difference.layer for difference in result.known} == grouped | ({WHOLE} if grouped else set())
+    assert {difference.layer for difference in result.known_differences} == grouped | (
+        {WHOLE_NETWORK} if grouped else set()
+    )
     assert result.compared == checked(name, train=False).compared + len(result.calculated.rows) + 1
 
 
@@ -77,7 +79,7 @@ def test_auxiliary_heads(name):
 
 def test_on_the_cpu_it_really_runs():
     result = costcalc.check(costcalc.load("resnet20-cifar", batch=2), device="cpu", train=True)
-    assert (result.differences, result.known) == ((), ())
+    assert (result.differences, result.known_differences) == ((), ())
     assert result.measured.environment == environment("cpu")
 
 
@@ -143,7 +145,7 @@ def test_a_wrong_formula_is_found(wrong, figures, train):
     figures = {figure for figure in figures if train or figure != "backward FLOPs"}
     found = {difference.figure for difference in result.differences if difference.layer == "wrong"}
     assert found == figures
-    totals = {difference.figure for difference in result.differences if difference.layer == WHOLE}
+    totals = {difference.figure for difference in result.differences if difference.layer == WHOLE_NETWORK}
     assert totals == {figure for figure in figures if "shape" not in figure}
 
 
@@ -211,7 +213,7 @@ def test_every_known_difference_is_still_needed(entry):
     graph, device = next(shown for word, shown in SHOWN.items() if word in entry.reason)
     result = costcalc.check(graph, device=device, train=True)
     assert result.differences == ()
-    assert [d.layer for d in result.known if (d.figure, d.reason) == (entry.figure, entry.reason)]
+    assert [d.layer for d in result.known_differences if (d.figure, d.reason) == (entry.figure, entry.reason)]
 
 
 def of_reason(word):
@@ -224,19 +226,19 @@ def test_a_known_difference_excuses_the_known_wrong_number_alone():
     for node, row in zip(graph.nodes, costcalc.analyze(graph).rows, strict=True):
         inputs_needing_gradients = 0 if node.name == "conv" else 1
         assert row.backward_macs == row.macs * (1 + inputs_needing_gradients)
-        assert entry.wrong(node.op, row) == 2 * row.macs * (node.op.groups + inputs_needing_gradients)
+        assert entry.torch_value(node.op, row) == 2 * row.macs * (node.op.groups + inputs_needing_gradients)
     dense = chain(("conv", OPS["conv2d"](8, 3)))
-    assert entry.wrong(dense.nodes[0].op, costcalc.analyze(dense).rows[0]) is None
+    assert entry.torch_value(dense.nodes[0].op, costcalc.analyze(dense).rows[0]) is None
 
 
 def test_a_flatten_that_must_copy_does_so_on_a_real_device():
     entry = of_reason("flatten")
     graph = SHOWN_BY["activation bytes"]
     result = costcalc.check(graph, device="cpu", train=True)
-    assert (result.differences, result.known) == ((), ())
+    assert (result.differences, result.known_differences) == ((), ())
     assert result.calculated.rows[-1].activations == 2 * 6 * 6 * 6
     view = chain(("flatten", OPS["flatten"]()))
-    assert entry.wrong(view.nodes[0].op, costcalc.analyze(view).rows[0]) is None
+    assert entry.torch_value(view.nodes[0].op, costcalc.analyze(view).rows[0]) is None
 
 
 # -- unknown layers -----------------------------------------------------------------------------------------------
@@ -359,7 +361,7 @@ def test_without_torch_the_command_says_how_to_get_it(monkeypatch):
 
     for name in [name for name in sys.modules if name.startswith("costcalc.torch_backend")]:
         monkeypatch.delitem(sys.modules, name)
-    monkeypatch.delattr(costcalc, "torch_backend")
+    monkeypatch.delattr(costcalc, "load_torch_backend")
     monkeypatch.setitem(sys.modules, "torch", None)
     assert "pip install 'costcalc[torch]'" in run("nin", code=1)
 

@@ -18,7 +18,7 @@ import costcalc
 from costcalc import CostcalcError
 from costcalc.analysis.memory import timeline
 from costcalc.cli import cli
-from costcalc.ir.kernel import Beside, Kernel
+from costcalc.ir.kernel import AuxiliaryOutput, Kernel
 from costcalc.ir.op import Op
 from costcalc.ir.ops import OPS
 from costcalc.ir.ops.norm import BatchNorm2d
@@ -26,8 +26,8 @@ from costcalc.ir.ops.pool import MaxPool2d
 from costcalc.report.render.render import render
 from costcalc.report.views.check_memory import memory_check
 from costcalc.torch_backend import allocator_peak
-from costcalc.validation.costs import WHOLE
-from costcalc.validation.known_differences import KNOWN_EXCESSES, Making
+from costcalc.validation.costs import WHOLE_NETWORK
+from costcalc.validation.known_differences import KNOWN_EXCESSES, LayerAllocations
 from costcalc.validation.memory import check_memory
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device: nothing is claimed of one")
@@ -51,8 +51,8 @@ def small():
 def test_a_small_network_by_hand(device):
     """conv 2×6×6×6 = 432 elements, pool 2×6×3×3 = 108 and as many indices, fc 2×10."""
     result = check_memory(small(), device=device, train=True)
-    assert (result.differences, result.known) == ((), ())
-    assert result.claimed
+    assert (result.differences, result.known_differences) == ((), ())
+    assert result.expects_equality
     assert result.compared == 6 * 3 + 3
     kept = 432 * 4 + 432 * 4 + 2 * 6 * 4  # conv for bn; bn, overwritten by relu; mean and deviation
     for side in ("predicted", "observed"):
@@ -76,7 +76,7 @@ def test_a_small_network_by_hand(device):
 @pytest.mark.parametrize("dtype", ["fp64", "fp16", "bf16"])
 @pytest.mark.parametrize("train", [False, True])
 def test_other_dtypes(dtype, train):
-    assert check_memory(small(), device="cpu", dtype=dtype, train=train).known == ()
+    assert check_memory(small(), device="cpu", dtype=dtype, train=train).known_differences == ()
     for device in ("cpu", "meta"):
         assert check_memory(small(), device=device, dtype=dtype, train=train).differences == ()
 
@@ -85,7 +85,7 @@ def test_a_network_whose_peak_is_published():
     """The lecture's ResNet-18 at batch 8 without gradients: 51,380,224 bytes, which meta makes 51,380,736."""
     result = check_memory(costcalc.load("resnet18", batch=8), device="meta")
     assert result.differences == ()
-    (whole,) = (difference for difference in result.known if difference.layer == WHOLE)
+    (whole,) = (difference for difference in result.known_differences if difference.layer == WHOLE_NETWORK)
     assert (whole.figure, whole.calculated, whole.measured) == ("peak live", 51_380_224, 51_380_736)
 
 
@@ -105,7 +105,7 @@ def test_a_pool_that_forgets_its_indices(monkeypatch, device):
     bn = 432 * 4 + 2 * 6 * 4
     assert saved == [
         ("pool", 108 * 4, 108 * 4 + missing),
-        (WHOLE, 432 * 4 + bn + 108 * 4, 432 * 4 + bn + 108 * 4 + missing),
+        (WHOLE_NETWORK, 432 * 4 + bn + 108 * 4, 432 * 4 + bn + 108 * 4 + missing),
     ]
     alive = {(d.layer, d.figure): d.measured - d.calculated for d in result.differences if "alive" in d.figure}
     # from the pool on there are too few, until it has been differentiated
@@ -117,25 +117,31 @@ def test_a_pool_that_forgets_its_indices(monkeypatch, device):
 def test_a_pool_that_forgets_its_indices_is_found_without_gradients(monkeypatch):
     planted(monkeypatch, MaxPool2d, Op.kernels)
     differences = check_memory(small(), device="cpu").differences
-    assert [(d.layer, d.measured - d.calculated) for d in differences if d.layer != WHOLE] == [("pool", 108 * 8)]
+    assert [(d.layer, d.measured - d.calculated) for d in differences if d.layer != WHOLE_NETWORK] == [
+        ("pool", 108 * 8)
+    ]
 
 
 def test_a_batch_norm_that_is_said_to_keep_nothing(monkeypatch):
     planted(monkeypatch, BatchNorm2d, lambda self, inputs, output, training=False: (Kernel((0,), 432),))
     differences = check_memory(small(), device="cpu", train=True).differences
     saved = {d.layer: d.calculated - d.measured for d in differences if d.figure == "saved for backward"}
-    assert saved == {"conv": -432 * 4, "bn": -2 * 6 * 4, WHOLE: -(432 + 12) * 4}  # its input is conv's to lose
+    assert saved == {"conv": -432 * 4, "bn": -2 * 6 * 4, WHOLE_NETWORK: -(432 + 12) * 4}  # its input is conv's to lose
 
 
 def test_a_known_excess_excuses_the_known_wrong_number_alone(monkeypatch):
     """With an element too many in the prediction, what meta makes too many is no excuse."""
-    extra = (Beside("one more", 1),)
-    planted(monkeypatch, BatchNorm2d, lambda self, inputs, output, training=False: (Kernel((0,), 432, beside=extra),))
+    extra = (AuxiliaryOutput("one more", 1),)
+    planted(
+        monkeypatch,
+        BatchNorm2d,
+        lambda self, inputs, output, training=False: (Kernel((0,), 432, auxiliary_outputs=extra),),
+    )
     result = check_memory(small(), device="meta")
-    assert result.known == ()
+    assert result.known_differences == ()
     assert {(d.layer, d.figure): d.measured - d.calculated for d in result.differences} == {
         ("bn", "alive forward"): (2 * 6 - 1) * 4,
-        (WHOLE, "peak live"): (2 * 6 - 1) * 4,
+        (WHOLE_NETWORK, "peak live"): (2 * 6 - 1) * 4,
     }
 
 
@@ -156,14 +162,14 @@ def test_a_difference_fails_the_command_and_is_named(monkeypatch):
 
 SHOWN_BY = [
     # graph, dtype, train, and by how much which figure differs
-    (small(), "fp32", False, {("bn", "alive forward"): 2 * 6 * 4, (WHOLE, "peak live"): 2 * 6 * 4}),
+    (small(), "fp32", False, {("bn", "alive forward"): 2 * 6 * 4, (WHOLE_NETWORK, "peak live"): 2 * 6 * 4}),
     (
         chain(("bn", OPS["batch_norm2d"]()), ("conv", OPS["conv2d"](4, 1))),
         "bf16",
         True,
         {
             ("bn", "saved for backward"): 2 * 3 * 2,
-            (WHOLE, "saved for backward"): 2 * 3 * 2,
+            (WHOLE_NETWORK, "saved for backward"): 2 * 3 * 2,
             ("bn", "alive forward"): 2 * 3 * 2,
             ("conv", "alive forward"): 2 * 3 * 2,
             ("conv", "alive backward"): 2 * 3 * 2,
@@ -179,7 +185,7 @@ SHOWN_BY = [
         chain(("conv", OPS["conv2d"](4, 1)), ("mish", OPS["mish"]())),
         "fp32",
         True,
-        {("mish", "alive backward"): 7 * 2 * 4 * 8 * 8 * 4, (WHOLE, "peak live"): 7 * 2 * 4 * 8 * 8 * 4},
+        {("mish", "alive backward"): 7 * 2 * 4 * 8 * 8 * 4, (WHOLE_NETWORK, "peak live"): 7 * 2 * 4 * 8 * 8 * 4},
     ),
 ]
 
@@ -190,17 +196,17 @@ def test_every_known_excess_is_still_needed(entry, shown):
     graph, dtype, train, amounts = shown
     result = check_memory(graph, device="meta", dtype=dtype, train=train)
     assert result.differences == ()
-    by = {(d.layer, d.figure): d.measured - d.calculated for d in result.known if entry.reason in d.reason}
+    by = {(d.layer, d.figure): d.measured - d.calculated for d in result.known_differences if entry.reason in d.reason}
     assert {figure: by[figure] for figure in amounts} == amounts
     on_cpu = check_memory(graph, device="cpu", dtype=dtype, train=train)
-    assert (on_cpu.differences, on_cpu.known) == ((), ())
+    assert (on_cpu.differences, on_cpu.known_differences) == ((), ())
 
 
 def test_two_reasons_at_once_add_up():
     """bf16: at bn's backward the deviation in float32 and the unasked gradient of the input are there together."""
     graph, _, _, _ = SHOWN_BY[1]
     result = check_memory(graph, device="meta", dtype="bf16", train=True)
-    (both,) = (d for d in result.known if (d.layer, d.figure) == ("bn", "alive backward"))
+    (both,) = (d for d in result.known_differences if (d.layer, d.figure) == ("bn", "alive backward"))
     assert both.measured - both.calculated == 2 * 3 * 2 + 2 * 3 * 8 * 8 * 2
     assert both.reason == f"{KNOWN_EXCESSES[1].reason}; {KNOWN_EXCESSES[2].reason}"
 
@@ -209,7 +215,9 @@ def test_known_excesses_are_of_the_layers_that_have_them():
     shapes, made = ((2, 6, 4, 4),), {("forward", "output"): 100, ("backward", "gradient"): 100}
     for name in ("relu", "conv2d", "max_pool2d"):
         op = OPS[name](*[2] * (name != "relu"), *[3] * (name == "conv2d"))
-        assert not [excess for entry in KNOWN_EXCESSES for excess in entry.of(Making(op, shapes, 2, made))]
+        assert not [
+            excess for entry in KNOWN_EXCESSES for excess in entry.excesses(LayerAllocations(op, shapes, 2, made))
+        ]
 
 
 # -- what commands print ------------------------------------------------------------------------------------------
@@ -343,13 +351,13 @@ def as_on_a_gpu(allocated):
     return result._replace(
         observed=result.observed._replace(environment=where),
         layers=(conv._replace(observed=kept), *others),
-        allocated=allocated,
+        allocator_peak=allocated,
     )
 
 
 def test_nothing_is_claimed_of_a_gpu_and_its_allocator_stands_beside():
     result = as_on_a_gpu(allocated=50_000)
-    assert (result.claimed, result.compared) == (False, 0)
+    assert (result.expects_equality, result.compared) == (False, 0)
     predicted = result.predicted.peak_live
     text = " ".join(render(memory_check([result]), "text").split())
     assert "Nothing is compared: kernels on cuda keep other tensors than those that are predicted." in text
@@ -367,7 +375,7 @@ def test_nothing_is_claimed_of_a_gpu_and_its_allocator_stands_beside():
 def test_without_a_gpu_there_is_no_allocator_to_ask():
     with pytest.raises(CostcalcError, match="finds no cuda device here"):
         allocator_peak(small())
-    assert check_memory(small(), device="auto").allocated is None
+    assert check_memory(small(), device="auto").allocator_peak is None
 
 
 @pytest.mark.gpu
@@ -376,6 +384,6 @@ def test_without_a_gpu_there_is_no_allocator_to_ask():
 def test_on_a_gpu(train):
     """Its blocks are of 512 bytes and more, so the allocator holds no less than the storages that are seen alive."""
     result = check_memory(costcalc.load("vgg16", batch=4), device="cuda", train=train)
-    assert not result.claimed
-    assert (result.differences, result.known) == ((), ())
-    assert result.allocated >= result.observed.peak_live
+    assert not result.expects_equality
+    assert (result.differences, result.known_differences) == ((), ())
+    assert result.allocator_peak >= result.observed.peak_live

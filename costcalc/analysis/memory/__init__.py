@@ -8,25 +8,33 @@
 Told from a graph alone, to the byte of what torch's dispatcher makes; `torch_backend.observe` measures the same.
 """
 
-from costcalc.analysis.memory.arithmetic import Arithmetic, arithmetic
 from costcalc.analysis.memory.fit import Fit, largest_batch, largest_input
 from costcalc.analysis.memory.optimizers import OPTIMIZERS
-from costcalc.analysis.memory.schedule import timeline
-from costcalc.analysis.memory.timeline import STANDING, Event, Kind, Phase, Tensor, Timeline, with_saved
+from costcalc.analysis.memory.simulation import timeline
+from costcalc.analysis.memory.timeline import (
+    PERSISTENT_KINDS,
+    Allocation,
+    AllocationKind,
+    Event,
+    Phase,
+    Timeline,
+    with_saved_bytes,
+)
+from costcalc.analysis.memory.training_flops import TrainingFlops, training_flops
 
 __all__ = [
     "OPTIMIZERS",
-    "STANDING",
-    "Arithmetic",
+    "PERSISTENT_KINDS",
+    "Allocation",
+    "AllocationKind",
     "Event",
     "Fit",
-    "Kind",
     "Phase",
-    "Tensor",
     "Timeline",
-    "arithmetic",
+    "TrainingFlops",
     "largest_batch",
     "largest_input",
     "timeline",
-    "with_saved",
+    "training_flops",
+    "with_saved_bytes",
 ]

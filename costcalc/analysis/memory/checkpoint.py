@@ -23,19 +23,19 @@ class Segment(NamedTuple):
     """The layers of a stage or block: their places in the graph, and the one tensor that they take from outside."""
 
     prefix: str
-    places: range
-    taken: str
+    node_range: range
+    input: str
 
 
-class Piece(NamedTuple):
+class SavedStorage(NamedTuple):
     """A piece of memory in a run without checkpointing: the layer that made it, those that keep it, and its bytes."""
 
     layer: str
-    keepers: frozenset[str]
+    saved_by: frozenset[str]
     size: Size
 
 
-def candidates(graph: Graph, checkpoint: str) -> tuple[list[Segment], dict[str, str]]:
+def candidate_segments(graph: Graph, checkpoint: str) -> tuple[list[Segment], dict[str, str]]:
     """The segments of a graph in running order; and the stages that are left as they are, with the reason.
 
     Raises CostcalcError for what is no `Checkpoint`.
@@ -64,11 +64,11 @@ def candidates(graph: Graph, checkpoint: str) -> tuple[list[Segment], dict[str, 
     return segments, left
 
 
-def worthwhile(
+def select_segments(
     graph: Graph,
     segments: Iterable[Segment],
-    pieces: Iterable[Piece],
-    taken: Mapping[str, Piece],
+    pieces: Iterable[SavedStorage],
+    taken: Mapping[str, SavedStorage],
     overwritten: Mapping[str, Collection[str]],
 ) -> tuple[list[Segment], dict[str, str]]:
     """The segments of which autograd then keeps less; and the others, with the reason.
@@ -80,18 +80,18 @@ def worthwhile(
     """
     place_of = {node.name: place for place, node in enumerate(graph.nodes)}
     frees: dict[str, Size] = {}
-    of_layer = {graph.nodes[place].name: segment.prefix for segment in segments for place in segment.places}
+    of_layer = {graph.nodes[place].name: segment.prefix for segment in segments for place in segment.node_range}
     for piece in pieces:
-        inside = {of_layer.get(layer) for layer in (piece.layer, *piece.keepers)}
+        inside = {of_layer.get(layer) for layer in (piece.layer, *piece.saved_by)}
         prefix = of_layer.get(piece.layer)
         if prefix is not None and inside == {prefix}:
             frees[prefix] = frees.get(prefix, 0) + piece.size
     chosen: list[Segment] = []
     left: dict[str, str] = {}
     for segment in segments:
-        what = taken[segment.taken]
-        kept_anyway = any(place_of[layer] in segment.places for layer in what.keepers)
-        if any(place_of[layer] >= segment.places.start for layer in overwritten.get(segment.taken, ())):
+        what = taken[segment.input]
+        kept_anyway = any(place_of[layer] in segment.node_range for layer in what.saved_by)
+        if any(place_of[layer] >= segment.node_range.start for layer in overwritten.get(segment.input, ())):
             left[segment.prefix] = "what it takes is overwritten"
         elif frees.get(segment.prefix, 0) <= (0 if kept_anyway else what.size):
             left[segment.prefix] = "autograd would keep no less"
@@ -117,7 +117,7 @@ def _segment(graph: Graph, prefix: str, places: Sequence[int], readers: Mapping[
     if len(taken) != 1:
         return "it takes more than one tensor"
     given = [name for name in names if name in graph.outputs or any(at not in inside for at in readers.get(name, ()))]
-    if any(name not in graph.reached for name in names):
+    if any(name not in graph.reachable for name in names):
         return "no output depends on one of its layers"
     if len(given) != 1:
         return "it gives more than one tensor"
@@ -133,7 +133,7 @@ def _blocks(graph: Graph, stage: Sequence[int], readers: Mapping[str, list[int]]
         if sum([graph.nodes[place].op.weight_layer for place in places]) < 2:
             continue
         block = _segment(graph, prefix, places, readers)
-        if isinstance(block, str) or any(at in stage and at not in block.places for at in readers[block.taken]):
+        if isinstance(block, str) or any(at in stage and at not in block.node_range for at in readers[block.input]):
             return []
         blocks.append(block)
     return blocks

@@ -17,11 +17,11 @@ class Fit(NamedTuple):
     network, and `next_peak` its peak; both are None where there is none.
     """
 
-    of: Literal["batch", "input"]
+    variable: Literal["batch", "input"]
     budget: int
     largest: int
     peak: int
-    following: int | None
+    next_size: int | None
     next_peak: int | None
 
     @property
@@ -31,8 +31,8 @@ class Fit(NamedTuple):
 
 
 # More than every byte count that is a constant, or goes with one image; odd, so that half of it is no whole number.
-_IMAGES = 2**127 + 1
-_MOST = 2**63
+_PROBE_BATCH = 2**127 + 1
+_MAX_BYTES = 2**63
 
 
 def largest_batch(run: Callable[[int], Timeline], budget: int) -> Fit:
@@ -44,11 +44,11 @@ def largest_batch(run: Callable[[int], Timeline], budget: int) -> Fit:
     and of the next. Raises CostcalcError where memory is not of that form, because a layer mixes the images of a batch,
     and where nobody has told what a layer keeps.
     """
-    many = _known(run(_IMAGES))
-    standing = sum(many.standing.values())
-    lines = {divmod(level + standing, _IMAGES) for level in many.live}
+    many = _require_modelled(run(_PROBE_BATCH))
+    standing = sum(many.persistent.values())
+    lines = {divmod(level + standing, _PROBE_BATCH) for level in many.live}
     mixed = CostcalcError(f"{many.name}: its memory is not linear in the batch: a layer mixes the images of a batch")
-    if not all(0 < each < _MOST and fixed < _MOST for each, fixed in lines):
+    if not all(0 < each < _MAX_BYTES and fixed < _MAX_BYTES for each, fixed in lines):
         raise mixed
     batch = min((budget - fixed) // each for each, fixed in lines)
     if batch < 1 or any(fixed > budget for _, fixed in lines):
@@ -60,8 +60,8 @@ def largest_batch(run: Callable[[int], Timeline], budget: int) -> Fit:
 
 
 # Of so many sides in a row a network can be built for one, or for none: planes are halved six times at most.
-_REACH = 64
-_SECANTS = 8
+_SEARCH_RADIUS = 64
+_SECANT_STEPS = 8
 
 
 def largest_input(run: Callable[[int], Timeline], budget: int, start: int) -> Fit:
@@ -72,7 +72,7 @@ def largest_input(run: Callable[[int], Timeline], budget: int, start: int) -> Fi
     line of bytes over area through the last two, then by halves. Where there is no network for 64 sides in a row, there
     is taken to be none beyond. Raises the error of `start`, and where nobody has told what a layer keeps.
     """
-    peaks: dict[int, int | None] = {start: _known(run(start)).peak_total}  # by side; None: no network
+    peaks: dict[int, int | None] = {start: _require_modelled(run(start)).peak_total}  # by side; None: no network
 
     def peak(side: int) -> int | None:
         if side not in peaks:
@@ -93,23 +93,25 @@ def largest_input(run: Callable[[int], Timeline], budget: int, start: int) -> Fi
             low = seen[-1]
         else:
             high = seen[-1]
-        guess = _guess([(side, peaks[side] or 0) for side in seen[-2:]], budget)
-        if high is not None and len(seen) > _SECANTS:
+        guess = _secant_guess([(side, peaks[side] or 0) for side in seen[-2:]], budget)
+        if high is not None and len(seen) > _SECANT_STEPS:
             guess = (low + high) // 2
         guess = max(low + 1, guess)
         if high is not None:
             guess = min(guess, high - 1)
-        side = first(range(guess, max(low, guess - _REACH), -1))
+        side = first(range(guess, max(low, guess - _SEARCH_RADIUS), -1))
         if side is None:
-            side = first(range(guess + 1, guess + _REACH if high is None else min(high, guess + _REACH)))
-        if side is None and guess > low + _REACH:
-            side = first(range(low + 1, low + _REACH))
+            side = first(
+                range(guess + 1, guess + _SEARCH_RADIUS if high is None else min(high, guess + _SEARCH_RADIUS))
+            )
+        if side is None and guess > low + _SEARCH_RADIUS:
+            side = first(range(low + 1, low + _SEARCH_RADIUS))
         if side is None:
             return Fit("input", budget, low, peaks.get(low) or 0, high, None if high is None else peaks[high])
         seen.append(side)
 
 
-def _guess(points: list[tuple[int, int]], budget: int) -> int:
+def _secant_guess(points: list[tuple[int, int]], budget: int) -> int:
     """The side at which a line of bytes over area reaches the budget: through two points, or through one and zero."""
     (some, least), (other, most) = points if len(points) == 2 else [(0, 0), *points]
     if least == most:
@@ -118,7 +120,7 @@ def _guess(points: list[tuple[int, int]], budget: int) -> int:
     return math.isqrt(max(area, 1))
 
 
-def _known(timeline: Timeline) -> Timeline:
+def _require_modelled(timeline: Timeline) -> Timeline:
     if timeline.unknown:
         layers = ", ".join(timeline.unknown)
         raise CostcalcError(f"{timeline.name}: what fits cannot be told: nobody has told what is kept by {layers}")

@@ -21,29 +21,33 @@ class Optimizer(NamedTuple):
     moments' bias is corrected, is not counted.
     """
 
-    copies: tuple[str, ...] = ()
-    counts: bool = False
-    scratch: int = 0
-    flops: int = 0
+    state_tensors: tuple[str, ...] = ()
+    has_step_counter: bool = False
+    workspace_tensors: int = 0
+    flops_per_element: int = 0
 
 
 OPTIMIZERS: Mapping[str, Optimizer] = MappingProxyType(
     {
         # p −= lr·g: 2.
-        "sgd": Optimizer(flops=2),
+        "sgd": Optimizer(flops_per_element=2),
         # b = μ·b + g: 2, p −= lr·b: 2.
-        "sgd-momentum": Optimizer(("momentum",), flops=4),
+        "sgd-momentum": Optimizer(("momentum",), flops_per_element=4),
         # m += (1 − β₁)·(g − m): 3, v = β₂·v + (1 − β₂)·g·g: 4, p −= s·m/(√v/c + ε): 3 and 3 (Kingma and Ba, 2015).
-        "adam": Optimizer(("first moment", "second moment"), counts=True, scratch=2, flops=13),
+        "adam": Optimizer(
+            ("first moment", "second moment"), has_step_counter=True, workspace_tensors=2, flops_per_element=13
+        ),
         # The same after p = (1 − lr·λ)·p: 1 (Loshchilov and Hutter, 2019).
-        "adamw": Optimizer(("first moment", "second moment"), counts=True, scratch=2, flops=14),
+        "adamw": Optimizer(
+            ("first moment", "second moment"), has_step_counter=True, workspace_tensors=2, flops_per_element=14
+        ),
         # v = α·v + (1 − α)·g·g: 4, p −= lr·g/(√v + ε): 3 and 2.
-        "rmsprop": Optimizer(("second moment",), counts=True, scratch=1, flops=9),
+        "rmsprop": Optimizer(("second moment",), has_step_counter=True, workspace_tensors=1, flops_per_element=9),
     }
 )
 
 
-def optimizer_named(name: str) -> Optimizer:
+def get_optimizer(name: str) -> Optimizer:
     """The optimizer of that name. Raises CostcalcError, with what may have been meant, where there is none."""
     if name not in OPTIMIZERS:
         known = ", ".join(OPTIMIZERS)

@@ -12,7 +12,7 @@ from costcalc.analysis.cost_table import CostTable
 from costcalc.core.sizes import Size
 
 Phase = Literal["before", "forward", "loss", "backward", "recomputation", "step"]
-Kind = Literal[
+AllocationKind = Literal[
     "parameter",
     "buffer",
     "optimizer state",
@@ -25,10 +25,10 @@ Kind = Literal[
     "transient",
 ]
 # There before the run, and after it: no part of `peak_live`.
-STANDING: frozenset[Kind] = frozenset({"parameter", "buffer", "optimizer state", "input"})
+PERSISTENT_KINDS: frozenset[AllocationKind] = frozenset({"parameter", "buffer", "optimizer state", "input"})
 
 
-class Tensor(NamedTuple):
+class Allocation(NamedTuple):
     """A piece of memory: the layer that makes it (none: the loss, or an input), what it is there, its kind and bytes.
 
     Where autograd keeps a tensor of the forward pass, that is its kind from its birth on. What a checkpointed segment
@@ -36,9 +36,9 @@ class Tensor(NamedTuple):
     """
 
     layer: str
-    what: str
-    kind: Kind
-    bytes: Size
+    name: str
+    kind: AllocationKind
+    nbytes: Size
 
 
 class Event(NamedTuple):
@@ -46,8 +46,8 @@ class Event(NamedTuple):
 
     phase: Phase
     layer: str
-    born: bool
-    tensor: Tensor
+    allocates: bool
+    allocation: Allocation
 
 
 @dataclass(frozen=True)
@@ -70,10 +70,10 @@ class Timeline:
     events: tuple[Event, ...]
     saved_input: Size = 0
     unknown: tuple[str, ...] = ()
-    trained: Size = 0
+    trainable_elements: Size = 0
     checkpoint: str = "none"
     checkpointed: tuple[str, ...] = ()
-    left: Mapping[str, str] = field(default_factory=dict)
+    not_checkpointed: Mapping[str, str] = field(default_factory=dict)
     recomputed: tuple[str, ...] = ()
     master_weights: bool = False
 
@@ -83,15 +83,15 @@ class Timeline:
         alive: Size = 0
         levels = []
         for _, _, born, (_, _, kind, size) in self.events:
-            if kind not in STANDING:
+            if kind not in PERSISTENT_KINDS:
                 alive += size if born else -size
             levels.append(alive)
         return tuple(levels)
 
     @cached_property
-    def standing(self) -> Mapping[Kind, Size]:
+    def persistent(self) -> Mapping[AllocationKind, Size]:
         """What is alive before the run, and after it: parameters, buffers, the optimizer's state, inputs."""
-        return _by_kind(event.tensor for event in self.events if event.tensor.kind in STANDING)
+        return _by_kind(event.allocation for event in self.events if event.allocation.kind in PERSISTENT_KINDS)
 
     @cached_property
     def peak_live(self) -> Size:
@@ -102,7 +102,7 @@ class Timeline:
     @property
     def peak_total(self) -> Size:
         """The most that is ever alive, the optimizer's step and all that stands included."""
-        return max(self.live) + sum(self.standing.values())
+        return max(self.live) + sum(self.persistent.values())
 
     @cached_property
     def peak_event(self) -> int:
@@ -116,58 +116,58 @@ class Timeline:
         return event.layer, event.phase
 
     @cached_property
-    def alive_at_peak(self) -> tuple[Tensor, ...]:
+    def live_at_peak(self) -> tuple[Allocation, ...]:
         """Every tensor that is alive at the peak, in the order of birth."""
-        alive: dict[int, Tensor] = {}
+        alive: dict[int, Allocation] = {}
         for event in self.events[: self.peak_event + 1]:
-            if event.born:
-                alive[id(event.tensor)] = event.tensor
+            if event.allocates:
+                alive[id(event.allocation)] = event.allocation
             else:
-                del alive[id(event.tensor)]
+                del alive[id(event.allocation)]
         return tuple(alive.values())
 
     @cached_property
-    def most_alive(self) -> Mapping[tuple[str, Phase], Size]:
+    def peak_by_layer(self) -> Mapping[tuple[str, Phase], Size]:
         """The most that is alive as a layer makes a tensor, by layer (none: the loss) and phase."""
         levels: dict[tuple[str, Phase], Size] = {}
         for event, alive in zip(self.events, self.live, strict=True):
-            if event.born and event.phase != "before":
+            if event.allocates and event.phase != "before":
                 who = (event.layer, event.phase)
                 levels[who] = max(levels.get(who, 0), alive)
         return MappingProxyType(levels)
 
     @property
-    def by_class(self) -> Mapping[Kind, Size]:
+    def by_kind(self) -> Mapping[AllocationKind, Size]:
         """What is alive at the peak, by kind; together they are `peak_total`."""
-        return _by_kind(self.alive_at_peak)
+        return _by_kind(self.live_at_peak)
 
     @cached_property
-    def saved(self) -> tuple[Tensor, ...]:
+    def saved(self) -> tuple[Allocation, ...]:
         """All that autograd keeps for the backward pass and that is no parameter, buffer or input."""
-        return tuple(e.tensor for e in self.events if e.born and e.tensor.kind == "saved for backward")
+        return tuple(e.allocation for e in self.events if e.allocates and e.allocation.kind == "saved for backward")
 
     @property
     def saved_for_backward(self) -> Size:
         """Bytes of `saved`."""
-        return sum(tensor.bytes for tensor in self.saved)
+        return sum(tensor.nbytes for tensor in self.saved)
 
     @property
     def saved_by_layer(self) -> Mapping[str, Size]:
         """`saved_for_backward` by the layer that made the tensors."""
         layers: dict[str, Size] = {}
         for tensor in self.saved:
-            layers[tensor.layer] = layers.get(tensor.layer, 0) + tensor.bytes
+            layers[tensor.layer] = layers.get(tensor.layer, 0) + tensor.nbytes
         return layers
 
 
-def with_saved(costs: CostTable, timeline: Timeline) -> CostTable:
+def with_saved_bytes(costs: CostTable, timeline: Timeline) -> CostTable:
     """The costs of the same graph, with what autograd keeps of what each layer makes."""
     saved = timeline.saved_by_layer
     return replace(costs, rows=tuple(row._replace(saved_bytes=saved.get(row.path, 0)) for row in costs.rows))
 
 
-def _by_kind(tensors: Iterable[Tensor]) -> Mapping[Kind, Size]:
-    kinds: dict[Kind, Size] = {}
+def _by_kind(tensors: Iterable[Allocation]) -> Mapping[AllocationKind, Size]:
+    kinds: dict[AllocationKind, Size] = {}
     for tensor in tensors:
-        kinds[tensor.kind] = kinds.get(tensor.kind, 0) + tensor.bytes
+        kinds[tensor.kind] = kinds.get(tensor.kind, 0) + tensor.nbytes
     return MappingProxyType(kinds)

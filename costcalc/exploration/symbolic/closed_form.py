@@ -22,11 +22,11 @@ import sympy
 from costcalc.analysis.analyze import analyze
 from costcalc.analysis.cost_table import CostTable, Row
 from costcalc.analysis.metrics import METRICS
-from costcalc.core.errors import CostcalcError, FixedSize, did_you_mean
-from costcalc.core.sizes import Size, is_plain, is_symbolic, same
+from costcalc.core.errors import CostcalcError, FixedSizeError, did_you_mean
+from costcalc.core.sizes import Size, identical, is_plain, is_symbolic
 from costcalc.exploration.symbolic.variable import Variable, floors, least_for, never_negative, with_plain_floors
 from costcalc.frontends.target import load
-from costcalc.ir.graph import SIZES, Graph
+from costcalc.ir.graph import DIM_NAMES, Graph
 from costcalc.ir.op import Assumption
 from costcalc.ir.paths import stage_of
 
@@ -96,7 +96,7 @@ class ClosedForms:
             del values[None]
             if values:  # layers that are alike are made into a formula once
                 formulas[metric] = sympy.Add(*[times * self._terms.of(value) for value, times in values.items()])
-        return Form(path, formulas, sum(row.unknown for row in rows))
+        return Form(path, formulas, sum(row.unknown_layers for row in rows))
 
     @cached_property
     def _terms(self) -> _Translation:
@@ -366,7 +366,7 @@ def defaults(graph: Graph) -> dict[str, Any]:
     """What every size and setting is by default."""
     sizes: dict[str, Any] = {}
     for each in graph.inputs:
-        for name, size in zip(each.size_names, each.shape, strict=True):
+        for name, size in zip(each.dim_names, each.shape, strict=True):
             if name:
                 sizes.setdefault(name, size)
     if "height" in sizes and "width" in sizes:
@@ -419,7 +419,7 @@ def _built(build: Build, base: Graph, variables: Sequence[Variable]) -> Graph:
     """The graph with the variables' expressions for sizes."""
     try:
         return build(**{name: size for variable in variables for name, size in _given(variable).items()})
-    except FixedSize:
+    except FixedSizeError:
         raise
     except CostcalcError as error:
         refusals = _refusals(build, base)
@@ -438,7 +438,7 @@ def _refusals(build: Build, base: Graph) -> dict[str, str]:
     refusals = {}
     usual = defaults(base)
     with suppress(CostcalcError, TypeError):  # what is imported is imported once, with all of them free
-        build(**{name: Variable(name).size for name in SIZES if _is_whole(usual.get(name))})
+        build(**{name: Variable(name).size for name in DIM_NAMES if _is_whole(usual.get(name))})
     for name, value in usual.items():
         if _is_whole(value) and (name != SQUARE or _is_square(base)):
             try:
@@ -451,7 +451,7 @@ def _refusals(build: Build, base: Graph) -> dict[str, str]:
 
 def _is_square(graph: Graph) -> bool:
     known = defaults(graph)
-    return same(known["height"], known["width"])
+    return identical(known["height"], known["width"])
 
 
 def _first_line(refusal: Exception) -> str:

@@ -12,12 +12,12 @@ from typing import Any, NamedTuple, cast
 
 import sympy
 
-from costcalc.analysis.conventions import PARAMETERS, Convention, Layer, convention_named, total
+from costcalc.analysis.conventions import ALL_PARAMETERS, Convention, CountedLayer, get_convention, sum_terms
 from costcalc.core.dtypes import element_bytes
 from costcalc.core.errors import CostcalcError
 from costcalc.core.sizes import Shape, is_plain, prod
 from costcalc.exploration.symbolic.writing import Writer, text
-from costcalc.ir.arguments import Argument
+from costcalc.ir.arguments import ArgumentSpec
 from costcalc.ir.graph import Graph, Node
 from costcalc.ir.op import Op
 
@@ -80,40 +80,42 @@ def explain(graph: Graph, layer: str, *, convention: str = "flops", dtype: str =
     """
     if not all(is_plain(size) for shape in graph.shapes.values() for size in shape):
         raise CostcalcError(f"{graph.name} has sizes that are no plain numbers: there is nothing to put into a formula")
-    rule = convention_named(convention)
-    uncounted = rule.uncounted(graph)
+    rule = get_convention(convention)
+    uncounted = rule.excluded_layers(graph)
     element = element_bytes(dtype) * rule.activation_copies
     return [
         line
         for node in graph.select(layer)
-        if node.op.counted
+        if node.op.modelled
         for line in _explain(graph, node, rule, 0 if node.name in uncounted else element)
     ]
 
 
 def _explain(graph: Graph, node: Node, rule: Convention, element: int) -> list[Explanation]:
     """The costs of one layer, `element` being the bytes that an element of its output counts for."""
-    symbols = _Symbols()
-    runs = graph.running_op(node)
+    symbols = _LayerSymbols()
+    runs = graph.resolved_op(node)
     op = symbols.stand_in(runs, structure=True)
     inputs = tuple(
-        symbols.input(graph.shapes[name], graph.layouts[name].plane, i, len(node.inputs), runs.rank if i == 1 else None)
+        symbols.input(
+            graph.shapes[name], graph.layouts[name].spatial_dims, i, len(node.inputs), runs.rank if i == 1 else None
+        )
         for i, name in enumerate(node.inputs, 1)
     )
     made = symbols.stand_in(runs, structure=False).output(*inputs)
-    output = symbols.output(made, graph.shapes[node.name], graph.layouts[node.name].plane, runs.rank)
+    output = symbols.output(made, graph.shapes[node.name], graph.layouts[node.name].spatial_dims, runs.rank)
     work = op.work(inputs, output)
-    real = Layer(runs, graph.input_shapes(node), graph.shapes[node.name], work)
+    real = CountedLayer(runs, graph.input_shapes(node), graph.shapes[node.name], work)
     layer = _SymbolicLayer(op, inputs, output, work, node.functional, not node.shares)
     layer.symbols, layer.real = symbols, real
     costs = {
         "parameters": sum(prod(shape) for shape in layer.parameters().values()),
         "MACs": work.macs,
-        rule.label: total(rule.work, layer),
-        "activation bytes": total(rule.activations, layer) * element,
+        rule.label: sum_terms(rule.work, layer),
+        "activation bytes": sum_terms(rule.activations, layer) * element,
     }
-    if rule.parameters is not PARAMETERS:
-        costs[f"parameters of {rule.name}"] = total(rule.parameters, layer)
+    if rule.parameters is not ALL_PARAMETERS:
+        costs[f"parameters of {rule.name}"] = sum_terms(rule.parameters, layer)
     lines = []
     for quantity, formula in costs.items():
         formula = sympy.sympify(formula)
@@ -125,22 +127,22 @@ def _explain(graph: Graph, node: Node, rule: Convention, element: int) -> list[E
     return lines
 
 
-class _SymbolicLayer(Layer):
+class _SymbolicLayer(CountedLayer):
     """A layer of symbols, and the `real` one that they stand for.
 
     The taps inside the input depend on the kernel by cases: they are symbols of their own.
     """
 
-    symbols: _Symbols
-    real: Layer
+    symbols: _LayerSymbols
+    real: CountedLayer
 
-    def taps_inside(self) -> Shape:
-        taps = self.real.taps_inside()
+    def window_elements_inside(self) -> Shape:
+        taps = self.real.window_elements_inside()
         names = ("T_l",) if len(taps) == 1 else ("T_d", "T_h", "T_w")[-len(taps) :]
         return tuple(self.symbols.symbol(name, count) for name, count in zip(names, taps, strict=False))
 
 
-class _Symbols:
+class _LayerSymbols:
     """Symbols that stand for the sizes of one layer, and the numbers they stand for.
 
     A batch and groups of 1 stay 1: a formula says what matters.
@@ -166,7 +168,7 @@ class _Symbols:
         made = object.__new__(type(op))
         for field in dataclasses.fields(op):
             value = getattr(op, field.name)
-            symbol = cast(Argument, field.metadata["argument"]).symbol
+            symbol = cast(ArgumentSpec, field.metadata["argument"]).symbol
             if isinstance(symbol, tuple) and structure:
                 value = tuple(self.symbol(s, v) for s, v in zip(symbol, value, strict=True))
             elif isinstance(symbol, str) and value != 1:

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import sympy
 
-from costcalc.analysis.analyze import Rules, analyze
+from costcalc.analysis.analyze import AnalysisOptions, analyze
 from costcalc.analysis.metrics import METRICS
 from costcalc.core.errors import CostcalcError
 from costcalc.exploration.symbolic.closed_form import SQUARE, Build, closed_forms, defaults, refuse_graph
@@ -41,7 +41,7 @@ class Network(NamedTuple):
     dtype: str = "fp32"
 
 
-class Run(NamedTuple):
+class ValueRange(NamedTuple):
     """The values first, first + step, … up to `last`, or without an end where it is None."""
 
     first: int
@@ -69,7 +69,7 @@ class Solution(NamedTuple):
     network: str
     convention: str
     variable: Variable
-    runs: tuple[Run, ...]
+    runs: tuple[ValueRange, ...]
     checks: tuple[Check, ...]
     left: Any
     right: Any
@@ -119,7 +119,7 @@ def solve(
     return Solution(asked, base.name, convention, domain, tuple(runs), checks, left, right, assumptions, exact)
 
 
-class _Side(NamedTuple):
+class _SolvedSide(NamedTuple):
     """A side as a form in the variable, and as what the analysis counts for a value of it."""
 
     form: Any
@@ -128,12 +128,12 @@ class _Side(NamedTuple):
     counted: Callable[[int], Any]
 
 
-def _side(side: Side, network: Network, variable: str, exact: bool) -> _Side:
+def _side(side: Side, network: Network, variable: str, exact: bool) -> _SolvedSide:
     if side.metric is None:
         number = int(side.number) if side.number.denominator == 1 else side.number
-        return _Side(sympy.Rational(number), None, (), lambda value: number)
+        return _SolvedSide(sympy.Rational(number), None, (), lambda value: number)
     metric = METRICS[side.metric]
-    rules: Rules = {"convention": network.convention, "dtype": network.dtype}
+    rules: AnalysisOptions = {"convention": network.convention, "dtype": network.dtype}
     graph = network.build()
     varies = side.target is None or variable in defaults(graph)
 
@@ -147,12 +147,12 @@ def _side(side: Side, network: Network, variable: str, exact: bool) -> _Side:
     if side.layer is not None:
         graph.select(side.layer)
     if not varies:
-        return _Side(sympy.Integer(counted(0)), None, (), counted)
+        return _SolvedSide(sympy.Integer(counted(0)), None, (), counted)
     forms = closed_forms(network.build, [variable], of=[side.metric], at=side.layer, exact=exact, **rules)
     whole = forms.whole()
     if whole.unknown and metric.attribute not in ("activations", "activation_bytes"):
         raise CostcalcError(f"'{side.text}' is known as a lower bound alone: {graph.name} has unknown layers")
-    return _Side(whole.formulas[side.metric], forms.variables[0], forms.assumptions, counted)
+    return _SolvedSide(whole.formulas[side.metric], forms.variables[0], forms.assumptions, counted)
 
 
 def _common(variables: Sequence[Variable], name: str) -> Variable:
@@ -179,7 +179,7 @@ def _common(variables: Sequence[Variable], name: str) -> Variable:
 # -- where a difference changes its sign --------------------------------------------------------------------------
 
 
-def _runs(question: Question, sides: Sequence[_Side], domain: Variable) -> list[Run]:
+def _runs(question: Question, sides: Sequence[_SolvedSide], domain: Variable) -> list[ValueRange]:
     """All values on the domain for which the relation holds."""
     symbol, wanted = domain.symbol, RELATIONS[question.relation]
     above = sympy.expand(sides[0].form - sides[1].form)
@@ -204,7 +204,7 @@ def _runs(question: Question, sides: Sequence[_Side], domain: Variable) -> list[
     runs += _found(difference, wanted, start, classes, degree(above))
     step = domain.multiple
     return [
-        Run(domain.least + first * step, None if last is None else domain.least + last * step, each * step)
+        ValueRange(domain.least + first * step, None if last is None else domain.least + last * step, each * step)
         for first, last, each in _joined(runs)
     ]
 
@@ -323,9 +323,9 @@ def _joined(runs: Iterable[_Places]) -> list[_Places]:
 
 def _checked(
     question: Question,
-    sides: Sequence[_Side],
+    sides: Sequence[_SolvedSide],
     domain: Variable,
-    runs: Iterable[Run],
+    runs: Iterable[ValueRange],
     assumptions: Sequence[Assumption],
 ) -> Iterator[Check]:
     """Both sides by the analysis on both sides of every border. Raises CostcalcError where a form says otherwise."""

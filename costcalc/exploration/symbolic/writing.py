@@ -39,7 +39,7 @@ class Writer(NamedTuple):
         return python(expression, self.rank)
 
 
-class Term(NamedTuple):
+class FormulaTerm(NamedTuple):
     """A product: the size of its coefficient, whether it is taken away, and factors with their exponents."""
 
     negative: bool
@@ -47,11 +47,11 @@ class Term(NamedTuple):
     factors: tuple[tuple[Any, int], ...]
 
 
-def terms(expression: Any, rank: Rank) -> list[Term]:
+def terms(expression: Any, rank: Rank) -> list[FormulaTerm]:
     """The terms of a sum, of higher degree first, then by the rank of their factors."""
     made = [_term(term, rank) for term in sympy.Add.make_args(sympy.sympify(expression))]
 
-    def place(term: Term) -> Any:
+    def place(term: FormulaTerm) -> Any:
         above = [(base, exponent) for base, exponent in term.factors if exponent > 0]
         return -sum(degree(base) * exponent for base, exponent in above), [
             _place(base, rank) for base, exponent in above for _ in range(exponent)
@@ -71,11 +71,11 @@ def degree(factor: Any) -> int:
     return 1 if factor.free_symbols else 0
 
 
-def _term(product: Any, rank: Rank) -> Term:
+def _term(product: Any, rank: Rank) -> FormulaTerm:
     number, rest = product.as_coeff_Mul()
     powers = [(f.base, int(f.exp)) if isinstance(f, sympy.Pow) else (f, 1) for f in sympy.Mul.make_args(rest)]
     factors = sorted(((f, n) for f, n in powers if f != 1), key=lambda power: _place(power[0], rank))
-    return Term(bool(number < 0), abs(number), tuple(factors))
+    return FormulaTerm(bool(number < 0), abs(number), tuple(factors))
 
 
 def _place(factor: Any, rank: Rank) -> Any:
@@ -101,7 +101,7 @@ def text(expression: Any, name: Name, rank: Rank) -> str:
     return " ".join(_signed((term.negative, _text_term(term, name, rank)) for term in terms(expression, rank)))
 
 
-def _text_term(term: Term, name: Name, rank: Rank) -> str:
+def _text_term(term: FormulaTerm, name: Name, rank: Rank) -> str:
     number = term.coefficient
     below = [_text_power(base, -n, name, rank) for base, n in term.factors if n < 0]
     above = [_text_power(base, n, name, rank) for base, n in term.factors if n > 0]
@@ -156,7 +156,7 @@ def latex(expression: Any, name: Name, rank: Rank) -> str:
     return " ".join(latex_terms(expression, name, rank))
 
 
-def _latex_term(term: Term, name: Name, rank: Rank) -> str:
+def _latex_term(term: FormulaTerm, name: Name, rank: Rank) -> str:
     number = term.coefficient
     over = [(base, n) for base, n in term.factors if n > 0]
     under = [(base, -n) for base, n in term.factors if n < 0]
@@ -230,7 +230,7 @@ def _python_sum(expression: Any, rank: Rank) -> str:
     return " ".join(_signed(((t.negative, _python_term(t, rank)) for t in terms(expression, rank)), "-"))
 
 
-def _python_term(term: Term, rank: Rank) -> str:
+def _python_term(term: FormulaTerm, rank: Rank) -> str:
     factors = [_python_power(base, n, rank) for base, n in term.factors]
     if term.coefficient != 1 or not factors:
         factors.insert(0, str(term.coefficient))

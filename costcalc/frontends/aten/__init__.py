@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from functools import cache
 from importlib import import_module
 
-from costcalc.frontends.call import Translator, registry
+from costcalc.frontends.call import Translator, make_registry
 
-_TABLE, aten = registry()
+_TABLE, aten = make_registry()
 
 
 @cache

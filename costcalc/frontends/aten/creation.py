@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from costcalc.frontends.aten import aten
-from costcalc.frontends.aten.shape import real
+from costcalc.frontends.aten.shape import finite_or_zero
 from costcalc.frontends.call import Call, Value
 from costcalc.ir.ops.creation import Arange, Eye, Full, Linspace, Rand, Randn
 from costcalc.ir.ops.unary import Log, Neg
@@ -16,7 +16,7 @@ from costcalc.ir.ops.unary import Log, Neg
 )  # fmt: skip
 def _(call: Call) -> Value:
     value = 1.0 if "ones" in call.name else call.arguments.get("fill_value", call.arguments.get("s", 0.0))
-    return call.layer(Full(call.shape, real(value), call.results[0].holds))
+    return call.layer(Full(call.shape, finite_or_zero(value), call.results[0].element_type))
 
 
 @aten("rand.default", "rand_like.default", "uniform.default", "uniform_.default")
@@ -37,7 +37,7 @@ def _(call: Call) -> Value:
 
 @aten("arange.default", "arange.start", "arange.start_step")
 def _(call: Call) -> Value:
-    return call.layer(Arange(call.shape[0], call.results[0].holds))
+    return call.layer(Arange(call.shape[0], call.results[0].element_type))
 
 
 @aten("linspace.default", "logspace.default")
@@ -47,4 +47,4 @@ def _(call: Call) -> Value:
 
 @aten("eye.default", "eye.m")
 def _(call: Call) -> Value:
-    return call.layer(Eye(n=call.shape[0], m=call.shape[1], dtype=call.results[0].holds))
+    return call.layer(Eye(n=call.shape[0], m=call.shape[1], dtype=call.results[0].element_type))

@@ -6,8 +6,8 @@ from typing import Any
 
 from costcalc.core.sizes import ceil_div, is_plain
 from costcalc.frontends.aten import aten
-from costcalc.frontends.aten.shape import cast, expanded, reshaped
-from costcalc.frontends.call import Call, Untranslated, Value
+from costcalc.frontends.aten.shape import cast, expand, reshape
+from costcalc.frontends.call import Call, UnsupportedOp, Value
 from costcalc.ir.ops.indexing import (
     Argsort,
     Gather,
@@ -35,27 +35,27 @@ from costcalc.ir.ops.shape import Flatten
     "repeat_interleave.self_Tensor",
 )  # fmt: skip
 def _(_: Call) -> Value:
-    raise Untranslated("its size depends on the data")
+    raise UnsupportedOp("its size depends on the data")
 
 
-def _given(indices: list[Any]) -> tuple[tuple[int, ...], list[Value]]:
+def _indexed_dims(indices: list[Any]) -> tuple[tuple[int, ...], list[Value]]:
     """Which dimensions are indexed, and by what."""
     given = {d: index for d, index in enumerate(indices) if index is not None}
-    if any(index.holds in ("bool", "uint8") for index in given.values()):
-        raise Untranslated("its size depends on the data")
+    if any(index.element_type in ("bool", "uint8") for index in given.values()):
+        raise UnsupportedOp("its size depends on the data")
     return tuple(given), list(given.values())
 
 
 @aten("index.Tensor")
 def _(call: Call) -> Value:
-    dims, indices = _given(call["indices"])
+    dims, indices = _indexed_dims(call["indices"])
     return call.layer(Index(dims), call["self"], *indices) if dims else call["self"]
 
 
 @aten("index_put.default", "index_put_.default", "_unsafe_index_put.default")
 def _(call: Call) -> Value:
-    dims, indices = _given(call["indices"])
-    values = cast(call, call["values"], call["self"].holds)
+    dims, indices = _indexed_dims(call["indices"])
+    values = cast(call, call["values"], call["self"].element_type)
     op = IndexPut(dims, accumulate=bool(call["accumulate"]), overwrites=call.name.startswith("index_put_."))
     return call.layer(op, call["self"], *indices, values)
 
@@ -73,7 +73,7 @@ def _(call: Call) -> Value:
 @aten("take.default")
 def _(call: Call) -> Value:
     x, index = (call.layer(Flatten(0, -1), y) if len(y.shape) > 1 else y for y in (call["self"], call["index"]))
-    return reshaped(call, call.layer(Gather(0), x, index), call.shape)
+    return reshape(call, call.layer(Gather(0), x, index), call.shape)
 
 
 @aten("take_along_dim.default")
@@ -84,7 +84,7 @@ def _(call: Call) -> Value:
         return call.layer(Gather(0), x, index)
     dim = dim % len(x.shape)
     read = tuple([n if d != dim else x.shape[d] for d, n in enumerate(call.shape)])
-    return call.layer(Gather(dim), expanded(call, x, read), expanded(call, index, call.shape))
+    return call.layer(Gather(dim), expand(call, x, read), expand(call, index, call.shape))
 
 
 @aten("scatter.src", "scatter_.src", "scatter.value", "scatter_.value")
@@ -124,13 +124,13 @@ def _(call: Call) -> Value:
 def _(call: Call) -> Value:
     x, source, dim, start, step = (call[name] for name in ("self", "src", "dim", "start", "step"))
     if not is_plain(start or 0) or not is_plain(step):
-        raise Untranslated("where it is put depends on a size")
+        raise UnsupportedOp("where it is put depends on a size")
     start = start or 0
     if start < 0:
         start = start + x.shape[dim]
-    source = expanded(
+    source = expand(
         call,
-        cast(call, source, x.holds),
+        cast(call, source, x.element_type),
         (*x.shape[: dim % len(x.shape)], source.shape[dim], *x.shape[dim % len(x.shape) + 1 :]),
     )
     return call.layer(SliceScatter(dim, start, step), x, source)
@@ -144,24 +144,24 @@ def _(call: Call) -> Value:
 @aten("topk.default")
 def _(call: Call) -> tuple[Value, ...]:
     op = Topk(k=call["k"], dim=call["dim"], largest=call["largest"], sorted=call["sorted"])
-    return call.layers(op, call["self"])
+    return call.layer_outputs(op, call["self"])
 
 
 @aten("kthvalue.default")
 def _(call: Call) -> tuple[Value, ...]:
-    return call.layers(Kthvalue(k=call["k"], dim=call["dim"], keepdim=call["keepdim"]), call["self"])
+    return call.layer_outputs(Kthvalue(k=call["k"], dim=call["dim"], keepdim=call["keepdim"]), call["self"])
 
 
 @aten("median.dim")
 def _(call: Call) -> tuple[Value, ...]:
     """The lower of the two in the middle, where there are two."""
     x, dim = call["self"], call["dim"]
-    return call.layers(Kthvalue(k=ceil_div(x.shape[dim], 2), dim=dim, keepdim=call["keepdim"]), x)
+    return call.layer_outputs(Kthvalue(k=ceil_div(x.shape[dim], 2), dim=dim, keepdim=call["keepdim"]), x)
 
 
 @aten("sort.default", "sort.stable")
 def _(call: Call) -> tuple[Value, ...]:
-    return call.layers(Sort(call["dim"], descending=call["descending"]), call["self"])
+    return call.layer_outputs(Sort(call["dim"], descending=call["descending"]), call["self"])
 
 
 @aten("msort.default")
@@ -177,5 +177,5 @@ def _(call: Call) -> Value:
 @aten("one_hot.default")
 def _(call: Call) -> Value:
     if not call.shape or (is_plain(call["num_classes"]) and call["num_classes"] < 0):
-        raise Untranslated("its size depends on the data")
+        raise UnsupportedOp("its size depends on the data")
     return call.layer(OneHot(call["num_classes"]), call["self"])

@@ -8,44 +8,44 @@ from string import ascii_letters
 from typing import Any
 
 from costcalc.frontends.aten import aten
-from costcalc.frontends.aten.shape import padded
-from costcalc.frontends.call import Call, Untranslated, Value
+from costcalc.frontends.aten.shape import pad
+from costcalc.frontends.call import Call, UnsupportedOp, Value
 from costcalc.ir.ops import OPS
 from costcalc.ir.ops.embedding import Embedding, EmbeddingBag
 from costcalc.ir.ops.linear import Bilinear, Linear
-from costcalc.ir.ops.matmul import Addmm, Baddbmm, Cdist, Einsum, Matmul, ScaledDotProductAttention, read_equation
+from costcalc.ir.ops.matmul import Addmm, Baddbmm, Cdist, Einsum, Matmul, ScaledDotProductAttention, parse_equation
 from costcalc.ir.ops.shape import Squeeze, Unsqueeze
 
 
-def _axes(values: Any, count: int) -> tuple[Any, ...]:
+def _per_axis(values: Any, count: int) -> tuple[Any, ...]:
     """One value for each axis, where one may stand for all."""
     given = tuple(values) if isinstance(values, Sequence) else (values,)
     return given * count if len(given) == 1 else given
 
 
 def _convolve(
-    call: Call, padding: Any, *, transposed: bool = False, output_padding: Any = 0, taken: Value | None = None
+    call: Call, padding: Any, *, transposed: bool = False, output_padding: Any = 0, x: Value | None = None
 ) -> Value:
     weight, bias = call["weight"], call["bias"]
     plane = len(weight.shape) - 2
     fields: dict[str, Any] = {
         "kernel_size": tuple(weight.shape[2:]),
-        "stride": _axes(call["stride"], plane),
-        "padding": _axes(padding, plane),
-        "dilation": _axes(call["dilation"], plane),
+        "stride": _per_axis(call["stride"], plane),
+        "padding": _per_axis(padding, plane),
+        "dilation": _per_axis(call["dilation"], plane),
         "groups": call["groups"],
         "bias": bias is not None,
     }
     channels = weight.shape[0]
     if transposed:
-        fields["output_padding"] = _axes(output_padding, plane)
+        fields["output_padding"] = _per_axis(output_padding, plane)
         channels = weight.shape[1] * call["groups"]
-    taken = taken or call["input"]
-    alone = len(taken.shape) == plane + 1  # an image without a batch
+    x = x or call["input"]
+    alone = len(x.shape) == plane + 1  # an image without a batch
     if alone:
-        taken = call.layer(Unsqueeze(0), taken)
+        x = call.layer(Unsqueeze(0), x)
     name = f"conv_transpose{plane}d" if transposed else f"conv{plane}d"
-    made = call.layer(OPS[name](channels, **fields), taken, weight=weight, bias=bias)
+    made = call.layer(OPS[name](channels, **fields), x, weight=weight, bias=bias)
     return call.layer(Squeeze((0,)), made) if alone else made
 
 
@@ -60,11 +60,11 @@ def _(call: Call) -> Value:
     if call["padding"] == "valid":
         return _convolve(call, 0)
     kernel = call["weight"].shape[2:]
-    both = [d * (k - 1) for d, k in zip(_axes(call["dilation"], len(kernel)), kernel, strict=True)]
+    both = [d * (k - 1) for d, k in zip(_per_axis(call["dilation"], len(kernel)), kernel, strict=True)]
     near = [total // 2 for total in both]
     more = [total - 2 * least for total, least in zip(both, near, strict=True)]
     sides = [side for further in reversed(more) for side in (0, further)]
-    return _convolve(call, near, taken=padded(call, call["input"], sides, "constant"))
+    return _convolve(call, near, x=pad(call, call["input"], sides, "constant"))
 
 
 @aten("conv_transpose1d.default", "conv_transpose2d.input", "conv_transpose3d.input")
@@ -81,7 +81,7 @@ def _(call: Call) -> Value:
 def _(call: Call) -> Value:
     weight, bias = call["weight"], call["bias"]
     if len(weight.shape) != 2:
-        raise Untranslated("its weight is no matrix")
+        raise UnsupportedOp("its weight is no matrix")
     op = Linear(weight.shape[0], bias=bias is not None)
     return call.layer(op, call["input"], weight=weight, bias=bias)
 
@@ -117,22 +117,22 @@ def _(call: Call) -> Value:
     return call.layer(Matmul(), call["self"], call["tensor"])
 
 
-def _added(call: Call, kind: type[Addmm] | type[Baddbmm], first: str, second: str) -> Value:
+def _add_product(call: Call, kind: type[Addmm] | type[Baddbmm], first: str, second: str) -> Value:
     scales = {name: call[name] for name in ("beta", "alpha")}
     if not all(isinstance(scale, (int, float)) for scale in scales.values()):
-        raise Untranslated("it is scaled by a size")
+        raise UnsupportedOp("it is scaled by a size")
     op = kind(**{name: float(scale) for name, scale in scales.items()})
     return call.layer(op, call["self"], call[first], call[second])
 
 
 @aten("addmm.default")
 def _(call: Call) -> Value:
-    return _added(call, Addmm, "mat1", "mat2")
+    return _add_product(call, Addmm, "mat1", "mat2")
 
 
 @aten("baddbmm.default")
 def _(call: Call) -> Value:
-    return _added(call, Baddbmm, "batch1", "batch2")
+    return _add_product(call, Baddbmm, "batch1", "batch2")
 
 
 @aten("outer.default", "ger.default")
@@ -168,7 +168,7 @@ def _(call: Call) -> Value:
     equation, path = call["equation"], call["path"]
     if len(tensors) <= 2:
         return call.layer(Einsum(equation.replace(" ", "")), *tensors)
-    indices = read_equation(equation, tuple(len(tensor.shape) for tensor in tensors))
+    indices = parse_equation(equation, tuple(len(tensor.shape) for tensor in tensors))
     free = [letter for letter in ascii_letters if letter not in equation]
     named = {letter: free.pop() for term in indices.inputs for letter in term if letter.isdigit()}
     terms = ["".join(named.get(letter, letter) for letter in term) for term in indices.inputs]
@@ -191,7 +191,7 @@ def _(call: Call) -> Value:
 def _(call: Call) -> Value:
     scale = call["scale"]
     if scale is not None and not isinstance(scale, (int, float)):
-        raise Untranslated("its scale depends on sizes")
+        raise UnsupportedOp("its scale depends on sizes")
     op = ScaledDotProductAttention(
         float(call["dropout_p"]),
         bool(call["is_causal"]),
@@ -212,7 +212,7 @@ def _(call: Call) -> Value:
 def _(call: Call) -> list[Value | None]:
     """Its further results are what torch keeps for the gradient."""
     if call["per_sample_weights"] is not None:
-        raise Untranslated("its rows are weighted")
+        raise UnsupportedOp("its rows are weighted")
     weight = call["weight"]
     last = bool(call["include_last_offset"])
     rows, width = weight.shape

@@ -5,69 +5,71 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from costcalc.core.sizes import Size, is_plain, same
+from costcalc.core.sizes import Size, identical, is_plain
 from costcalc.frontends.aten import aten
-from costcalc.frontends.call import Call, Untranslated, Value
+from costcalc.frontends.call import Call, UnsupportedOp, Value
 from costcalc.ir.ops import OPS
 
 _AXES = (1, 2, 3)
 
 
-def _per_axis(given: Sequence[Any], axes: int) -> Sequence[Any] | None:
+def _per_axis(values: Sequence[Any], axes: int) -> Sequence[Any] | None:
     """A list of one number an axis; None for the empty one, which means what is left out."""
-    return None if not given else given if len(given) == axes else list(given) * axes
+    return None if not values else values if len(values) == axes else list(values) * axes
 
 
-def _window(call: Call, axes: int, *further: str) -> dict[str, Any]:
-    window = {name: _per_axis(call[name], axes) for name in ("kernel_size", "stride", "padding", *further)}
+def _window(call: Call, axes: int, *extra_fields: str) -> dict[str, Any]:
+    window = {name: _per_axis(call[name], axes) for name in ("kernel_size", "stride", "padding", *extra_fields)}
     return window | {"ceil_mode": call["ceil_mode"]}
 
 
-def _axes(call: Call) -> int:
+def _spatial_rank(call: Call) -> int:
     return int(call.name[call.name.index("d.") - 1 if "d." in call.name else call.name.index("d_") - 1])
 
 
 @aten(*(f"max_pool{axes}d.default" for axes in _AXES))
 def _(call: Call) -> Value:
-    axes = _axes(call)
+    axes = _spatial_rank(call)
     return call.layer(OPS[f"max_pool{axes}d"](**_window(call, axes, "dilation")), call["self"])
 
 
 @aten(*(f"max_pool{axes}d_with_indices.default" for axes in _AXES))
 def _(call: Call) -> Sequence[Value]:
-    axes = _axes(call)
+    axes = _spatial_rank(call)
     op = OPS[f"max_pool{axes}d"](**_window(call, axes, "dilation"), return_indices=True)
-    return call.layers(op, call["self"])
+    return call.layer_outputs(op, call["self"])
 
 
 @aten(*(f"avg_pool{axes}d.default" for axes in _AXES))
 def _(call: Call) -> Value:
-    axes = _axes(call)
+    axes = _spatial_rank(call)
     more = {} if axes == 1 else {"divisor_override": call["divisor_override"]}
     op = OPS[f"avg_pool{axes}d"](**_window(call, axes), count_include_pad=call["count_include_pad"], **more)
     return call.layer(op, call["self"])
 
 
-def _adaptive(call: Call, axes: int) -> list[int | None]:
+def _adaptive_size(call: Call, axes: int) -> list[int | None]:
     """The output's size; None along an axis that stays as it is, where that is no plain number."""
     sizes: list[int | None] = []
     for out, n in zip(_per_axis(call["output_size"], axes) or (), call["self"].shape[-axes:], strict=True):
-        if not is_plain(out) and not same(out, n):
-            raise Untranslated(f"an adaptive pool to a size that is not fixed, {out}")
+        if not is_plain(out) and not identical(out, n):
+            raise UnsupportedOp(f"an adaptive pool to a size that is not fixed, {out}")
         sizes.append(out if is_plain(out) else None)
     return sizes
 
 
 @aten(*(f"adaptive_avg_pool{axes}d.default" for axes in _AXES))
 def _(call: Call) -> Value:
-    axes = _axes(call)
-    return call.layer(OPS[f"adaptive_avg_pool{axes}d"](_adaptive(call, axes)), call["self"])
+    axes = _spatial_rank(call)
+    return call.layer(OPS[f"adaptive_avg_pool{axes}d"](_adaptive_size(call, axes)), call["self"])
 
 
 @aten(*(f"adaptive_max_pool{axes}d.default" for axes in _AXES))
 def _(call: Call) -> Sequence[Value]:
-    axes = _axes(call)
-    return call.layers(OPS[f"adaptive_max_pool{axes}d"](_adaptive(call, axes), return_indices=True), call["self"])
+    axes = _spatial_rank(call)
+    return call.layer_outputs(
+        OPS[f"adaptive_max_pool{axes}d"](_adaptive_size(call, axes), return_indices=True), call["self"]
+    )
 
 
 # -- resampling ---------------------------------------------------------------------------------------------------
@@ -98,15 +100,15 @@ def _(call: Call) -> Value:
     factors = call["scale_factors"] if overload == "vec" else None
     if factors:
         op = OPS["interpolate"](scale_factor=tuple(map(float, factors)), **options)
-        if _alike(op.output(x.shape), call.shape):
+        if _same_plain_sizes(op.output(x.shape), call.shape):
             return call.layer(op, x)
     return call.layer(OPS["interpolate"](size=tuple(call.shape[2:]), **options), x)
 
 
-def _alike(shape: Iterable[Size], other: Iterable[Size]) -> bool:
+def _same_plain_sizes(shape: Iterable[Size], other: Iterable[Size]) -> bool:
     """Whether sizes are the same, as far as they are plain."""
     pairs = zip(shape, other, strict=True)
-    return all(same(a, b) for a, b in pairs if is_plain(a) and is_plain(b))
+    return all(identical(a, b) for a, b in pairs if is_plain(a) and is_plain(b))
 
 
 @aten("pixel_shuffle.default")
@@ -131,15 +133,15 @@ def _(call: Call) -> Value:
     return call.layer(OPS["grid_sample"](mode, padding, call["align_corners"]), call["input"], call["grid"])
 
 
-_PATCHES = ("kernel_size", "dilation", "padding", "stride")
+_WINDOW_FIELDS = ("kernel_size", "dilation", "padding", "stride")
 
 
 @aten("im2col.default")
 def _(call: Call) -> Value:
-    return call.layer(OPS["unfold"](**{name: _per_axis(call[name], 2) for name in _PATCHES}), call["self"])
+    return call.layer(OPS["unfold"](**{name: _per_axis(call[name], 2) for name in _WINDOW_FIELDS}), call["self"])
 
 
 @aten("col2im.default")
 def _(call: Call) -> Value:
-    fields = {name: _per_axis(call[name], 2) for name in _PATCHES}
+    fields = {name: _per_axis(call[name], 2) for name in _WINDOW_FIELDS}
     return call.layer(OPS["fold"](tuple(call["output_size"]), **fields), call["self"])

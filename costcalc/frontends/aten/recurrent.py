@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from costcalc.frontends.aten import aten
-from costcalc.frontends.call import Call, Untranslated, Value
+from costcalc.frontends.call import Call, UnsupportedOp, Value
 from costcalc.ir.ops.recurrent import Gru, GruCell, Lstm, LstmCell, Rnn, RnnCell
 
 
@@ -18,10 +18,10 @@ def _layers(call: Call, kind: type[Lstm] | type[Gru] | type[Rnn], **fields: Any)
     each = len(weights) // (call["num_layers"] * (1 + call["bidirectional"]))
     if each in (3, 5):  # the last is the matrix of a projection
         fields["proj_size"] = weights[each - 1].shape[0]
-    op = kind(weights[0].shape[0] // kind.gates, **fields)
+    op = kind(weights[0].shape[0] // kind.num_gates, **fields)
     states = call["hx"] if isinstance(call["hx"], Sequence) else [call["hx"]]
     names = op.weights(call["input"].shape)
-    return call.layers(op, call["input"], *states, **dict(zip(names, weights, strict=True)))
+    return call.layer_outputs(op, call["input"], *states, **dict(zip(names, weights, strict=True)))
 
 
 @aten("lstm.input")
@@ -46,15 +46,15 @@ def _(call: Call) -> Sequence[Value]:
 
 @aten("lstm.data", "gru.data", "rnn_tanh.data", "rnn_relu.data")
 def _(_: Call) -> Value:
-    raise Untranslated("packed sequences: sizes depend on data")
+    raise UnsupportedOp("packed sequences: sizes depend on data")
 
 
 def _cell(call: Call, kind: type[LstmCell] | type[GruCell] | type[RnnCell], **fields: Any) -> Sequence[Value]:
     weight = call["w_ih"]
-    op = kind(weight.shape[0] // kind.gates, bias=call["b_ih"] is not None, **fields)
+    op = kind(weight.shape[0] // kind.num_gates, bias=call["b_ih"] is not None, **fields)
     states = call["hx"] if isinstance(call["hx"], Sequence) else [call["hx"]]
     weights = {"weight_ih": weight, "weight_hh": call["w_hh"], "bias_ih": call["b_ih"], "bias_hh": call["b_hh"]}
-    return call.layers(op, call["input"], *states, **weights)
+    return call.layer_outputs(op, call["input"], *states, **weights)
 
 
 @aten("lstm_cell.default")

@@ -6,13 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 from costcalc.frontends.aten import aten
-from costcalc.frontends.aten.pointwise import scalar
+from costcalc.frontends.aten.pointwise import scalar_argument
 from costcalc.frontends.aten.shape import cast
-from costcalc.frontends.call import Call, One, Translator, Value
+from costcalc.frontends.call import Call, SingleOutputTranslator, Translator, Value
 from costcalc.ir.ops import OPS
 
 
-def _fields(call: Call) -> dict[str, Any]:
+def _reduction_fields(call: Call) -> dict[str, Any]:
     """The dimensions of a reduction; none given, or an empty list of them, are all."""
     dim = call.arguments.get("dim")
     if isinstance(dim, (list, tuple)):
@@ -20,38 +20,38 @@ def _fields(call: Call) -> dict[str, Any]:
     return {"dim": dim, "keepdim": bool(call.arguments.get("keepdim", False))}
 
 
-def _computed(call: Call) -> Value:
+def _cast_to_dtype(call: Call) -> Value:
     """What is reduced: where the call names a dtype, its elements are first converted to that."""
     value: Value = call["self"]
-    made = call.results[0].holds
-    if call.arguments.get("dtype") is None or (value.holds, made) == ("bool", "int64"):
+    made = call.results[0].element_type
+    if call.arguments.get("dtype") is None or (value.element_type, made) == ("bool", "int64"):
         return value
     return cast(call, value, made)
 
 
-def _found(kind: str) -> Translator:
-    return lambda call: call.layers(OPS[kind](**_fields(call)), call["self"])
+def _reduction_with_indices(kind: str) -> Translator:
+    return lambda call: call.layer_outputs(OPS[kind](**_reduction_fields(call)), call["self"])
 
 
-def _deviation(kind: str) -> One:
-    return lambda call: call.layer(OPS[kind](**_spread(call)), call["self"])
+def _variance(kind: str) -> SingleOutputTranslator:
+    return lambda call: call.layer(OPS[kind](**_variance_fields(call)), call["self"])
 
 
-def _deviation_and_mean(kind: str) -> Translator:
-    return lambda call: call.layers(OPS[f"{kind}_mean"](**_spread(call)), call["self"])
+def _variance_and_mean(kind: str) -> Translator:
+    return lambda call: call.layer_outputs(OPS[f"{kind}_mean"](**_variance_fields(call)), call["self"])
 
 
-def _reduction(kind: str, *further: str) -> One:
+def _reduction(kind: str, *scalars: str) -> SingleOutputTranslator:
     def translate(call: Call) -> Value:
-        fields = _fields(call) | {name: scalar(call, name) for name in further}
-        return call.layer(OPS[kind](**fields), _computed(call))
+        fields = _reduction_fields(call) | {name: scalar_argument(call, name) for name in scalars}
+        return call.layer(OPS[kind](**fields), _cast_to_dtype(call))
 
     return translate
 
 
 def _several(kind: str, fields: Callable[[Call], dict[str, Any]]) -> Translator:
     """A translator of what has two results."""
-    return lambda call: call.layers(OPS[kind](**fields(call)), call["self"])
+    return lambda call: call.layer_outputs(OPS[kind](**fields(call)), call["self"])
 
 
 aten("sum.default", "sum.dim_IntList")(_reduction("sum"))
@@ -66,36 +66,36 @@ for _kind in ("any", "all"):
     aten(f"{_kind}.default", f"{_kind}.dim", f"{_kind}.dims")(_reduction(_kind))
 for _kind in ("max", "min"):
     aten(f"{_kind}.default")(_reduction(_kind))
-    aten(f"{_kind}.dim")(_found(_kind))
+    aten(f"{_kind}.dim")(_reduction_with_indices(_kind))
 
 
 @aten("norm.Scalar", "norm.ScalarOpt_dim", "norm.ScalarOpt_dim_dtype", "norm.ScalarOpt_dtype")
 def _(call: Call) -> Value:
-    ord = 2 if call["p"] is None else scalar(call, "p")
-    return call.layer(OPS["vector_norm"](ord=ord, **_fields(call)), _computed(call))
+    ord = 2 if call["p"] is None else scalar_argument(call, "p")
+    return call.layer(OPS["vector_norm"](ord=ord, **_reduction_fields(call)), _cast_to_dtype(call))
 
 
 @aten("frobenius_norm.dim")
 def _(call: Call) -> Value:
-    return call.layer(OPS["vector_norm"](**_fields(call)), call["self"])
+    return call.layer(OPS["vector_norm"](**_reduction_fields(call)), call["self"])
 
 
-def _spread(call: Call) -> dict[str, Any]:
+def _variance_fields(call: Call) -> dict[str, Any]:
     """Dimensions, and what is taken off their number: 1, unless it is given or said to be biased."""
-    correction = scalar(call, "correction") if "correction" in call.arguments else int(call["unbiased"])
-    return _fields(call) | {"correction": 1 if correction is None else correction}
+    correction = scalar_argument(call, "correction") if "correction" in call.arguments else int(call["unbiased"])
+    return _reduction_fields(call) | {"correction": 1 if correction is None else correction}
 
 
 def _moment(kind: str) -> Translator:
-    return lambda call: call.layer(OPS[kind](**_spread(call)), call["self"])
+    return lambda call: call.layer(OPS[kind](**_variance_fields(call)), call["self"])
 
 
 for _kind in ("var", "std"):
-    aten(*[f"{_kind}.{form}" for form in ("default", "dim", "correction")])(_deviation(_kind))
-    aten(*[f"{_kind}_mean.{form}" for form in ("default", "dim", "correction")])(_deviation_and_mean(_kind))
+    aten(*[f"{_kind}.{form}" for form in ("default", "dim", "correction")])(_variance(_kind))
+    aten(*[f"{_kind}_mean.{form}" for form in ("default", "dim", "correction")])(_variance_and_mean(_kind))
 
 
 @aten("cumsum.default", "cumsum_.default", "cumprod.default", "cumprod_.default")
 def _(call: Call) -> Value:
     op = OPS[call.name.partition(".")[0].rstrip("_")](dim=call["dim"])
-    return call.layer(op, _computed(call))
+    return call.layer(op, _cast_to_dtype(call))

@@ -11,52 +11,52 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from costcalc.frontends.onnx.free import Free, has_free
-from costcalc.frontends.onnx.reading import DTYPES, SMALL, Step, Stored, normal
+from costcalc.frontends.onnx.free import SymbolicInt, has_symbolic
+from costcalc.frontends.onnx.reading import DTYPES, MAX_CONSTANT_ELEMENTS, Initializer, OnnxNode, normalize_constant
 
 Array: TypeAlias = "np.ndarray[Any, Any]"
-Evaluation = Callable[[Step, Sequence[Any]], Any]
+Evaluator = Callable[[OnnxNode, Sequence[Any]], Any]
 
-_EVALUATIONS: dict[str, Evaluation] = {}
+_EVALUATORS: dict[str, Evaluator] = {}
 
 
-def fold(step: Step, inputs: Sequence[Array | None]) -> list[Array] | None:
+def fold_constants(node: OnnxNode, inputs: Sequence[Array | None]) -> list[Array] | None:
     """The results of a step on constants (None for an input that is left out); None where they are not worked out."""
-    evaluation = _EVALUATIONS.get(step.kind)
+    evaluation = _EVALUATORS.get(node.op_type)
     if evaluation is None:
         return None
     with np.errstate(all="ignore"):
-        made = evaluation(step, inputs)
+        made = evaluation(node, inputs)
     if made is None:
         return None
     # NumPy gives an element of an array of objects as it is.
-    parts = [np.array(part, object) if isinstance(part, Free) else np.asarray(part) for part in _listed(made)]
-    results = [normal(part) for part in parts]
-    return results if all(part.size <= SMALL for part in results) else None
+    parts = [np.array(part, object) if isinstance(part, SymbolicInt) else np.asarray(part) for part in _as_list(made)]
+    results = [normalize_constant(part) for part in parts]
+    return results if all(part.size <= MAX_CONSTANT_ELEMENTS for part in results) else None
 
 
-def _listed(made: Any) -> list[Any]:
+def _as_list(made: Any) -> list[Any]:
     return made if isinstance(made, list) else [made]
 
 
-def _evaluates(*kinds: str) -> Callable[[Evaluation], Evaluation]:
-    def add(function: Evaluation) -> Evaluation:
+def _evaluator(*kinds: str) -> Callable[[Evaluator], Evaluator]:
+    def add(function: Evaluator) -> Evaluator:
         for kind in kinds:
-            _EVALUATIONS[kind] = function
+            _EVALUATORS[kind] = function
         return function
 
     return add
 
 
-def _divided(a: Array, b: Array) -> Any:
+def _divide(a: Array, b: Array) -> Any:
     if a.dtype.kind == "f" or b.dtype.kind == "f":
         return a / b
     if not np.all(b):
         raise ValueError("division by zero")
-    return np.frompyfunc(_towards_zero, 2, 1)(a, b)
+    return np.frompyfunc(_truncating_divide, 2, 1)(a, b)
 
 
-def _towards_zero(a: int, b: int) -> int:
+def _truncating_divide(a: int, b: int) -> int:
     quotient = abs(a) // abs(b)
     return quotient if (a < 0) == (b < 0) else -quotient
 
@@ -65,17 +65,17 @@ def _power(a: Array, b: Array) -> Array:
     return np.asarray(np.power(a.astype(np.float64), b).astype(a.dtype))
 
 
-def _remainder(step: Step, inputs: Sequence[Array]) -> Any:
+def _remainder(node: OnnxNode, inputs: Sequence[Array]) -> Any:
     a, b = inputs
     if a.dtype.kind == "i" and not np.all(b):
         raise ValueError("division by zero")
-    return np.fmod(a, b) if step.attributes.get("fmod") else np.mod(a, b)
+    return np.fmod(a, b) if node.attributes.get("fmod") else np.mod(a, b)
 
 
-_EVALUATIONS["Mod"] = _remainder
+_EVALUATORS["Mod"] = _remainder
 
 _ELEMENTWISE: dict[str, Callable[..., Any]] = {
-    "Add": np.add, "Sub": np.subtract, "Mul": np.multiply, "Div": _divided, "Pow": _power,
+    "Add": np.add, "Sub": np.subtract, "Mul": np.multiply, "Div": _divide, "Pow": _power,
     "Equal": np.equal, "Greater": np.greater, "Less": np.less, "GreaterOrEqual": np.greater_equal,
     "LessOrEqual": np.less_equal, "And": np.logical_and, "Or": np.logical_or, "Xor": np.logical_xor,
     "Not": np.logical_not, "Neg": np.negative, "Abs": np.abs, "Sqrt": np.sqrt, "Floor": np.floor, "Ceil": np.ceil,
@@ -85,33 +85,33 @@ _ELEMENTWISE: dict[str, Callable[..., Any]] = {
 }  # fmt: skip
 
 
-def _elementwise(function: Callable[..., Any]) -> Evaluation:
-    def evaluate(step: Step, inputs: Sequence[Array]) -> Any:
-        if math.prod(np.broadcast_shapes(*[value.shape for value in inputs])) > SMALL:
+def _elementwise(function: Callable[..., Any]) -> Evaluator:
+    def evaluate(node: OnnxNode, inputs: Sequence[Array]) -> Any:
+        if math.prod(np.broadcast_shapes(*[value.shape for value in inputs])) > MAX_CONSTANT_ELEMENTS:
             return None
         return function(*inputs)
 
     return evaluate
 
 
-_EVALUATIONS |= {kind: _elementwise(function) for kind, function in _ELEMENTWISE.items()}
+_EVALUATORS |= {kind: _elementwise(function) for kind, function in _ELEMENTWISE.items()}
 
 
-@_evaluates("Min", "Max", "Sum")
-def _folded(step: Step, inputs: Sequence[Array]) -> Any:
-    if math.prod(np.broadcast_shapes(*[value.shape for value in inputs])) > SMALL:
+@_evaluator("Min", "Max", "Sum")
+def _folded(node: OnnxNode, inputs: Sequence[Array]) -> Any:
+    if math.prod(np.broadcast_shapes(*[value.shape for value in inputs])) > MAX_CONSTANT_ELEMENTS:
         return None
-    function = {"Min": np.minimum, "Max": np.maximum, "Sum": np.add}[step.kind]
+    function = {"Min": np.minimum, "Max": np.maximum, "Sum": np.add}[node.op_type]
     result = inputs[0]
     for value in inputs[1:]:
         result = function(result, value)
     return result
 
 
-@_evaluates("Constant")
-def _constant(step: Step, inputs: Sequence[Array]) -> Any:
-    for name, value in step.attributes.items():
-        if isinstance(value, Stored):
+@_evaluator("Constant")
+def _constant(node: OnnxNode, inputs: Sequence[Array]) -> Any:
+    for name, value in node.attributes.items():
+        if isinstance(value, Initializer):
             return value.value
         if name in ("value_int", "value_ints"):
             return np.asarray(value, np.int64)
@@ -120,131 +120,131 @@ def _constant(step: Step, inputs: Sequence[Array]) -> Any:
     return None
 
 
-@_evaluates("ConstantOfShape")
-def _constant_of_shape(step: Step, inputs: Sequence[Array]) -> Any:
+@_evaluator("ConstantOfShape")
+def _constant_of_shape(node: OnnxNode, inputs: Sequence[Array]) -> Any:
     shape = inputs[0].tolist()
-    if has_free(shape):
+    if has_symbolic(shape):
         return None
     if any(n < 0 for n in shape):
         raise ValueError(f"a negative size in {shape}")
-    filled = step.attributes.get("value")
-    value = filled.value.reshape(()) if isinstance(filled, Stored) and filled.value is not None else 0.0
-    return np.full(shape, value) if math.prod(shape) <= SMALL else None
+    filled = node.attributes.get("value")
+    value = filled.value.reshape(()) if isinstance(filled, Initializer) and filled.value is not None else 0.0
+    return np.full(shape, value) if math.prod(shape) <= MAX_CONSTANT_ELEMENTS else None
 
 
-@_evaluates("Gather")
-def _gather(step: Step, inputs: Sequence[Array]) -> Any:
+@_evaluator("Gather")
+def _gather(node: OnnxNode, inputs: Sequence[Array]) -> Any:
     data, index = inputs
-    axis = step.attributes.get("axis", 0)
+    axis = node.attributes.get("axis", 0)
     rest = data.size // max(data.shape[axis], 1)
-    return np.take(data, index, axis) if rest * index.size <= SMALL else None
+    return np.take(data, index, axis) if rest * index.size <= MAX_CONSTANT_ELEMENTS else None
 
 
-@_evaluates("GatherND")
-def _gather_nd(step: Step, inputs: Sequence[Array]) -> Any:
+@_evaluator("GatherND")
+def _gather_nd(node: OnnxNode, inputs: Sequence[Array]) -> Any:
     data, index = inputs
-    if step.attributes.get("batch_dims", 0):
+    if node.attributes.get("batch_dims", 0):
         return None
     places = tuple(np.moveaxis(index, -1, 0))
-    small = index.size * math.prod(data.shape[len(places) :]) <= SMALL
+    small = index.size * math.prod(data.shape[len(places) :]) <= MAX_CONSTANT_ELEMENTS
     return data[places] if small else None
 
 
-@_evaluates("ScatterND")
-def _scatter_nd(step: Step, inputs: Sequence[Array]) -> Any:
+@_evaluator("ScatterND")
+def _scatter_nd(node: OnnxNode, inputs: Sequence[Array]) -> Any:
     data, index, updates = inputs
-    if step.attributes.get("reduction", "none") != "none":
+    if node.attributes.get("reduction", "none") != "none":
         return None
     result = data.copy()
     result[tuple(np.moveaxis(index, -1, 0))] = updates
     return result
 
 
-@_evaluates("Concat")
-def _concat(step: Step, inputs: Sequence[Array]) -> Any:
-    return np.concatenate(list(inputs), step.attributes["axis"])
+@_evaluator("Concat")
+def _concat(node: OnnxNode, inputs: Sequence[Array]) -> Any:
+    return np.concatenate(list(inputs), node.attributes["axis"])
 
 
-@_evaluates("Slice")
-def _slice(step: Step, inputs: Sequence[Array | None]) -> Any:
-    data, starts, ends, axes, steps = (*inputs, None, None)[:5]
+@_evaluator("Slice")
+def _slice(node: OnnxNode, inputs: Sequence[Array | None]) -> Any:
+    data, starts, ends, axes, nodes = (*inputs, None, None)[:5]
     assert data is not None
     assert starts is not None
     assert ends is not None
     index = [slice(None)] * data.ndim
-    if has_free((*starts.flat, *ends.flat)) and data.dtype != np.object_:
+    if has_symbolic((*starts.flat, *ends.flat)) and data.dtype != np.object_:
         return None
     places = range(starts.size) if axes is None else axes.tolist()
-    strides = [1] * starts.size if steps is None else steps.tolist()
+    strides = [1] * starts.size if nodes is None else nodes.tolist()
     for axis, start, end, stride in zip(places, starts.tolist(), ends.tolist(), strides, strict=True):
         stop = None if stride < 0 and end < -data.shape[axis] else end
         index[axis] = slice(start, stop, stride)
     return data[tuple(index)]
 
 
-@_evaluates("Unsqueeze")
-def _unsqueeze(step: Step, inputs: Sequence[Array]) -> Any:
-    axes = step.attributes.get("axes")
+@_evaluator("Unsqueeze")
+def _unsqueeze(node: OnnxNode, inputs: Sequence[Array]) -> Any:
+    axes = node.attributes.get("axes")
     return np.expand_dims(inputs[0], tuple(inputs[1].reshape(-1).tolist() if axes is None else axes))
 
 
-@_evaluates("Squeeze")
-def _squeeze(step: Step, inputs: Sequence[Array | None]) -> Any:
+@_evaluator("Squeeze")
+def _squeeze(node: OnnxNode, inputs: Sequence[Array | None]) -> Any:
     data, given = (*inputs, None)[:2]
-    axes = step.attributes.get("axes", None if given is None else given.tolist())
+    axes = node.attributes.get("axes", None if given is None else given.tolist())
     assert data is not None
     return np.squeeze(data, None if axes is None else tuple(axes))
 
 
-@_evaluates("Reshape")
-def _reshape(step: Step, inputs: Sequence[Array]) -> Any:
+@_evaluator("Reshape")
+def _reshape(node: OnnxNode, inputs: Sequence[Array]) -> Any:
     data, sizes = inputs
-    return data.reshape(reshaped(data.shape, sizes.tolist(), bool(step.attributes.get("allowzero"))))
+    return data.reshape(reshaped_shape(data.shape, sizes.tolist(), bool(node.attributes.get("allowzero"))))
 
 
-@_evaluates("Flatten")
-def _flatten(step: Step, inputs: Sequence[Array]) -> Any:
-    axis = step.attributes.get("axis", 1) % (inputs[0].ndim + 1)
+@_evaluator("Flatten")
+def _flatten(node: OnnxNode, inputs: Sequence[Array]) -> Any:
+    axis = node.attributes.get("axis", 1) % (inputs[0].ndim + 1)
     return inputs[0].reshape(math.prod(inputs[0].shape[:axis]), -1)
 
 
-@_evaluates("Transpose")
-def _transpose(step: Step, inputs: Sequence[Array]) -> Any:
-    return np.transpose(inputs[0], step.attributes.get("perm"))
+@_evaluator("Transpose")
+def _transpose(node: OnnxNode, inputs: Sequence[Array]) -> Any:
+    return np.transpose(inputs[0], node.attributes.get("perm"))
 
 
-@_evaluates("Expand")
-def _expand(step: Step, inputs: Sequence[Array]) -> Any:
-    if has_free(inputs[1].flat):
+@_evaluator("Expand")
+def _expand(node: OnnxNode, inputs: Sequence[Array]) -> Any:
+    if has_symbolic(inputs[1].flat):
         return None
     shape = np.broadcast_shapes(inputs[0].shape, tuple(inputs[1].tolist()))
-    return np.array(np.broadcast_to(inputs[0], shape)) if math.prod(shape) <= SMALL else None
+    return np.array(np.broadcast_to(inputs[0], shape)) if math.prod(shape) <= MAX_CONSTANT_ELEMENTS else None
 
 
-@_evaluates("Tile")
-def _tile(step: Step, inputs: Sequence[Array]) -> Any:
+@_evaluator("Tile")
+def _tile(node: OnnxNode, inputs: Sequence[Array]) -> Any:
     data, times = inputs
-    if has_free(times.flat):
+    if has_symbolic(times.flat):
         return None
     size = data.size * math.prod([int(n) for n in times])
-    return np.tile(data, times) if 0 <= size <= SMALL else None
+    return np.tile(data, times) if 0 <= size <= MAX_CONSTANT_ELEMENTS else None
 
 
-@_evaluates("Range")
-def _range(step: Step, inputs: Sequence[Array]) -> Any:
+@_evaluator("Range")
+def _range(node: OnnxNode, inputs: Sequence[Array]) -> Any:
     start, limit, delta = [value.reshape(()).item() for value in inputs]
-    if has_free((start, limit, delta)):
+    if has_symbolic((start, limit, delta)):
         return None
     if delta == 0:
         raise ValueError("a range in steps of 0")
-    return np.arange(start, limit, delta) if (limit - start) / delta <= SMALL else None
+    return np.arange(start, limit, delta) if (limit - start) / delta <= MAX_CONSTANT_ELEMENTS else None
 
 
-@_evaluates("Cast", "CastLike")
-def _cast(step: Step, inputs: Sequence[Array]) -> Any:
-    if step.kind == "CastLike":
+@_evaluator("Cast", "CastLike")
+def _cast(node: OnnxNode, inputs: Sequence[Array]) -> Any:
+    if node.op_type == "CastLike":
         return inputs[0] if inputs[1] is None else inputs[0].astype(inputs[1].dtype)
-    dtype = DTYPES.get(step.attributes["to"], "")
+    dtype = DTYPES.get(node.attributes["to"], "")
     if dtype == "bool":
         return inputs[0] != 0
     if inputs[0].dtype == np.object_:
@@ -257,43 +257,43 @@ _REDUCTIONS: dict[str, Callable[..., Any]] = {
 }  # fmt: skip
 
 
-@_evaluates(*_REDUCTIONS)
-def _reduce(step: Step, inputs: Sequence[Array | None]) -> Any:
+@_evaluator(*_REDUCTIONS)
+def _reduce(node: OnnxNode, inputs: Sequence[Array | None]) -> Any:
     data, given = (*inputs, None)[:2]
-    axes = step.attributes.get("axes", None if given is None else given.tolist())
+    axes = node.attributes.get("axes", None if given is None else given.tolist())
     assert data is not None
-    if not axes and step.attributes.get("noop_with_empty_axes"):
+    if not axes and node.attributes.get("noop_with_empty_axes"):
         return data
-    return _REDUCTIONS[step.kind](
-        data, axis=tuple(axes) if axes else None, keepdims=bool(step.attributes.get("keepdims", 1))
+    return _REDUCTIONS[node.op_type](
+        data, axis=tuple(axes) if axes else None, keepdims=bool(node.attributes.get("keepdims", 1))
     )
 
 
-@_evaluates("CumSum")
-def _cumsum(step: Step, inputs: Sequence[Array]) -> Any:
-    if step.attributes.get("exclusive") or step.attributes.get("reverse"):
+@_evaluator("CumSum")
+def _cumsum(node: OnnxNode, inputs: Sequence[Array]) -> Any:
+    if node.attributes.get("exclusive") or node.attributes.get("reverse"):
         return None
     return np.cumsum(inputs[0], int(inputs[1].reshape(())))
 
 
-@_evaluates("NonZero")
-def _non_zero(step: Step, inputs: Sequence[Array]) -> Any:
+@_evaluator("NonZero")
+def _non_zero(node: OnnxNode, inputs: Sequence[Array]) -> Any:
     return np.array(np.nonzero(inputs[0]))
 
 
-@_evaluates("Split")
-def _split(step: Step, inputs: Sequence[Array | None]) -> Any:
+@_evaluator("Split")
+def _split(node: OnnxNode, inputs: Sequence[Array | None]) -> Any:
     data, given = (*inputs, None)[:2]
     assert data is not None
-    axis = step.attributes.get("axis", 0)
-    sizes = step.attributes.get("split", None if given is None else given.tolist())
+    axis = node.attributes.get("axis", 0)
+    sizes = node.attributes.get("split", None if given is None else given.tolist())
     if sizes is None:
-        each = -(-data.shape[axis] // len(step.outputs))
-        sizes = [each] * len(step.outputs)
+        each = -(-data.shape[axis] // len(node.outputs))
+        sizes = [each] * len(node.outputs)
     return np.split(data, np.cumsum(sizes)[:-1], axis)
 
 
-def reshaped(shape: Sequence[int], sizes: Sequence[int], allowzero: bool) -> tuple[int, ...]:
+def reshaped_shape(shape: Sequence[int], sizes: Sequence[int], allowzero: bool) -> tuple[int, ...]:
     """The shape that Reshape makes: 0 keeps a size, -1 stands for what is left."""
     asked = list(sizes) if allowzero else [shape[i] if size == 0 else size for i, size in enumerate(sizes)]
     elements, known = math.prod(shape), math.prod(size for size in asked if size != -1)
@@ -304,12 +304,12 @@ def reshaped(shape: Sequence[int], sizes: Sequence[int], allowzero: bool) -> tup
     return tuple(asked)
 
 
-def rearranged(step: Step, shape: tuple[int, ...], given: Sequence[Array | None]) -> tuple[int, ...]:
+def rearranged_shape(node: OnnxNode, shape: tuple[int, ...], constants: Sequence[Array | None]) -> tuple[int, ...]:
     """The shape of a tensor whose elements a step puts elsewhere, given what else the step takes."""
-    if step.kind in ("Cast", "CastLike", "Identity"):
+    if node.op_type in ("Cast", "CastLike", "Identity"):
         return shape
-    if step.kind == "Reshape":
-        assert given[0] is not None
-        return reshaped(shape, given[0].tolist(), bool(step.attributes.get("allowzero")))
+    if node.op_type == "Reshape":
+        assert constants[0] is not None
+        return reshaped_shape(shape, constants[0].tolist(), bool(node.attributes.get("allowzero")))
     without_memory = np.broadcast_to(np.zeros((), np.int8), shape)
-    return tuple(_EVALUATIONS[step.kind](step, [without_memory, *given]).shape)
+    return tuple(_EVALUATORS[node.op_type](node, [without_memory, *constants]).shape)

@@ -5,30 +5,30 @@ from __future__ import annotations
 import ast
 import re
 
-from costcalc.frontends.call import Module
-from costcalc.frontends.onnx.reading import Step
+from costcalc.frontends.call import ModuleCall
+from costcalc.frontends.onnx.reading import OnnxNode
 
 _SCOPES = "pkg.torch.onnx.name_scopes"  # of torch.onnx.export: a list of the modules' paths, from the outermost
 _CLASSES = "pkg.torch.onnx.class_hierarchy"
-_WEIGHT = re.compile(r"(?:[A-Za-z_]\w*|\d+)(?:\.(?:[A-Za-z_]\w*|\d+))+")
+_PARAMETER_NAME = re.compile(r"(?:[A-Za-z_]\w*|\d+)(?:\.(?:[A-Za-z_]\w*|\d+))+")
 
 
-def plain_name(name: str) -> str:
+def dotted_name(name: str) -> str:
     """A tensor's name as that of a parameter or a buffer: a path of parts with points between, none of them empty."""
     return ".".join(part for part in name.strip("/").split(".") if part) or "tensor"
 
 
-def module_of(step: Step, parameter: str | None) -> Module:
+def module_of(step: OnnxNode, parameter: str | None) -> ModuleCall:
     """The module that a step is in.
 
     torch notes it beside the node, or calls the node `/layer1/layer1.0/conv1/Conv`; where neither is there, it is the
     one that a parameter of the step is called after.
     """
-    scopes, classes = _listed(step.notes.get(_SCOPES)), _listed(step.notes.get(_CLASSES))
+    scopes, classes = _parse_list(step.metadata.get(_SCOPES)), _parse_list(step.metadata.get(_CLASSES))
     if len(scopes) > 1 and any(scopes[:-1]):
         path = scopes[-2]
         kind = classes[-2] if len(classes) == len(scopes) else ""
-        return Module(_parts(path), kind)
+        return ModuleCall(_parts(path), kind)
     if step.name.count("/") > 1 or (step.name.startswith("/") and len(step.name) > 1):
         parts: list[str] = []
         before = ""
@@ -38,17 +38,17 @@ def module_of(step: Step, parameter: str | None) -> Module:
             before = part
             parts += _parts(own)
         # No classes are noted; a module that is one layer is taken for one of torch.nn's.
-        return Module(tuple(parts), f"torch.nn.modules.{step.kind}")
-    if parameter is not None and _WEIGHT.fullmatch(parameter):
-        return Module(tuple(parameter.split(".")[:-1]))
-    return Module()
+        return ModuleCall(tuple(parts), f"torch.nn.modules.{step.op_type}")
+    if parameter is not None and _PARAMETER_NAME.fullmatch(parameter):
+        return ModuleCall(tuple(parameter.split(".")[:-1]))
+    return ModuleCall()
 
 
 def _parts(path: str) -> tuple[str, ...]:
     return tuple([part for part in path.split(".") if part])
 
 
-def _listed(text: str | None) -> list[str]:
+def _parse_list(text: str | None) -> list[str]:
     if not text or len(text) > 10_000:
         return []
     try:

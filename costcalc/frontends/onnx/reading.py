@@ -15,29 +15,36 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from costcalc.core.errors import CostcalcError
-from costcalc.frontends.onnx.free import has_free
+from costcalc.frontends.onnx.free import has_symbolic
 
-MOST_STEPS = 50_000  # with those of functions
-MOST_DEPTH = 50  # of functions that call functions
-MOST_RANK = 32
-MOST_SIZE = 2**40  # of one dimension
-SMALL = 65_536  # elements of a tensor whose values are looked at: sizes, indices
-LEAST_OPSET = 11
+MAX_NODES = 50_000  # with those of functions
+MAX_FUNCTION_DEPTH = 50  # of functions that call functions
+MAX_RANK = 32
+MAX_SIZE = 2**40  # of one dimension
+MAX_CONSTANT_ELEMENTS = 65_536  # elements of a tensor whose values are looked at: sizes, indices
+MIN_OPSET = 11
 
 # What elements are, by the number of ONNX's type.
 DTYPES: Mapping[int, str] = {
     1: "float32", 2: "uint8", 3: "int8", 4: "uint16", 5: "int16", 6: "int32", 7: "int64", 8: "string", 9: "bool",
     10: "float16", 11: "float64", 12: "uint32", 13: "uint64", 14: "complex64", 15: "complex128", 16: "bfloat16",
 }  # fmt: skip
-_HOLDS = {"int64": "int64", "uint64": "int64", "uint32": "int64", "int32": "int32", "int16": "int32", "uint16": "int32"}
+_ELEMENT_TYPES = {
+    "int64": "int64",
+    "uint64": "int64",
+    "uint32": "int64",
+    "int32": "int32",
+    "int16": "int32",
+    "uint16": "int32",
+}
 
 
-def holds(dtype: str) -> str:
+def element_type(dtype: str) -> str:
     """What elements of a dtype are to a layer (`op.HOLDS`)."""
-    return _HOLDS.get(dtype, "uint8" if dtype in ("uint8", "int8") else "bool" if dtype == "bool" else "float")
+    return _ELEMENT_TYPES.get(dtype, "uint8" if dtype in ("uint8", "int8") else "bool" if dtype == "bool" else "float")
 
 
-def number_of(dtype: str) -> int:
+def dtype_number(dtype: str) -> int:
     """ONNX's number of a dtype."""
     return next(number for number, name in DTYPES.items() if name == dtype)
 
@@ -47,7 +54,7 @@ def _text(name: str | bytes) -> str:
     return name if isinstance(name, str) else name.decode("utf-8", "replace")
 
 
-class Stored(NamedTuple):
+class Initializer(NamedTuple):
     """A tensor that the file has: its shape and, where it is a small one, its value."""
 
     shape: tuple[int, ...]
@@ -55,49 +62,49 @@ class Stored(NamedTuple):
     value: np.ndarray[Any, Any] | None
 
 
-class Declared(NamedTuple):
+class ValueInfo(NamedTuple):
     """What the file says of a tensor; a size is a number, a name, or not said."""
 
     name: str
     dtype: str
-    sizes: tuple[int | str | None, ...] | None
+    shape: tuple[int | str | None, ...] | None
 
 
 @dataclass(eq=False)
-class Step:
+class OnnxNode:
     """One node: what it computes of which tensors, by name; "" is one that is left out."""
 
-    kind: str  # "Conv", or "domain.Name"
+    op_type: str  # "Conv", or "domain.Name"
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     attributes: Mapping[str, Any] = field(default_factory=dict)
     name: str = ""
-    opset: int = LEAST_OPSET
-    notes: Mapping[str, str] = field(default_factory=dict)  # what the exporter noted of it
+    opset: int = MIN_OPSET
+    metadata: Mapping[str, str] = field(default_factory=dict)  # what the exporter noted of it
 
     def __str__(self) -> str:
         made = next((name for name in self.outputs if name), "")
-        return f"{self.kind} {self.name or made!r}"
+        return f"{self.op_type} {self.name or made!r}"
 
 
 @dataclass(eq=False)
-class Model:
+class OnnxModel:
     """A file that was read. `proto` is what onnx has of it."""
 
     name: str
-    steps: list[Step]
-    stored: dict[str, Stored]
-    inputs: list[Declared]
+    nodes: list[OnnxNode]
+    initializers: dict[str, Initializer]
+    inputs: list[ValueInfo]
     outputs: list[str]
-    declared: dict[str, Declared]
+    value_info: dict[str, ValueInfo]
     proto: Any
 
 
-class Inner:
+class Subgraph:
     """A graph inside a node: a branch, or the body of a loop."""
 
 
-def read(path: str | os.PathLike[str]) -> Model:
+def read_model(path: str | os.PathLike[str]) -> OnnxModel:
     """The model in a file. Raises CostcalcError for a file that is none, or none that costcalc reads."""
     file = os.fspath(path)
     onnx = _onnx()
@@ -117,7 +124,7 @@ def read(path: str | os.PathLike[str]) -> Model:
     if not proto.graph.node:
         raise CostcalcError(f"{file}: no ONNX model, or one without nodes")
     try:
-        return _Reader(file, proto).model()
+        return _ProtoReader(file, proto).model()
     except (ValueError, TypeError, UnicodeError, OverflowError) as error:
         raise CostcalcError(f"{file}: no valid ONNX model: {error}") from None
 
@@ -132,7 +139,7 @@ def _onnx() -> Any:
     return onnx
 
 
-def infer_shapes(model: Model, inputs: Iterable[tuple[str, tuple[int, ...]]]) -> dict[str, Declared]:
+def infer_value_info(model: OnnxModel, inputs: Iterable[tuple[str, tuple[int, ...]]]) -> dict[str, ValueInfo]:
     """What onnx finds out about the tensors of a model whose inputs have these shapes; nothing where it cannot."""
     import onnx
 
@@ -149,75 +156,75 @@ def infer_shapes(model: Model, inputs: Iterable[tuple[str, tuple[int, ...]]]) ->
         known = onnx.shape_inference.infer_shapes(proto, data_prop=True)
     except Exception:  # of C++, for whatever the file says
         return {}
-    return {_text(info.name): _declared(info) for info in [*known.graph.value_info, *known.graph.output]}
+    return {_text(info.name): _value_info(info) for info in [*known.graph.value_info, *known.graph.output]}
 
 
-def _declared(info: Any) -> Declared:
+def _value_info(info: Any) -> ValueInfo:
     tensor = info.type.tensor_type
     sizes: tuple[int | str | None, ...] | None = None
     if tensor.HasField("shape"):
         dims = tensor.shape.dim
         sizes = tuple([d.dim_value if d.HasField("dim_value") else _text(d.dim_param) or None for d in dims])
-    return Declared(_text(info.name), DTYPES.get(tensor.elem_type, "float32"), sizes)
+    return ValueInfo(_text(info.name), DTYPES.get(tensor.elem_type, "float32"), sizes)
 
 
-class _Reader:
+class _ProtoReader:
     """Reads a model's nodes, its functions put in."""
 
     def __init__(self, file: str, proto: Any) -> None:
         self.file, self.proto = file, proto
         self.functions = {(_text(f.domain), _text(f.name)): f for f in proto.functions}
-        self.stored: dict[str, Stored] = {}
-        self.steps: list[Step] = []
-        self.calls = 0
+        self.initializers: dict[str, Initializer] = {}
+        self.nodes: list[OnnxNode] = []
+        self.node_count = 0
 
-    def model(self) -> Model:
+    def model(self) -> OnnxModel:
         graph = self.proto.graph
         versions = _versions(self.proto.opset_import)
         if "" not in versions:
             raise CostcalcError(f"{self.file}: no ONNX model: it does not say which opset it is written in")
-        if versions[""] < LEAST_OPSET:
-            message = f"opset {versions['']}; costcalc reads {LEAST_OPSET} and newer (see onnx.version_converter)"
+        if versions[""] < MIN_OPSET:
+            message = f"opset {versions['']}; costcalc reads {MIN_OPSET} and newer (see onnx.version_converter)"
             raise CostcalcError(f"{self.file}: {message}")
         for tensor in graph.initializer:
-            self.stored[_text(tensor.name)] = self._stored(tensor, _text(tensor.name))
+            self.initializers[_text(tensor.name)] = self._initializer(tensor, _text(tensor.name))
         for sparse in graph.sparse_initializer:
             kept = _text(sparse.values.name)
-            shape = self._checked(tuple(sparse.dims), kept)
-            self.stored[kept] = Stored(shape, DTYPES.get(sparse.values.data_type, "float32"), None)
+            shape = self._checked_shape(tuple(sparse.dims), kept)
+            self.initializers[kept] = Initializer(shape, DTYPES.get(sparse.values.data_type, "float32"), None)
         inputs = []
         for info in graph.input:
-            if _text(info.name) in self.stored:
+            if _text(info.name) in self.initializers:
                 continue
             if not info.type.HasField("tensor_type"):
                 raise CostcalcError(f"{self.file}: the input {info.name!r} is no tensor")
-            inputs.append(_declared(info))
-        self._run(graph.node, versions, {}, {}, "", 0)
+            inputs.append(_value_info(info))
+        self._add_nodes(graph.node, versions, {}, {}, "", 0)
         name = os.path.basename(self.file)
         name = name[: -len(".onnx")] if name.lower().endswith(".onnx") else name
-        declared = {_text(info.name): _declared(info) for info in [*graph.value_info, *graph.output]}
+        declared = {_text(info.name): _value_info(info) for info in [*graph.value_info, *graph.output]}
         outputs = [_text(info.name) for info in graph.output]
-        return Model(name, self.steps, self.stored, inputs, outputs, declared, self.proto)
+        return OnnxModel(name, self.nodes, self.initializers, inputs, outputs, declared, self.proto)
 
-    def _run(
+    def _add_nodes(
         self,
         nodes: Sequence[Any],
         versions: Mapping[str, int],
         names: dict[str, str],
-        given: Mapping[str, Any],
+        attribute_values: Mapping[str, Any],
         scope: str,
         depth: int,
     ) -> None:
         """The steps of nodes; inside a function, its tensors are called by `names`, its attributes are `given`."""
         for node in nodes:
-            self.calls += 1
-            if self.calls > MOST_STEPS:
-                raise CostcalcError(f"{self.file}: more than {MOST_STEPS:,} nodes, with those of functions")
+            self.node_count += 1
+            if self.node_count > MAX_NODES:
+                raise CostcalcError(f"{self.file}: more than {MAX_NODES:,} nodes, with those of functions")
             domain = "" if node.domain == "ai.onnx" else _text(node.domain)
             inputs = tuple([self._name(_text(name), names, scope) for name in node.input])
             outputs = tuple([self._name(_text(name), names, scope) for name in node.output])
             operation, called = _text(node.op_type), _text(node.name)
-            attributes = dict(self._attributes(node, given))
+            attributes = dict(self._attributes(node, attribute_values))
             function = self.functions.get((domain, operation))
             if function is not None:
                 self._inline(function, node, inputs, outputs, attributes, scope, depth)
@@ -227,7 +234,7 @@ class _Reader:
                 raise CostcalcError(f"{self.file}: the node {called!r} does not say what it computes")
             notes = {_text(entry.key): _text(entry.value) for entry in node.metadata_props} if not scope else {}
             name = f"{scope}/{called}" if scope and called else called
-            self.steps.append(Step(kind, inputs, outputs, attributes, name, versions.get(domain, 1), notes))
+            self.nodes.append(OnnxNode(kind, inputs, outputs, attributes, name, versions.get(domain, 1), notes))
 
     def _inline(
         self,
@@ -239,14 +246,16 @@ class _Reader:
         scope: str,
         depth: int,
     ) -> None:
-        if depth >= MOST_DEPTH:
-            raise CostcalcError(f"{self.file}: functions call each other more than {MOST_DEPTH} deep: {function.name}")
+        if depth >= MAX_FUNCTION_DEPTH:
+            raise CostcalcError(
+                f"{self.file}: functions call each other more than {MAX_FUNCTION_DEPTH} deep: {function.name}"
+            )
         if len(inputs) > len(function.input) or len(outputs) > len(function.output):
             raise CostcalcError(f"{self.file}: the node {node.name!r} has more tensors than the function it calls")
         defaults = dict(self._attributes(function, {}, function.attribute_proto))
         names = dict.fromkeys(map(_text, function.input), "")
         names |= dict(zip(map(_text, function.input), inputs, strict=False))
-        inner = f"{scope}/{_text(node.name) or f'{_text(function.name)}_{self.calls}'}".strip("/")
+        inner = f"{scope}/{_text(node.name) or f'{_text(function.name)}_{self.node_count}'}".strip("/")
         ends: list[tuple[str, str]] = []
         for name, outer in zip(map(_text, function.output), outputs, strict=False):
             if name in names:  # it gives what it is given
@@ -254,9 +263,9 @@ class _Reader:
             elif outer:
                 names[name] = outer
         versions = _versions(function.opset_import) or _versions(self.proto.opset_import)
-        self._run(function.node, versions, names, {**defaults, **attributes}, inner, depth + 1)
+        self._add_nodes(function.node, versions, names, {**defaults, **attributes}, inner, depth + 1)
         for name, outer in ends:
-            self.steps.append(Step("Identity", (name,), (outer,), {}, inner))
+            self.nodes.append(OnnxNode("Identity", (name,), (outer,), {}, inner))
 
     def _name(self, name: str, names: dict[str, str], scope: str) -> str:
         if not scope or not name:
@@ -264,12 +273,12 @@ class _Reader:
         return names.setdefault(name, f"{scope}/{name}")
 
     def _attributes(
-        self, node: Any, given: Mapping[str, Any], attributes: Sequence[Any] | None = None
+        self, node: Any, attribute_values: Mapping[str, Any], attributes: Sequence[Any] | None = None
     ) -> Iterator[tuple[str, Any]]:
         for attribute in node.attribute if attributes is None else attributes:
             if attribute.ref_attr_name:
-                if _text(attribute.ref_attr_name) in given:
-                    yield _text(attribute.name), given[_text(attribute.ref_attr_name)]
+                if _text(attribute.ref_attr_name) in attribute_values:
+                    yield _text(attribute.name), attribute_values[_text(attribute.ref_attr_name)]
                 continue
             yield _text(attribute.name), self._attribute(attribute, node)
 
@@ -282,7 +291,7 @@ class _Reader:
         if what == 3:
             return attribute.s.decode("utf-8", "replace")
         if what == 4:
-            return self._stored(attribute.t, _text(node.name or attribute.name))
+            return self._initializer(attribute.t, _text(node.name or attribute.name))
         if what == 6:
             return list(attribute.floats)
         if what == 7:
@@ -291,18 +300,18 @@ class _Reader:
             return [text.decode("utf-8", "replace") for text in attribute.strings]
         if what == 11:
             sparse = attribute.sparse_tensor
-            shape = self._checked(tuple(sparse.dims), _text(node.name))
-            return Stored(shape, DTYPES.get(sparse.values.data_type, "float32"), None)
-        return Inner()
+            shape = self._checked_shape(tuple(sparse.dims), _text(node.name))
+            return Initializer(shape, DTYPES.get(sparse.values.data_type, "float32"), None)
+        return Subgraph()
 
-    def _stored(self, tensor: Any, name: str) -> Stored:
+    def _initializer(self, tensor: Any, name: str) -> Initializer:
         from onnx import TensorProto, numpy_helper
 
         dtype = DTYPES.get(tensor.data_type, "float32")
-        shape = self._checked(tuple(tensor.dims), name)
+        shape = self._checked_shape(tuple(tensor.dims), name)
         value = None
         if (
-            math.prod(shape) <= SMALL
+            math.prod(shape) <= MAX_CONSTANT_ELEMENTS
             and tensor.data_location != TensorProto.EXTERNAL
             and dtype not in ("string", "complex64", "complex128")
         ):
@@ -312,30 +321,30 @@ class _Reader:
                 raise CostcalcError(f"{self.file}: the tensor {name!r} cannot be read: {error}") from None
             if value.shape != shape:
                 raise CostcalcError(f"{self.file}: the tensor {name!r} has {value.size} elements, not those of {shape}")
-            value = normal(value)
-        return Stored(shape, dtype, value)
+            value = normalize_constant(value)
+        return Initializer(shape, dtype, value)
 
-    def _checked(self, shape: tuple[int, ...], name: str) -> tuple[int, ...]:
+    def _checked_shape(self, shape: tuple[int, ...], name: str) -> tuple[int, ...]:
         check_shape(shape, f"{self.file}: the tensor {name!r}")
         return shape
 
 
-def normal(value: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def normalize_constant(value: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """A small tensor as it is reckoned with: of int64, float64 or bool; of objects, where sizes in it are free."""
     if value.dtype == np.bool_:
         return value
     if value.dtype == np.object_:
-        return value if has_free(value.flat) else normal(np.asarray(value.tolist()))
+        return value if has_symbolic(value.flat) else normalize_constant(np.asarray(value.tolist()))
     with np.errstate(all="ignore"):  # of what is no number
         return value.astype(np.int64 if value.dtype.kind in "iu" else np.float64)
 
 
 def check_shape(shape: Sequence[int], what: str) -> None:
     """Raises CostcalcError for sizes that no tensor has."""
-    if len(shape) > MOST_RANK:
-        raise CostcalcError(f"{what} has {len(shape)} dimensions, more than {MOST_RANK}")
+    if len(shape) > MAX_RANK:
+        raise CostcalcError(f"{what} has {len(shape)} dimensions, more than {MAX_RANK}")
     for size in shape:
-        if not 0 <= size <= MOST_SIZE:
+        if not 0 <= size <= MAX_SIZE:
             raise CostcalcError(f"{what} has a size of {size}, which is {'negative' if size < 0 else 'too large'}")
 
 

@@ -6,17 +6,17 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from costcalc.core.errors import CostcalcError, did_you_mean
-from costcalc.frontends.onnx.free import Free, whole
-from costcalc.frontends.onnx.reading import Declared, check_shape, holds
+from costcalc.frontends.onnx.free import SymbolicInt, as_int
+from costcalc.frontends.onnx.reading import ValueInfo, check_shape, element_type
 from costcalc.ir.graph import Input
 
 _BATCH = ("batch", "batch_size", "batchsize", "n", "b", "bs")
 # What a free size is where a decision needs a number, by what it is called; others are few, for tables may be short.
-_NUMBERS = {"batch": 2, "depth": 16, "height": 224, "width": 224, "sequence": 16}
-_NUMBER = 16
+_DEFAULT_HINTS = {"batch": 2, "depth": 16, "height": 224, "width": 224, "sequence": 16}
+_DEFAULT_HINT = 16
 
 
-class Sizes(NamedTuple):
+class InputSizes(NamedTuple):
     """The shapes of inputs by name.
 
     `numbers` are what free sizes are where a decision needs one, and `others` what they are compared at: multiples of
@@ -25,13 +25,13 @@ class Sizes(NamedTuple):
     """
 
     shapes: dict[str, tuple[int, ...]]
-    numbers: dict[str, int]
-    others: dict[str, int]
+    hints: dict[str, int]
+    check_sizes: dict[str, int]
     fixed: dict[str, int]
     tied: dict[str, str]
 
 
-class Asked(NamedTuple):
+class SizeRequest(NamedTuple):
     """What is asked of sizes: values by name, a batch, and which are to be free, for decisions of the value given.
 
     Names are the file's own, or what costcalc calls the sizes of such an input: batch, channels, height, width, ….
@@ -39,21 +39,23 @@ class Asked(NamedTuple):
 
     values: Mapping[str, int] = {}
     batch: int | None = None
-    free: Collection[str] = ()
+    dynamic_sizes: Collection[str] = ()
 
-    def of(self, file: str, inputs: Sequence[Declared]) -> Sizes:
+    def resolve(self, file: str, inputs: Sequence[ValueInfo]) -> InputSizes:
         """The inputs' shapes. Raises CostcalcError naming sizes without a value, and those that no input has."""
         for given in inputs:
-            if given.sizes is None:
+            if given.shape is None:
                 raise CostcalcError(f"{file}: the file does not say how many dimensions the input {given.name!r} has")
-        named = {given.name: _named(given) for given in inputs}
+        named = {given.name: _size_names(given) for given in inputs}
         opened = list(dict.fromkeys(size for shape in named.values() for size in shape if isinstance(size, str)))
         first = next((shape[0] for shape in named.values() if shape), None)
         of_batch = next((name for name in opened if name.lower() in _BATCH), first if isinstance(first, str) else None)
         ours: dict[str, int | str] = {} if of_batch is None else {"batch": of_batch}
         for given in inputs:
             shape = named[given.name]
-            for name, size in zip(Input("", (1,) * len(shape), holds(given.dtype)).size_names, shape, strict=True):
+            for name, size in zip(
+                Input("", (1,) * len(shape), element_type(given.dtype)).dim_names, shape, strict=True
+            ):
                 if name:
                     ours.setdefault(name, size)
 
@@ -68,7 +70,7 @@ class Asked(NamedTuple):
 
         def usual(opened: str) -> int:
             """A number that such a size may well be."""
-            return next((_NUMBERS[name] for name in _NUMBERS if ours.get(name) == opened), _NUMBER)
+            return next((_DEFAULT_HINTS[name] for name in _DEFAULT_HINTS if ours.get(name) == opened), _DEFAULT_HINT)
 
         values: dict[str, int] = {} if of_batch is None else {of_batch: 1 if self.batch is None else self.batch}
         if self.batch is not None and of_batch is None and self.batch != first:
@@ -80,9 +82,9 @@ class Asked(NamedTuple):
                 values[size] = value
             elif size != value:
                 raise CostcalcError(f"{file} fixes {name} to {size}: it cannot be {value}")
-        made = Sizes({}, {}, {}, {}, {})
+        made = InputSizes({}, {}, {}, {}, {})
         symbols: dict[str, str] = {}
-        for name in self.free:
+        for name in self.dynamic_sizes:
             size = called(name)
             if not isinstance(size, str):
                 made.fixed[name] = size
@@ -92,14 +94,14 @@ class Asked(NamedTuple):
                 from costcalc.frontends.free_sizes import symbol_of
 
                 symbols[size] = name
-                made.numbers[name] = next((n for other, n in self.values.items() if called(other) == size), usual(size))
-                number = made.numbers[name]
+                made.hints[name] = next((n for other, n in self.values.items() if called(other) == size), usual(size))
+                number = made.hints[name]
                 of_image = any(ours.get(our) == size for our in ("batch", "depth", "height", "width"))
-                made.others[name] = number * (2 + len(made.others)) if of_image else number // 2 or 2
-                values[size] = Free(number, symbol_of(name))
+                made.check_sizes[name] = number * (2 + len(made.check_sizes)) if of_image else number // 2 or 2
+                values[size] = SymbolicInt(number, symbol_of(name))
         for name in self.values:
             size = called(name)
-            if name not in (*self.free, *opened) and size in symbols:
+            if name not in (*self.dynamic_sizes, *opened) and size in symbols:
                 made.tied[name] = symbols[str(size)]
         missing = {name: usual(name) for name in opened if name not in values}
         if missing:
@@ -111,7 +113,7 @@ class Asked(NamedTuple):
             given_so = f"give each a value: sizes={missing}, on the command line {' '.join(options)}"
             raise CostcalcError(f"{file} leaves sizes open: {', '.join(missing)}; {given_so}")
         for name, shape in named.items():
-            sizes = tuple([whole(values[size] if isinstance(size, str) else size) for size in shape])
+            sizes = tuple([as_int(values[size] if isinstance(size, str) else size) for size in shape])
             check_shape(sizes, f"{file}: the input {name!r}")
             if 0 in sizes:
                 raise CostcalcError(f"{file}: the input {name!r} is empty: {sizes}")
@@ -119,7 +121,7 @@ class Asked(NamedTuple):
         return made
 
 
-def _named(given: Declared) -> tuple[int | str, ...]:
+def _size_names(value_info: ValueInfo) -> tuple[int | str, ...]:
     """An input's sizes, those without a name called by their place."""
-    sizes = given.sizes or ()
-    return tuple([f"{given.name}.{place}" if size is None else size for place, size in enumerate(sizes)])
+    sizes = value_info.shape or ()
+    return tuple([f"{value_info.name}.{place}" if size is None else size for place, size in enumerate(sizes)])

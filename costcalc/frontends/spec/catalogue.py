@@ -13,7 +13,7 @@ from costcalc.frontends.spec.language import Spec
 from costcalc.ir.graph import Graph
 
 
-def load(target: str | os.PathLike[str], **sizes_and_settings: Any) -> Graph:
+def load(target: str | os.PathLike[str], **options: Any) -> Graph:
     """The graph of `target`: a shipped architecture (`vgg16`), a file (`net.yaml`), or one of its variants
     (`net.yaml:wide`).
 
@@ -21,11 +21,11 @@ def load(target: str | os.PathLike[str], **sizes_and_settings: Any) -> Graph:
     sizes and integer settings may be ints, NumPy arrays or SymPy expressions. Raises CostcalcError, saying what is
     wrong and what may have been meant.
     """
-    spec, variant = find(os.fspath(target))
-    return spec.build(variant, sizes_and_settings)
+    spec, variant = find_spec(os.fspath(target))
+    return spec.build(variant, options)
 
 
-def find(target: str) -> tuple[Spec, str | None]:
+def find_spec(target: str) -> tuple[Spec, str | None]:
     """The spec that `target` names, and the variant (None: the file's own default)."""
     path, _, variant = target.partition(":")
     if path.endswith((".yaml", ".yml")):
@@ -52,29 +52,29 @@ def is_shipped(name: str) -> bool:
 
 def architectures() -> dict[str, Spec]:
     """The specs of all shipped architectures by name, families in alphabetical order."""
-    return {name: spec for file in _files() for spec in [_read(file)] for name in spec.variants}
+    return {name: spec for file in _spec_files() for spec in [_read_spec(file)] for name in spec.variants}
 
 
 def shipped_source(name: str) -> str:
     """The YAML that describes a shipped architecture."""
-    return find(name)[0].text
+    return find_spec(name)[0].text
 
 
 def _shipped_file(name: str) -> Spec | None:
     """The shipped spec with a variant of that name; a file whose own name begins it is tried first."""
-    for file in sorted(_files(), key=lambda file: not name.startswith(file.removesuffix(".yaml"))):
-        spec = _read(file)
+    for file in sorted(_spec_files(), key=lambda file: not name.startswith(file.removesuffix(".yaml"))):
+        spec = _read_spec(file)
         if name in spec.variants:
             return spec
     return None
 
 
 @cache
-def _read(file: str) -> Spec:
+def _read_spec(file: str) -> Spec:
     return Spec(read_text(os.path.join(shipped_folder(), file)), f"specs/{file}")
 
 
-def _files() -> list[str]:
+def _spec_files() -> list[str]:
     return sorted(file for file in os.listdir(shipped_folder()) if file.endswith(".yaml"))
 
 

@@ -15,11 +15,11 @@ from typing import Any, NamedTuple
 
 from costcalc.core.errors import did_you_mean
 from costcalc.core.sizes import is_plain
-from costcalc.frontends.spec.document import Place, Problem, Scalar
+from costcalc.frontends.spec.document import Diagnostic, Location, YamlScalar
 
 MAX_LENGTH = 10_000
 MAX_DEPTH = 40
-LARGEST = 10**18
+MAX_INTEGER = 10**18
 
 _CONSTANTS = {"true": True, "false": False, "null": None}
 _ARITHMETIC: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
@@ -39,12 +39,12 @@ _COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
 }
 
 
-class Fault(Exception):
+class LocatedError(Exception):
     """A mistake met while an expression is evaluated."""
 
-    def __init__(self, place: Place | None, message: str) -> None:
+    def __init__(self, location: Location | None, message: str) -> None:
         super().__init__(message)
-        self.problem = Problem(place, message)
+        self.diagnostic = Diagnostic(location, message)
 
 
 class Signature(NamedTuple):
@@ -55,24 +55,24 @@ class Signature(NamedTuple):
     optional: frozenset[str]
 
 
-class Call(NamedTuple):
+class LayerCall(NamedTuple):
     """A layer to be made: a callee with its arguments' values, and where it was written."""
 
     callee: str
     arguments: dict[str, Any]
-    written: Place | tuple[Expression, ast.Call, dict[str, ast.expr]]  # places are worked out when they are asked for
+    source: Location | tuple[Expression, ast.Call, dict[str, ast.expr]]  # places are worked out when they are asked for
 
-    def place(self, argument: str | None = None) -> Place:
+    def location(self, argument: str | None = None) -> Location:
         """Where the call stands, or one of its arguments, if it was given."""
-        if isinstance(self.written, Place):
-            return self.written
-        expression, call, arguments = self.written
-        return expression.place(arguments.get(argument or "", call))
+        if isinstance(self.source, Location):
+            return self.source
+        expression, call, arguments = self.source
+        return expression.location(arguments.get(argument or "", call))
 
     @property
     def line(self) -> int:
         """The line it stands in, counted from 0."""
-        return self.written.line if isinstance(self.written, Place) else self.written[0].source.place.line
+        return self.source.line if isinstance(self.source, Location) else self.source[0].source.location.line
 
 
 class Expression:
@@ -81,11 +81,13 @@ class Expression:
     Raises Fault when the text is no expression of the language at all.
     """
 
-    def __init__(self, source: Scalar) -> None:
+    def __init__(self, source: YamlScalar) -> None:
         self.source = source
         text = source.text
         if len(text) > MAX_LENGTH:
-            raise Fault(source.place, f"an expression of {len(text):,} characters: at most {MAX_LENGTH:,} are read")
+            raise LocatedError(
+                source.location, f"an expression of {len(text):,} characters: at most {MAX_LENGTH:,} are read"
+            )
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # Python's advice on odd code, such as `3 (4)`, is not for a spec
@@ -94,29 +96,29 @@ class Expression:
             offset = (getattr(error, "offset", None) or 1) - 1
             reason = str(getattr(error, "msg", error) or "nested too deep").split(" (")[0]
             message = f"cannot be read as a call or an expression: {reason}"
-            raise Fault(self._at(offset, 1), message) from None
+            raise LocatedError(self._location_at(offset, 1), message) from None
         if len(source.text) > MAX_DEPTH - 2:  # a level takes a character, and two of ast's have none
-            deep = next((node for node, depth in _walk(self.tree) if depth > MAX_DEPTH), None)
+            deep = next((node for node, depth in _walk_with_depth(self.tree) if depth > MAX_DEPTH), None)
             if deep is not None:
-                raise Fault(self.place(deep), f"nested more than {MAX_DEPTH} deep")
+                raise LocatedError(self.location(deep), f"nested more than {MAX_DEPTH} deep")
 
-    def place(self, node: ast.AST) -> Place:
+    def location(self, node: ast.AST) -> Location:
         """Where a part of the expression stands in the file."""
         line = self.source.text.strip().encode()
         start = getattr(node, "col_offset", 0)
         end = getattr(node, "end_col_offset", None) or start + 1
         if getattr(node, "lineno", 1) != 1 or getattr(node, "end_lineno", 1) != 1:
-            return self.source.place
+            return self.source.location
         # ast counts bytes of UTF-8, a place counts characters
         before, inside = line[:start].decode(errors="ignore"), line[start:end].decode(errors="ignore")
-        return self._at(len(before), len(inside))
+        return self._location_at(len(before), len(inside))
 
-    def _at(self, offset: int, length: int) -> Place:
-        line, column, whole = self.source.place
+    def _location_at(self, offset: int, length: int) -> Location:
+        line, column, whole = self.source.location
         lead = len(self.source.text) - len(self.source.text.lstrip())
-        return Place(line, column + lead + offset, length) if self.source.exact else Place(line, column, whole)
+        return Location(line, column + lead + offset, length) if self.source.verbatim else Location(line, column, whole)
 
-    def part(self, node: ast.expr) -> Expression:
+    def subexpression(self, node: ast.expr) -> Expression:
         """A part of the expression as an expression of its own."""
         made = copy(self)
         made.tree = node
@@ -124,53 +126,55 @@ class Expression:
 
     # -- what can be said without knowing any value ---------------------------------------------------------------
 
-    def check_layer(self, names: Iterable[str], callees: Mapping[str, Signature]) -> Iterator[Problem]:
+    def check_layer(self, names: Iterable[str], signatures: Mapping[str, Signature]) -> Iterator[Diagnostic]:
         """All mistakes in an expression that stands for a layer, in both arms of every choice."""
-        yield from self._check_layer(self.tree, set(names), callees)
+        yield from self._check_layer(self.tree, set(names), signatures)
 
-    def check_value(self, names: Iterable[str]) -> Iterator[Problem]:
+    def check_value(self, names: Iterable[str]) -> Iterator[Diagnostic]:
         """All mistakes in an expression that stands for a value."""
         yield from self._check_value(self.tree, set(names))
 
-    def _check_layer(self, node: ast.expr, names: set[str], callees: Mapping[str, Signature]) -> Iterator[Problem]:
+    def _check_layer(
+        self, node: ast.expr, names: set[str], signatures: Mapping[str, Signature]
+    ) -> Iterator[Diagnostic]:
         if isinstance(node, ast.IfExp):
             yield from self._check_value(node.test, names)
-            yield from self._check_layer(node.body, names, callees)
-            yield from self._check_layer(node.orelse, names, callees)
+            yield from self._check_layer(node.body, names, signatures)
+            yield from self._check_layer(node.orelse, names, signatures)
         elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult):
-            yield from self._check_layer(node.left, names, callees)
+            yield from self._check_layer(node.left, names, signatures)
             yield from self._check_value(node.right, names)
         elif isinstance(node, ast.Call):
-            yield from self._check_call(node, names, callees)
+            yield from self._check_call(node, names, signatures)
         elif isinstance(node, ast.Name) and node.id == "skip":
             pass
-        elif isinstance(node, ast.Name) and node.id in callees:
-            yield Problem(self.place(node), f"{node.id!r} needs parentheses to be called: {node.id}(…)")
+        elif isinstance(node, ast.Name) and node.id in signatures:
+            yield Diagnostic(self.location(node), f"{node.id!r} needs parentheses to be called: {node.id}(…)")
         elif isinstance(node, ast.Name):
-            message = f"{node.id!r} is no layer{did_you_mean(node.id, [*callees, 'skip'])}"
-            yield Problem(self.place(node), message + ": write a call, or skip")
+            message = f"{node.id!r} is no layer{did_you_mean(node.id, [*signatures, 'skip'])}"
+            yield Diagnostic(self.location(node), message + ": write a call, or skip")
         else:
-            yield Problem(
-                self.place(node), "is no layer: write a call, `call * n`, `call if condition else skip`, or skip"
+            yield Diagnostic(
+                self.location(node), "is no layer: write a call, `call * n`, `call if condition else skip`, or skip"
             )
 
-    def _check_call(self, node: ast.Call, names: set[str], callees: Mapping[str, Signature]) -> Iterator[Problem]:
+    def _check_call(self, node: ast.Call, names: set[str], signatures: Mapping[str, Signature]) -> Iterator[Diagnostic]:
         for value in (*node.args, *(k.value for k in node.keywords if k.arg)):
             yield from self._check_value(value, names)
         if not isinstance(node.func, ast.Name):
-            yield Problem(self.place(node.func), "only an op or a block can be called, by its name")
+            yield Diagnostic(self.location(node.func), "only an op or a block can be called, by its name")
             return
         callee = node.func.id
-        signature = callees.get(callee)
+        signature = signatures.get(callee)
         if signature is None:
-            yield Problem(self.place(node.func), f"no op or block {callee!r}{did_you_mean(callee, callees)}")
+            yield Diagnostic(self.location(node.func), f"no op or block {callee!r}{did_you_mean(callee, signatures)}")
             return
         if signature.kind == "broken":
             return
         given = set(signature.arguments[: len(node.args)])
         misspelt = len(node.args) > len(signature.arguments) or any(isinstance(a, ast.Starred) for a in node.args)
         for extra in node.args[len(signature.arguments) :][:1]:
-            yield Problem(self.place(extra), f"one argument too many: {_takes(callee, signature)}")
+            yield Diagnostic(self.location(extra), f"one argument too many: {_describe_arguments(callee, signature)}")
         for keyword in node.keywords:
             name = keyword.arg
             if name is None:
@@ -178,44 +182,44 @@ class Expression:
                 problem = "** is not part of the spec language"
             elif name in given:
                 problem = f"{name!r} is given twice"
-            elif name in OF_OPS and signature.kind == "block":
+            elif name in OP_KEYWORDS and signature.kind == "block":
                 problem = f"{name}= is for ops: {callee} is a block"
-            elif name not in (*signature.arguments, *OF_CALLS):
+            elif name not in (*signature.arguments, *CALL_KEYWORDS):
                 misspelt = True
-                near = did_you_mean(name, [*signature.arguments, *OF_CALLS])
-                problem = f"{callee} has no argument {name!r}{near}: {_takes(callee, signature)}"
+                near = did_you_mean(name, [*signature.arguments, *CALL_KEYWORDS])
+                problem = f"{callee} has no argument {name!r}{near}: {_describe_arguments(callee, signature)}"
             else:
                 problem = ""
             if problem:  # a keyword's own position starts at its name
-                yield Problem(self.place(keyword)._replace(length=len(name or "**")), problem)
+                yield Diagnostic(self.location(keyword)._replace(length=len(name or "**")), problem)
             given.add(name or "")
         missing = [a for a in signature.arguments if a not in given and a not in signature.optional]
         if missing and not misspelt:  # a misspelt argument may be the one that is missing
-            yield Problem(self.place(node), f"{callee} needs {_listed(missing)}")
+            yield Diagnostic(self.location(node), f"{callee} needs {_listed(missing)}")
 
-    def _check_value(self, node: ast.expr, names: set[str]) -> Iterator[Problem]:
+    def _check_value(self, node: ast.expr, names: set[str]) -> Iterator[Diagnostic]:
         if isinstance(node, ast.Name):
             if node.id not in names and node.id not in _CONSTANTS:
                 known = "the input's, and no layer's output" if node.id == "channels" else ""
                 message = f"{node.id!r} is {known}" if known else f"no setting or argument {node.id!r}"
-                yield Problem(self.place(node), message + ("" if known else did_you_mean(node.id, names)))
+                yield Diagnostic(self.location(node), message + ("" if known else did_you_mean(node.id, names)))
             return
         if isinstance(node, ast.Constant):
             if not isinstance(node.value, (bool, int, float, str, type(None))):
-                yield Problem(self.place(node), "is neither a number nor text")
-            elif isinstance(node.value, int) and abs(node.value) > LARGEST:
-                yield Problem(self.place(node), f"is larger than {LARGEST:.0e}".replace("e+", "e"))
+                yield Diagnostic(self.location(node), "is neither a number nor text")
+            elif isinstance(node.value, int) and abs(node.value) > MAX_INTEGER:
+                yield Diagnostic(self.location(node), f"is larger than {MAX_INTEGER:.0e}".replace("e+", "e"))
             return
         if isinstance(node, ast.Call):
-            yield Problem(self.place(node), "a call is a layer, not a value")
+            yield Diagnostic(self.location(node), "a call is a layer, not a value")
             return
         if isinstance(node, ast.BinOp) and type(node.op) not in _ARITHMETIC:
             wrong = {ast.Div: "/ leaves the integers: use //", ast.Pow: "** is not part of the spec language: use *"}
             message = wrong.get(type(node.op), "this operator is not part of the spec language")
-            yield Problem(self.place(node), message)
+            yield Diagnostic(self.location(node), message)
             return
-        if not isinstance(node, _VALUES) or not _UNSAID.isdisjoint(map(type, _operators(node))):
-            yield Problem(self.place(node), "is not part of the spec language")
+        if not isinstance(node, _VALUE_NODES) or not _UNSUPPORTED_OPERATORS.isdisjoint(map(type, _operators(node))):
+            yield Diagnostic(self.location(node), "is not part of the spec language")
             return
         for child in ast.iter_child_nodes(node):
             if isinstance(child, ast.expr):
@@ -223,114 +227,118 @@ class Expression:
 
     # -- values ---------------------------------------------------------------------------------------------------
 
-    def layers(self, scope: Mapping[str, Any], callees: Mapping[str, Signature], most: int) -> list[Call]:
+    def layer_calls(self, scope: Mapping[str, Any], signatures: Mapping[str, Signature], limit: int) -> list[LayerCall]:
         """The calls that the expression stands for: none for skip, n for a repeat. Raises Fault."""
-        return self._layers(self.tree, scope, callees, most)
+        return self._layer_calls(self.tree, scope, signatures, limit)
 
-    def value(self, scope: Mapping[str, Any]) -> Any:
+    def evaluate(self, scope: Mapping[str, Any]) -> Any:
         """The value of the expression. Raises Fault."""
-        return self._value(self.tree, scope)
+        return self._evaluate(self.tree, scope)
 
-    def _layers(
-        self, node: ast.expr, scope: Mapping[str, Any], callees: Mapping[str, Signature], most: int
-    ) -> list[Call]:
+    def _layer_calls(
+        self, node: ast.expr, scope: Mapping[str, Any], signatures: Mapping[str, Signature], limit: int
+    ) -> list[LayerCall]:
         if isinstance(node, ast.IfExp):
-            chosen = node.body if self._decide(node.test, scope) else node.orelse
-            return self._layers(chosen, scope, callees, most)
+            chosen = node.body if self._condition(node.test, scope) else node.orelse
+            return self._layer_calls(chosen, scope, signatures, limit)
         if isinstance(node, ast.BinOp):
-            calls = self._layers(node.left, scope, callees, most)
-            times = self._value(node.right, scope)
+            calls = self._layer_calls(node.left, scope, signatures, limit)
+            times = self._evaluate(node.right, scope)
             if not is_plain(times) or isinstance(times, bool) or times < 0:
-                raise Fault(
-                    self.place(node.right), f"repeats are structure: a plain integer of 0 or more, not {times!r}"
+                raise LocatedError(
+                    self.location(node.right), f"repeats are structure: a plain integer of 0 or more, not {times!r}"
                 )
-            if len(calls) * times > most:
-                raise Fault(self.place(node.right), f"{times:,} repeats make more than {most:,} layers")
+            if len(calls) * times > limit:
+                raise LocatedError(self.location(node.right), f"{times:,} repeats make more than {limit:,} layers")
             return calls * int(times)
         if isinstance(node, ast.Name):
             return []
         assert isinstance(node, ast.Call)
         assert isinstance(node.func, ast.Name)
         callee = node.func.id
-        named = dict(zip(callees[callee].arguments, node.args, strict=False))
+        named = dict(zip(signatures[callee].arguments, node.args, strict=False))
         named.update({k.arg: k.value for k in node.keywords if k.arg})
-        values = {name: self._value(value, scope) for name, value in named.items()}
-        return [Call(callee, values, (self, node, named))]
+        values = {name: self._evaluate(value, scope) for name, value in named.items()}
+        return [LayerCall(callee, values, (self, node, named))]
 
-    def _decide(self, node: ast.expr, scope: Mapping[str, Any]) -> bool:
-        value = self._value(node, scope)
+    def _condition(self, node: ast.expr, scope: Mapping[str, Any]) -> bool:
+        value = self._evaluate(node, scope)
         if not isinstance(value, bool):
-            raise Fault(self.place(node), f"a condition is true or false, not {value!r}")
+            raise LocatedError(self.location(node), f"a condition is true or false, not {value!r}")
         return value
 
-    def _value(self, node: ast.expr, scope: Mapping[str, Any]) -> Any:
+    def _evaluate(self, node: ast.expr, scope: Mapping[str, Any]) -> Any:
         if isinstance(node, ast.Constant):
             return node.value
         if isinstance(node, ast.Name):
             return scope[node.id] if node.id in scope else _CONSTANTS[node.id]
         if isinstance(node, (ast.Tuple, ast.List)):
-            return tuple(self._value(e, scope) for e in node.elts)
+            return tuple(self._evaluate(e, scope) for e in node.elts)
         if isinstance(node, ast.IfExp):
-            return self._value(node.body if self._decide(node.test, scope) else node.orelse, scope)
+            return self._evaluate(node.body if self._condition(node.test, scope) else node.orelse, scope)
         if isinstance(node, ast.BoolOp):
             wanted = isinstance(node.op, ast.Or)
-            return wanted if any(self._decide(v, scope) is wanted for v in node.values) else not wanted
+            return wanted if any(self._condition(v, scope) is wanted for v in node.values) else not wanted
         if isinstance(node, ast.UnaryOp):
             if isinstance(node.op, ast.Not):
-                return not self._decide(node.operand, scope)
-            return self._number(node, 0 - self._number(node.operand, self._value(node.operand, scope)))
+                return not self._condition(node.operand, scope)
+            return self._number(node, 0 - self._number(node.operand, self._evaluate(node.operand, scope)))
         if isinstance(node, ast.BinOp):
-            left, right = (self._number(n, self._value(n, scope)) for n in (node.left, node.right))
+            left, right = (self._number(n, self._evaluate(n, scope)) for n in (node.left, node.right))
             divides = isinstance(node.op, (ast.FloorDiv, ast.Mod))
             if divides and is_plain(right) and right == 0:
-                raise Fault(self.place(node.right), "divides by zero")
+                raise LocatedError(self.location(node.right), "divides by zero")
             if isinstance(node.op, ast.Mod) and not (is_plain(left) and is_plain(right)):
-                raise Fault(self.place(node), "% needs plain integers")
+                raise LocatedError(self.location(node), "% needs plain integers")
             return self._number(node, _ARITHMETIC[type(node.op)](left, right))
         if isinstance(node, ast.Subscript):
-            items, place = self._value(node.value, scope), self._value(node.slice, scope)
+            items, place = self._evaluate(node.value, scope), self._evaluate(node.slice, scope)
             if not isinstance(items, (tuple, list)) or not isinstance(place, int):
-                raise Fault(self.place(node), "only a list has items, and they are numbered from 0")
+                raise LocatedError(self.location(node), "only a list has items, and they are numbered from 0")
             if not -len(items) <= place < len(items):
-                raise Fault(self.place(node.slice), f"there is no item {place}: the list has {len(items)}, from 0")
+                raise LocatedError(
+                    self.location(node.slice), f"there is no item {place}: the list has {len(items)}, from 0"
+                )
             return items[place]
         assert isinstance(node, ast.Compare)
-        left = self._value(node.left, scope)
+        left = self._evaluate(node.left, scope)
         for symbol, following in zip(node.ops, node.comparators, strict=True):
-            right = self._value(following, scope)
+            right = self._evaluate(following, scope)
             for side in (left, right):
                 if not isinstance(side, (bool, int, float, str, tuple, list, type(None))):
                     message = "a condition is structure: it cannot depend on an array or an expression"
-                    raise Fault(self.place(node), message)
+                    raise LocatedError(self.location(node), message)
             try:
                 if not _COMPARISONS[type(symbol)](left, right):
                     return False
             except TypeError:
-                raise Fault(self.place(node), f"{left!r} and {right!r} cannot be compared") from None
+                raise LocatedError(self.location(node), f"{left!r} and {right!r} cannot be compared") from None
             left = right
         return True
 
     def _number(self, node: ast.expr, value: Any) -> Any:
         """`value`, if arithmetic may be done with it."""
         if isinstance(value, (bool, str, tuple, list, type(None))):
-            raise Fault(self.place(node), f"arithmetic needs a number, not {value!r}")
-        if isinstance(value, (int, float)) and abs(value) > LARGEST:
-            raise Fault(self.place(node), f"is larger than {LARGEST:.0e}".replace("e+", "e"))
+            raise LocatedError(self.location(node), f"arithmetic needs a number, not {value!r}")
+        if isinstance(value, (int, float)) and abs(value) > MAX_INTEGER:
+            raise LocatedError(self.location(node), f"is larger than {MAX_INTEGER:.0e}".replace("e+", "e"))
         return value
 
 
-INPUT_SIZES = ("batch", "channels", "height", "width")
-OF_OPS = ("shares", "functional")  # what a call of any op takes beside the op's own arguments
-OF_CALLS = ("inputs", *OF_OPS)
+IMAGE_SIZES = ("batch", "channels", "height", "width")
+OP_KEYWORDS = ("shares", "functional")  # what a call of any op takes beside the op's own arguments
+CALL_KEYWORDS = ("inputs", *OP_KEYWORDS)
 
-_VALUES = (
+_VALUE_NODES = (
     *(ast.IfExp, ast.BoolOp, ast.UnaryOp, ast.BinOp, ast.Compare),
     *(ast.Tuple, ast.List, ast.Subscript),
 )
-_UNSAID: frozenset[type[ast.AST]] = frozenset({ast.UAdd, ast.Invert, ast.Is, ast.IsNot, ast.In, ast.NotIn})
+_UNSUPPORTED_OPERATORS: frozenset[type[ast.AST]] = frozenset(
+    {ast.UAdd, ast.Invert, ast.Is, ast.IsNot, ast.In, ast.NotIn}
+)
 
 
-def block_header(source: Scalar) -> tuple[str, dict[str, Expression | None]]:
+def parse_block_header(source: YamlScalar) -> tuple[str, dict[str, Expression | None]]:
     """The name and the arguments (with their defaults) of a block such as `conv(channels, kernel, stride=1)`.
 
     Raises Fault when it is no such thing.
@@ -338,21 +346,21 @@ def block_header(source: Scalar) -> tuple[str, dict[str, Expression | None]]:
     header = Expression(source)
     node = header.tree
     if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
-        raise Fault(
-            source.place, "a block starts with its name and arguments, such as conv(channels, kernel, stride=1)"
+        raise LocatedError(
+            source.location, "a block starts with its name and arguments, such as conv(channels, kernel, stride=1)"
         )
     arguments: dict[str, Expression | None] = {}
     for place, name, default in (
-        *((header.place(a), a.id if isinstance(a, ast.Name) else None, None) for a in node.args),
-        *((header.place(k), k.arg, k.value) for k in node.keywords),
+        *((header.location(a), a.id if isinstance(a, ast.Name) else None, None) for a in node.args),
+        *((header.location(k), k.arg, k.value) for k in node.keywords),
     ):
         if name is None:
-            raise Fault(place, "an argument is a name, or name=default")
+            raise LocatedError(place, "an argument is a name, or name=default")
         if name in arguments:
-            raise Fault(place, f"the argument {name!r} is given twice")
-        if name in (*OF_CALLS, "skip", *_CONSTANTS):
-            raise Fault(place, f"{name!r} is a word of the spec language and cannot name an argument")
-        arguments[name] = None if default is None else header.part(default)
+            raise LocatedError(place, f"the argument {name!r} is given twice")
+        if name in (*CALL_KEYWORDS, "skip", *_CONSTANTS):
+            raise LocatedError(place, f"{name!r} is a word of the spec language and cannot name an argument")
+        arguments[name] = None if default is None else header.subexpression(default)
     return node.func.id, arguments
 
 
@@ -360,7 +368,7 @@ def _operators(node: ast.expr) -> list[ast.AST]:
     return [node.op] if isinstance(node, ast.UnaryOp) else list(node.ops) if isinstance(node, ast.Compare) else []
 
 
-def _takes(callee: str, signature: Signature) -> str:
+def _describe_arguments(callee: str, signature: Signature) -> str:
     return f"{callee} takes {_listed(signature.arguments)}"
 
 
@@ -369,7 +377,7 @@ def _listed(names: Iterable[str]) -> str:
     return ", ".join(names[:-1]) + " and " * (len(names) > 1) + names[-1] if names else "no arguments"
 
 
-def _walk(node: ast.AST) -> Iterator[tuple[ast.AST, int]]:
+def _walk_with_depth(node: ast.AST) -> Iterator[tuple[ast.AST, int]]:
     waiting = [(node, 0)]
     while waiting:
         node, depth = waiting.pop()

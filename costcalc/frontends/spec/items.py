@@ -7,7 +7,7 @@ from dataclasses import MISSING, fields
 from functools import cache
 from typing import NamedTuple
 
-from costcalc.frontends.spec.document import Place
+from costcalc.frontends.spec.document import Location
 from costcalc.frontends.spec.expression import Expression, Signature
 from costcalc.ir.ops import OPS
 
@@ -15,44 +15,44 @@ MAX_MISTAKES = 200
 JOINS = ("concat", "add")
 
 
-class Step(NamedTuple):
+class LayerItem(NamedTuple):
     """One call, repeated call or choice of calls."""
 
-    place: Place
+    location: Location
     name: str | None
     expression: Expression | None  # None: a mistake in it has been reported
 
 
-class Group(NamedTuple):
+class GroupItem(NamedTuple):
     """Items under a name."""
 
-    place: Place
+    location: Location
     name: str
     items: tuple[Item, ...]
 
 
-class Branches(NamedTuple):
+class BranchItem(NamedTuple):
     """Branches from one tensor that meet in `op`, or, where that is None, leave the main line for good."""
 
-    place: Place
+    location: Location
     op: str | None
-    branches: tuple[Step | Group, ...]
+    branches: tuple[LayerItem | GroupItem, ...]
 
 
-Item = Step | Group | Branches
+Item = LayerItem | GroupItem | BranchItem
 
 
 class Block(NamedTuple):
     """A named list of items with arguments."""
 
-    place: Place
+    location: Location
     name: str
     arguments: Mapping[str, Expression | None]  # with their defaults, which may use the arguments before them
-    sound: bool  # False: a mistake in its header has been reported
+    valid: bool  # False: a mistake in its header has been reported
     items: list[Item]
 
 
-class Callees(Mapping[str, Signature]):
+class Signatures(Mapping[str, Signature]):
     """Signatures by name, an op's made from its fields when it is first asked for."""
 
     def __init__(self, blocks: Mapping[str, Block]) -> None:
@@ -61,7 +61,7 @@ class Callees(Mapping[str, Signature]):
     def __getitem__(self, name: str) -> Signature:
         if name in self.blocks:
             arguments = self.blocks[name].arguments
-            kind = "block" if self.blocks[name].sound else "broken"
+            kind = "block" if self.blocks[name].valid else "broken"
             return Signature(kind, tuple(arguments), frozenset(a for a, d in arguments.items() if d is not None))
         return _op_signature(name)
 
@@ -80,6 +80,6 @@ def _op_signature(name: str) -> Signature:
     return Signature("op", tuple(f.name for f in fields(op)), optional)
 
 
-def below(place: Place) -> Place:
+def line_after(location: Location) -> Location:
     """The line after a place, so that what is said there comes after what is said of the place itself."""
-    return Place(place.line + 1, 0)
+    return Location(location.line + 1, 0)

@@ -12,21 +12,46 @@ import keyword
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from costcalc.core.dtypes import HOLDS
+from costcalc.core.dtypes import ELEMENT_TYPES
 from costcalc.core.errors import CostcalcError, OpError, did_you_mean
-from costcalc.core.sizes import as_size, broadcast, is_array, is_symbolic
-from costcalc.frontends.spec.document import Fields, Items, Problem, Scalar, SpecError, Value, parse
-from costcalc.frontends.spec.expression import INPUT_SIZES, OF_CALLS, Expression, Fault, Signature, block_header
-from costcalc.frontends.spec.items import JOINS, MAX_MISTAKES, Block, Branches, Callees, Group, Item, Step, below
+from costcalc.core.sizes import as_size, can_broadcast, is_array, is_symbolic
+from costcalc.frontends.spec.document import (
+    Diagnostic,
+    SpecError,
+    YamlMapping,
+    YamlNode,
+    YamlScalar,
+    YamlSequence,
+    parse,
+)
+from costcalc.frontends.spec.expression import (
+    CALL_KEYWORDS,
+    IMAGE_SIZES,
+    Expression,
+    LocatedError,
+    Signature,
+    parse_block_header,
+)
+from costcalc.frontends.spec.items import (
+    JOINS,
+    MAX_MISTAKES,
+    Block,
+    BranchItem,
+    GroupItem,
+    Item,
+    LayerItem,
+    Signatures,
+    line_after,
+)
 from costcalc.frontends.spec.unroll import Unroller
-from costcalc.ir.arguments import Argument
+from costcalc.ir.arguments import ArgumentSpec
 from costcalc.ir.graph import Graph, GraphError, Input, infer_shapes
-from costcalc.ir.graph import Problem as LateProblem
+from costcalc.ir.graph import GraphProblem as LateProblem
 from costcalc.ir.ops import OPS
 
 SECTIONS = ("name", "title", "source", "input", "inputs", "settings", "variants", "blocks", "layers", "outputs")
-_WORDS = (*OF_CALLS, "skip", "holds", "shape", "true", "false", "null")  # that name no size
-_SIZE = Argument("size", least=1)
+_RESERVED_WORDS = (*CALL_KEYWORDS, "skip", "holds", "shape", "true", "false", "null")  # that name no size
+_SIZE = ArgumentSpec("size", minimum=1)
 
 
 class Setting(NamedTuple):
@@ -47,10 +72,11 @@ class Setting(NamedTuple):
         elif type(value) is not kind:
             words = {bool: "true or false", int: "an integer", float: "a number", str: "text", tuple: "a list"}
             raise TypeError(
-                f"must be {words.get(kind, kind.__name__)}, such as its default {_yaml(self.default)}, not {value!r}"
+                f"must be {words.get(kind, kind.__name__)}, such as its default {_yaml_text(self.default)}, "
+                f"not {value!r}"
             )
         if self.choices and (is_array(value) or is_symbolic(value) or value not in self.choices):
-            raise TypeError(f"must be {' or '.join(map(_yaml, self.choices))}, not {_yaml(value)}")
+            raise TypeError(f"must be {' or '.join(map(_yaml_text, self.choices))}, not {_yaml_text(value)}")
         return value
 
 
@@ -61,12 +87,12 @@ class Variant(NamedTuple):
     sizes: Mapping[str, int]
 
 
-class Declared(NamedTuple):
+class InputDeclaration(NamedTuple):
     """An input as a spec declares it: its sizes by their names ("" has none), and what its elements are."""
 
     names: tuple[str, ...]
     shape: tuple[int, ...]
-    holds: str = "float"
+    element_type: str = "float"
 
 
 class Spec:
@@ -75,29 +101,29 @@ class Spec:
     `problems` are the mistakes found without building; `build` raises SpecError with them and all that it finds.
     """
 
-    def __init__(self, text: str, file: str, name: str = "", part: Value | None = None) -> None:
+    def __init__(self, text: str, file: str, name: str = "", node: YamlNode | None = None) -> None:
         self.text, self.file = text, file
-        self.problems: list[Problem] = []
-        self.place = None if part is None else part.place  # of what is said of the spec as a whole
+        self.problems: list[Diagnostic] = []
+        self.location = None if node is None else node.location  # of what is said of the spec as a whole
         self.name = name
         self.title = ""
         self.source = ""
-        self.inputs: dict[str, Declared] = {}
+        self.inputs: dict[str, InputDeclaration] = {}
         self.sizes: dict[str, int] = {}  # of the inputs, by name: what may be given, and what expressions may use
         self.settings: dict[str, Setting] = {}
         self.variants: dict[str, Variant] = {}
         self.blocks: dict[str, Block] = {}
         self.layers: list[Item] = []
-        self.outputs: list[Scalar] = []
-        document, keys = parse(text, file) if part is None else (part, [])
+        self.outputs: list[YamlScalar] = []
+        document, keys = parse(text, file) if node is None else (node, [])
         self.problems += keys
-        if isinstance(document, Fields):
+        if isinstance(document, YamlMapping):
             self._read(document)
         else:
             message = f"a spec is a mapping, with the keys {', '.join(SECTIONS)}"
-            raise SpecError(file, text, [Problem(document.place, message)])
+            raise SpecError(file, text, [Diagnostic(document.location, message)])
 
-    def build(self, variant: str | None = None, given: Mapping[str, Any] | None = None) -> Graph:
+    def build(self, variant: str | None = None, options: Mapping[str, Any] | None = None) -> Graph:
         """The graph of a variant (by default the one the family is named for), with settings and sizes as `given`.
 
         Raises CostcalcError for what is wrong in `given`, SpecError for all that is wrong in the file.
@@ -106,7 +132,7 @@ class Spec:
         if name not in (self.variants or {self.name}):
             raise CostcalcError(f"{self.file} has no variant {name!r}{did_you_mean(name, self.variants)}")
         chosen = self.variants.get(name, Variant({}, {}))
-        settings, inputs = self._configure(chosen, dict(given or {}))
+        settings, inputs = self._resolve_options(chosen, dict(options or {}))
         sizes = {
             name: size
             for given, declared in reversed([*zip(inputs, self.inputs.values(), strict=True)])
@@ -117,33 +143,33 @@ class Spec:
         problems = [*self.problems, *unrolled.problems]
         try:
             outputs = unrolled.outputs()
-        except Fault as fault:
-            problems.append(fault.problem)
+        except LocatedError as fault:
+            problems.append(fault.diagnostic)
         late: Iterable[LateProblem] = ()
         if problems:
             late = infer_shapes(inputs, unrolled.nodes).problems
         else:
             try:
-                named = {} if self._is_image() else {n: sizes[n] for n in self.sizes if n != "batch"}
+                named = {} if self._has_one_image() else {n: sizes[n] for n in self.sizes if n != "batch"}
                 return Graph(name, inputs, tuple(unrolled.nodes), outputs, self.title or name, {**named, **settings})
             except GraphError as error:
                 late = error.problems
         for problem in late:
-            place = unrolled.calls[problem.node.name].place(problem.field)
-            problems.append(Problem(place, f"{problem.node.name}: {problem.message}"))
+            place = unrolled.calls[problem.node.name].location(problem.field)
+            problems.append(Diagnostic(place, f"{problem.node.name}: {problem.message}"))
         raise SpecError(self.file, self.text, problems)
 
     def default_variant(self) -> str:
         """The variant named as the family, or the first; the family's own name where there are no variants."""
         return self.name if self.name in self.variants or not self.variants else next(iter(self.variants))
 
-    def _configure(self, variant: Variant, given: dict[str, Any]) -> tuple[dict[str, Any], tuple[Input, ...]]:
+    def _resolve_options(self, variant: Variant, options: dict[str, Any]) -> tuple[dict[str, Any], tuple[Input, ...]]:
         sizes: dict[str, Any] = dict(variant.sizes)
         settings = {name: setting.default for name, setting in self.settings.items()} | dict(variant.settings)
-        for name, value in given.items():
+        for name, value in options.items():
             try:
-                if name in INPUT_SIZES or name in self.sizes:
-                    sizes[name] = _SIZE.read(name, value)
+                if name in IMAGE_SIZES or name in self.sizes:
+                    sizes[name] = _SIZE.convert(name, value)
                 elif name in self.settings:
                     settings[name] = self.settings[name].read(value)
                 else:
@@ -157,7 +183,7 @@ class Spec:
         values = [*sizes.values(), *settings.values()]
         if any(map(is_array, values)) and any(map(is_symbolic, values)):
             raise CostcalcError("arrays and expressions cannot be mixed: give sizes and settings of one kind")
-        if not broadcast(values):
+        if not can_broadcast(values):
             shapes = ", ".join(f"{k} {v.shape}" for k, v in {**sizes, **settings}.items() if is_array(v))
             raise CostcalcError(f"arrays of these shapes do not broadcast together: {shapes}")
         if sizes.keys() - self.sizes.keys():
@@ -170,52 +196,58 @@ class Spec:
         ]
         return settings, tuple(inputs)
 
-    def _is_image(self) -> bool:
-        return [declared.names for declared in self.inputs.values()] == [INPUT_SIZES]
+    def _has_one_image(self) -> bool:
+        return [declared.names for declared in self.inputs.values()] == [IMAGE_SIZES]
 
-    def _names(self) -> set[str]:
+    def _expression_names(self) -> set[str]:
         """What expressions may use everywhere: settings, and the inputs' sizes but for the channels of an image."""
         return {*self.settings, *self.sizes} - {"channels"}
 
     # -- reading the sections -------------------------------------------------------------------------------------
 
-    def _wrong(self, value: Value, message: str) -> None:
-        self.problems.append(Problem(value.place, message))
+    def _report(self, value: YamlNode, message: str) -> None:
+        self.problems.append(Diagnostic(value.location, message))
 
-    def _read(self, document: Fields) -> None:
-        for key, _ in document.items:
+    def _read(self, document: YamlMapping) -> None:
+        for key, _ in document.entries:
             if key.text not in SECTIONS:
                 known = ", ".join(SECTIONS)
-                self._wrong(key, f"no section {key.text!r}{did_you_mean(key.text, SECTIONS)}: there are {known}")
+                self._report(key, f"no section {key.text!r}{did_you_mean(key.text, SECTIONS)}: there are {known}")
         for section in ("name", "title", "source"):
             value = document.get(section)
-            if isinstance(value, Scalar) and isinstance(value.value, str):
+            if isinstance(value, YamlScalar) and isinstance(value.value, str):
                 setattr(self, section, value.value)
             elif value is not None:
-                self._wrong(value, f"{section} must be text")
+                self._report(value, f"{section} must be text")
         self._read_input(document)
         for section, read, what in (
             ("settings", self._read_setting, "a mapping of names to defaults"),
             ("variants", self._read_variant, "a mapping of names to the settings in which they differ"),
         ):
             value = document.get(section)
-            if isinstance(value, Fields):
-                for key, entry in value.items:
+            if isinstance(value, YamlMapping):
+                for key, entry in value.entries:
                     read(key, entry)
             elif value is not None and getattr(value, "value", 0) is not None:
-                self._wrong(value, f"{section} must be {what}")
+                self._report(value, f"{section} must be {what}")
         self._read_blocks(document.get("blocks"))
         layers = document.get("layers")
-        if isinstance(layers, Items):
-            self.layers.extend(self._items(layers, self._names()))
+        if isinstance(layers, YamlSequence):
+            self.layers.extend(self._items(layers, self._expression_names()))
         elif layers is not None:
-            self._wrong(layers, "layers must be a list of items, each starting with '- '")
+            self._report(layers, "layers must be a list of items, each starting with '- '")
         outputs = document.get("outputs")
-        if isinstance(outputs, Items) and outputs.items and all(isinstance(o, Scalar) for o in outputs.items):
-            self.outputs = [o for o in outputs.items if isinstance(o, Scalar)]
+        if (
+            isinstance(outputs, YamlSequence)
+            and outputs.items
+            and all(isinstance(o, YamlScalar) for o in outputs.items)
+        ):
+            self.outputs = [o for o in outputs.items if isinstance(o, YamlScalar)]
         elif outputs is not None:
-            self._wrong(outputs, "outputs must be a list of layers, the main one first")
-        if all(key.text in SECTIONS for key, _ in document.items):  # a misspelt section may be the one that is missing
+            self._report(outputs, "outputs must be a list of layers, the main one first")
+        if all(
+            key.text in SECTIONS for key, _ in document.entries
+        ):  # a misspelt section may be the one that is missing
             for section, wanted in (
                 ("name", "`name: …`"),
                 ("input", "`input: {channels: 3, height: 224, width: 224}`"),
@@ -225,244 +257,246 @@ class Spec:
                 several = section == "input" and document.get("inputs") is not None
                 if document.get(section) is None and not named and not several:
                     message = f"has no {section}: every spec needs {wanted}"
-                    self.problems.append(Problem(self.place, message))
+                    self.problems.append(Diagnostic(self.location, message))
 
-    def _read_input(self, document: Fields) -> None:
+    def _read_input(self, document: YamlMapping) -> None:
         value, several = document.get("input"), document.get("inputs")
         if value is not None and several is not None:
-            self._wrong(several, "a spec has input: or inputs:, not both")
-        elif isinstance(value, Fields):
+            self._report(several, "a spec has input: or inputs:, not both")
+        elif isinstance(value, YamlMapping):
             sizes = {"batch": 1} | self._sizes(value)
-            misspelt = any(key.text not in INPUT_SIZES for key, _ in value.items)
-            for size in INPUT_SIZES:
+            misspelt = any(key.text not in IMAGE_SIZES for key, _ in value.entries)
+            for size in IMAGE_SIZES:
                 if size not in sizes and value.get(size) is None and not misspelt:
-                    self._wrong(value, f"input needs {size}: it is {{channels: 3, height: 224, width: 224}} or alike")
-            self.inputs["input"] = Declared(INPUT_SIZES, tuple(sizes.get(size, 1) for size in INPUT_SIZES))
-        elif isinstance(several, Fields) and several.items:
-            for key, entry in several.items:
-                self.inputs[key.text] = self._declared(key, entry, alone=len(several.items) == 1)
+                    self._report(value, f"input needs {size}: it is {{channels: 3, height: 224, width: 224}} or alike")
+            self.inputs["input"] = InputDeclaration(IMAGE_SIZES, tuple(sizes.get(size, 1) for size in IMAGE_SIZES))
+        elif isinstance(several, YamlMapping) and several.entries:
+            for key, entry in several.entries:
+                self.inputs[key.text] = self._input_declaration(key, entry, alone=len(several.entries) == 1)
         elif value is not None or several is not None:
             message = "input must be {channels: 3, height: 224, width: 224} or alike, inputs {name: [1, 128]} or alike"
-            self._wrong(value or several or document, message)
+            self._report(value or several or document, message)
         if not self.inputs:
-            self.inputs["input"] = Declared(INPUT_SIZES, (1, 3, 224, 224))
+            self.inputs["input"] = InputDeclaration(IMAGE_SIZES, (1, 3, 224, 224))
         for declared in self.inputs.values():
             for each, number in zip(declared.names, declared.shape, strict=True):
                 if each:
                     self.sizes.setdefault(each, number)
 
-    def _declared(self, key: Scalar, entry: Value, alone: bool) -> Declared:
+    def _input_declaration(self, key: YamlScalar, entry: YamlNode, alone: bool) -> InputDeclaration:
         """One of several inputs: a list of sizes, or a mapping of their names to them, or of `shape` to the list."""
         holds, listed = "float", entry
         named: dict[str, int] = {}
-        if isinstance(entry, Fields):
+        if isinstance(entry, YamlMapping):
             kind, listed = entry.get("holds"), entry.get("shape") or entry
-            if isinstance(kind, Scalar) and kind.value in HOLDS:
+            if isinstance(kind, YamlScalar) and kind.value in ELEMENT_TYPES:
                 holds = kind.text
             elif kind is not None:
-                self._wrong(kind, f"holds must be {' or '.join(HOLDS)}")
-            for name, size in entry.items:
-                if name.text == "holds" or (name.text == "shape" and isinstance(size, Items)):
+                self._report(kind, f"holds must be {' or '.join(ELEMENT_TYPES)}")
+            for name, size in entry.entries:
+                if name.text == "holds" or (name.text == "shape" and isinstance(size, YamlSequence)):
                     continue
-                if not name.text.isidentifier() or keyword.iskeyword(name.text) or name.text in _WORDS:
-                    self._wrong(name, f"{name.text!r} cannot name a size")
+                if not name.text.isidentifier() or keyword.iskeyword(name.text) or name.text in _RESERVED_WORDS:
+                    self._report(name, f"{name.text!r} cannot name a size")
                 elif listed is not entry:
-                    self._wrong(name, f"{key.text} has a shape already: its sizes are listed, or named, not both")
+                    self._report(name, f"{key.text} has a shape already: its sizes are listed, or named, not both")
                 else:
                     number = named[name.text] = self._size(size, name.text)
                     above = [s for d in self.inputs.values() for n, s in zip(*d[:2], strict=True) if n == name.text]
                     if above and above[0] != number:
-                        self._wrong(size, f"{name.text} is another number in an input above: sizes of one name are one")
+                        self._report(
+                            size, f"{name.text} is another number in an input above: sizes of one name are one"
+                        )
             if listed is entry and named:
-                return Declared(tuple(named), tuple(named.values()), holds)
-        shape = tuple(self._size(e, key.text) for e in listed.items) if isinstance(listed, Items) else ()
-        if isinstance(listed, Items) and not shape:
-            return Declared((), (), holds)  # a single number
+                return InputDeclaration(tuple(named), tuple(named.values()), holds)
+        shape = tuple(self._size(e, key.text) for e in listed.items) if isinstance(listed, YamlSequence) else ()
+        if isinstance(listed, YamlSequence) and not shape:
+            return InputDeclaration((), (), holds)  # a single number
         if not shape:
             message = f"{key.text} must be a list of sizes, the batch first, such as [1, 3, 224, 224]"
-            self._wrong(entry, message + ", or a mapping of names to sizes, such as {batch: 1, sequence: 128}")
+            self._report(entry, message + ", or a mapping of names to sizes, such as {batch: 1, sequence: 128}")
         shape = shape or (1,)
         if alone and len(shape) == 4:
-            return Declared(INPUT_SIZES, shape, holds)
+            return InputDeclaration(IMAGE_SIZES, shape, holds)
         batches = [n for above in self.inputs.values() for name, n in zip(*above[:2], strict=True) if name == "batch"]
         first = "batch" if not batches or batches[0] == shape[0] else ""
-        return Declared((first, *[""] * (len(shape) - 1)), shape, holds)
+        return InputDeclaration((first, *[""] * (len(shape) - 1)), shape, holds)
 
-    def _sizes(self, value: Fields) -> dict[str, int]:
+    def _sizes(self, value: YamlMapping) -> dict[str, int]:
         sizes = {}
-        for key, entry in value.items:
-            names = self.sizes or INPUT_SIZES
+        for key, entry in value.entries:
+            names = self.sizes or IMAGE_SIZES
             if key.text in names:
                 sizes[key.text] = self._size(entry, key.text)
             else:
                 known = ", ".join(names)
-                self._wrong(key, f"an input has no {key.text!r}{did_you_mean(key.text, names)}: it has {known}")
+                self._report(key, f"an input has no {key.text!r}{did_you_mean(key.text, names)}: it has {known}")
         return sizes
 
-    def _size(self, value: Value, name: str) -> int:
-        size = value.value if isinstance(value, Scalar) else None
+    def _size(self, value: YamlNode, name: str) -> int:
+        size = value.value if isinstance(value, YamlScalar) else None
         if not isinstance(size, int) or isinstance(size, bool) or not 1 <= size <= 10**9:
-            self._wrong(value, f"{name} must be an integer of at least 1")
+            self._report(value, f"{name} must be an integer of at least 1")
             return 1
         return size
 
-    def _read_setting(self, key: Scalar, value: Value) -> None:
-        if key.text in (*INPUT_SIZES, *self.sizes, *OF_CALLS, "skip") or not key.text.isidentifier():
-            what = "is the input's" if key.text in (*INPUT_SIZES, *self.sizes) else "cannot name a setting"
-            self._wrong(key, f"{key.text!r} {what}" + ("" if key.text.isidentifier() else ": it is no plain word"))
+    def _read_setting(self, key: YamlScalar, value: YamlNode) -> None:
+        if key.text in (*IMAGE_SIZES, *self.sizes, *CALL_KEYWORDS, "skip") or not key.text.isidentifier():
+            what = "is the input's" if key.text in (*IMAGE_SIZES, *self.sizes) else "cannot name a setting"
+            self._report(key, f"{key.text!r} {what}" + ("" if key.text.isidentifier() else ": it is no plain word"))
             return
         default, choices = value, ()
-        if isinstance(value, Fields):
+        if isinstance(value, YamlMapping):
             found = value.get("default")
-            for extra, _ in value.items:
+            for extra, _ in value.entries:
                 if extra.text not in ("default", "choices"):
-                    self._wrong(
+                    self._report(
                         extra, f"a setting is a default, or {{default: …, choices: […]}}, without {extra.text!r}"
                     )
             if found is None:
-                self._wrong(value, f"the setting {key.text!r} needs a default")
+                self._report(value, f"the setting {key.text!r} needs a default")
                 return
             default = found
-            choices = self._plain(value.get("choices"))
-        plain = self._plain(default)
+            choices = self._plain_value(value.get("choices"))
+        plain = self._plain_value(default)
         if plain is None or (isinstance(plain, tuple) and any(p is None for p in plain)):
-            self._wrong(default, f"the setting {key.text!r} must be a number, text, true or false, or a list of these")
+            self._report(default, f"the setting {key.text!r} must be a number, text, true or false, or a list of these")
             return
         setting = Setting(plain, choices if isinstance(choices, tuple) else ())
         try:
             setting.read(plain)
         except TypeError as error:
-            self._wrong(default, f"{key.text} {error}")
+            self._report(default, f"{key.text} {error}")
         self.settings[key.text] = setting
 
-    def _plain(self, value: Value | None) -> Any:
+    def _plain_value(self, value: YamlNode | None) -> Any:
         """A setting's value: a scalar's, or a tuple of them; None for anything else."""
-        if isinstance(value, Items):
-            return tuple(self._plain(v) for v in value.items)
-        return value.value if isinstance(value, Scalar) else None
+        if isinstance(value, YamlSequence):
+            return tuple(self._plain_value(v) for v in value.items)
+        return value.value if isinstance(value, YamlScalar) else None
 
-    def _read_variant(self, key: Scalar, value: Value) -> None:
+    def _read_variant(self, key: YamlScalar, value: YamlNode) -> None:
         settings: dict[str, Any] = {}
         sizes: dict[str, int] = {}
-        if isinstance(value, Scalar) and value.value is None:
-            self._wrong(value, f"the variant {key.text!r} must be a mapping: write {{}} where it differs in nothing")
-        elif not isinstance(value, Fields):
-            self._wrong(value, f"the variant {key.text!r} must be a mapping of settings, such as {{depth: 2}}")
+        if isinstance(value, YamlScalar) and value.value is None:
+            self._report(value, f"the variant {key.text!r} must be a mapping: write {{}} where it differs in nothing")
+        elif not isinstance(value, YamlMapping):
+            self._report(value, f"the variant {key.text!r} must be a mapping of settings, such as {{depth: 2}}")
         else:
-            for name, entry in value.items:
+            for name, entry in value.entries:
                 if name.text == "input":
-                    if isinstance(entry, Fields):
+                    if isinstance(entry, YamlMapping):
                         sizes = self._sizes(entry)
                     else:
-                        self._wrong(entry, "input must be a mapping of sizes, such as {height: 227, width: 227}")
+                        self._report(entry, "input must be a mapping of sizes, such as {height: 227, width: 227}")
                 elif name.text not in self.settings:
                     near = did_you_mean(name.text, self.settings)
-                    self._wrong(name, f"no setting {name.text!r}{near}: a variant sets settings and input")
+                    self._report(name, f"no setting {name.text!r}{near}: a variant sets settings and input")
                 else:
                     try:
-                        settings[name.text] = self.settings[name.text].read(self._plain(entry))
+                        settings[name.text] = self.settings[name.text].read(self._plain_value(entry))
                     except TypeError as error:
-                        self._wrong(entry, f"{name.text} {error}")
+                        self._report(entry, f"{name.text} {error}")
         self.variants[key.text] = Variant(settings, sizes)
 
-    def _read_blocks(self, value: Value | None) -> None:
-        if not isinstance(value, Fields):
+    def _read_blocks(self, value: YamlNode | None) -> None:
+        if not isinstance(value, YamlMapping):
             if value is not None and getattr(value, "value", 0) is not None:
-                self._wrong(value, "blocks must be a mapping of headers, such as conv(channels, kernel):, to items")
+                self._report(value, "blocks must be a mapping of headers, such as conv(channels, kernel):, to items")
             return
         bodies = []
-        for key, body in value.items:
+        for key, body in value.entries:
             try:
-                name, arguments = block_header(key)
-            except Fault as fault:
-                self.problems.append(fault.problem)
+                name, arguments = parse_block_header(key)
+            except LocatedError as fault:
+                self.problems.append(fault.diagnostic)
                 name = key.text.split("(")[0].strip()
                 if name.isidentifier() and name not in OPS:  # so that its calls are not blamed, too
-                    self.blocks.setdefault(name, Block(key.place, name, {}, sound=False, items=[]))
+                    self.blocks.setdefault(name, Block(key.location, name, {}, valid=False, items=[]))
                 continue
             if name in OPS or name in JOINS or name in ("skip", "side"):
-                self._wrong(
+                self._report(
                     key,
                     f"a block cannot be called {name!r}: that is {'an op' if name in OPS else 'a reserved word'}",
                 )
             elif name in self.blocks:
-                self._wrong(key, f"the block {name!r} is defined twice")
+                self._report(key, f"the block {name!r} is defined twice")
             else:
                 found = [
                     problem
                     for place, default in enumerate(arguments.values())
                     if default is not None
-                    for problem in default.check_value([*self._names(), *list(arguments)[:place]])
+                    for problem in default.check_value([*self._expression_names(), *list(arguments)[:place]])
                 ]
                 self.problems.extend(found)
-                self.blocks[name] = Block(key.place, name, arguments, sound=not found, items=[])
+                self.blocks[name] = Block(key.location, name, arguments, valid=not found, items=[])
                 bodies.append((self.blocks[name], body))
         for block, body in bodies:  # once all blocks are known, for they may call each other
-            if isinstance(body, Items):
-                block.items.extend(self._items(body, {*self._names(), *block.arguments}))
+            if isinstance(body, YamlSequence):
+                block.items.extend(self._items(body, {*self._expression_names(), *block.arguments}))
             else:
-                self._wrong(body, f"the block {block.name!r} must be a list of items, each starting with '- '")
+                self._report(body, f"the block {block.name!r} must be a list of items, each starting with '- '")
 
     # -- items ----------------------------------------------------------------------------------------------------
 
-    def callees(self) -> Mapping[str, Signature]:
+    def signatures(self) -> Mapping[str, Signature]:
         """Everything that can be called: ops and blocks."""
-        return Callees(self.blocks)
+        return Signatures(self.blocks)
 
-    def _items(self, value: Items, names: set[str]) -> Iterator[Item]:
+    def _items(self, value: YamlSequence, names: set[str]) -> Iterator[Item]:
         for entry in value.items:
-            if isinstance(entry, Scalar):
-                yield self._step(None, entry, names)
-            elif not isinstance(entry, Fields) or not entry.items:
-                self._wrong(entry, "an item is a call, `name: call`, `name: [items]`, concat:, add: or side:")
+            if isinstance(entry, YamlScalar):
+                yield self._layer_item(None, entry, names)
+            elif not isinstance(entry, YamlMapping) or not entry.entries:
+                self._report(entry, "an item is a call, `name: call`, `name: [items]`, concat:, add: or side:")
             else:
-                key, content = entry.items[0]
-                for extra, _ in entry.items[1:]:
+                key, content = entry.entries[0]
+                for extra, _ in entry.entries[1:]:
                     message = (
                         f"a second key, {extra.text!r}, in one item: does it need '- ' before it, or more indentation?"
                     )
-                    self._wrong(extra, message)
+                    self._report(extra, message)
                 yield self._item(key, content, names)
 
-    def _item(self, key: Scalar, value: Value, names: set[str]) -> Item:
-        if key.text in (*JOINS, "side") and not isinstance(value, Scalar):
-            if not isinstance(value, Fields) or not value.items:
-                self._wrong(value, f"{key.text} needs branches with names: a mapping, such as {{left: …, right: …}}")
-                return Step(key.place, key.text, None)
-            branches = tuple(self._named(name, branch, names) for name, branch in value.items)
-            return Branches(key.place, None if key.text == "side" else key.text, branches)
-        return self._named(key, value, names)
+    def _item(self, key: YamlScalar, value: YamlNode, names: set[str]) -> Item:
+        if key.text in (*JOINS, "side") and not isinstance(value, YamlScalar):
+            if not isinstance(value, YamlMapping) or not value.entries:
+                self._report(value, f"{key.text} needs branches with names: a mapping, such as {{left: …, right: …}}")
+                return LayerItem(key.location, key.text, None)
+            branches = tuple(self._named_item(name, branch, names) for name, branch in value.entries)
+            return BranchItem(key.location, None if key.text == "side" else key.text, branches)
+        return self._named_item(key, value, names)
 
-    def _named(self, key: Scalar, value: Value, names: set[str]) -> Step | Group:
+    def _named_item(self, key: YamlScalar, value: YamlNode, names: set[str]) -> LayerItem | GroupItem:
         if not all(key.text.split("/")):
-            self._wrong(key, f"{key.text!r} is no name: a part of it is empty")
-            return Step(key.place, "?", None)
-        if isinstance(value, Scalar):
-            return self._step(key.text, value, names)
-        if isinstance(value, Items):
-            return Group(key.place, key.text, tuple(self._items(value, names)))
-        inner = tuple(self._items(Items(value.place, (value,)), names))
-        return Group(key.place, key.text, inner)
+            self._report(key, f"{key.text!r} is no name: a part of it is empty")
+            return LayerItem(key.location, "?", None)
+        if isinstance(value, YamlScalar):
+            return self._layer_item(key.text, value, names)
+        if isinstance(value, YamlSequence):
+            return GroupItem(key.location, key.text, tuple(self._items(value, names)))
+        inner = tuple(self._items(YamlSequence(value.location, (value,)), names))
+        return GroupItem(key.location, key.text, inner)
 
-    def _step(self, name: str | None, source: Scalar, names: set[str]) -> Step:
+    def _layer_item(self, name: str | None, source: YamlScalar, names: set[str]) -> LayerItem:
         if not isinstance(source.value, str):
-            self._wrong(source, f"a layer is a call such as relu(), not {source.text or 'nothing'}")
-            return Step(source.place, name, None)
+            self._report(source, f"a layer is a call such as relu(), not {source.text or 'nothing'}")
+            return LayerItem(source.location, name, None)
         try:
             expression = Expression(source)
-        except Fault as fault:
-            self.problems.append(fault.problem)
-            return Step(source.place, name, None)
-        found = list(expression.check_layer(names, self.callees()))
+        except LocatedError as fault:
+            self.problems.append(fault.diagnostic)
+            return LayerItem(source.location, name, None)
+        found = list(expression.check_layer(names, self.signatures()))
         self.problems.extend(found)
         if len(self.problems) > MAX_MISTAKES:
             message = f"more than {MAX_MISTAKES} mistakes: nothing below is read"
-            raise SpecError(self.file, self.text, [*self.problems, Problem(below(source.place), message)])
-        return Step(source.place, name, None if found else expression)
+            raise SpecError(self.file, self.text, [*self.problems, Diagnostic(line_after(source.location), message)])
+        return LayerItem(source.location, name, None if found else expression)
 
 
-def _yaml(value: Any) -> str:
+def _yaml_text(value: Any) -> str:
     """A setting's value as YAML writes it."""
     if isinstance(value, bool):
         return str(value).lower()
-    return "[" + ", ".join(map(_yaml, value)) + "]" if isinstance(value, tuple) else str(value)
+    return "[" + ", ".join(map(_yaml_text, value)) + "]" if isinstance(value, tuple) else str(value)

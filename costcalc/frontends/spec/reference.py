@@ -7,7 +7,7 @@ from dataclasses import MISSING, fields
 from typing import NamedTuple
 
 from costcalc.core.errors import CostcalcError, did_you_mean
-from costcalc.ir.arguments import Argument
+from costcalc.ir.arguments import ArgumentSpec
 from costcalc.ir.ops import OPS
 
 
@@ -44,7 +44,7 @@ def _describe(name: str) -> OpReference:
     op = OPS[name]
     arguments = []
     for field in fields(op):
-        argument: Argument = field.metadata["argument"]
+        argument: ArgumentSpec = field.metadata["argument"]
         default = None if field.default is MISSING else repr(field.default)
         arguments.append(ArgumentReference(field.name, argument.describe(), default))
     return OpReference(name, tuple(arguments), inspect.getdoc(op) or "")

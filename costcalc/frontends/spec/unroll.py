@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from costcalc.core.errors import OpError, did_you_mean
-from costcalc.frontends.spec.document import MAX_DEPTH, Place, Problem
-from costcalc.frontends.spec.expression import OF_CALLS, Call, Fault
-from costcalc.frontends.spec.items import MAX_MISTAKES, Branches, Callees, Group, Item, below
+from costcalc.frontends.spec.document import MAX_DEPTH, Diagnostic, Location
+from costcalc.frontends.spec.expression import CALL_KEYWORDS, LayerCall, LocatedError
+from costcalc.frontends.spec.items import MAX_MISTAKES, BranchItem, GroupItem, Item, Signatures, line_after
 from costcalc.ir.graph import Node
 from costcalc.ir.ops import OPS
 
@@ -20,14 +20,14 @@ MAX_LAYERS = 20_000
 MAX_STEPS = 40_000  # items unrolled, layers or not: blocks that call blocks can multiply without making a layer
 
 
-class _Layer(NamedTuple):
+class _LayerPart(NamedTuple):
     """A call chosen to run (None: there was a mistake in it), and the name it would like among its siblings."""
 
     name: str
-    call: Call | None
+    call: LayerCall | None
 
 
-class _Nested(NamedTuple):
+class _GroupPart(NamedTuple):
     """A named group, with the values its expressions see."""
 
     name: str
@@ -35,30 +35,30 @@ class _Nested(NamedTuple):
     scope: Mapping[str, Any]
 
 
-class _Fork(NamedTuple):
+class _BranchPart(NamedTuple):
     """Branches from one tensor, each a run of parts; they meet in `op`, or are side branches when there is none."""
 
     op: str | None
-    place: Place
+    location: Location
     branches: list[list[_Part]]
 
 
-_Part = _Layer | _Nested | _Fork
+_Part = _LayerPart | _GroupPart | _BranchPart
 
 
-def _wished_names(parts: Iterable[_Part]) -> Iterator[str]:
+def _requested_names(parts: Iterable[_Part]) -> Iterator[str]:
     """The names of siblings in the order in which they are emitted: branches and their join are siblings too."""
     for part in parts:
-        if isinstance(part, _Fork):
+        if isinstance(part, _BranchPart):
             for branch in part.branches:
-                yield from _wished_names(branch)
+                yield from _requested_names(branch)
             if part.op is not None:
                 yield part.op
         else:
             yield part.name
 
 
-def _numbered(names: list[str]) -> Iterator[str]:
+def _number_duplicates(names: list[str]) -> Iterator[str]:
     """Names that several siblings share are numbered from 1, all of them."""
     shared = Counter(names)
     seen: Counter[str] = Counter()
@@ -75,77 +75,77 @@ class Unroller:
 
     def __init__(self, spec: Spec, settings: Mapping[str, Any], inputs: Iterable[str]) -> None:
         self.spec, self.settings = spec, settings
-        self.callees = Callees(spec.blocks)
+        self.signatures = Signatures(spec.blocks)
         self.nodes: list[Node] = []
-        self.problems: list[Problem] = []
-        self.calls: dict[str, Call] = {}  # that made each node
+        self.problems: list[Diagnostic] = []
+        self.calls: dict[str, LayerCall] = {}  # that made each node
         self.tensors: dict[str, str | None] = {name: name for name in inputs}  # by path; a prefix's is its last
         self.inputs = frozenset(self.tensors)
-        self.starts: dict[str, str | None] = {}  # what a group or a block runs on, by its prefix
-        self.sides: list[str] = []
-        self.open_blocks: list[str] = []
-        self.steps = 0
-        self.main: str | None = next(iter(self.tensors))
+        self.group_inputs: dict[str, str | None] = {}  # what a group or a block runs on, by its prefix
+        self.side_outputs: list[str] = []
+        self.block_stack: list[str] = []
+        self.item_count = 0
+        self.main_output: str | None = next(iter(self.tensors))
         try:
-            self.main = self._run(spec.layers, "", self.main, settings)
-        except _TooLarge as fault:
-            self.problems.append(fault.problem)
+            self.main_output = self._run(spec.layers, "", self.main_output, settings)
+        except _LimitExceeded as fault:
+            self.problems.append(fault.diagnostic)
 
     def outputs(self) -> tuple[str, ...]:
         """The main output, then those of the side branches; or those the spec names. Raises Fault."""
         if self.spec.outputs:
             for name in self.spec.outputs:
                 if name.text not in self.tensors:
-                    raise Fault(name.place, f"no layer {name.text!r}{did_you_mean(name.text, self.tensors)}")
+                    raise LocatedError(name.location, f"no layer {name.text!r}{did_you_mean(name.text, self.tensors)}")
             return tuple(o for name in self.spec.outputs if (o := self.tensors[name.text]) is not None)
         if not self.nodes and not self.problems and not self.spec.problems:
-            raise Fault(None, "makes no layer: every item is skipped")
-        if self.main in self.inputs and not self.problems and not self.spec.problems:
-            raise Fault(None, "makes no layer on the main line: all are in side branches")
-        return tuple(dict.fromkeys(([self.main] if self.main else []) + self.sides))
+            raise LocatedError(None, "makes no layer: every item is skipped")
+        if self.main_output in self.inputs and not self.problems and not self.spec.problems:
+            raise LocatedError(None, "makes no layer on the main line: all are in side branches")
+        return tuple(dict.fromkeys(([self.main_output] if self.main_output else []) + self.side_outputs))
 
     def _run(self, items: Iterable[Item], prefix: str, start: str | None, scope: Mapping[str, Any]) -> str | None:
-        self.starts[prefix] = start
+        self.group_inputs[prefix] = start
         parts = [part for item in items for part in self._parts(item, scope)]
-        names = _numbered(list(_wished_names(parts)))
+        names = _number_duplicates(list(_requested_names(parts)))
         return self._emit(parts, names, prefix, start)
 
     def _parts(self, item: Item, scope: Mapping[str, Any]) -> list[_Part]:
         """What an item stands for, its condition decided and its repeats written out; nothing when it is skipped."""
-        self._step(item.place)
-        if isinstance(item, Group):
-            return [_Nested(item.name, item.items, scope)]
-        if isinstance(item, Branches):
+        self._count_items(item.location)
+        if isinstance(item, GroupItem):
+            return [_GroupPart(item.name, item.items, scope)]
+        if isinstance(item, BranchItem):
             branches = [self._parts(branch, scope) for branch in item.branches]
-            return [_Fork(item.op, item.place, branches)]
+            return [_BranchPart(item.op, item.location, branches)]
         if item.expression is None:
-            return [_Layer(item.name or "?", None)]
+            return [_LayerPart(item.name or "?", None)]
         try:
-            calls = item.expression.layers(scope, self.callees, MAX_LAYERS)
-        except Fault as fault:
-            self.problems.append(fault.problem)
-            return [_Layer(item.name or "?", None)]
-        self._step(item.place, len(calls))
-        return [_Layer(item.name or call.callee, call) for call in calls]
+            calls = item.expression.layer_calls(scope, self.signatures, MAX_LAYERS)
+        except LocatedError as fault:
+            self.problems.append(fault.diagnostic)
+            return [_LayerPart(item.name or "?", None)]
+        self._count_items(item.location, len(calls))
+        return [_LayerPart(item.name or call.callee, call) for call in calls]
 
     def _emit(self, parts: Iterable[_Part], names: Iterator[str], prefix: str, start: str | None) -> str | None:
         """Make the nodes of siblings, each on the tensor before it, and return the last tensor."""
         current = start
         for part in parts:
-            if isinstance(part, _Fork):
+            if isinstance(part, _BranchPart):
                 ends = [self._emit(branch, names, prefix, current) for branch in part.branches]
                 if part.op is None:
-                    self.sides += [end for end in ends if end is not None and end != current]
+                    self.side_outputs += [end for end in ends if end is not None and end != current]
                 else:
-                    current = self._make(Call(part.op, {}, part.place), prefix + next(names), prefix, ends)
-            elif isinstance(part, _Nested):
+                    current = self._make_call(LayerCall(part.op, {}, part.location), prefix + next(names), prefix, ends)
+            elif isinstance(part, _GroupPart):
                 path = prefix + next(names)
                 current = self._run(part.items, path + "/", current, part.scope)
             else:
-                current = self._make(part.call, prefix + next(names), prefix, [current])
+                current = self._make_call(part.call, prefix + next(names), prefix, [current])
         return current
 
-    def _make(self, call: Call | None, path: str, prefix: str, inputs: list[str | None]) -> str | None:
+    def _make_call(self, call: LayerCall | None, path: str, prefix: str, inputs: list[str | None]) -> str | None:
         """The layer or the block's layers that a call stands for, on `inputs` unless it names others."""
         if call is None:
             self.tensors[path] = None
@@ -153,68 +153,68 @@ class Unroller:
         shares, functional = None, call.arguments.get("functional", False)
         try:
             if "inputs" in call.arguments:
-                given, place = call.arguments["inputs"], call.place("inputs")
+                given, place = call.arguments["inputs"], call.location("inputs")
                 inputs = [
                     self._tensor(name, prefix, place) for name in (given if isinstance(given, tuple) else (given,))
                 ]
             if "shares" in call.arguments:
-                shares = self._tensor(call.arguments["shares"], prefix, call.place("shares"))
+                shares = self._tensor(call.arguments["shares"], prefix, call.location("shares"))
             if not isinstance(functional, bool):
-                raise Fault(call.place("functional"), f"functional must be true or false, not {functional!r}")
+                raise LocatedError(call.location("functional"), f"functional must be true or false, not {functional!r}")
             if call.callee not in self.spec.blocks:
                 return self._make_node(call, path, inputs, shares, functional)
             if len(inputs) != 1:
-                raise Fault(call.place("inputs"), f"a block takes 1 input, not {len(inputs)}")
+                raise LocatedError(call.location("inputs"), f"a block takes 1 input, not {len(inputs)}")
             return self._make_block(call, path, inputs[0])
-        except _TooLarge:
+        except _LimitExceeded:
             raise
-        except Fault as fault:
-            self.problems.append(fault.problem)
-            self._step(fault.problem.place or call.place(), 0)
+        except LocatedError as fault:
+            self.problems.append(fault.diagnostic)
+            self._count_items(fault.diagnostic.location or call.location(), 0)
             self.tensors[path] = None
             return None
 
-    def _make_block(self, call: Call, path: str, start: str | None) -> str | None:
+    def _make_block(self, call: LayerCall, path: str, start: str | None) -> str | None:
         block = self.spec.blocks[call.callee]
-        if block.name in self.open_blocks:
-            around = " → ".join([*self.open_blocks[self.open_blocks.index(block.name) :], block.name])
-            raise Fault(call.place(), f"the block {block.name!r} includes itself: {around}")
-        if len(self.open_blocks) >= MAX_DEPTH:
-            raise Fault(call.place(), f"blocks within blocks, more than {MAX_DEPTH} deep")
-        if not block.sound:
+        if block.name in self.block_stack:
+            around = " → ".join([*self.block_stack[self.block_stack.index(block.name) :], block.name])
+            raise LocatedError(call.location(), f"the block {block.name!r} includes itself: {around}")
+        if len(self.block_stack) >= MAX_DEPTH:
+            raise LocatedError(call.location(), f"blocks within blocks, more than {MAX_DEPTH} deep")
+        if not block.valid:
             self.tensors[path] = None
             return None
         scope = {**self.settings, **call.arguments}
         for name, default in block.arguments.items():
             if name not in call.arguments and default is not None:
-                scope[name] = default.value(scope)
-        self.open_blocks.append(block.name)
+                scope[name] = default.evaluate(scope)
+        self.block_stack.append(block.name)
         try:
             return self._run(block.items, path + "/", start, scope)
         finally:
-            self.open_blocks.pop()
+            self.block_stack.pop()
 
     def _make_node(
-        self, call: Call, path: str, inputs: list[str | None], shares: str | None = None, functional: bool = False
+        self, call: LayerCall, path: str, inputs: list[str | None], shares: str | None = None, functional: bool = False
     ) -> str | None:
-        fields = {name: value for name, value in call.arguments.items() if name not in OF_CALLS}
+        fields = {name: value for name, value in call.arguments.items() if name not in CALL_KEYWORDS}
         try:
             op = OPS[call.callee](**fields)
         except OpError as error:
             for name, value in fields.items():  # an op stops at its first bad field: here are the others
                 try:
-                    OPS[call.callee].arguments[name].read(name, value)
+                    OPS[call.callee].argument_specs[name].convert(name, value)
                 except OpError as other:
                     if other.field != error.field:
-                        self.problems.append(Problem(call.place(name), str(other)))
-            raise Fault(call.place(error.field), str(error)) from None
+                        self.problems.append(Diagnostic(call.location(name), str(other)))
+            raise LocatedError(call.location(error.field), str(error)) from None
         if op.arity == (0, 0) and "inputs" not in call.arguments:
             inputs = []
         taken = [name for name in inputs if name is not None]
         if len(self.nodes) >= MAX_LAYERS:
-            raise _TooLarge(call.place(), f"the spec makes more than {MAX_LAYERS:,} layers")
+            raise _LimitExceeded(call.location(), f"the spec makes more than {MAX_LAYERS:,} layers")
         if path in self.calls:
-            raise Fault(call.place(), f"{path!r} is the name of two layers")
+            raise LocatedError(call.location(), f"{path!r} is the name of two layers")
         self.calls[path] = call
         made = path if len(taken) == len(inputs) else None
         if made is not None:
@@ -228,23 +228,23 @@ class Unroller:
                 self.tensors[above] = made
         return made
 
-    def _tensor(self, name: Any, prefix: str, place: Place) -> str | None:
+    def _tensor(self, name: Any, prefix: str, location: Location) -> str | None:
         """The tensor that `name` refers to.
 
         It is relative to the enclosing group, or from the root with a leading /; a leading ../ leaves a part of the
         group's path, and . is what the group runs on.
         """
         if not isinstance(name, str):
-            raise Fault(place, f"an input is the name of a layer, not {name!r}")
+            raise LocatedError(location, f"an input is the name of a layer, not {name!r}")
         wanted = name
         while name.startswith("../"):
             if not prefix:
-                raise Fault(place, f"{wanted!r} leads out of the network")
+                raise LocatedError(location, f"{wanted!r} leads out of the network")
             prefix, name = prefix[: prefix[:-1].rfind("/") + 1], name[3:]
         if name == ".":
-            if prefix not in self.starts:
-                raise Fault(place, f"{wanted!r}: {prefix[:-1]!r} is part of a layer's name, and no group")
-            return self.starts[prefix]
+            if prefix not in self.group_inputs:
+                raise LocatedError(location, f"{wanted!r}: {prefix[:-1]!r} is part of a layer's name, and no group")
+            return self.group_inputs[prefix]
         path = name[1:] if name.startswith("/") else prefix + name
         if path in self.tensors:
             return self.tensors[path]
@@ -252,15 +252,15 @@ class Unroller:
         below = [t[len(prefix) :] for t in recent if t.startswith(prefix)]
         near = did_you_mean(name, [*below, *("/" + t for t in recent)])
         where = f" below {prefix[:-1]!r}" if prefix and not name.startswith("/") else ""
-        raise Fault(place, f"no layer {name!r} before this one{where}{near}")
+        raise LocatedError(location, f"no layer {name!r} before this one{where}{near}")
 
-    def _step(self, place: Place, times: int = 1) -> None:
-        self.steps += times
+    def _count_items(self, location: Location, times: int = 1) -> None:
+        self.item_count += times
         if len(self.problems) > MAX_MISTAKES:
-            raise _TooLarge(below(place), f"more than {MAX_MISTAKES} mistakes: nothing below is read")
-        if self.steps > MAX_STEPS:
-            raise _TooLarge(place, f"the spec unrolls to more than {MAX_STEPS:,} items")
+            raise _LimitExceeded(line_after(location), f"more than {MAX_MISTAKES} mistakes: nothing below is read")
+        if self.item_count > MAX_STEPS:
+            raise _LimitExceeded(location, f"the spec unrolls to more than {MAX_STEPS:,} items")
 
 
-class _TooLarge(Fault):
+class _LimitExceeded(LocatedError):
     """Ends the unrolling: whatever else is wrong, this is too large."""

@@ -8,10 +8,10 @@ from typing import Any
 
 import yaml
 
-from costcalc.core.axes import SIZE_NAMES
+from costcalc.core.axes import DIM_NAMES_BY_RANK
 from costcalc.core.errors import CostcalcError
 from costcalc.core.sizes import is_array, is_plain, is_symbolic
-from costcalc.frontends.spec.expression import INPUT_SIZES
+from costcalc.frontends.spec.expression import IMAGE_SIZES
 from costcalc.ir.graph import Graph, Input, Node
 
 
@@ -23,24 +23,26 @@ def to_yaml(graph: Graph) -> str:
     sizes = [size for shape in graph.shapes.values() for size in shape]
     if not all(map(is_plain, sizes)):
         raise CostcalcError(f"{graph.name} has sizes that are no plain numbers: a spec states numbers")
-    calls = [_call(node, before) for node, before in zip(graph.nodes, _before(graph), strict=True)]
+    calls = [_call(node, before) for node, before in zip(graph.nodes, _default_inputs(graph), strict=True)]
     lines = ["", "layers:"]
-    lines += [f"  - {text_of(node.name)}: {text_of(call)}" for node, call in zip(graph.nodes, calls, strict=True)]
-    return head(graph) + "\n".join(lines) + "\n" + tail(graph)
+    lines += [f"  - {yaml_text(node.name)}: {yaml_text(call)}" for node, call in zip(graph.nodes, calls, strict=True)]
+    return yaml_header(graph) + "\n".join(lines) + "\n" + yaml_footer(graph)
 
 
-def head(graph: Graph, usual: Mapping[str, int] | None = None, comment: str = "") -> str:
+def yaml_header(graph: Graph, default_sizes: Mapping[str, int] | None = None, comment: str = "") -> str:
     """A spec down to its layers; sizes that are symbols have the `usual` numbers. Raises CostcalcError."""
     lines = [f"# {line}".rstrip() for line in comment.splitlines()]
-    lines.append(f"name: {text_of(graph.name)}")
+    lines.append(f"name: {yaml_text(graph.name)}")
     if graph.title and graph.title != graph.name:
-        lines.append(f"title: {text_of(graph.title)}")
+        lines.append(f"title: {yaml_text(graph.title)}")
     given: dict[str, dict[str, int]] = {}
     known: dict[str, int] = {}  # sizes of one name are one
     for each in graph.inputs:
-        given[each.name] = _sizes(each, usual or {}, known)
+        given[each.name] = _sizes(each, default_sizes or {}, known)
         known |= given[each.name]
-    if [(i.name, i.holds) for i in graph.inputs] == [("input", "float")] and tuple(given["input"]) == INPUT_SIZES:
+    if [(i.name, i.element_type) for i in graph.inputs] == [("input", "float")] and tuple(
+        given["input"]
+    ) == IMAGE_SIZES:
         sizes = {name: size for name, size in given["input"].items() if (name, size) != ("batch", 1)}
         lines.append(f"input: {_mapping(sizes)}")
         return "\n".join(lines) + "\n"
@@ -48,61 +50,67 @@ def head(graph: Graph, usual: Mapping[str, int] | None = None, comment: str = ""
     for name, shape, holds in graph.inputs:
         sizes = given[name]
         kind = {} if holds == "float" else {"holds": holds}
-        if any(map(is_symbolic, shape)) or (len(graph.inputs) == 1 and tuple(sizes) == INPUT_SIZES):
+        if any(map(is_symbolic, shape)) or (len(graph.inputs) == 1 and tuple(sizes) == IMAGE_SIZES):
             entry = _mapping({**sizes, **kind})
         else:
             entry = str(list(shape)) if not kind else _mapping({"shape": list(shape), **kind})
-        entries.append(f"{text_of(name)}: {entry}")
+        entries.append(f"{yaml_text(name)}: {entry}")
     lines += [f"inputs: {{{entries[0]}}}"] if len(entries) == 1 else ["inputs:", *("  " + entry for entry in entries)]
     return "\n".join(lines) + "\n"
 
 
-def tail(graph: Graph) -> str:
+def yaml_footer(graph: Graph) -> str:
     """What a spec says after its layers."""
     if graph.outputs == (graph.nodes[-1].name,):
         return ""
-    return f"\noutputs: [{', '.join(text_of(name) for name in graph.outputs)}]\n"
+    return f"\noutputs: [{', '.join(yaml_text(name) for name in graph.outputs)}]\n"
 
 
 def _mapping(entries: Mapping[str, Any]) -> str:
     return "{" + ", ".join(f"{name}: {value}" for name, value in entries.items()) + "}"
 
 
-def _sizes(given: Input, usual: Mapping[str, int], known: Mapping[str, int]) -> dict[str, int]:
+def _sizes(graph_input: Input, default_sizes: Mapping[str, int], known_sizes: Mapping[str, int]) -> dict[str, int]:
     """The sizes of an input by their names: a symbol's own, or what images and sequences have there."""
-    names = SIZE_NAMES.get(len(given.shape), ("batch",))
-    shape: tuple[Any, ...] = given.shape
+    names = DIM_NAMES_BY_RANK.get(len(graph_input.shape), ("batch",))
+    shape: tuple[Any, ...] = graph_input.shape
     symbols = [size.name for size in shape if getattr(size, "is_Symbol", False)]
     sizes: dict[str, int] = {}
     for place, size in enumerate(shape):
         if getattr(size, "is_Symbol", False):
             name = size.name
-            if name not in usual:
-                raise CostcalcError(f"{given.name} has a size {name}: what number is it by default?")
-            size = usual[name]
+            if name not in default_sizes:
+                raise CostcalcError(f"{graph_input.name} has a size {name}: what number is it by default?")
+            size = default_sizes[name]
         elif is_plain(size):
-            name = names[place] if place < len(names) and names[place] not in (*symbols, *usual) else f"size_{place}"
-            if known.get(name, size) != size:
-                name = f"{re.sub(r'[^a-zA-Z0-9]+', '_', given.name)}_{name}"
+            name = (
+                names[place]
+                if place < len(names) and names[place] not in (*symbols, *default_sizes)
+                else f"size_{place}"
+            )
+            if known_sizes.get(name, size) != size:
+                name = f"{re.sub(r'[^a-zA-Z0-9]+', '_', graph_input.name)}_{name}"
         else:
             kind = "an array" if is_array(size) else f"{size}"
-            raise CostcalcError(f"{given.name} has a size that is {kind}: a spec states numbers, and names for some")
+            raise CostcalcError(
+                f"{graph_input.name} has a size that is {kind}: a spec states numbers, and names for some"
+            )
         if name in sizes or not name.isidentifier():
             what = "is the name of two sizes" if name in sizes else "cannot name a size"
-            raise CostcalcError(f"{given.name}: {name!r} {what}")
+            raise CostcalcError(f"{graph_input.name}: {name!r} {what}")
         sizes[name] = int(size)
     return sizes
 
 
-def _before(graph: Graph) -> list[str]:
+def _default_inputs(graph: Graph) -> list[str]:
     """The tensor that each item runs on unless it says otherwise."""
     return [graph.inputs[0].name, *(node.name for node in graph.nodes)][:-1]
 
 
-def _call(node: Node, before: str) -> str:
+def _call(node: Node, default_input: str) -> str:
     call = str(node.op)
     extras = []
-    if node.inputs != (before,) and (node.inputs or node.op.arity != (0, 0)):
+    if node.inputs != (default_input,) and (node.inputs or node.op.arity != (0, 0)):
         extras.append(f"inputs={_names(node.inputs)}")
     if node.shares is not None:
         extras.append(f"shares={_names((node.shares,))}")
@@ -118,15 +126,15 @@ def _names(names: tuple[str, ...]) -> str:
     return repr(names[0] if len(names) == 1 else list(names))
 
 
-def text_of(text: str) -> str:
+def yaml_text(text: str) -> str:
     """Text as YAML writes it, quoted where it would read as something else."""
     return yaml.safe_dump(text, width=10**9, allow_unicode=True).removesuffix("\n").removesuffix("\n...")
 
 
-def written(value: Any) -> str:
+def expression_text(value: Any) -> str:
     """A value as an expression of the spec language. Raises CostcalcError where it has no such."""
     if isinstance(value, (tuple, list)):
-        return "(" + ", ".join(map(written, value)) + "," * (len(value) == 1) + ")"
+        return "(" + ", ".join(map(expression_text, value)) + "," * (len(value) == 1) + ")"
     if is_symbolic(value):
         return _expression(value)
     if is_array(value):

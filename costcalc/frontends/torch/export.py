@@ -32,20 +32,26 @@ import costcalc
 from costcalc.core.errors import CostcalcError
 from costcalc.core.sizes import Shape, as_size
 from costcalc.frontends.aten import translators
-from costcalc.frontends.call import Call, Module, Value
-from costcalc.frontends.free_sizes import Traced, symbol_of
-from costcalc.frontends.importer import Importing, Use
-from costcalc.ir.graph import Graph, Input, named_sizes
+from costcalc.frontends.call import Call, ModuleCall, Value
+from costcalc.frontends.free_sizes import SymbolicGraph, symbol_of
+from costcalc.frontends.importer import GraphImporter, ParameterUse
+from costcalc.ir.graph import Graph, Input, resolve_dim_names
 
-_NOT_THE_USERS = (
+_LIBRARY_PATHS = (
     *(os.path.dirname(os.path.abspath(file)) + os.sep for file in (torch.__file__, os.__file__)),
     os.path.dirname(os.path.abspath(costcalc.__file__)) + os.sep,  # costcalc
     "<frozen",
 )
-_HOLDS = {torch.int64: "int64", torch.int32: "int32", torch.uint8: "uint8", torch.int8: "uint8", torch.bool: "bool"}
+_ELEMENT_TYPES = {
+    torch.int64: "int64",
+    torch.int32: "int32",
+    torch.uint8: "uint8",
+    torch.int8: "uint8",
+    torch.bool: "bool",
+}
 
 
-def from_torch(module: nn.Module, *example: Any, name: str | None = None, **keywords: Any) -> Graph:
+def from_torch(module: nn.Module, *args: Any, name: str | None = None, **kwargs: Any) -> Graph:
     """The graph of a module that is called with these tensors; keywords are the call's.
 
     Nothing is computed and no weights are copied: the module may be on any device, `meta` among them, and the example
@@ -54,9 +60,9 @@ def from_torch(module: nn.Module, *example: Any, name: str | None = None, **keyw
     its reason and what to try.
     """
     try:
-        return trace(module, example, keywords, name=name).graph
+        return trace(module, args, kwargs, name=name).graph
     except CostcalcError as error:
-        if len(example) == 1 and isinstance(example[0], (tuple, list)):
+        if len(args) == 1 and isinstance(args[0], (tuple, list)):
             message = f"{error}\nit was called with one argument; from_torch(module, *example) calls it with each"
             raise CostcalcError(message) from error
         raise
@@ -64,12 +70,12 @@ def from_torch(module: nn.Module, *example: Any, name: str | None = None, **keyw
 
 def trace(
     module: nn.Module,
-    example: Sequence[Any],
-    keywords: Mapping[str, Any] | None = None,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any] | None = None,
     *,
     name: str | None = None,
-    dynamic: Collection[str] = (),
-) -> Traced:
+    dynamic_sizes: Collection[str] = (),
+) -> SymbolicGraph:
     """The graph of a module, with the sizes of its inputs that are named in `dynamic` as free as it leaves them.
 
     The sizes of an image are batch, channels, height and width; of a tensor of indices batch and sequence; of a
@@ -79,15 +85,15 @@ def trace(
     name = name or type(module).__name__
     if any(isinstance(part, torch.jit.ScriptModule) for part in module.modules()):
         raise CostcalcError(f"{name} cannot be imported: it is TorchScript; import the nn.Module that it was made of")
-    keywords = dict(keywords or {})
-    with _as_it_was(module), _torch_silent(), warnings.catch_warnings():
+    kwargs = dict(kwargs or {})
+    with _preserve_state(module), _silence_torch(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        program = _program(module, tuple(example), keywords, name, dynamic)
-        return _Walk(module, program, name, dynamic).traced()
+        program = _export(module, tuple(args), kwargs, name, dynamic_sizes)
+        return _ExportInterpreter(module, program, name, dynamic_sizes).run()
 
 
 @contextmanager
-def _as_it_was(module: nn.Module) -> Iterator[None]:
+def _preserve_state(module: nn.Module) -> Iterator[None]:
     """The module in evaluation mode; afterwards all of its attributes are as they were before."""
     before = [
         (
@@ -108,7 +114,7 @@ def _as_it_was(module: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def _torch_silent() -> Iterator[None]:
+def _silence_torch() -> Iterator[None]:
     """Without what torch logs, and without what it prints of what it refuses: that is told in an error, once."""
     loggers = [logger for name, logger in logging.root.manager.loggerDict.items() if name.partition(".")[0] == "torch"]
     handlers = {handler: handler.level for logger in loggers for handler in getattr(logger, "handlers", ())}
@@ -127,35 +133,35 @@ def _torch_silent() -> Iterator[None]:
 class _Program(NamedTuple):
     """Operations in running order, what the first of them are given (a kind, and a name), and what is to be said."""
 
-    steps: fx.Graph
-    given: Mapping[fx.Node, tuple[InputKind, str]]
+    graph: fx.Graph
+    input_specs: Mapping[fx.Node, tuple[InputKind, str]]
     note: str | None = None
 
 
-def _program(
-    module: nn.Module, example: tuple[Any, ...], keywords: dict[str, Any], name: str, dynamic: Collection[str]
+def _export(
+    module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], name: str, dynamic_sizes: Collection[str]
 ) -> _Program:
     """The operations of a module: exported by torch or, where it cannot, those that one run is seen to call."""
-    free = _free(example, keywords, name, dynamic, apart=True)
+    free = _mark_dynamic(args, kwargs, name, dynamic_sizes, distinct=True)
     try:
         exported = torch.export.export(module, *free[:2], dynamic_shapes=free[2], strict=False)
     except Exception as error:  # whatever the module's own code raises
         try:
             if isinstance(error, GuardOnDataDependentSymNode) and all(t.is_meta for t in module.state_dict().values()):
                 raise  # one run would not know either: no tensor has a value
-            if not dynamic:
-                return _observed(module, example, keywords, error)
-            free = _free(example, keywords, name, dynamic, apart=False)  # it may allow no others
+            if not dynamic_sizes:
+                return _trace_run(module, args, kwargs, error)
+            free = _mark_dynamic(args, kwargs, name, dynamic_sizes, distinct=False)  # it may allow no others
             exported = torch.export.export(module, *free[:2], dynamic_shapes=free[2], strict=False)
         except Exception:
-            raise CostcalcError(_refusal(name, error)) from error
+            raise CostcalcError(_export_error(name, error)) from error
     places = zip(_placeholders(exported.graph), exported.graph_signature.input_specs, strict=True)
     return _Program(exported.graph, {node: (spec.kind, str(spec.target or node.name)) for node, spec in places})
 
 
-def _observed(module: nn.Module, example: tuple[Any, ...], keywords: dict[str, Any], error: Exception) -> _Program:
+def _trace_run(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], error: Exception) -> _Program:
     """What one run of a module calls, on tensors without data; tensors in its result are found wherever they are."""
-    flat, structure = pytree.tree_flatten((example, keywords))
+    flat, structure = pytree.tree_flatten((args, kwargs))
     tensors = [value for value in flat if isinstance(value, torch.Tensor)]
 
     def run(*given: torch.Tensor) -> list[torch.Tensor]:
@@ -197,25 +203,25 @@ def _tensors_in(result: Any, depth: int = 0) -> Iterator[torch.Tensor]:
             yield from _tensors_in(part, depth + 1)
 
 
-def _free(
-    example: tuple[Any, ...], keywords: dict[str, Any], name: str, dynamic: Collection[str], *, apart: bool
+def _mark_dynamic(
+    args: tuple[Any, ...], kwargs: dict[str, Any], name: str, dynamic_sizes: Collection[str], *, distinct: bool
 ) -> tuple[tuple[Any, ...], dict[str, Any], Any]:
     """The example, and which of its sizes are free; if `apart`, they differ, for torch takes equal ones for one."""
-    if not dynamic:
-        return example, keywords, None
-    flat, structure = pytree.tree_flatten((example, keywords))
+    if not dynamic_sizes:
+        return args, kwargs, None
+    flat, structure = pytree.tree_flatten((args, kwargs))
     tensors = [value for value in flat if isinstance(value, torch.Tensor)]
     called = size_names(tensors)
     sizes: dict[str, int] = {}
     for tensor, names in zip(tensors, called, strict=True):
         sizes |= {size: extent for size, extent in zip(names, tensor.shape, strict=True) if size}
-    unknown = [size for size in dynamic if size not in sizes]
+    unknown = [size for size in dynamic_sizes if size not in sizes]
     if unknown:
         raise CostcalcError(f"{name} has no size {unknown[0]!r}: its inputs have {', '.join(sizes)}")
     taken: set[int] = set()
-    for size in dynamic:
+    for size in dynamic_sizes:
         extent = start = max(sizes[size], 2)  # torch takes a size of 1 for fixed
-        while apart and extent in taken:
+        while distinct and extent in taken:
             extent += start
         taken.add(extent)
         sizes[size] = extent
@@ -224,23 +230,23 @@ def _free(
     for place, value in enumerate(flat):
         if isinstance(value, torch.Tensor):
             names = next(each)
-            shape = [sizes[n] if n in dynamic else extent for n, extent in zip(names, value.shape, strict=True)]
+            shape = [sizes[n] if n in dynamic_sizes else extent for n, extent in zip(names, value.shape, strict=True)]
             flat[place] = value.new_zeros(shape)
-            collection[flat[place]] = {d: torch.export.Dim.AUTO for d, n in enumerate(names) if n in dynamic}
-    example, keywords = pytree.tree_unflatten(flat, structure)
-    return example, keywords, collection
+            collection[flat[place]] = {d: torch.export.Dim.AUTO for d, n in enumerate(names) if n in dynamic_sizes}
+    args, kwargs = pytree.tree_unflatten(flat, structure)
+    return args, kwargs, collection
 
 
 def size_names(tensors: Iterable[torch.Tensor]) -> list[tuple[str, ...]]:
     """What the sizes of inputs are called; "" where they have no name."""
-    return named_sizes([Input("", tuple(tensor.shape), _holds(tensor.dtype)) for tensor in tensors])
+    return resolve_dim_names([Input("", tuple(tensor.shape), _element_type(tensor.dtype)) for tensor in tensors])
 
 
-def _holds(dtype: torch.dtype) -> str:
-    return _HOLDS.get(dtype, "float")
+def _element_type(dtype: torch.dtype) -> str:
+    return _ELEMENT_TYPES.get(dtype, "float")
 
 
-def _refusal(name: str, error: Exception) -> str:
+def _export_error(name: str, error: Exception) -> str:
     """Why a module cannot be exported, where in its code, and what to try."""
     reason, advice = shorten(str(error).strip().partition("\n")[0], 200, placeholder=" …"), ""
     if isinstance(error, GuardOnDataDependentSymNode):
@@ -250,69 +256,73 @@ def _refusal(name: str, error: Exception) -> str:
         advice = "\nparts where they do not can be imported alone: costcalc.from_torch(model.backbone, example)"
     else:
         reason = f"{type(error).__name__}: {reason}"
-    place = place_of(error)
+    place = source_location(error)
     return f"{name} cannot be imported: {reason}" + (f" ({place})" if place else "") + advice
 
 
-def place_of(error: BaseException) -> str | None:
+def source_location(error: BaseException) -> str | None:
     """File and line of the last frame that is neither torch's, nor Python's, nor of here."""
     place, trace = None, error.__traceback__
     while trace is not None:
         file = trace.tb_frame.f_code.co_filename
-        if not file.startswith(_NOT_THE_USERS):
+        if not file.startswith(_LIBRARY_PATHS):
             place = f"{file}:{trace.tb_lineno}"
         trace = trace.tb_next
     return place
 
 
-class _Walk:
+class _ExportInterpreter:
     """Reads an exported program, operation by operation."""
 
-    def __init__(self, module: nn.Module, program: _Program, name: str, dynamic: Collection[str]) -> None:
-        self.module, self.program, self.name, self.dynamic = module, program, name, dynamic
+    def __init__(self, module: nn.Module, program: _Program, name: str, dynamic_sizes: Collection[str]) -> None:
+        self.module, self.program, self.name, self.dynamic_sizes = module, program, name, dynamic_sizes
         self.values: dict[fx.Node, Any] = {}
         self.symbols: dict[Any, Any] = {}  # torch's, and what they are called here
-        self.numbers: dict[str, int] = {}  # what the sizes that are named have in the example
+        self.example_sizes: dict[str, int] = {}  # what the sizes that are named have in the example
         self.fixed: dict[str, int] = {}
         self.tied: dict[str, str] = {}
         parameters = list(module.named_parameters(remove_duplicate=False))
         first: dict[int, str] = {}  # of a parameter's names
         for path, tensor in parameters:
             first.setdefault(id(tensor), path)
-        self.first_name = {path: first[id(tensor)] for path, tensor in parameters}
+        self.canonical_name = {path: first[id(tensor)] for path, tensor in parameters}
         learnt = {
-            node: self.first_name[given] for node, (kind, given) in program.given.items() if kind is InputKind.PARAMETER
+            node: self.canonical_name[given]
+            for node, (kind, given) in program.input_specs.items()
+            if kind is InputKind.PARAMETER
         }
-        uses: dict[str, list[Use]] = {}
-        for use in self._uses(program.steps, learnt):
+        uses: dict[str, list[ParameterUse]] = {}
+        for use in self._parameter_uses(program.graph, learnt):
             for parameter in use[1]:
                 uses.setdefault(parameter, []).append(use)
-        self.used = uses.keys()
-        self.importing = Importing(name, uses)
+        self.used_parameters = uses.keys()
+        self.importer = GraphImporter(name, uses)
         if program.note:
-            self.importing.notes.append(program.note)
+            self.importer.notes.append(program.note)
 
-    def _uses(self, steps: fx.Graph, named: Mapping[fx.Node, str]) -> Iterator[Use]:
+    def _parameter_uses(self, graph: fx.Graph, named: Mapping[fx.Node, str]) -> Iterator[ParameterUse]:
         """Each operation, and the parameters that it takes by their first names; those of inner graphs included."""
-        for node in steps.nodes:
-            inner = _inner_graph(node)
+        for node in graph.nodes:
+            inner = _subgraph(node)
             if inner is not None:
                 places = _placeholders(inner.graph)
                 given = node.args[len(node.args) - len(places) :]
                 pairs = zip(places, given, strict=True)
                 below = {place: named[a] for place, a in pairs if isinstance(a, fx.Node) and a in named}
-                yield from self._uses(inner.graph, below)
+                yield from self._parameter_uses(inner.graph, below)
             elif node.op == "call_function":
                 yield str(node.target), frozenset(named[taken] for taken in node.all_input_nodes if taken in named)
 
-    def traced(self) -> Traced:
+    def run(self) -> SymbolicGraph:
         """The graph, all operations read."""
-        for node, (kind, name) in self.program.given.items():
-            self._given(node, kind, name)
-        outputs = self._run(self.program.steps)
-        unused = {path: tuple(p.shape) for path, p in self.module.named_parameters() if path not in self.used}
+        for node, (kind, name) in self.program.input_specs.items():
+            self._add_input(node, kind, name)
+        outputs = self._run_graph(self.program.graph)
+        unused = {
+            path: tuple(p.shape) for path, p in self.module.named_parameters() if path not in self.used_parameters
+        }
         ends = [value for value in outputs if isinstance(value, Value)]
-        return Traced(self.importing.graph(ends, unused=unused), self.fixed, self.tied)
+        return SymbolicGraph(self.importer.graph(ends, unused=unused), self.fixed, self.tied)
 
     def _parameters_of(self, node: fx.Node) -> Iterator[str]:
         if node.op == "call_function":
@@ -321,27 +331,27 @@ class _Walk:
                 if isinstance(value, Value) and value.parameter:
                     yield value.parameter
 
-    def _given(self, node: fx.Node, kind: InputKind, name: str) -> None:
+    def _add_input(self, node: fx.Node, kind: InputKind, name: str) -> None:
         """What the program is given: a parameter or a buffer of the module, or one of its inputs."""
         tensor = node.meta.get("val")
         if not isinstance(tensor, torch.Tensor):
             self.values[node] = tensor
             return
         if kind is InputKind.USER_INPUT:
-            self._name_sizes(tensor)
-        value = Value(self._shape(tensor), _holds(tensor.dtype))
+            self._bind_symbols(tensor)
+        value = Value(self._shape(tensor), _element_type(tensor.dtype))
         if kind is InputKind.PARAMETER:
-            value.parameter = self.first_name[name]
+            value.parameter = self.canonical_name[name]
         elif kind is InputKind.USER_INPUT:
-            self.importing.inputs.append((name, value))
+            self.importer.inputs.append((name, value))
         else:
             value.buffer = name
         self.values[node] = value
 
-    def _name_sizes(self, tensor: torch.Tensor) -> None:
+    def _bind_symbols(self, tensor: torch.Tensor) -> None:
         for name, size in zip(size_names([tensor])[0], tensor.shape, strict=True):
             number = size.node.hint if isinstance(size, torch.SymInt) else size
-            if name not in self.dynamic or self.numbers.setdefault(name, number) != number:
+            if name not in self.dynamic_sizes or self.example_sizes.setdefault(name, number) != number:
                 continue
             expression = size.node.expr if isinstance(size, torch.SymInt) else sympy.Integer(size)
             if expression.is_Integer:
@@ -354,65 +364,65 @@ class _Walk:
                 self.tied[name] = str(self.symbols[symbol])
             self.symbols.setdefault(symbol, symbol_of(name) / times)
 
-    def _run(self, steps: fx.Graph) -> list[Any]:
+    def _run_graph(self, graph: fx.Graph) -> list[Any]:
         """The results of a graph's operations, whose placeholders have values."""
-        for node in steps.nodes:
+        for node in graph.nodes:
             if node.op == "output":
-                return [self._value(argument) for argument in pytree.tree_leaves(node.args)]
+                return [self._resolve(argument) for argument in pytree.tree_leaves(node.args)]
             if node.op == "get_attr" and node not in self.values:
-                self.values[node] = self._attribute(steps, node)
+                self.values[node] = self._get_attr(graph, node)
             elif node.op == "call_function":
-                self.values[node] = self._called(node)
+                self.values[node] = self._call_function(node)
         return []
 
-    def _attribute(self, steps: fx.Graph, node: fx.Node) -> Any:
-        owner = steps.owning_module
+    def _get_attr(self, graph: fx.Graph, node: fx.Node) -> Any:
+        owner = graph.owning_module
         assert owner is not None
         found: Any = operator.attrgetter(str(node.target))(owner)
         if isinstance(found, torch.Tensor):
-            return Value(self._shape(found), _holds(found.dtype), buffer=str(node.target))
+            return Value(self._shape(found), _element_type(found.dtype), buffer=str(node.target))
         return found
 
-    def _called(self, node: fx.Node) -> Any:
+    def _call_function(self, node: fx.Node) -> Any:
         target: Any = node.target
         if target is operator.getitem:
-            whole, index = self._value(node.args[0]), node.args[1]
+            whole, index = self._resolve(node.args[0]), node.args[1]
             return whole[index]
         seen: Any = node.meta.get("val")
         if not any(isinstance(part, torch.Tensor) for part in pytree.tree_leaves(seen)):
             return self._size(seen) if not isinstance(seen, (tuple, list)) else None
         if not isinstance(target, torch._ops.OpOverload):
-            return self._inlined(node)
+            return self._call_subgraph(node)
         several = isinstance(seen, (tuple, list))
         results = tuple(
-            Value(self._shape(tensor), _holds(tensor.dtype))
+            Value(self._shape(tensor), _element_type(tensor.dtype))
             for tensor in (seen if several else [seen])
             if isinstance(tensor, torch.Tensor)
         )
         namespace, _, name = str(target).partition(".")
-        place = _module(node, next(self._parameters_of(node), None))
-        call = Call(name, self._arguments(target, node), results, place, _origin(node), self.importing)
+        place = _module_call(node, next(self._parameters_of(node), None))
+        call = Call(name, self._arguments(target, node), results, place, _origin(node), self.importer)
         known = translators() if namespace == "aten" else {}
-        inner = None if name in known else _decomposed(node)
+        inner = None if name in known else _decompose(node)
         if inner is not None:
-            ends = self._within(inner, [self.values[taken] for taken in _tensors_of(node)])
+            ends = self._run_subgraph(inner, [self.values[taken] for taken in _tensor_inputs(node)])
             return ends if several else ends[0]
         kind = name.removesuffix(".default") if namespace == "aten" else str(target).removesuffix(".default")
-        made = self.importing.translate(call, known, kind)
+        made = self.importer.translate(call, known, kind)
         return made if several else next(iter(made), None)
 
-    def _inlined(self, node: fx.Node) -> Any:
+    def _call_subgraph(self, node: fx.Node) -> Any:
         """The results of an operation on a graph of its own, such as a block without gradients: those of the graph."""
-        inner = _inner_graph(node)
+        inner = _subgraph(node)
         if inner is None:
             raise CostcalcError(f"{self.name} cannot be imported: it uses {node.target}, whose branches depend on data")
         given = node.args[len(node.args) - len(_placeholders(inner.graph)) :]
-        return self._within(inner.graph, [self._value(argument) for argument in given])
+        return self._run_subgraph(inner.graph, [self._resolve(argument) for argument in given])
 
-    def _within(self, inner: fx.Graph, given: Sequence[Any]) -> list[Any]:
+    def _run_subgraph(self, inner: fx.Graph, arguments: Sequence[Any]) -> list[Any]:
         """The results of a graph of this one's operations, of what it is given."""
-        self.values.update(zip(_placeholders(inner), given, strict=True))
-        return self._run(inner)
+        self.values.update(zip(_placeholders(inner), arguments, strict=True))
+        return self._run_graph(inner)
 
     def _arguments(self, target: torch._ops.OpOverload, node: fx.Node) -> dict[str, Any]:
         arguments: dict[str, Any] = {}
@@ -423,16 +433,16 @@ class _Walk:
                 given = node.kwargs[argument.name]
             else:
                 given = argument.default_value if argument.has_default_value() else None
-            arguments[argument.name] = self._value(given)
+            arguments[argument.name] = self._resolve(given)
         return arguments
 
-    def _value(self, argument: Any) -> Any:
+    def _resolve(self, argument: Any) -> Any:
         if isinstance(argument, fx.Node):
             return self.values[argument]
         if isinstance(argument, (list, tuple)):
-            return [self._value(part) for part in argument]
+            return [self._resolve(part) for part in argument]
         if isinstance(argument, slice):
-            return slice(*map(self._value, (argument.start, argument.stop, argument.step)))
+            return slice(*map(self._resolve, (argument.start, argument.stop, argument.step)))
         if isinstance(argument, torch.dtype):
             return str(argument).removeprefix("torch.")
         return self._size(argument)
@@ -452,25 +462,25 @@ class _Walk:
             raise CostcalcError(
                 f"{self.name} cannot be imported: a tensor's size depends on what is in another tensor ({expression})"
             )
-        return as_size(_plain(expression).subs(self.symbols))
+        return as_size(_replace_torch_functions(expression).subs(self.symbols))
 
 
 _QUOTIENTS = (of_torch.FloorDiv, of_torch.CleanDiv)
 _REMAINDERS = (of_torch.Mod, of_torch.PythonMod)
 
 
-def _plain(expression: Any) -> Any:
+def _replace_torch_functions(expression: Any) -> Any:
     """An expression without torch's own functions of integers."""
-    return expression.replace(lambda part: isinstance(part, (*_QUOTIENTS, *_REMAINDERS)), _floored)
+    return expression.replace(lambda part: isinstance(part, (*_QUOTIENTS, *_REMAINDERS)), _with_floor)
 
 
-def _floored(part: Any) -> Any:
+def _with_floor(part: Any) -> Any:
     number, by = part.args
     quotient = sympy.floor(number / by)
     return quotient if isinstance(part, _QUOTIENTS) else number - by * quotient
 
 
-def _inner_graph(node: fx.Node) -> fx.GraphModule | None:
+def _subgraph(node: fx.Node) -> fx.GraphModule | None:
     """The graph that an operation runs, where it runs one: a block under no_grad, a checkpointed one."""
     owner = node.graph.owning_module
     if node.op != "call_function" or isinstance(node.target, torch._ops.OpOverload) or owner is None:
@@ -485,7 +495,7 @@ def _placeholders(graph: fx.Graph) -> list[fx.Node]:
     return [node for node in graph.nodes if node.op == "placeholder"]
 
 
-def _tensors_of(node: fx.Node) -> list[fx.Node]:
+def _tensor_inputs(node: fx.Node) -> list[fx.Node]:
     """What an operation takes that is a tensor."""
     return [taken for taken in node.all_input_nodes if isinstance(taken.meta.get("val"), torch.Tensor)]
 
@@ -494,17 +504,17 @@ def _tensors_of(node: fx.Node) -> list[fx.Node]:
 def _decompositions() -> dict[Any, Any]:
     """How torch makes operations of others, of those that are not known themselves."""
     all_of_torch: Any = torch.export.default_decompositions()
-    return {op: how for op, how in all_of_torch.items() if not _is_known(op)}
+    return {op: how for op, how in all_of_torch.items() if not _is_supported(op)}
 
 
-def _is_known(op: Any) -> bool:
+def _is_supported(op: Any) -> bool:
     namespace, _, name = str(op).partition(".")
     return namespace == "aten" and name in translators()
 
 
-def _decomposed(node: fx.Node) -> fx.Graph | None:
+def _decompose(node: fx.Node) -> fx.Graph | None:
     """The operations that torch itself makes of one, in its place; None unless all of them are known."""
-    tensors = _tensors_of(node)
+    tensors = _tensor_inputs(node)
 
     def run(*given: torch.Tensor) -> Any:
         values = dict(zip(tensors, given, strict=True))
@@ -520,18 +530,18 @@ def _decomposed(node: fx.Node) -> fx.Graph | None:
         return None
     for step in graph.nodes:
         if step.op == "call_function" and isinstance(step.target, torch._ops.OpOverload):
-            if not _is_known(step.target):
+            if not _is_supported(step.target):
                 return None
             step.meta |= {name: node.meta[name] for name in ("nn_module_stack", "stack_trace") if name in node.meta}
     return graph
 
 
-def _module(node: fx.Node, parameter: str | None) -> Module:
+def _module_call(node: fx.Node, parameter: str | None) -> ModuleCall:
     """The call of a module that an operation runs in; where that was not noted, the module that has its parameter."""
     stack = list((node.meta.get("nn_module_stack") or {}).items())
     stack = [(key, path, kind) for key, (path, kind) in stack if key.startswith("L__self__")]
     if not stack:
-        return Module(tuple((parameter or "").split(".")[:-1]))
+        return ModuleCall(tuple((parameter or "").split(".")[:-1]))
     calls: list[int] = []
     path = ""
     for key, path, _ in stack:
@@ -542,7 +552,7 @@ def _module(node: fx.Node, parameter: str | None) -> Module:
             calls[depth - 1] = number
     kind = stack[-1][2]
     parts = tuple(path.split(".")) if path else ()
-    return Module(parts, kind if isinstance(kind, str) else f"{kind.__module__}.{kind.__qualname__}", tuple(calls))
+    return ModuleCall(parts, kind if isinstance(kind, str) else f"{kind.__module__}.{kind.__qualname__}", tuple(calls))
 
 
 def _origin(node: fx.Node) -> str | None:

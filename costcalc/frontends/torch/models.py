@@ -30,9 +30,9 @@ from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
 from costcalc.core.errors import CostcalcError, did_you_mean
-from costcalc.frontends.free_sizes import Traced
-from costcalc.frontends.torch.export import place_of, size_names, trace
-from costcalc.ir.graph import SIZES, Input
+from costcalc.frontends.free_sizes import SymbolicGraph
+from costcalc.frontends.torch.export import size_names, source_location, trace
+from costcalc.ir.graph import DIM_NAMES, Input
 
 _DTYPES = {
     "float": torch.float32, "float32": torch.float32, "fp32": torch.float32, "float16": torch.float16,
@@ -40,29 +40,29 @@ _DTYPES = {
     "int64": torch.int64, "long": torch.int64, "int32": torch.int32, "int": torch.int32, "uint8": torch.uint8,
     "bool": torch.bool,
 }  # fmt: skip
-_LARGEST = 10**9  # of a size that an input is asked to have
-_WRITTEN = (
+_MAX_SIZE = 10**9  # of a size that an input is asked to have
+_INPUT_SYNTAX = (
     "--input is sizes without the batch, such as 3x224x224, or 128:int64 for indices, or ids=128:int64,t=:int64; "
     "or a function gives the module and an example of what it takes"
 )
 
 
-class Example(NamedTuple):
+class ExampleInputs(NamedTuple):
     """What a module is called with."""
 
-    arguments: tuple[Any, ...] = ()
-    keywords: Mapping[str, Any] = {}
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] = {}
 
     @classmethod
-    def of(cls, given: Any) -> Example:
+    def from_value(cls, value: Any) -> ExampleInputs:
         """A dictionary is keywords, a tuple is arguments, and anything else is the one argument."""
-        if isinstance(given, Mapping):
-            return cls((), dict(given))
-        return cls(given if isinstance(given, tuple) else (given,))
+        if isinstance(value, Mapping):
+            return cls((), dict(value))
+        return cls(value if isinstance(value, tuple) else (value,))
 
     def tensors(self) -> list[torch.Tensor]:
         """All tensors in it, in order."""
-        return [leaf for leaf in pytree.tree_leaves((self.arguments, dict(self.keywords))) if _is_tensor(leaf)]
+        return [leaf for leaf in pytree.tree_leaves((self.args, dict(self.kwargs))) if _is_tensor(leaf)]
 
     def sizes(self) -> dict[str, int]:
         """The sizes of its tensors by name, each as the first tensor that has it."""
@@ -71,7 +71,7 @@ class Example(NamedTuple):
             found |= {name: size for name, size in zip(names, tensor.shape, strict=True) if name}
         return found
 
-    def with_sizes(self, sizes: Mapping[str, int], name: str) -> Example:
+    def with_sizes(self, sizes: Mapping[str, int], name: str) -> ExampleInputs:
         """With tensors of other sizes. Raises CostcalcError for a size that no tensor has."""
         known = self.sizes()
         for size in sizes:
@@ -87,9 +87,9 @@ class Example(NamedTuple):
             shape = [sizes.get(n, extent) for n, extent in zip(next(called), leaf.shape, strict=True)]
             return leaf if shape == list(leaf.shape) else leaf.new_zeros(shape)
 
-        return Example(*pytree.tree_map(resized, (self.arguments, dict(self.keywords))))
+        return ExampleInputs(*pytree.tree_map(resized, (self.args, dict(self.kwargs))))
 
-    def on(self, device: Any) -> Example:
+    def to(self, device: Any) -> ExampleInputs:
         """The same on a device."""
 
         def moved(leaf: Any) -> Any:
@@ -97,11 +97,11 @@ class Example(NamedTuple):
                 return leaf
             return torch.zeros_like(leaf, device=device) if leaf.is_meta else leaf.to(device)
 
-        return Example(*pytree.tree_map(moved, (self.arguments, dict(self.keywords))))
+        return ExampleInputs(*pytree.tree_map(moved, (self.args, dict(self.kwargs))))
 
 
 @dataclass(frozen=True)
-class Source:
+class ModelSource:
     """A module that can be made, from settings.
 
     `make` gives an nn.Module, or one and what it is called with. `settings` are the names that it takes for sure;
@@ -110,109 +110,115 @@ class Source:
     """
 
     name: str
-    make: Callable[..., Any]
-    settings: Collection[str]
-    usual: Callable[[nn.Module, Mapping[str, Any]], Any]
-    ours: bool = False
-    made: bool = False  # a module that is there already
+    create: Callable[..., Any]
+    setting_names: Collection[str]
+    default_inputs: Callable[[nn.Module, Mapping[str, Any]], Any]
+    is_library: bool = False
+    is_instance: bool = False  # a module that is there already
 
 
-class Model(NamedTuple):
+class LoadedModel(NamedTuple):
     """A module, and what it is called with."""
 
     name: str
     module: nn.Module
-    example: Example
+    example_inputs: ExampleInputs
     settings: Mapping[str, Any]
 
 
-def traced(target: str, given: Mapping[str, Any], dynamic: Sequence[str] = ()) -> tuple[Traced, Model]:
+def trace_target(
+    target: str, options: Mapping[str, Any], dynamic_sizes: Sequence[str] = ()
+) -> tuple[SymbolicGraph, LoadedModel]:
     """The graph of a target with `given` sizes and settings, plain all, and the sizes named in `dynamic` free.
 
     `given["input"]` is what --input says. Raises CostcalcError where there is no such model, where it cannot be made,
     and where it cannot be imported, with what to try.
     """
-    source = find(target)
+    source = find_source(target)
     error: CostcalcError | None = None
-    for device in ("cpu",) if source.made else ("meta", "cpu"):
+    for device in ("cpu",) if source.is_instance else ("meta", "cpu"):
         try:
-            with _quiet(source.ours):
-                model = _model(source, given, device)
+            with _quiet(source.is_library):
+                model = _load_model(source, options, device)
                 found = trace(
-                    model.module, model.example.arguments, model.example.keywords, name=source.name, dynamic=dynamic
+                    model.module,
+                    model.example_inputs.args,
+                    model.example_inputs.kwargs,
+                    name=source.name,
+                    dynamic_sizes=dynamic_sizes,
                 )
             return found, model
-        except _Mistake as mistake:
+        except _InvalidTarget as mistake:
             raise CostcalcError(str(mistake)) from mistake
         except CostcalcError as refusal:
             error = refusal  # what is computed of values, such as a size in a buffer, needs these
     assert error is not None
-    raise CostcalcError(_with_advice(error, given))
+    raise CostcalcError(_with_advice(error, options))
 
 
-class _Mistake(CostcalcError):
+class _InvalidTarget(CostcalcError):
     """What no other way of making the module would change."""
 
 
-def find(target: str) -> Source:
+def find_source(target: str) -> ModelSource:
     """What a target names. Raises CostcalcError, with what may have been meant, where there is no such thing."""
     home, _, name = target.partition(":")
     if home == "torchvision":
         return _torchvision(name)
-    return _timm(name) if home == "timm" else _own(target, home, name)
+    return _timm(name) if home == "timm" else _user_source(target, home, name)
 
 
-def _model(source: Source, given: Mapping[str, Any], device: str) -> Model:
+def _load_model(source: ModelSource, options: Mapping[str, Any], device: str) -> LoadedModel:
     """The module of a source made on a device, with the example that it is called with."""
-    sizes = {n: v for n, v in given.items() if n in SIZES and n not in source.settings}
-    if "length" in given and "length" not in source.settings:
-        sizes["sequence"] = given["length"]
-    settings = {n: v for n, v in given.items() if n not in sizes and n not in ("input", "length")}
-    if "length" in source.settings and "length" in given:
-        settings["length"] = given["length"]
-    if source.made and settings:
-        raise _Mistake(f"{source.name} is made already: it takes no setting {next(iter(settings))!r}")
-    made = _made(source, settings, device)
+    sizes = {n: v for n, v in options.items() if n in DIM_NAMES and n not in source.setting_names}
+    if "length" in options and "length" not in source.setting_names:
+        sizes["sequence"] = options["length"]
+    settings = {n: v for n, v in options.items() if n not in sizes and n not in ("input", "length")}
+    if "length" in source.setting_names and "length" in options:
+        settings["length"] = options["length"]
+    if source.is_instance and settings:
+        raise _InvalidTarget(f"{source.name} is made already: it takes no setting {next(iter(settings))!r}")
+    made = _create_module(source, settings, device)
     module, example = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
     if not isinstance(module, nn.Module):
-        raise _Mistake(
+        raise _InvalidTarget(
             f"{source.name} gives what is of type {type(module).__name__}, and no nn.Module, or one and an example"
         )
     module.eval()
-    usual = source.usual(module, settings) if example is None else example
-    usual = None if usual is None else Example.of(usual)
+    usual = source.default_inputs(module, settings) if example is None else example
+    usual = None if usual is None else ExampleInputs.from_value(usual)
     home = next((p for p in module.parameters()), torch.zeros(0, device=device))
     floats = home.dtype if home.dtype.is_floating_point else torch.float32
-    text = given.get("input")
+    text = options.get("input")
     if text is not None:
-        usual, planes = _asked(str(text), usual, floats, source.name)
+        usual, planes = _parse_input(str(text), usual, floats, source.name)
         sizes = {**planes, **sizes}
     if usual is None:
-        raise _Mistake(f"{source.name}: nobody says what it is called with: {_WRITTEN}")
-    return Model(source.name, module, usual.with_sizes(sizes, source.name).on(home.device), settings)
+        raise _InvalidTarget(f"{source.name}: nobody says what it is called with: {_INPUT_SYNTAX}")
+    return LoadedModel(source.name, module, usual.with_sizes(sizes, source.name).to(home.device), settings)
 
 
-def _made(source: Source, settings: Mapping[str, Any], device: str) -> Any:
+def _create_module(source: ModelSource, settings: Mapping[str, Any], device: str) -> Any:
     """What the source makes, on a device; on `meta` small tensors alone have values where nothing else will do."""
-    ways: list[Any] = [torch.device("meta"), _OnMeta()] if device == "meta" else []
+    ways: list[Any] = [torch.device("meta"), _EmptyOnMeta()] if device == "meta" else []
     for way in ways:
         try:
             with way:
-                made = source.make(**settings)
-            return _moved(made)
+                made = source.create(**settings)
+            return _to_meta(made)
         except (Exception, SystemExit):  # whatever its code raises: the last way tells
             continue
-    if source.made:
-        return source.make()
+    if source.is_instance:
+        return source.create()
     try:
-        return source.make(**settings) if device == "cpu" else _moved(source.make(**settings))
+        return source.create(**settings) if device == "cpu" else _to_meta(source.create(**settings))
     except CostcalcError as error:
-        raise _Mistake(str(error)) from error
+        raise _InvalidTarget(str(error)) from error
     except (Exception, SystemExit) as error:
-        raise _Mistake(f"{source.name} cannot be made: {_told(error)}") from error
+        raise _InvalidTarget(f"{source.name} cannot be made: {_error_summary(error)}") from error
 
 
-class _OnMeta(TorchFunctionMode):
+class _EmptyOnMeta(TorchFunctionMode):
     """Tensors that are made for parameters, without values, have none and take no memory; others are as they are."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -222,7 +228,7 @@ class _OnMeta(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-def _moved(made: Any) -> Any:
+def _to_meta(made: Any) -> Any:
     if isinstance(made, nn.Module):
         return made.to("meta")
     if isinstance(made, tuple) and len(made) == 2 and isinstance(made[0], nn.Module):
@@ -230,30 +236,30 @@ def _moved(made: Any) -> Any:
     return made
 
 
-def _told(error: BaseException) -> str:
+def _error_summary(error: BaseException) -> str:
     """An error of someone's code in one line, and where it is."""
     reason = str(error).strip().partition("\n")[0]
-    place = place_of(error)
+    place = source_location(error)
     return f"{type(error).__name__}{': ' if reason else ''}{reason}" + (f" ({place})" if place else "")
 
 
-def _with_advice(error: CostcalcError, given: Mapping[str, Any]) -> str:
+def _with_advice(error: CostcalcError, options: Mapping[str, Any]) -> str:
     """Why a model could not be imported, and what to try."""
     said = str(error)
-    if re.search(r"indices|embedding", said) and ":" not in str(given.get("input", ":")):
-        said += f"\nindices are whole numbers: --input {given['input']}:int64"
+    if re.search(r"indices|embedding", said) and ":" not in str(options.get("input", ":")):
+        said += f"\nindices are whole numbers: --input {options['input']}:int64"
     missing = re.search(r"missing a required argument: '(\w+)'", said)
     if missing:
-        said += f"\nit takes several inputs: --input {given.get('input', '3x224x224')},{missing[1]}=…, or all by name"
+        said += f"\nit takes several inputs: --input {options.get('input', '3x224x224')},{missing[1]}=…, or all by name"
     return said
 
 
 @contextmanager
-def _quiet(ours: bool) -> Iterator[None]:
+def _quiet(is_library: bool) -> Iterator[None]:
     """What a model's code prints goes beside the output; warnings of libraries are dropped."""
-    aside = io.StringIO() if ours else sys.stderr
+    aside = io.StringIO() if is_library else sys.stderr
     with redirect_stdout(aside), redirect_stderr(aside), warnings.catch_warnings():
-        if ours:
+        if is_library:
             warnings.simplefilter("ignore")
         yield
 
@@ -265,49 +271,59 @@ def _is_tensor(value: Any) -> bool:
 # -- what --input says --------------------------------------------------------------------------------------------
 
 
-def _asked(text: str, usual: Example | None, floats: torch.dtype, name: str) -> tuple[Example, dict[str, int]]:
+def _parse_input(
+    input_text: str, default_inputs: ExampleInputs | None, float_dtype: torch.dtype, name: str
+) -> tuple[ExampleInputs, dict[str, int]]:
     """The example that --input asks for; sizes alone change those of the usual one's image."""
-    parts = [part.strip() for part in text.split(",")]
-    numbers = _sizes(parts[0]) if len(parts) == 1 and re.fullmatch(r"[\dx×]+", parts[0]) else None
-    image = next((t for t in usual.tensors() if t.dim() in (4, 5)), None) if usual is not None else None
-    if numbers is not None and image is not None and usual is not None:
-        names = Input("", tuple(image.shape)).size_names[1:]
+    parts = [part.strip() for part in input_text.split(",")]
+    numbers = _parse_sizes(parts[0]) if len(parts) == 1 and re.fullmatch(r"[\dx×]+", parts[0]) else None
+    image = (
+        next((t for t in default_inputs.tensors() if t.dim() in (4, 5)), None) if default_inputs is not None else None
+    )
+    if numbers is not None and image is not None and default_inputs is not None:
+        names = Input("", tuple(image.shape)).dim_names[1:]
         if len(numbers) == 1:
             numbers *= 2
         if len(numbers) not in (2, len(names)):
-            raise _Mistake(f"{name} takes {' × '.join(names)}: --input is all of these, or the last two, not {text!r}")
-        return usual, dict(zip(names[-len(numbers) :], numbers, strict=True))
+            raise _InvalidTarget(
+                f"{name} takes {' × '.join(names)}: --input is all of these, or the last two, not {input_text!r}"
+            )
+        return default_inputs, dict(zip(names[-len(numbers) :], numbers, strict=True))
     arguments, keywords = [], {}
     for part in parts:
         keyword, equals, rest = part.rpartition("=")
         written, _, kind = rest.partition(":")
         if equals and not keyword.isidentifier():
-            raise _Mistake(f"{_WRITTEN}, not {text!r}")
+            raise _InvalidTarget(f"{_INPUT_SYNTAX}, not {input_text!r}")
         if kind and kind not in _DTYPES:
-            raise _Mistake(f"--input: no dtype {kind!r}{did_you_mean(kind, _DTYPES)}: there are {', '.join(_DTYPES)}")
-        sizes = _sizes(written) if written or not kind else []  # "t=:int64" is a number for each of the batch
-        tensor = torch.zeros(1, *sizes, dtype=_DTYPES[kind] if kind else floats, device="meta")
+            raise _InvalidTarget(
+                f"--input: no dtype {kind!r}{did_you_mean(kind, _DTYPES)}: there are {', '.join(_DTYPES)}"
+            )
+        sizes = _parse_sizes(written) if written or not kind else []  # "t=:int64" is a number for each of the batch
+        tensor = torch.zeros(1, *sizes, dtype=_DTYPES[kind] if kind else float_dtype, device="meta")
         if equals:
             keywords[keyword] = tensor
         elif keywords:
-            raise _Mistake(f"--input: an input without a name cannot follow one with a name, as in {text!r}")
+            raise _InvalidTarget(
+                f"--input: an input without a name cannot follow one with a name, as in {input_text!r}"
+            )
         else:
             arguments.append(tensor)
-    return Example(tuple(arguments), keywords), {}
+    return ExampleInputs(tuple(arguments), keywords), {}
 
 
-def _sizes(text: str) -> list[int]:
+def _parse_sizes(text: str) -> list[int]:
     sizes = text.lower().replace("×", "x").split("x")
-    if not all(re.fullmatch(r"[0-9]{1,10}", size) and 1 <= int(size) <= _LARGEST for size in sizes):
-        raise _Mistake(f"{_WRITTEN}, not {text!r}")
+    if not all(re.fullmatch(r"[0-9]{1,10}", size) and 1 <= int(size) <= _MAX_SIZE for size in sizes):
+        raise _InvalidTarget(f"{_INPUT_SYNTAX}, not {text!r}")
     return [int(size) for size in sizes]
 
 
 # -- torchvision --------------------------------------------------------------------------------------------------
 
 
-def _torchvision(name: str) -> Source:
-    models = _library("torchvision.models", "torchvision")
+def _torchvision(name: str) -> ModelSource:
+    models = _import_library("torchvision.models", "torchvision")
     names = models.list_models()
     if name not in names:
         near = did_you_mean(name, names)
@@ -340,7 +356,7 @@ def _torchvision(name: str) -> Source:
             return _zeros(1, 3, 32 if name.startswith("swin3d") else 16, side, side)
         return _zeros(1, 3, side, side)
 
-    return Source(f"torchvision:{name}", make, _named(taken), usual, ours=True)
+    return ModelSource(f"torchvision:{name}", make, _parameter_names(taken), usual, is_library=True)
 
 
 def _zeros(*sizes: int) -> torch.Tensor:
@@ -350,8 +366,8 @@ def _zeros(*sizes: int) -> torch.Tensor:
 # -- timm ---------------------------------------------------------------------------------------------------------
 
 
-def _timm(name: str) -> Source:
-    timm = _library("timm", "timm")
+def _timm(name: str) -> ModelSource:
+    timm = _import_library("timm", "timm")
     if not timm.is_model(name):
         near = did_you_mean(name.partition(".")[0], timm.list_models())
         raise CostcalcError(f"timm has no model {name!r}{near}: timm.list_models() has all")
@@ -369,10 +385,10 @@ def _timm(name: str) -> Source:
         height, width = side if isinstance(side, (list, tuple)) else (side, side)
         return _zeros(1, settings.get("in_chans", channels), height, width)
 
-    return Source(f"timm:{name}", make, (), usual, ours=True)
+    return ModelSource(f"timm:{name}", make, (), usual, is_library=True)
 
 
-def _library(module: str, package: str) -> Any:
+def _import_library(module: str, package: str) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -386,29 +402,29 @@ def _library(module: str, package: str) -> Any:
 # -- anyone's own -------------------------------------------------------------------------------------------------
 
 
-def _own(target: str, home: str, path: str) -> Source:
-    found: Any = _module_of(target, home)
-    for place, part in enumerate(path.split(".")):
+def _user_source(target: str, module_name: str, attribute: str) -> ModelSource:
+    found: Any = _import_module(target, module_name)
+    for place, part in enumerate(attribute.split(".")):
         try:
             found = getattr(found, part)
         except AttributeError:
             names = [name for name in dir(found) if not name.startswith("_")]
-            owner = ".".join([home, *path.split(".")[:place]])
+            owner = ".".join([module_name, *attribute.split(".")[:place]])
             raise CostcalcError(f"{target}: {owner} has no {part!r}{did_you_mean(part, names)}") from None
     if isinstance(found, nn.Module):
-        return Source(target, lambda: found, (), _own_example, made=True)
+        return ModelSource(target, lambda: found, (), _user_example_inputs, is_instance=True)
     if not callable(found):
         raise CostcalcError(
             f"{target} is of type {type(found).__name__}, and no nn.Module, class of them, or function that gives one"
         )
     try:
-        taken = _named(inspect.signature(found).parameters)
+        taken = _parameter_names(inspect.signature(found).parameters)
     except (TypeError, ValueError):
         taken = ()
-    return Source(target, found, taken, _own_example)
+    return ModelSource(target, found, taken, _user_example_inputs)
 
 
-def _own_example(module: nn.Module, _: Mapping[str, Any]) -> Any:
+def _user_example_inputs(module: nn.Module, _: Mapping[str, Any]) -> Any:
     for name in ("example_inputs", "example_input_array"):
         example = getattr(module, name, None)
         if example is not None and not callable(example):
@@ -416,32 +432,32 @@ def _own_example(module: nn.Module, _: Mapping[str, Any]) -> Any:
     return None
 
 
-def _named(parameters: Mapping[str, inspect.Parameter]) -> tuple[str, ...]:
+def _parameter_names(parameters: Mapping[str, inspect.Parameter]) -> tuple[str, ...]:
     loose = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
     return tuple(name for name, parameter in parameters.items() if parameter.kind not in loose)
 
 
-def _module_of(target: str, home: str) -> ModuleType:
+def _import_module(target: str, module_name: str) -> ModuleType:
     """The Python module that a target names: as `python -m` finds it, or in a file."""
-    if home.endswith(".py") and not os.path.isfile(home):
-        raise CostcalcError(f"{home}: there is no such file")
-    here = os.getcwd() if not home.endswith(".py") else os.path.dirname(os.path.abspath(home))
+    if module_name.endswith(".py") and not os.path.isfile(module_name):
+        raise CostcalcError(f"{module_name}: there is no such file")
+    here = os.getcwd() if not module_name.endswith(".py") else os.path.dirname(os.path.abspath(module_name))
     if here not in sys.path:
         sys.path.insert(0, here)
     try:
         with redirect_stdout(sys.stderr):
-            return _file(home) if home.endswith(".py") else importlib.import_module(home)
+            return _import_file(module_name) if module_name.endswith(".py") else importlib.import_module(module_name)
     except ModuleNotFoundError as error:
-        if error.name is not None and (home == error.name or home.startswith(f"{error.name}.")):
-            near = did_you_mean(home, ("torchvision", "timm"))
+        if error.name is not None and (module_name == error.name or module_name.startswith(f"{error.name}.")):
+            near = did_you_mean(module_name, ("torchvision", "timm"))
             message = f"no Python module {error.name!r} here, and no architecture of that name{near}"
             raise CostcalcError(f"{target}: there is {message}; `costcalc list` prints these") from None
-        raise CostcalcError(f"{target} cannot be imported: {_told(error)}") from error
+        raise CostcalcError(f"{target} cannot be imported: {_error_summary(error)}") from error
     except (Exception, SystemExit) as error:
-        raise CostcalcError(f"{target} cannot be imported: {_told(error)}") from error
+        raise CostcalcError(f"{target} cannot be imported: {_error_summary(error)}") from error
 
 
-def _file(path: str) -> ModuleType:
+def _import_file(path: str) -> ModuleType:
     name = os.path.basename(path).removesuffix(".py")
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from typing import ClassVar
 
 from costcalc.core.errors import OpError
-from costcalc.core.sizes import Shape, Size, exact_div, known, prod
-from costcalc.ir.arguments import choice, flag, number, size, whole
-from costcalc.ir.kernel import Beside, Kernel
+from costcalc.core.sizes import Shape, Size, check_relation, exact_div, prod
+from costcalc.ir.arguments import choice, flag, integer, number, size
+from costcalc.ir.kernel import AuxiliaryOutput, Kernel
 from costcalc.ir.layout import Layout
 from costcalc.ir.op import Op, Requirement, op
 from costcalc.ir.work import Work
@@ -22,25 +22,33 @@ class Activation(Op):
 
     per_element: ClassVar[Work]
     nonlinearity: ClassVar[bool] = True
-    keeps_input: ClassVar[bool] = True
+    saves_input: ClassVar[bool] = True
 
-    def makes_tensor(self, training: bool = False) -> bool:
+    def allocates_output(self, training: bool = False) -> bool:
         return not getattr(self, "inplace", False)
 
     def work(self, inputs: tuple[Shape, ...], output: Shape) -> Work:
         return self.per_element * prod(output)
 
 
-def _in_place(op: Activation, kernels: tuple[Kernel, ...], output: Shape) -> tuple[Kernel, ...]:
+def _in_place_kernels(op: Activation, kernels: tuple[Kernel, ...], output: Shape) -> tuple[Kernel, ...]:
     """What an activation runs that overwrites its input: where the gradient needs that, it is copied first."""
-    if op.makes_tensor() or op.keeps_output:
+    if op.allocates_output() or op.saves_output:
         return kernels
     elements = prod(output)
-    return (Kernel((0,), elements, 0, True, beside=(Beside("copy", elements, needed=False, first=True),)),)
+    return (
+        Kernel(
+            (0,),
+            elements,
+            0,
+            True,
+            auxiliary_outputs=(AuxiliaryOutput("copy", elements, needed_in_forward=False, saved_before_output=True),),
+        ),
+    )
 
 
 @op
-class _InPlace(Activation):
+class _InPlaceActivation(Activation):
     """An activation that overwrites its input unless told otherwise.
 
     Where its gradient needs the input, it is copied first in training.
@@ -49,18 +57,18 @@ class _InPlace(Activation):
     inplace: bool = flag(default=True)
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
-        return _in_place(self, super().kernels(inputs, output, training), output)
+        return _in_place_kernels(self, super().kernels(inputs, output, training), output)
 
 
-class Relu(_InPlace):
+class Relu(_InPlaceActivation):
     """max(x, 0), torch.nn.ReLU, in place by default. Work: 1 compare per element."""
 
     per_element = Work(compares=1)
-    keeps_input = False
-    keeps_output = True
+    saves_input = False
+    saves_output = True
 
 
-class Relu6(_InPlace):
+class Relu6(_InPlaceActivation):
     """min(max(x, 0), 6), torch.nn.ReLU6, in place by default. Work: 2 compares per element."""
 
     per_element = Work(compares=2)
@@ -88,7 +96,7 @@ class Prelu(Activation):
     per_element = Work(compares=1, muls=1)
 
     def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
-        if not known(self.num_parameters, "==", 1).answer:
+        if not check_relation(self.num_parameters, "==", 1).answer:
             message = "prelu has {left} parameters, and its input {right} channels: they must agree, or be 1"
             yield Requirement(self.num_parameters, "==", inputs[0][1], message)
 
@@ -97,7 +105,16 @@ class Prelu(Activation):
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
         # The gradient of a is made for each element before it is summed.
-        return (Kernel((0,), prod(output), keeps=(0,), scratch=prod(output), unasked=True, sums="weight"),)
+        return (
+            Kernel(
+                (0,),
+                prod(output),
+                saved=(0,),
+                workspace_elements=prod(output),
+                computes_unneeded_gradients=True,
+                reduced_parameter="weight",
+            ),
+        )
 
 
 @op
@@ -132,11 +149,11 @@ class Sigmoid(Activation):
     """1 / (1 + exp(−x)), torch.nn.Sigmoid. Work: 1 exp, 1 add, 1 div per element."""
 
     per_element = Work(exps=1, adds=1, divs=1)
-    keeps_input = False
-    keeps_output = True
+    saves_input = False
+    saves_output = True
 
 
-class Silu(_InPlace):
+class Silu(_InPlaceActivation):
     """x·sigmoid(x), torch.nn.SiLU, in place by default. Work: 1 exp, 1 add, 1 div, 1 mul per element."""
 
     per_element = Sigmoid.per_element + Work(muls=1)
@@ -146,8 +163,8 @@ class Tanh(Activation):
     """(exp(2x) − 1) / (exp(2x) + 1), torch.nn.Tanh. Work: 1 mul, 1 exp, 2 adds, 1 div per element."""
 
     per_element = Work(muls=1, exps=1, adds=2, divs=1)
-    keeps_input = False
-    keeps_output = True
+    saves_input = False
+    saves_output = True
 
 
 @op
@@ -163,7 +180,7 @@ class Softplus(Activation):
     per_element = Work(muls=1, exps=2, adds=1, divs=1)
 
 
-class Mish(_InPlace):
+class Mish(_InPlaceActivation):
     """x·tanh(softplus(x)), torch.nn.Mish, in place by default.
 
     Work: per element, log(1 + exp(x)) is 2 exps and 1 add, tanh as above, then 1 mul.
@@ -172,7 +189,7 @@ class Mish(_InPlace):
     per_element = Work(exps=2, adds=1) + Tanh.per_element + Work(muls=1)
 
 
-class Hardsigmoid(_InPlace):
+class Hardsigmoid(_InPlaceActivation):
     """min(max(x + 3, 0), 6) / 6, torch.nn.Hardsigmoid, in place by default.
 
     Work: 1 add, 2 compares, 1 div per element.
@@ -181,7 +198,7 @@ class Hardsigmoid(_InPlace):
     per_element = Work(adds=1, compares=2, divs=1)
 
 
-class Hardswish(_InPlace):
+class Hardswish(_InPlaceActivation):
     """x·hardsigmoid(x), torch.nn.Hardswish, in place by default.
 
     Work: 1 add, 2 compares, 1 div, 1 mul per element.
@@ -201,7 +218,7 @@ class Hardtanh(Activation):
     per_element = Work(compares=2)
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
-        return _in_place(self, super().kernels(inputs, output, training), output)
+        return _in_place_kernels(self, super().kernels(inputs, output, training), output)
 
 
 @op
@@ -215,7 +232,7 @@ class Threshold(Activation):
     per_element = Work(compares=1)
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
-        return _in_place(self, super().kernels(inputs, output, training), output)
+        return _in_place_kernels(self, super().kernels(inputs, output, training), output)
 
 
 @op
@@ -258,7 +275,9 @@ class Rrelu(Activation):
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
         (kernel,) = super().kernels(inputs, output, training)
-        return (kernel._replace(beside=(Beside("noise", prod(output)),)),)  # evaluation has no use for it
+        return (
+            kernel._replace(auxiliary_outputs=(AuxiliaryOutput("noise", prod(output)),)),
+        )  # evaluation has no use for it
 
 
 class LogSigmoid(Activation):
@@ -275,9 +294,11 @@ class Softsign(Activation):
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
         elements = prod(output)
         return (
-            Kernel((0,), elements, keeps=(0,)),
-            Kernel((1,), elements, passes_on=True),
-            Kernel((0, 2), elements, keeps=(2,), keeps_for=((0, 2),), scratch_for=((2, 2 * elements),)),
+            Kernel((0,), elements, saved=(0,)),
+            Kernel((1,), elements, forwards_gradient=True),
+            Kernel(
+                (0, 2), elements, saved=(2,), saved_for_operand=((0, 2),), workspace_for_operand=((2, 2 * elements),)
+            ),
         )
 
 
@@ -288,14 +309,17 @@ class Tanhshrink(Activation):
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
         elements = prod(output)
-        return (Kernel((0,), elements, keeps=(1,)), Kernel((0, 1), elements, passes_on=True, renews=(1,)))
+        return (
+            Kernel((0,), elements, saved=(1,)),
+            Kernel((0, 1), elements, forwards_gradient=True, new_gradient_operands=(1,)),
+        )
 
 
 @op
 class Softshrink(Activation):
     """x less lambd, towards 0 and not beyond, torch.nn.Softshrink. Work: 2 compares, 1 add per element."""
 
-    lambd: float = number(default=0.5, least=0)
+    lambd: float = number(default=0.5, minimum=0)
 
     per_element = Work(compares=2, adds=1)
 
@@ -316,7 +340,7 @@ class Glu(Activation):
     Output: half as long along `dim`. Work: 1 exp, 1 add, 1 div, 1 mul per element of the output.
     """
 
-    dim: int = whole(default=-1)
+    dim: int = integer(default=-1)
 
     per_element = Sigmoid.per_element + Work(muls=1)
 
@@ -337,12 +361,12 @@ class Softmax(Activation):
     of 1, and counts as no non-linearity of a network.
     """
 
-    dim: int = whole(default=1)
+    dim: int = integer(default=1)
 
     per_element = Work(compares=1, exps=1, adds=1, divs=1)
     nonlinearity = False
-    keeps_input = False
-    keeps_output = True
+    saves_input = False
+    saves_output = True
 
     def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
         _check_dim(self.dim, inputs[0])
@@ -350,14 +374,14 @@ class Softmax(Activation):
 
     def layout(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Layout:
         """Torch makes it anew, its dimensions in order."""
-        return Layout(layouts[0].plane, tuple(range(len(inputs[0]))))
+        return Layout(layouts[0].spatial_dims, tuple(range(len(inputs[0]))))
 
 
 class Softmin(Softmax):
     """Softmax of −x along `dim`, torch.nn.Softmin. Work: that of softmax, a sign is free."""
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
-        return (Kernel((0,), prod(output)), Kernel((1,), prod(output), keeps=(2,)))
+        return (Kernel((0,), prod(output)), Kernel((1,), prod(output), saved=(2,)))
 
 
 class LogSoftmax(Softmax):

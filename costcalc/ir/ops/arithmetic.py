@@ -10,59 +10,59 @@ from costcalc.core.sizes import Shape, Size, prod
 from costcalc.ir.arguments import choice, scalar
 from costcalc.ir.broadcasting import (
     Broadcasting,
-    WithNumber,
+    BroadcastingWithScalar,
+    broadcast_layout,
+    broadcast_operands,
+    broadcast_requirements,
     broadcast_shape,
-    broadcastable,
-    check_numbers,
-    fullest,
-    promoted,
-    repeated,
+    check_scalars,
+    promote_types,
 )
-from costcalc.ir.kernel import INT64, Kernel
+from costcalc.ir.kernel import INT64_BYTES, Kernel
 from costcalc.ir.layout import Layout
 from costcalc.ir.op import Op, Requirement, op
 from costcalc.ir.work import NO_WORK, Work
 
-_MUL = Work(muls=1)
+_ONE_MUL = Work(muls=1)
 
 
 @op
-class _Difference(WithNumber):
+class _Subtraction(BroadcastingWithScalar):
     """A difference, of which one side may be taken several times."""
 
     alpha: float | str = scalar(default=1)
 
-    negative: ClassVar[int] = 1  # the input that is taken off
+    negated_operand: ClassVar[int] = 1  # the input that is taken off
 
     def work(self, inputs: tuple[Shape, ...], output: Shape) -> Work:
         return Work(adds=1, muls=1 if self.alpha != 1 else 0) * prod(output)
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
         (kernel,) = super().kernels(inputs, output, training)
-        negative = (self.negative,) if self.negative < len(inputs) else ()
+        negative = (self.negated_operand,) if self.negated_operand < len(inputs) else ()
         scratch = tuple([(place, prod(output)) for place in negative if self.alpha != 1])
-        return (kernel._replace(passes_on=True, renews=negative, scratch_for=scratch),)
+        return (kernel._replace(forwards_gradient=True, new_gradient_operands=negative, workspace_for_operand=scratch),)
 
 
-class Sub(_Difference):
+class Sub(_Subtraction):
     """x − alpha·y, torch.sub; `other` is a number in place of y. Work: 1 add per element, 1 mul if alpha is not 1."""
 
 
-class Rsub(_Difference):
+class Rsub(_Subtraction):
     """y − alpha·x, torch.rsub; `other` is a number in place of y. Work: 1 add per element, 1 mul if alpha is not 1."""
 
-    negative = 0
+    negated_operand = 0
 
 
-class Mul(WithNumber):
+class Mul(BroadcastingWithScalar):
     """x·y, torch.mul; `other` is a number in place of y. Work: 1 mul per element."""
 
-    per_element = _MUL
-    keeps_for = ((0, 1), (1, 0))
+    per_element = _ONE_MUL
+    saved_for_operand = ((0, 1), (1, 0))
 
 
 @op
-class Div(WithNumber):
+class Div(BroadcastingWithScalar):
     """x / y, torch.div; `other` is a number in place of y. Work: 1 div per element, and 1 compare if it is rounded.
 
     `rounding_mode` is 'floor' or 'trunc', or null for the quotient as it is.
@@ -70,11 +70,11 @@ class Div(WithNumber):
 
     rounding_mode: str | None = choice("floor", "trunc", default=None)
 
-    keeps = (1,)
-    keeps_for = ((0, 1),)
+    saved = (1,)
+    saved_for_operand = ((0, 1),)
 
-    def holds(self, *inputs: str) -> str:
-        return "float" if self.rounding_mode is None else super().holds(*inputs)
+    def element_type(self, *inputs: str) -> str:
+        return "float" if self.rounding_mode is None else super().element_type(*inputs)
 
     def work(self, inputs: tuple[Shape, ...], output: Shape) -> Work:
         return Work(divs=1, compares=0 if self.rounding_mode is None else 1) * prod(output)
@@ -83,37 +83,41 @@ class Div(WithNumber):
         (kernel,) = super().kernels(inputs, output, training)
         if self.rounding_mode is not None or len(inputs) == 1:
             return (kernel,)
-        return (kernel._replace(scratch_for=((1, 2 * prod(output)),)),)
+        return (kernel._replace(workspace_for_operand=((1, 2 * prod(output)),)),)
 
 
-class FloorDivide(WithNumber):
+class FloorDivide(BroadcastingWithScalar):
     """x / y rounded down, torch.floor_divide; `other` is a number in place of y. Work: 1 div, 1 compare per element."""
 
     per_element = Work(divs=1, compares=1)
     differentiable = False
 
 
-class _Rest(WithNumber):
+class _Modulo(BroadcastingWithScalar):
     """What is left of x when y is taken off as often as it goes."""
 
     per_element = Work(divs=1, compares=1, muls=1, adds=1)
-    keeps_for = ((0, 1), (1, 1))
+    saved_for_operand = ((0, 1), (1, 1))
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
         (kernel,) = super().kernels(inputs, output, training)
         if len(inputs) == 1:
-            return (kernel._replace(passes_on=True),)
-        return (kernel._replace(passes_on=True, renews=(1,), scratch_for=((1, 2 * prod(output)),)),)
+            return (kernel._replace(forwards_gradient=True),)
+        return (
+            kernel._replace(
+                forwards_gradient=True, new_gradient_operands=(1,), workspace_for_operand=((1, 2 * prod(output)),)
+            ),
+        )
 
 
-class Remainder(_Rest):
+class Remainder(_Modulo):
     """x − y·floor(x / y), torch.remainder; `other` is a number in place of y.
 
     Work: 1 div, 1 compare, 1 mul, 1 add per element.
     """
 
 
-class Fmod(_Rest):
+class Fmod(_Modulo):
     """x − y·trunc(x / y), torch.fmod; `other` is a number in place of y.
 
     Work: 1 div, 1 compare, 1 mul, 1 add per element.
@@ -133,14 +137,14 @@ class Pow(Broadcasting):
     arity = (1, 2)
 
     def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
-        check_numbers(self, inputs, self.exponent, self.base)
+        check_scalars(self, inputs, self.exponent, self.base)
         return super().requirements(*inputs)
 
-    def holds(self, *inputs: str) -> str:
-        return promoted(inputs, self.exponent, self.base)
+    def element_type(self, *inputs: str) -> str:
+        return promote_types(inputs, self.exponent, self.base)
 
     def work(self, inputs: tuple[Shape, ...], output: Shape) -> Work:
-        few: dict[Any, Work] = {1: NO_WORK, 2: _MUL, 3: Work(muls=2)}
+        few: dict[Any, Work] = {1: NO_WORK, 2: _ONE_MUL, 3: Work(muls=2)}
         each = few.get(self.exponent, Work(exps=1))
         return each * prod(output)
 
@@ -149,20 +153,20 @@ class Pow(Broadcasting):
         elements = prod(output)
         if len(inputs) == 2:
             scratch = ((0, 4 * elements), (1, 4 * elements))
-            return (kernel._replace(keeps=(0, 1), keeps_for=((2, 1),), scratch_for=scratch),)
+            return (kernel._replace(saved=(0, 1), saved_for_operand=((2, 1),), workspace_for_operand=scratch),)
         if self.exponent is not None:
-            return (kernel._replace(keeps=(0,), scratch=0 if self.exponent == 0 else 2 * elements),)
-        return (kernel._replace(keeps=(0, 1), scratch=elements),)
+            return (kernel._replace(saved=(0,), workspace_elements=0 if self.exponent == 0 else 2 * elements),)
+        return (kernel._replace(saved=(0, 1), workspace_elements=elements),)
 
 
 class Atan2(Broadcasting):
     """The angle of the point (y, x), torch.atan2. Work: 1 exp per element."""
 
     per_element = Work(exps=1)
-    keeps = (0, 1)
-    scratch = 5
+    saved = (0, 1)
+    workspace_tensors = 5
 
-    def holds(self, *inputs: str) -> str:
+    def element_type(self, *inputs: str) -> str:
         return "float"
 
 
@@ -170,16 +174,16 @@ class Maximum(Broadcasting):
     """The larger of two, torch.maximum. Work: 1 compare per element."""
 
     per_element = Work(compares=1)
-    keeps = (0, 1)
-    scratch = 2
+    saved = (0, 1)
+    workspace_tensors = 2
 
 
 class Minimum(Broadcasting):
     """The smaller of two, torch.minimum. Work: 1 compare per element."""
 
     per_element = Work(compares=1)
-    keeps = (0, 1)
-    scratch = 2
+    saved = (0, 1)
+    workspace_tensors = 2
 
 
 @op
@@ -190,11 +194,11 @@ class Lerp(Broadcasting):
 
     arity = (2, 3)
     per_element = Work(adds=2, muls=1)
-    keeps = (2,)
-    keeps_for = ((0, 2), (1, 2))
+    saved = (2,)
+    saved_for_operand = ((0, 2), (1, 2))
 
     def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
-        check_numbers(self, inputs, self.weight)
+        check_scalars(self, inputs, self.weight)
         return super().requirements(*inputs)
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
@@ -202,44 +206,50 @@ class Lerp(Broadcasting):
         if len(inputs) == 2:
             return (kernel,)
         between = prod(broadcast_shape(*inputs[:2]))
-        return (kernel._replace(scratch_for=((0, prod(inputs[2])), (1, 0), (2, between))),)
+        return (kernel._replace(workspace_for_operand=((0, prod(inputs[2])), (1, 0), (2, between))),)
 
 
 @op
-class _Fused(Broadcasting):
+class _FusedProduct(Broadcasting):
     """x and `value` times what two others give."""
 
     value: float | str = scalar(default=1)
 
     arity = (3, 3)
-    keeps_for: ClassVar[tuple[tuple[int, int], ...]] = ((1, 2), (2, 1))
+    saved_for_operand: ClassVar[tuple[tuple[int, int], ...]] = ((1, 2), (2, 1))
 
     def work(self, inputs: tuple[Shape, ...], output: Shape) -> Work:
-        return (self.per_element + (_MUL if self.value != 1 else NO_WORK)) * prod(output)
+        return (self.per_element + (_ONE_MUL if self.value != 1 else NO_WORK)) * prod(output)
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
         (kernel,) = super().kernels(inputs, output, training)
-        return (kernel._replace(passes_on=True, renews=(1, 2), scratch_for=self.on_the_way(inputs, output)),)
+        return (
+            kernel._replace(
+                forwards_gradient=True,
+                new_gradient_operands=(1, 2),
+                workspace_for_operand=self.workspace_by_operand(inputs, output),
+            ),
+        )
 
-    def on_the_way(self, inputs: tuple[Shape, ...], output: Shape) -> tuple[tuple[int, Size], ...]:
+    def workspace_by_operand(self, inputs: tuple[Shape, ...], output: Shape) -> tuple[tuple[int, Size], ...]:
         """What its gradients take beyond what they are, by operand."""
         return (1, prod(inputs[2])), (2, prod(inputs[1]))
 
 
-class Addcmul(_Fused):
+class Addcmul(_FusedProduct):
     """x + value·y·z, torch.addcmul. Work: 1 mul, 1 add per element, and 1 mul if value is not 1."""
 
     per_element = Work(muls=1, adds=1)
 
 
-class Addcdiv(_Fused):
+class Addcdiv(_FusedProduct):
     """x + value·y / z, torch.addcdiv. Work: 1 div, 1 add per element, and 1 mul if value is not 1."""
 
     per_element = Work(divs=1, adds=1)
-    keeps = (2,)
-    keeps_for = ((1, 2),)
+    saved = (2,)
+    saved_for_operand = ((1, 2),)
 
-    def on_the_way(self, inputs: tuple[Shape, ...], output: Shape) -> tuple[tuple[int, Size], ...]:
+    def workspace_by_operand(self, inputs: tuple[Shape, ...], output: Shape) -> tuple[tuple[int, Size], ...]:
         above, below = prod(inputs[1]), prod(inputs[2])
         quotient = prod(broadcast_shape(*inputs[1:]))
         return (1, 2 * below), (2, prod(output) + above + below + quotient)
@@ -257,23 +267,28 @@ class Where(Broadcasting):
 
     arity = (1, 3)
     per_element = Work(compares=1)
-    keeps = (0,)
+    saved = (0,)
 
     def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
-        check_numbers(self, inputs, self.input, self.other)
+        check_scalars(self, inputs, self.input, self.other)
         return super().requirements(*inputs)
 
-    def holds(self, *inputs: str) -> str:
-        return promoted(inputs[1:], self.input, self.other)
+    def element_type(self, *inputs: str) -> str:
+        return promote_types(inputs[1:], self.input, self.other)
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
         (kernel,) = super().kernels(inputs, output, training)
         count = len(inputs)
-        whole = isinstance(self.input, int) and isinstance(self.other, int)
+        integer = isinstance(self.input, int) and isinstance(self.other, int)
         # Each number becomes a tensor, and is one in the gradient, too.
-        numbers = [Kernel((), 1, size=INT64 if whole else None)] * (3 - count)
+        numbers = [Kernel((), 1, element_size=INT64_BYTES if integer else None)] * (3 - count)
         holds = (0, *range(count, 3))
-        return (*numbers, kernel._replace(reads=tuple(range(1, count)), holds=holds, scratch=1))
+        return (
+            *numbers,
+            kernel._replace(
+                differentiable_operands=tuple(range(1, count)), operands_kept_alive=holds, workspace_elements=1
+            ),
+        )
 
 
 @op
@@ -287,21 +302,21 @@ class MaskedFill(Broadcasting):
 
     arity = (2, 3)
     per_element = Work(compares=1)
-    keeps = (1,)
+    saved = (1,)
 
     def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
-        check_numbers(self, inputs, self.value)
+        check_scalars(self, inputs, self.value)
         return super().requirements(*inputs[:2])
 
     def output(self, *inputs: Shape) -> Shape:
         return super().output(*inputs[:2])
 
-    def holds(self, *inputs: str) -> str:
+    def element_type(self, *inputs: str) -> str:
         return inputs[0]
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
         (kernel,) = super().kernels(inputs, output, training)
-        return (kernel._replace(reads=(0, *range(2, len(inputs))), holds=(1,)),)
+        return (kernel._replace(differentiable_operands=(0, *range(2, len(inputs))), operands_kept_alive=(1,)),)
 
 
 @op
@@ -323,13 +338,13 @@ class Add(Op):
             raise OpError("add takes 2 or more inputs, not 1", "inputs")
         if len(inputs) > 1 and self.other is not None:
             raise OpError(f"add takes one input and a number, not {len(inputs)}", "other")
-        return broadcastable("add", inputs)
+        return broadcast_requirements("add", inputs)
 
     def output(self, *inputs: Shape) -> Shape:
         return broadcast_shape(*inputs)
 
-    def holds(self, *inputs: str) -> str:
-        return promoted(inputs, self.other)
+    def element_type(self, *inputs: str) -> str:
+        return promote_types(inputs, self.other)
 
     def work(self, inputs: tuple[Shape, ...], output: Shape) -> Work:
         sums = [prod(broadcast_shape(*inputs[: count + 1])) for count in range(1, max(len(inputs), 2))]
@@ -339,25 +354,25 @@ class Add(Op):
         count = len(inputs)
         everything = tuple(range(count))  # is held until the last sum is made
         if count == 1:
-            return (Kernel((0,), prod(output), passes_on=True),)
+            return (Kernel((0,), prod(output), forwards_gradient=True),)
         kernels = []
         total = inputs[0]
         for place in range(1, count):
             reads = (0 if place == 1 else count + place - 2, place)
             made = broadcast_shape(total, inputs[place])
-            short = repeated((total, inputs[place]), made)
+            short = broadcast_operands((total, inputs[place]), made)
             kernels.append(
                 Kernel(
                     reads,
                     prod(made),
-                    passes_on=True,
-                    holds=everything,
-                    renews=(place,) if self.alpha != 1 else (),
-                    repeats=tuple([reads[i] for i in short]),
+                    forwards_gradient=True,
+                    operands_kept_alive=everything,
+                    new_gradient_operands=(place,) if self.alpha != 1 else (),
+                    broadcast_operands=tuple([reads[i] for i in short]),
                 )
             )
             total = made
         return tuple(kernels)
 
     def layout(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Layout:
-        return fullest(inputs, layouts)
+        return broadcast_layout(inputs, layouts)

@@ -3,96 +3,96 @@
 from __future__ import annotations
 
 from costcalc.core.sizes import Shape, prod
-from costcalc.ir.broadcasting import Broadcasting, WithNumber
+from costcalc.ir.broadcasting import Broadcasting, BroadcastingWithScalar
 from costcalc.ir.kernel import Kernel
 from costcalc.ir.op import Op
 from costcalc.ir.work import Work
 
 
-class _Answer(Op):
+class _BooleanOp(Op):
     """True or false for each element; there is no gradient."""
 
-    def holds(self, *inputs: str) -> str:
+    def element_type(self, *inputs: str) -> str:
         return "bool"
 
 
-class _Comparison(_Answer, WithNumber):
+class _ComparisonOp(_BooleanOp, BroadcastingWithScalar):
     """A relation of two inputs, or of one and a number."""
 
     per_element = Work(compares=1)
     differentiable = False
 
 
-class Eq(_Comparison):
+class Eq(_ComparisonOp):
     """x = y, torch.eq; `other` is a number in place of y. Work: 1 compare per element."""
 
 
-class Ne(_Comparison):
+class Ne(_ComparisonOp):
     """x ≠ y, torch.ne; `other` is a number in place of y. Work: 1 compare per element."""
 
 
-class Lt(_Comparison):
+class Lt(_ComparisonOp):
     """x < y, torch.lt; `other` is a number in place of y. Work: 1 compare per element."""
 
 
-class Le(_Comparison):
+class Le(_ComparisonOp):
     """x ≤ y, torch.le; `other` is a number in place of y. Work: 1 compare per element."""
 
 
-class Gt(_Comparison):
+class Gt(_ComparisonOp):
     """x > y, torch.gt; `other` is a number in place of y. Work: 1 compare per element."""
 
 
-class Ge(_Comparison):
+class Ge(_ComparisonOp):
     """x ≥ y, torch.ge; `other` is a number in place of y. Work: 1 compare per element."""
 
 
-class _Logic(_Answer, Broadcasting):
+class _LogicalOp(_BooleanOp, Broadcasting):
     """What holds of two answers."""
 
     per_element = Work(compares=1)
     differentiable = False
 
 
-class LogicalAnd(_Logic):
+class LogicalAnd(_LogicalOp):
     """x and y, torch.logical_and. Work: 1 compare per element."""
 
 
-class LogicalOr(_Logic):
+class LogicalOr(_LogicalOp):
     """x or y, torch.logical_or. Work: 1 compare per element."""
 
 
-class LogicalXor(_Logic):
+class LogicalXor(_LogicalOp):
     """Either x or y, torch.logical_xor. Work: 1 compare per element."""
 
 
-class _Test(_Answer):
+class _UnaryPredicate(_BooleanOp):
     """What holds of one element."""
 
     def work(self, inputs: tuple[Shape, ...], output: Shape) -> Work:
         return Work(compares=prod(output))
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
-        return (Kernel((), prod(output), holds=(0,)),)
+        return (Kernel((), prod(output), operands_kept_alive=(0,)),)
 
 
-class LogicalNot(_Test):
+class LogicalNot(_UnaryPredicate):
     """Not x, torch.logical_not. Work: 1 compare per element."""
 
 
-class Isnan(_Test):
+class Isnan(_UnaryPredicate):
     """Whether x is no number, torch.isnan. Work: 1 compare per element."""
 
 
-class Isinf(_Test):
+class Isinf(_UnaryPredicate):
     """Whether x is infinite, torch.isinf. Work: 1 compare per element."""
 
 
-class Isfinite(_Test):
+class Isfinite(_UnaryPredicate):
     """Whether x is a finite number, torch.isfinite. Work: 1 compare per element."""
 
 
-class _Bitwise(WithNumber):
+class _Bitwise(BroadcastingWithScalar):
     """Bits of two integers, or of two answers."""
 
     per_element = Work(compares=1)
@@ -111,16 +111,18 @@ class BitwiseXor(_Bitwise):
     """x ^ y, torch.bitwise_xor; `other` is a number in place of y. Work: 1 compare per element."""
 
 
-class BitwiseNot(_Test):
+class BitwiseNot(_UnaryPredicate):
     """~x, torch.bitwise_not, of integers or of answers. Work: 1 compare per element."""
 
-    def holds(self, *inputs: str) -> str:
+    def element_type(self, *inputs: str) -> str:
         return inputs[0]
 
 
-FUNCTIONS = tuple(
+UNARY_FUNCTIONS = tuple(
     kind.name
     for kind in tuple(vars().values())
-    if isinstance(kind, type) and issubclass(kind, _Test) and not (kind.arguments or kind.__name__.startswith("_"))
+    if isinstance(kind, type)
+    and issubclass(kind, _UnaryPredicate)
+    and not (kind.argument_specs or kind.__name__.startswith("_"))
 )
 """The names of the ops of this family that take one tensor and have no fields."""

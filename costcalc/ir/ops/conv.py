@@ -9,9 +9,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 
-from costcalc.core.axes import SIZE_NAMES
+from costcalc.core.axes import DIM_NAMES_BY_RANK
 from costcalc.core.errors import OpError
-from costcalc.core.sizes import Shape, Size, exact_div, prod, show_shape, window
+from costcalc.core.sizes import Shape, Size, exact_div, format_shape, prod, window_positions
 from costcalc.ir.arguments import flag, per_axis, size
 from costcalc.ir.kernel import Kernel
 from costcalc.ir.layout import Layout
@@ -19,48 +19,51 @@ from costcalc.ir.op import Op, Requirement, Window, op
 from costcalc.ir.work import Work
 
 
-class Weighted(Op, ABC):
+class WeightedOp(Op, ABC):
     """What has a weight, and a bias if `bias` says so: parameters of its own, or inputs after its first `operands`."""
 
     bias: bool
 
-    operands = 1
+    num_data_inputs = 1
     arity = (1, 3)
 
     @abstractmethod
     def weights(self, *inputs: Shape) -> dict[str, Shape]:
         """The shapes of the weight and of the bias, wherever they are from."""
 
-    def given(self, inputs: tuple[Shape, ...]) -> bool:
+    def has_weight_inputs(self, inputs: tuple[Shape, ...]) -> bool:
         """Whether the weights are inputs."""
-        return len(inputs) > self.operands
+        return len(inputs) > self.num_data_inputs
 
     def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
-        given = inputs[self.operands :]
+        given = inputs[self.num_data_inputs :]
         if not given:
             return
         wanted = self.weights(*inputs)
         if len(given) != len(wanted):
             raise OpError(
-                f"{self.name} takes {self.operands} input{'s' * (self.operands > 1)}, or {self.operands + len(wanted)} "
+                f"{self.name} takes {self.num_data_inputs} input{'s' * (self.num_data_inputs > 1)}, or "
+                f"{self.num_data_inputs + len(wanted)} "
                 f"with its {' and its '.join(wanted)}, not {len(inputs)}",
                 "inputs",
             )
         for (what, shape), operand in zip(wanted.items(), given, strict=True):
-            message = f"{self.name} takes a {what} of {show_shape(shape)}, not of {show_shape(operand)}"
+            message = f"{self.name} takes a {what} of {format_shape(shape)}, not of {format_shape(operand)}"
             if len(shape) != len(operand):
                 raise OpError(message, "inputs")
             yield from (Requirement(a, "==", b, message) for a, b in zip(operand, shape, strict=True))
 
     def parameters(self, *inputs: Shape) -> dict[str, Shape]:
-        return {} if self.given(inputs) else self.weights(*inputs)
+        return {} if self.has_weight_inputs(inputs) else self.weights(*inputs)
 
-    def backward_macs(self, macs: Size, taught: bool, learns: tuple[bool, ...], inputs: tuple[Shape, ...] = ()) -> Size:
+    def backward_macs(
+        self, macs: Size, trainable: bool, requires_grad: tuple[bool, ...], inputs: tuple[Shape, ...] = ()
+    ) -> Size:
         """That of the bias is a sum."""
-        return macs * (taught + sum(learns[: self.operands + 1]))
+        return macs * (trainable + sum(requires_grad[: self.num_data_inputs + 1]))
 
 
-class Convolution(Weighted):
+class Convolution(WeightedOp):
     """What convolutions share: their MACs are the places that they look from × the elements of their weight."""
 
     out_channels: Size
@@ -83,36 +86,42 @@ class Convolution(Weighted):
         weight = (self.out_channels, exact_div(inputs[0][1], self.groups), *self.kernel_size)
         return {"weight": weight, "bias": (self.out_channels,)} if self.bias else {"weight": weight}
 
-    def places(self, inputs: tuple[Shape, ...], output: Shape) -> Shape:
+    def kernel_positions(self, inputs: tuple[Shape, ...], output: Shape) -> Shape:
         """The batch, and the sizes of the plane whose places the kernel is laid at."""
         return (output[0], *output[2:])
 
     def work(self, inputs: tuple[Shape, ...], output: Shape) -> Work:
-        macs = prod(self.places(inputs, output)) * prod(self.weights(*inputs)["weight"])
+        macs = prod(self.kernel_positions(inputs, output)) * prod(self.weights(*inputs)["weight"])
         return Work(macs=macs, adds=prod(output) if self.bias else 0)
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
-        return (Kernel(tuple(range(len(inputs))), prod(output), keeps=(0, 1) if self.given(inputs) else (0,)),)
+        return (
+            Kernel(tuple(range(len(inputs))), prod(output), saved=(0, 1) if self.has_weight_inputs(inputs) else (0,)),
+        )
 
     def layout(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Layout:
-        return super().layout(inputs, layouts) if self.rank == 4 else Layout.of_image(len(inputs[0]))
+        return super().layout(inputs, layouts) if self.rank == 4 else Layout.contiguous(len(inputs[0]))
 
 
-class _Forward(Convolution):
+class _DirectConvolution(Convolution):
     def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
         yield from super().requirements(*inputs)
-        yield from windows_fit(list(inputs[0][2:]), self.windows(*inputs))
+        yield from window_requirements(list(inputs[0][2:]), self.sliding_windows(*inputs))
 
     def output(self, *inputs: Shape) -> Shape:
         batch, _, *plane = inputs[0]
-        return (batch, self.out_channels, *(window(n, *w) for n, w in zip(plane, self.windows(), strict=True)))
+        return (
+            batch,
+            self.out_channels,
+            *(window_positions(n, *w) for n, w in zip(plane, self.sliding_windows(), strict=True)),
+        )
 
-    def windows(self, *inputs: Shape) -> tuple[Window, ...]:
+    def sliding_windows(self, *inputs: Shape) -> tuple[Window, ...]:
         return tuple(map(Window, self.kernel_size, self.stride, self.padding, self.dilation))
 
 
 @op
-class Conv1d(_Forward):
+class Conv1d(_DirectConvolution):
     """A convolution along a sequence with learnt kernels, torch.nn.Conv1d.
 
     Output: channels = out_channels; length = (L + 2·padding − dilation·(kernel − 1) − 1) // stride + 1.
@@ -121,10 +130,10 @@ class Conv1d(_Forward):
     """
 
     out_channels: Size = size("C_out")
-    kernel_size: tuple[int, ...] = per_axis(least=1, symbol="k", axes=1)
-    stride: tuple[int, ...] = per_axis(default=1, least=1, axes=1)
+    kernel_size: tuple[int, ...] = per_axis(minimum=1, symbol="k", axes=1)
+    stride: tuple[int, ...] = per_axis(default=1, minimum=1, axes=1)
     padding: tuple[int, ...] = per_axis(default=0, axes=1)
-    dilation: tuple[int, ...] = per_axis(default=1, least=1, axes=1)
+    dilation: tuple[int, ...] = per_axis(default=1, minimum=1, axes=1)
     groups: Size = size("g", default=1)
     bias: bool = flag(default=True)
 
@@ -132,7 +141,7 @@ class Conv1d(_Forward):
 
 
 @op
-class Conv2d(_Forward):
+class Conv2d(_DirectConvolution):
     """A 2-d convolution with learnt kernels, torch.nn.Conv2d.
 
     Output: channels = out_channels; height = (H + 2·padding − dilation·(kernel − 1) − 1) // stride + 1, width alike.
@@ -143,10 +152,10 @@ class Conv2d(_Forward):
     """
 
     out_channels: Size = size("C_out")
-    kernel_size: tuple[int, int] = per_axis(least=1, symbol="k")
-    stride: tuple[int, int] = per_axis(default=1, least=1)
+    kernel_size: tuple[int, int] = per_axis(minimum=1, symbol="k")
+    stride: tuple[int, int] = per_axis(default=1, minimum=1)
     padding: tuple[int, int] = per_axis(default=0)
-    dilation: tuple[int, int] = per_axis(default=1, least=1)
+    dilation: tuple[int, int] = per_axis(default=1, minimum=1)
     groups: Size = size("g", default=1)
     bias: bool = flag(default=True)
 
@@ -154,7 +163,7 @@ class Conv2d(_Forward):
 
 
 @op
-class Conv3d(_Forward):
+class Conv3d(_DirectConvolution):
     """A convolution over depth, height and width with learnt kernels, torch.nn.Conv3d.
 
     Output: channels = out_channels; depth = (D + 2·padding − dilation·(kernel − 1) − 1) // stride + 1, height and
@@ -165,10 +174,10 @@ class Conv3d(_Forward):
     """
 
     out_channels: Size = size("C_out")
-    kernel_size: tuple[int, ...] = per_axis(least=1, symbol="k", axes=3)
-    stride: tuple[int, ...] = per_axis(default=1, least=1, axes=3)
+    kernel_size: tuple[int, ...] = per_axis(minimum=1, symbol="k", axes=3)
+    stride: tuple[int, ...] = per_axis(default=1, minimum=1, axes=3)
     padding: tuple[int, ...] = per_axis(default=0, axes=3)
-    dilation: tuple[int, ...] = per_axis(default=1, least=1, axes=3)
+    dilation: tuple[int, ...] = per_axis(default=1, minimum=1, axes=3)
     groups: Size = size("g", default=1)
     bias: bool = flag(default=True)
 
@@ -192,18 +201,18 @@ class TransposedConvolution(Convolution):
 
     def output(self, *inputs: Shape) -> Shape:
         batch, _, *plane = inputs[0]
-        axes = zip(plane, self.laid(), self.output_padding, strict=True)
+        axes = zip(plane, self.adjoint_windows(), self.output_padding, strict=True)
         sizes = ((n - 1) * w.stride - 2 * w.padding + w.dilation * (w.kernel - 1) + more + 1 for n, w, more in axes)
         return (batch, self.out_channels, *sizes)
 
-    def laid(self) -> tuple[Window, ...]:
+    def adjoint_windows(self) -> tuple[Window, ...]:
         """For each axis, how kernels lie in the output: those of the convolution that goes the other way."""
         return tuple(map(Window, self.kernel_size, self.stride, self.padding, self.dilation))
 
-    def places(self, inputs: tuple[Shape, ...], output: Shape) -> Shape:
+    def kernel_positions(self, inputs: tuple[Shape, ...], output: Shape) -> Shape:
         return (inputs[0][0], *inputs[0][2:])
 
-    def windows(self, *inputs: Shape) -> None:
+    def sliding_windows(self, *inputs: Shape) -> None:
         return None  # between strides, places see more of the input or less
 
 
@@ -217,13 +226,13 @@ class ConvTranspose1d(TransposedConvolution):
     """
 
     out_channels: Size = size("C_out")
-    kernel_size: tuple[int, ...] = per_axis(least=1, symbol="k", axes=1)
-    stride: tuple[int, ...] = per_axis(default=1, least=1, axes=1)
+    kernel_size: tuple[int, ...] = per_axis(minimum=1, symbol="k", axes=1)
+    stride: tuple[int, ...] = per_axis(default=1, minimum=1, axes=1)
     padding: tuple[int, ...] = per_axis(default=0, axes=1)
     output_padding: tuple[int, ...] = per_axis(default=0, axes=1)
     groups: Size = size("g", default=1)
     bias: bool = flag(default=True)
-    dilation: tuple[int, ...] = per_axis(default=1, least=1, axes=1)
+    dilation: tuple[int, ...] = per_axis(default=1, minimum=1, axes=1)
 
     rank = 3
 
@@ -240,13 +249,13 @@ class ConvTranspose2d(TransposedConvolution):
     """
 
     out_channels: Size = size("C_out")
-    kernel_size: tuple[int, int] = per_axis(least=1, symbol="k")
-    stride: tuple[int, int] = per_axis(default=1, least=1)
+    kernel_size: tuple[int, int] = per_axis(minimum=1, symbol="k")
+    stride: tuple[int, int] = per_axis(default=1, minimum=1)
     padding: tuple[int, int] = per_axis(default=0)
     output_padding: tuple[int, int] = per_axis(default=0)
     groups: Size = size("g", default=1)
     bias: bool = flag(default=True)
-    dilation: tuple[int, int] = per_axis(default=1, least=1)
+    dilation: tuple[int, int] = per_axis(default=1, minimum=1)
 
     rank = 4
 
@@ -263,20 +272,20 @@ class ConvTranspose3d(TransposedConvolution):
     """
 
     out_channels: Size = size("C_out")
-    kernel_size: tuple[int, ...] = per_axis(least=1, symbol="k", axes=3)
-    stride: tuple[int, ...] = per_axis(default=1, least=1, axes=3)
+    kernel_size: tuple[int, ...] = per_axis(minimum=1, symbol="k", axes=3)
+    stride: tuple[int, ...] = per_axis(default=1, minimum=1, axes=3)
     padding: tuple[int, ...] = per_axis(default=0, axes=3)
     output_padding: tuple[int, ...] = per_axis(default=0, axes=3)
     groups: Size = size("g", default=1)
     bias: bool = flag(default=True)
-    dilation: tuple[int, ...] = per_axis(default=1, least=1, axes=3)
+    dilation: tuple[int, ...] = per_axis(default=1, minimum=1, axes=3)
 
     rank = 5
 
 
-def windows_fit(plane: list[Size], windows: tuple[Window, ...]) -> Iterator[Requirement]:
+def window_requirements(plane: list[Size], windows: tuple[Window, ...]) -> Iterator[Requirement]:
     """A window must not be larger than the padded input it slides over."""
-    for axis, n, w in zip(SIZE_NAMES[2 + len(windows)][2:], plane, windows, strict=True):
+    for axis, n, w in zip(DIM_NAMES_BY_RANK[2 + len(windows)][2:], plane, windows, strict=True):
         reach = w.dilation * (w.kernel - 1) + 1
         spread = f" (dilated to {reach})" if w.dilation > 1 else ""
         padded = f"the input of {{left}} (padding of {w.padding} included)" if w.padding else "the input of {left}"

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from costcalc.core.dtypes import HOLDS
+from costcalc.core.dtypes import ELEMENT_TYPES
 from costcalc.core.errors import OpError
-from costcalc.core.sizes import Shape, Size, ceil_div, known, prod, same, show_shape
-from costcalc.ir.arguments import choice, number, per_axis, sides, size, whole, wholes
+from costcalc.core.sizes import Shape, Size, ceil_div, check_relation, format_shape, identical, prod
+from costcalc.ir.arguments import choice, integer, integers, number, per_axis, sides, size
 from costcalc.ir.arguments import shape as extents
-from costcalc.ir.broadcasting import both
+from costcalc.ir.broadcasting import (
+    describe_inputs,
+)
 from costcalc.ir.kernel import Kernel
 from costcalc.ir.layout import CHANNELS_LAST, Layout
 from costcalc.ir.op import Op, Requirement, Window, op
-from costcalc.ir.ops.shape import place_of
+from costcalc.ir.ops.shape import normalize_dim
 
 
-def in_order(layout: Layout, rank: int | None = None) -> Layout:
+def contiguous_layout(layout: Layout, rank: int | None = None) -> Layout:
     """That of a tensor that is made anew, its dimensions in order; of another rank, without a plane."""
-    same_rank = rank is None or rank == len(layout.order)
-    return Layout(layout.plane if same_rank else None, tuple(range(len(layout.order) if rank is None else rank)))
+    same_rank = rank is None or rank == len(layout.dim_order)
+    return Layout(
+        layout.spatial_dims if same_rank else None, tuple(range(len(layout.dim_order) if rank is None else rank))
+    )
 
 
 @op
@@ -32,10 +36,10 @@ class Clone(Op):
     memory_format: str = choice("preserve", "contiguous", default="preserve")
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
-        return (Kernel((0,), prod(output), passes_on=True),)
+        return (Kernel((0,), prod(output), forwards_gradient=True),)
 
     def layout(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Layout:
-        return super().layout(inputs, layouts) if self.memory_format == "preserve" else in_order(layouts[0])
+        return super().layout(inputs, layouts) if self.memory_format == "preserve" else contiguous_layout(layouts[0])
 
 
 @op
@@ -45,13 +49,13 @@ class Cast(Op):
     Output: the input's sizes, of elements that are what `dtype` says. Work: none.
     """
 
-    dtype: str = choice(*HOLDS)
+    dtype: str = choice(*ELEMENT_TYPES)
 
-    def holds(self, *inputs: str) -> str:
+    def element_type(self, *inputs: str) -> str:
         return self.dtype
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
-        return (Kernel((0,) if self.dtype == "float" else (), prod(output), passes_on=True),)
+        return (Kernel((0,) if self.dtype == "float" else (), prod(output), forwards_gradient=True),)
 
 
 @op
@@ -66,7 +70,7 @@ class Repeat(Op):
 
     def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
         if len(self.repeats) < len(inputs[0]):
-            message = f"repeats {list(self.repeats)} must be as many as sizes: {show_shape(inputs[0])}"
+            message = f"repeats {list(self.repeats)} must be as many as sizes: {format_shape(inputs[0])}"
             raise OpError(message, "repeats")
         return iter(())
 
@@ -76,9 +80,9 @@ class Repeat(Op):
         return tuple([n * times for n, times in zip(taken, self.repeats, strict=True)])
 
     def layout(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Layout:
-        return in_order(layouts[0], len(self.repeats))
+        return contiguous_layout(layouts[0], len(self.repeats))
 
-    def windows(self, *inputs: Shape) -> None:
+    def sliding_windows(self, *inputs: Shape) -> None:
         return None
 
 
@@ -90,25 +94,27 @@ class RepeatInterleave(Op):
     """
 
     repeats: Size = size("r")
-    dim: int = whole()
+    dim: int = integer()
 
     def output(self, *inputs: Shape) -> Shape:
-        place = place_of(self.dim, len(inputs[0]))
+        place = normalize_dim(self.dim, len(inputs[0]))
         return (*inputs[0][:place], inputs[0][place] * self.repeats, *inputs[0][place + 1 :])
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
         count, made = prod(inputs[0]), prod(output)
         return (
-            Kernel((0,), count, lies_in=0, passes_on=True),  # 1: with a dimension more
-            Kernel((1,), made, lies_in=1, passes_on=bool(known(made, "==", count).answer)),  # 2: repeated along it
-            Kernel((2,), made, passes_on=True),  # 3: copied
-            Kernel((3,), made, lies_in=3, passes_on=True),
+            Kernel((0,), count, aliases=0, forwards_gradient=True),  # 1: with a dimension more
+            Kernel(
+                (1,), made, aliases=1, forwards_gradient=bool(check_relation(made, "==", count).answer)
+            ),  # 2: repeated along it
+            Kernel((2,), made, forwards_gradient=True),  # 3: copied
+            Kernel((3,), made, aliases=3, forwards_gradient=True),
         )
 
     def layout(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Layout:
-        return in_order(layouts[0])
+        return contiguous_layout(layouts[0])
 
-    def windows(self, *inputs: Shape) -> None:
+    def sliding_windows(self, *inputs: Shape) -> None:
         return None
 
 
@@ -119,31 +125,31 @@ class Stack(Op):
     Output: the inputs' sizes, and how many they are at place `dim`. Work: none.
     """
 
-    dim: int = whole(default=0)
+    dim: int = integer(default=0)
 
     arity = (1, None)
 
     def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
         for number_, other in enumerate(inputs[1:], start=2):
-            message = f"stack takes inputs of one shape: input 1 is {show_shape(inputs[0])}, input {number_} is "
-            message += show_shape(other)
+            message = f"stack takes inputs of one shape: input 1 is {format_shape(inputs[0])}, input {number_} is "
+            message += format_shape(other)
             if len(other) != len(inputs[0]):
                 raise OpError(message)
             pairs = zip(other, inputs[0], strict=True)
-            yield from (Requirement(a, "==", b, message) for a, b in pairs if not same(a, b))
+            yield from (Requirement(a, "==", b, message) for a, b in pairs if not identical(a, b))
 
     def output(self, *inputs: Shape) -> Shape:
-        place = place_of(self.dim, len(inputs[0]) + 1)
+        place = normalize_dim(self.dim, len(inputs[0]) + 1)
         return (*inputs[0][:place], len(inputs), *inputs[0][place:])
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
-        return (Kernel(tuple(range(len(inputs))), prod(output), passes_on=True),)
+        return (Kernel(tuple(range(len(inputs))), prod(output), forwards_gradient=True),)
 
     def layout(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Layout:
-        rank, plane = len(inputs[0]) + 1, layouts[0].plane
-        place = place_of(self.dim, rank)
+        rank, plane = len(inputs[0]) + 1, layouts[0].spatial_dims
+        place = normalize_dim(self.dim, rank)
         moved = None if plane is None else (plane[0] + (plane[0] >= place), plane[1] + (plane[1] >= place))
-        if place == rank - 1 or any(layout.order != CHANNELS_LAST for layout in layouts):
+        if place == rank - 1 or any(layout.dim_order != CHANNELS_LAST for layout in layouts):
             return Layout(moved, tuple(range(rank)))
         # torch joins them along that dimension, which keeps the channels last, and splits it
         order = [[d, d + 1] if d == place else [d + (d > place)] for d in CHANNELS_LAST]
@@ -157,14 +163,14 @@ class Flip(Op):
     Output: the input's sizes. Work: none.
     """
 
-    dims: tuple[int, ...] = wholes()
+    dims: tuple[int, ...] = integers()
 
     def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
         for d in self.dims:
-            place_of(d, len(inputs[0]), "dims")
+            normalize_dim(d, len(inputs[0]), "dims")
         return iter(())
 
-    def windows(self, *inputs: Shape) -> None:
+    def sliding_windows(self, *inputs: Shape) -> None:
         return None
 
 
@@ -175,21 +181,21 @@ class Roll(Op):
     Output: the input's sizes. Without dims the elements are moved on as if they were in one row. Work: none.
     """
 
-    shifts: tuple[int, ...] = wholes()
-    dims: tuple[int, ...] = wholes(default=())
+    shifts: tuple[int, ...] = integers()
+    dims: tuple[int, ...] = integers(default=())
 
     def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
         if len(self.shifts) != (len(self.dims) or 1):
             raise OpError(f"shifts are as many as dims, not {len(self.shifts)} and {len(self.dims)}", "shifts")
         for d in self.dims:
-            place_of(d, len(inputs[0]), "dims")
+            normalize_dim(d, len(inputs[0]), "dims")
         return iter(())
 
     def layout(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Layout:
-        last = layouts[0].order == CHANNELS_LAST and bool(self.dims)
-        return Layout(layouts[0].plane, CHANNELS_LAST) if last else in_order(layouts[0])
+        last = layouts[0].dim_order == CHANNELS_LAST and bool(self.dims)
+        return Layout(layouts[0].spatial_dims, CHANNELS_LAST) if last else contiguous_layout(layouts[0])
 
-    def windows(self, *inputs: Shape) -> None:
+    def sliding_windows(self, *inputs: Shape) -> None:
         return None
 
 
@@ -201,7 +207,7 @@ class PadNd(Op):
     Work: none.
     """
 
-    padding: tuple[Size, ...] = extents(least=0)
+    padding: tuple[Size, ...] = extents(minimum=0)
     mode: str = choice("constant", "reflect", "replicate", "circular", default="constant")
     value: float = number(default=0.0)
 
@@ -211,7 +217,7 @@ class PadNd(Op):
             raise OpError(message, "padding")
         if self.mode != "constant" and len(inputs[0]) - len(self.padding) // 2 not in (1, 2):
             message = (
-                f"{self.mode} padding is for all dimensions but the first one or two, not of {show_shape(inputs[0])}"
+                f"{self.mode} padding is for all dimensions but the first one or two, not of {format_shape(inputs[0])}"
             )
             raise OpError(message, "padding")
         margin = {"reflect": 1, "circular": 0}.get(self.mode)  # torch refuses to reflect, or to wrap round, more
@@ -227,14 +233,14 @@ class PadNd(Op):
         return tuple(made)
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
-        return (Kernel((0,), prod(output), keeps=() if self.mode == "constant" else (0,)),)
+        return (Kernel((0,), prod(output), saved=() if self.mode == "constant" else (0,)),)
 
-    def windows(self, *inputs: Shape) -> None:
+    def sliding_windows(self, *inputs: Shape) -> None:
         return None
 
     def layout(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Layout:
-        last = layouts[0].order == CHANNELS_LAST and self.mode != "circular"
-        return Layout(layouts[0].plane, CHANNELS_LAST) if last else in_order(layouts[0])
+        last = layouts[0].dim_order == CHANNELS_LAST and self.mode != "circular"
+        return Layout(layouts[0].spatial_dims, CHANNELS_LAST) if last else contiguous_layout(layouts[0])
 
 
 class _Triangle(Op):
@@ -246,7 +252,7 @@ class _Triangle(Op):
         return iter(())
 
     def layout(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Layout:
-        return in_order(layouts[0])
+        return contiguous_layout(layouts[0])
 
 
 @op
@@ -256,7 +262,7 @@ class Tril(_Triangle):
     Output: the input's sizes. Work: none.
     """
 
-    diagonal: int = whole(default=0)
+    diagonal: int = integer(default=0)
 
 
 @op
@@ -266,21 +272,21 @@ class Triu(_Triangle):
     Output: the input's sizes. Work: none.
     """
 
-    diagonal: int = whole(default=0)
+    diagonal: int = integer(default=0)
 
 
-class _Overwriting(Op):
+class _InPlaceWrite(Op):
     """What puts other elements into a tensor that there is.
 
     It is no op in place that a graph may run on a copy instead: to be seen by all who read the tensor is its meaning.
     """
 
-    def makes_tensor(self, training: bool = False) -> bool:
+    def allocates_output(self, training: bool = False) -> bool:
         return False
 
 
 @op
-class Fill(_Overwriting):
+class Fill(_InPlaceWrite):
     """A tensor overwritten with one number, torch.Tensor.fill_: whoever reads it after that reads the number.
 
     Output: the input's sizes; no tensor is made. Work: none.
@@ -290,7 +296,7 @@ class Fill(_Overwriting):
 
 
 @op
-class Copy(_Overwriting):
+class Copy(_InPlaceWrite):
     """A tensor overwritten with the elements of another, torch.Tensor.copy_: whoever reads it after that reads those.
 
     Output: the first input's sizes, and those of the second, which may have 1s instead; no tensor is made. Work: none.
@@ -299,16 +305,16 @@ class Copy(_Overwriting):
     arity = (2, 2)
 
     def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
-        return fits(inputs[1], inputs[0])
+        return expand_requirements(inputs[1], inputs[0])
 
 
-def fits(shape: Shape, into: Shape) -> Iterator[Requirement]:
+def expand_requirements(shape: Shape, into: Shape) -> Iterator[Requirement]:
     """A tensor can be read as one of other sizes, of which it has the last, or 1s in their place."""
-    message = f"a tensor of {show_shape(shape)} cannot stand for one of {show_shape(into)}"
+    message = f"a tensor of {format_shape(shape)} cannot stand for one of {format_shape(into)}"
     if len(shape) > len(into):
         raise OpError(message)
     for n, wanted in zip(reversed(shape), reversed(into), strict=False):
-        if not known(n, "==", 1).answer:
+        if not check_relation(n, "==", 1).answer:
             yield Requirement(n, "==", wanted, message)
 
 
@@ -319,7 +325,7 @@ class Concat(Op):
     Output: the inputs' sizes along `dim` added; all other sizes must agree. Work: none.
     """
 
-    dim: int = whole(default=1)
+    dim: int = integer(default=1)
 
     arity = (1, None)
 
@@ -327,7 +333,7 @@ class Concat(Op):
         first = inputs[0]
         if not -len(first) <= self.dim < len(first):
             raise OpError(f"dim {self.dim} is not a dimension of an input with {len(first)}", "dim")
-        yield from _agree("concat", inputs, along=self.dim % len(first))
+        yield from _equal_size_requirements("concat", inputs, along=self.dim % len(first))
 
     def output(self, *inputs: Shape) -> Shape:
         along = self.dim % len(inputs[0])
@@ -337,24 +343,24 @@ class Concat(Op):
 
     def layout(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Layout:
         """Torch keeps the channels last in memory where all inputs have them there."""
-        last = all(layout.order == CHANNELS_LAST for layout in layouts)
-        return Layout(layouts[0].plane, CHANNELS_LAST if last else tuple(range(len(inputs[0]))))
+        last = all(layout.dim_order == CHANNELS_LAST for layout in layouts)
+        return Layout(layouts[0].spatial_dims, CHANNELS_LAST if last else tuple(range(len(inputs[0]))))
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
-        return (Kernel(tuple(range(len(inputs))), prod(output), passes_on=True),)
+        return (Kernel(tuple(range(len(inputs))), prod(output), forwards_gradient=True),)
 
 
-def _agree(name: str, inputs: tuple[Shape, ...], along: int) -> Iterator[Requirement]:
+def _equal_size_requirements(name: str, inputs: tuple[Shape, ...], along: int) -> Iterator[Requirement]:
     """All inputs have the sizes of the first, except along one dimension."""
     first = inputs[0]
     for position, other in enumerate(inputs[1:], start=2):
         if len(other) != len(first):
-            raise OpError(f"{name} takes inputs with equally many sizes: {both(first, other, position)}")
+            raise OpError(f"{name} takes inputs with equally many sizes: {describe_inputs(first, other, position)}")
         for place, (a, b) in enumerate(zip(first, other, strict=True)):
-            if place == along or known(b, "==", a).answer:
+            if place == along or check_relation(b, "==", a).answer:
                 continue
             what = ("batch", "channels", "height", "width")[place] if len(first) == 4 else f"size {place + 1}"
-            shapes = both(first, other, position)
+            shapes = describe_inputs(first, other, position)
             yield Requirement(
                 b, "==", a, f"{name} takes inputs that agree in {what}, not {{right}} and {{left}}: {shapes}"
             )
@@ -392,7 +398,7 @@ class Pad(Op):
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
         if self.mode != "circular":
-            return (Kernel((0,), prod(output), keeps=() if self.mode == "constant" else (0,)),)
+            return (Kernel((0,), prod(output), saved=() if self.mode == "constant" else (0,)),)
         batch, channels, height, _ = inputs[0]
         inner, padded = prod(inputs[0]), prod(output)
         left, right, top, bottom = self.padding
@@ -400,23 +406,25 @@ class Pad(Op):
         strips += [batch * channels * side * output[3] for side in (top, bottom) if side]
         kernels = [
             Kernel((), padded),  # 1: empty
-            Kernel((0,), inner, lies_in=0),  # 2, 3: the input's rows, and their columns, all of them
-            Kernel((2,), inner, lies_in=2),
-            Kernel((3,), padded, lies_in=1, in_place=True, holds=(1,), scratch=padded),  # 4: copied into the middle
+            Kernel((0,), inner, aliases=0),  # 2, 3: the input's rows, and their columns, all of them
+            Kernel((2,), inner, aliases=2),
+            Kernel(
+                (3,), padded, aliases=1, in_place=True, operands_kept_alive=(1,), workspace_elements=padded
+            ),  # 4: copied into the middle
         ]
         for strip in strips:  # what is on one side copied to the other
             made = len(kernels)
-            kernels.append(Kernel((made,), strip, lies_in=made))
-            kernels.append(Kernel((made, made + 1), padded, lies_in=made, in_place=True, scratch=strip))
+            kernels.append(Kernel((made,), strip, aliases=made))
+            kernels.append(Kernel((made, made + 1), padded, aliases=made, in_place=True, workspace_elements=strip))
         return tuple(kernels)
 
-    def windows(self, *inputs: Shape) -> tuple[Window, ...]:
+    def sliding_windows(self, *inputs: Shape) -> tuple[Window, ...]:
         left, _, top, _ = self.padding
         return (Window(1, padding=top), Window(1, padding=left))
 
     def layout(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Layout:
         """Torch makes a circular one anew, its dimensions in order."""
-        return Layout.of_image(4) if self.mode == "circular" else super().layout(inputs, layouts)
+        return Layout.contiguous(4) if self.mode == "circular" else super().layout(inputs, layouts)
 
 
 @op
@@ -428,7 +436,7 @@ class ZeroPadShortcut(Op):
     """
 
     out_channels: Size = size("C_out")
-    stride: tuple[int, int] = per_axis(default=1, least=1)
+    stride: tuple[int, int] = per_axis(default=1, minimum=1)
 
     rank = 4
 
@@ -447,14 +455,16 @@ class ZeroPadShortcut(Op):
         for axis, stride in enumerate(self.stride):
             if stride > 1:  # every stride-th row, then every stride-th column: a view, but gradients are not
                 seen[axis] = output[2 + axis]
-                kernels.append(Kernel((len(kernels),), batch * channels * prod(seen), lies_in=len(kernels)))
-        if not known(prod(seen), "==", prod(plane)).answer:  # copied, so that they follow one another in memory
-            kernels.append(Kernel((len(kernels),), batch * channels * prod(seen), passes_on=True))
+                kernels.append(Kernel((len(kernels),), batch * channels * prod(seen), aliases=len(kernels)))
+        if not check_relation(
+            prod(seen), "==", prod(plane)
+        ).answer:  # copied, so that they follow one another in memory
+            kernels.append(Kernel((len(kernels),), batch * channels * prod(seen), forwards_gradient=True))
         return (*kernels, Kernel((len(kernels),), prod(output)))
 
-    def windows(self, *inputs: Shape) -> tuple[Window, ...]:
+    def sliding_windows(self, *inputs: Shape) -> tuple[Window, ...]:
         return (Window(1, self.stride[0]), Window(1, self.stride[1]))
 
     def layout(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Layout:
         """It is made anew, its dimensions in order."""
-        return Layout.of_image(4)
+        return Layout.contiguous(4)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from costcalc.core.errors import OpError
-from costcalc.core.sizes import Shape, Size, prod, show_shape
+from costcalc.core.sizes import Shape, Size, format_shape, prod
 from costcalc.ir.arguments import choice, flag, size
-from costcalc.ir.kernel import INT64, Beside, Kernel
+from costcalc.ir.kernel import INT64_BYTES, AuxiliaryOutput, Kernel
 from costcalc.ir.layout import Layout
 from costcalc.ir.op import Op, Requirement, op
 from costcalc.ir.work import Work
@@ -26,14 +26,14 @@ class Embedding(Op):
 
     arity = (1, 2)
 
-    def _tables(self, inputs: tuple[Shape, ...]) -> tuple[int, ...]:
+    def _table_inputs(self, inputs: tuple[Shape, ...]) -> tuple[int, ...]:
         """Which inputs are the table."""
         return tuple(range(1, len(inputs)))
 
     def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
         table = (self.num_embeddings, self.embedding_dim)
-        for operand in [inputs[place] for place in self._tables(inputs)]:
-            message = f"{self.name} takes a weight of {show_shape(table)}, not of {show_shape(operand)}"
+        for operand in [inputs[place] for place in self._table_inputs(inputs)]:
+            message = f"{self.name} takes a weight of {format_shape(table)}, not of {format_shape(operand)}"
             if len(operand) != 2:
                 raise OpError(message, "inputs")
             yield from (Requirement(a, "==", b, message) for a, b in zip(operand, table, strict=True))
@@ -41,14 +41,14 @@ class Embedding(Op):
     def output(self, *inputs: Shape) -> Shape:
         return (*inputs[0], self.embedding_dim)
 
-    def holds(self, *inputs: str) -> str:
+    def element_type(self, *inputs: str) -> str:
         return "float"
 
     def parameters(self, *inputs: Shape) -> dict[str, Shape]:
-        return {} if self._tables(inputs) else {"weight": (self.num_embeddings, self.embedding_dim)}
+        return {} if self._table_inputs(inputs) else {"weight": (self.num_embeddings, self.embedding_dim)}
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
-        return (Kernel(self._tables(inputs), prod(output), keeps=(0,)),)
+        return (Kernel(self._table_inputs(inputs), prod(output), saved=(0,)),)
 
     def layout(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Layout:
         return Layout(None, tuple(range(len(inputs[0]) + 1)))
@@ -69,16 +69,16 @@ class EmbeddingBag(Embedding):
 
     arity = (1, 3)
 
-    def _tables(self, inputs: tuple[Shape, ...]) -> tuple[int, ...]:
+    def _table_inputs(self, inputs: tuple[Shape, ...]) -> tuple[int, ...]:
         return tuple(range(1 if len(inputs[0]) > 1 else 2, len(inputs)))
 
     def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
         if len(inputs[0]) not in (1, 2) or (len(inputs[0]) == 1 and (len(inputs) < 2 or len(inputs[1]) != 1)):
-            given = " and ".join(map(show_shape, inputs))
+            given = " and ".join(map(format_shape, inputs))
             raise OpError(
                 f"embedding_bag takes bags × indices, or indices and the bags' offsets, not {given}", "inputs"
             )
-        if len(self._tables(inputs)) > 1:
+        if len(self._table_inputs(inputs)) > 1:
             raise OpError("embedding_bag takes one table", "inputs")
         yield from super().requirements(*inputs)
         yield Requirement(self.output(*inputs)[0], ">=", 1, "there are {left} bags")
@@ -94,14 +94,17 @@ class EmbeddingBag(Embedding):
         return Work(adds=read, divs=made if self.mode == "mean" else 0)
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
-        beside = [Beside("offset2bag", prod(inputs[0]), INT64), Beside("bag_size", output[0], INT64)]
+        beside = [
+            AuxiliaryOutput("offset2bag", prod(inputs[0]), INT64_BYTES),
+            AuxiliaryOutput("bag_size", output[0], INT64_BYTES),
+        ]
         if self.mode == "max":
-            beside.append(Beside("max_indices", prod(output), INT64))
-        numbers = tuple([place for place in range(len(inputs)) if place not in self._tables(inputs)])
-        return (Kernel(self._tables(inputs), prod(output), keeps=numbers, beside=tuple(beside)),)
+            beside.append(AuxiliaryOutput("max_indices", prod(output), INT64_BYTES))
+        numbers = tuple([place for place in range(len(inputs)) if place not in self._table_inputs(inputs)])
+        return (Kernel(self._table_inputs(inputs), prod(output), saved=numbers, auxiliary_outputs=tuple(beside)),)
 
     def layout(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Layout:
         return Layout(None, (0, 1))
 
-    def windows(self, *inputs: Shape) -> None:
+    def sliding_windows(self, *inputs: Shape) -> None:
         return None

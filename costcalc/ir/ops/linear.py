@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from costcalc.core.errors import OpError
-from costcalc.core.sizes import Shape, Size, prod, show_shape
+from costcalc.core.sizes import Shape, Size, format_shape, prod
 from costcalc.ir.arguments import flag, size
 from costcalc.ir.kernel import Kernel
 from costcalc.ir.layout import Layout
 from costcalc.ir.op import Requirement, op
-from costcalc.ir.ops.conv import Weighted
+from costcalc.ir.ops.conv import WeightedOp
 from costcalc.ir.work import Work
 
 
 @op
-class Linear(Weighted):
+class Linear(WeightedOp):
     """A matrix product on the last size of its input, torch.nn.Linear.
 
     Output: the last size becomes out_features. Parameters: weight (out_features, in_features); bias (out_features);
@@ -40,22 +40,25 @@ class Linear(Weighted):
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
         count = len(inputs)
-        if self.given(inputs):
-            product = Kernel(tuple(range(count)), prod(output), keeps_for=((0, 1), (1, 0)))
+        if self.has_weight_inputs(inputs):
+            product = Kernel(tuple(range(count)), prod(output), saved_for_operand=((0, 1), (1, 0)))
         else:
-            product = Kernel((0,), prod(output), keeps_to_learn=(0,), sums="bias")
+            product = Kernel((0,), prod(output), saved_for_parameters=(0,), reduced_parameter="bias")
         if len(output) == 2 or not self.bias:
             return (product,)
-        return (product, Kernel((count,), prod(output), lies_in=count, passes_on=True))  # of rows, in the input's shape
+        return (
+            product,
+            Kernel((count,), prod(output), aliases=count, forwards_gradient=True),
+        )  # of rows, in the input's shape
 
     def layout(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Layout:
         """A plane that lies before the last dimension is kept; one that the features are a part of is gone."""
-        last, plane = len(inputs[0]) - 1, layouts[0].plane
+        last, plane = len(inputs[0]) - 1, layouts[0].spatial_dims
         return Layout(None if plane is None or last in plane else plane, tuple(range(last + 1)))
 
 
 @op
-class Bilinear(Weighted):
+class Bilinear(WeightedOp):
     """A product that is linear in the last size of each of its two inputs, torch.nn.Bilinear.
 
     Output: the last size becomes out_features; all others must agree. Parameters: weight (out_features, in1_features,
@@ -66,13 +69,13 @@ class Bilinear(Weighted):
     out_features: Size = size("F_out")
     bias: bool = flag(default=True)
 
-    operands = 2
+    num_data_inputs = 2
     arity = (2, 4)
     weight_layer = True
 
     def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
         a, b, *_ = inputs
-        message = f"bilinear takes inputs that agree in all sizes but the last: {show_shape(a)} and {show_shape(b)}"
+        message = f"bilinear takes inputs that agree in all sizes but the last: {format_shape(a)} and {format_shape(b)}"
         if len(a) != len(b):
             raise OpError(message, "inputs")
         yield from (Requirement(m, "==", n, message) for m, n in zip(a[:-1], b[:-1], strict=True))
@@ -91,15 +94,15 @@ class Bilinear(Weighted):
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
         count, made = len(inputs), prod(output)
-        product = Kernel(tuple(range(count))[:3], made, keeps=tuple(range(count))[:3])
-        seen = Kernel((count,), made, lies_in=count, passes_on=True)  # its rows, in the inputs' shape
+        product = Kernel(tuple(range(count))[:3], made, saved=tuple(range(count))[:3])
+        seen = Kernel((count,), made, aliases=count, forwards_gradient=True)  # its rows, in the inputs' shape
         if not self.bias:
             return (product, seen)
-        added = (count + 1, 3) if self.given(inputs) else (count + 1,)
-        return (product, seen, Kernel(added, made, passes_on=True, repeats=added[1:]))
+        added = (count + 1, 3) if self.has_weight_inputs(inputs) else (count + 1,)
+        return (product, seen, Kernel(added, made, forwards_gradient=True, broadcast_operands=added[1:]))
 
     def layout(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Layout:
         return Layout(None, tuple(range(len(inputs[0]))))
 
-    def windows(self, *inputs: Shape) -> None:
+    def sliding_windows(self, *inputs: Shape) -> None:
         return None

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from costcalc.core.errors import OpError
-from costcalc.core.sizes import Shape, Size, prod, show_shape
+from costcalc.core.sizes import Shape, Size, format_shape, prod
 from costcalc.ir.arguments import flag, number, scalar, text
-from costcalc.ir.broadcasting import broadcast_shape, is_one, repeated
-from costcalc.ir.kernel import Beside, Kernel
+from costcalc.ir.broadcasting import broadcast_operands, broadcast_shape, is_one
+from costcalc.ir.kernel import AuxiliaryOutput, Kernel
 from costcalc.ir.layout import Layout
 from costcalc.ir.op import Op, Requirement, op
 from costcalc.ir.work import Work
@@ -23,11 +23,11 @@ class Product(Op):
     def layout(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Layout:
         return Layout(None, tuple(range(len(self.output(*inputs)))))
 
-    def windows(self, *inputs: Shape) -> None:
+    def sliding_windows(self, *inputs: Shape) -> None:
         return None
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
-        return (Kernel((0, 1), prod(output), keeps_for=((1, 0), (0, 1))),)
+        return (Kernel((0, 1), prod(output), saved_for_operand=((1, 0), (0, 1))),)
 
 
 @op
@@ -39,53 +39,59 @@ class Matmul(Product):
     """
 
     def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
-        return _multiply(self.name, *inputs)
+        return _matmul_requirements(self.name, *inputs)
 
     def output(self, *inputs: Shape) -> Shape:
-        return _multiplied(*inputs)
+        return _matmul_shape(*inputs)
 
     def work(self, inputs: tuple[Shape, ...], output: Shape) -> Work:
         return Work(macs=prod(output) * inputs[0][-1])
 
 
-class _AddedProduct(Product):
+class _MatmulAdd(Product):
     beta: float
     alpha: float
 
     arity = (3, 3)
-    factors: int  # how many sizes each factor has
+    factor_rank: int  # how many sizes each factor has
 
     def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
         added, *factors = inputs
-        if any(len(shape) != self.factors for shape in factors):
-            shapes = " and ".join(map(show_shape, factors))
-            raise OpError(f"{self.name} multiplies tensors of {self.factors} sizes, not {shapes}", "inputs")
-        yield from _multiply(self.name, *factors)
-        yield from _broadcastable(self.name, added, _multiplied(*factors))
+        if any(len(shape) != self.factor_rank for shape in factors):
+            shapes = " and ".join(map(format_shape, factors))
+            raise OpError(f"{self.name} multiplies tensors of {self.factor_rank} sizes, not {shapes}", "inputs")
+        yield from _matmul_requirements(self.name, *factors)
+        yield from _broadcast_to_requirements(self.name, added, _matmul_shape(*factors))
 
     def output(self, *inputs: Shape) -> Shape:
-        return _multiplied(*inputs[1:])
+        return _matmul_shape(*inputs[1:])
 
     def work(self, inputs: tuple[Shape, ...], output: Shape) -> Work:
         made = prod(output)
         scaled = (self.alpha != 1) + (self.beta != 1)
         return Work(macs=made * inputs[1][-1], adds=made, muls=made * scaled)
 
-    def backward_macs(self, macs: Size, taught: bool, learns: tuple[bool, ...], inputs: tuple[Shape, ...] = ()) -> Size:
+    def backward_macs(
+        self, macs: Size, trainable: bool, requires_grad: tuple[bool, ...], inputs: tuple[Shape, ...] = ()
+    ) -> Size:
         """That of what is added is a sum."""
-        return macs * sum(learns[1:])
+        return macs * sum(requires_grad[1:])
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
-        whole = not repeated(inputs[:1], output) and self.beta == 1
+        whole = not broadcast_operands(inputs[:1], output) and self.beta == 1
         return (
             Kernel(
-                (0, 1, 2), prod(output), keeps_for=((2, 1), (1, 2)), passes_on=whole, renews=(1, 2) if whole else ()
+                (0, 1, 2),
+                prod(output),
+                saved_for_operand=((2, 1), (1, 2)),
+                forwards_gradient=whole,
+                new_gradient_operands=(1, 2) if whole else (),
             ),
         )
 
 
 @op
-class Addmm(_AddedProduct):
+class Addmm(_MatmulAdd):
     """A matrix product and a tensor, torch.addmm: beta × the first input + alpha × the product of the others.
 
     Output: (rows of the second, columns of the third), to which the first is broadcast.
@@ -96,11 +102,11 @@ class Addmm(_AddedProduct):
     beta: float = number(default=1.0)
     alpha: float = number(default=1.0)
 
-    factors = 2
+    factor_rank = 2
 
 
 @op
-class Baddbmm(_AddedProduct):
+class Baddbmm(_MatmulAdd):
     """Matrix products by batch and a tensor, torch.baddbmm: beta × the first + alpha × the product of the others.
 
     Output: (batch, rows of the second, columns of the third), to which the first is broadcast.
@@ -111,17 +117,17 @@ class Baddbmm(_AddedProduct):
     beta: float = number(default=1.0)
     alpha: float = number(default=1.0)
 
-    factors = 3
+    factor_rank = 3
 
 
-class Indices(NamedTuple):
+class EinsumIndices(NamedTuple):
     """An equation of `einsum` read for its inputs: the letters of each one's sizes, and those of the result."""
 
     inputs: tuple[tuple[str, ...], ...]
     output: tuple[str, ...]
 
 
-def read_equation(equation: str, ranks: tuple[int, ...]) -> Indices:
+def parse_equation(equation: str, ranks: tuple[int, ...]) -> EinsumIndices:
     """The letters of each input of so many sizes; those under dots are called 0, 1, … from the last on.
 
     Raises OpError for what is no equation of so many inputs.
@@ -131,7 +137,7 @@ def read_equation(equation: str, ranks: tuple[int, ...]) -> Indices:
     if len(terms) != len(ranks):
         raise OpError(f"{equation!r} is for {len(terms)} inputs, not {len(ranks)}", "equation")
     most = max((rank - len(term.replace("...", "")) for term, rank in zip(terms, ranks, strict=True)), default=0)
-    inputs = tuple([_letters(term, rank, equation) for term, rank in zip(terms, ranks, strict=True)])
+    inputs = tuple([_term_indices(term, rank, equation) for term, rank in zip(terms, ranks, strict=True)])
     dotted = tuple([str(place) for place in reversed(range(most)) if any(str(place) in letters for letters in inputs)])
     once = [letter for letter in left if letter.isalpha()]
     output = (*dotted, *sorted(letter for letter in once if once.count(letter) == 1))
@@ -141,10 +147,10 @@ def read_equation(equation: str, ranks: tuple[int, ...]) -> Indices:
     used = {letter for letters in inputs for letter in letters}
     if not used.issuperset(output) or len(set(output)) != len(output):
         raise OpError(f"{equation!r} must give each letter of its result once, and one of an input", "equation")
-    return Indices(inputs, output)
+    return EinsumIndices(inputs, output)
 
 
-def _letters(term: str, rank: int, equation: str) -> tuple[str, ...]:
+def _term_indices(term: str, rank: int, equation: str) -> tuple[str, ...]:
     before, dots, after = term.partition("...")
     letters = before + after
     more = rank - len(letters)
@@ -169,7 +175,7 @@ class Einsum(Product):
 
     def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
         indices = self.indices(inputs)
-        sizes = self._sizes(inputs, indices)
+        sizes = self._index_sizes(inputs, indices)
         for letters, shape in zip(indices.inputs, inputs, strict=True):
             for letter, extent in zip(letters, shape, strict=True):
                 if not is_one(extent):
@@ -178,30 +184,30 @@ class Einsum(Product):
 
     def output(self, *inputs: Shape) -> Shape:
         indices = self.indices(inputs)
-        sizes = self._sizes(inputs, indices)
+        sizes = self._index_sizes(inputs, indices)
         return tuple([sizes[letter] for letter in indices.output])
 
-    def indices(self, inputs: tuple[Shape, ...]) -> Indices:
+    def indices(self, inputs: tuple[Shape, ...]) -> EinsumIndices:
         """The equation, read for these inputs."""
-        return read_equation(self.equation, tuple(map(len, inputs)))
+        return parse_equation(self.equation, tuple(map(len, inputs)))
 
-    def contracts(self, inputs: tuple[Shape, ...]) -> tuple[Size, ...]:
+    def contracted_sizes(self, inputs: tuple[Shape, ...]) -> tuple[Size, ...]:
         """The sizes of the letters that both inputs have and the result lacks."""
         indices = self.indices(inputs)
         if len(inputs) == 1:
             return ()
-        sizes = self._sizes(inputs, indices)
+        sizes = self._index_sizes(inputs, indices)
         both = [letter for letter in dict.fromkeys(indices.inputs[0]) if letter in indices.inputs[1]]
         return tuple([sizes[letter] for letter in both if letter not in indices.output])
 
-    def makes_tensor(self, training: bool = False) -> bool:
+    def allocates_output(self, training: bool = False) -> bool:
         """One tensor whose indices are all kept is seen in another order."""
         left, arrow, right = self.equation.replace(" ", "").partition("->")
         return not ("," not in left and bool(arrow) and set(left) == set(right))
 
     def work(self, inputs: tuple[Shape, ...], output: Shape) -> Work:
         indices, made = self.indices(inputs), prod(output)
-        sizes = self._sizes(inputs, indices)
+        sizes = self._index_sizes(inputs, indices)
         adds: Size = 0
         kept: dict[str, Size] = {}  # what is left to multiply
         for place, letters in enumerate(indices.inputs):
@@ -214,21 +220,21 @@ class Einsum(Product):
             kept |= left
         if len(inputs) == 1:
             return Work(adds=adds)
-        if self.contracts(inputs):
+        if self.contracted_sizes(inputs):
             return Work(macs=prod(kept.values()), adds=adds)
         return Work(muls=made, adds=adds)
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
         made = prod(output)
         if len(inputs) == 1:
-            return (Kernel((0,), made, None if self.makes_tensor() else 0, passes_on=True),)
-        if self.contracts(inputs):
-            return (*super().kernels(inputs, output, training), Kernel((2,), made, lies_in=2, passes_on=True))
+            return (Kernel((0,), made, None if self.allocates_output() else 0, forwards_gradient=True),)
+        if self.contracted_sizes(inputs):
+            return (*super().kernels(inputs, output, training), Kernel((2,), made, aliases=2, forwards_gradient=True))
         indices = self.indices(inputs)
         repeats = tuple([place for place, of in enumerate(indices.inputs) if set(of) != set(indices.output)])
-        return (Kernel((0, 1), made, keeps_for=((1, 0), (0, 1)), repeats=repeats),)
+        return (Kernel((0, 1), made, saved_for_operand=((1, 0), (0, 1)), broadcast_operands=repeats),)
 
-    def _sizes(self, inputs: tuple[Shape, ...], indices: Indices) -> Mapping[str, Size]:
+    def _index_sizes(self, inputs: tuple[Shape, ...], indices: EinsumIndices) -> Mapping[str, Size]:
         """That of each letter; one of 1 is broadcast."""
         sizes: dict[str, Size] = {}
         for letters, shape in zip(indices.inputs, inputs, strict=True):
@@ -249,7 +255,7 @@ class ScaledDotProductAttention(Product):
     1 add, 1 exp and 1 div for the softmax, and 1 add for a mask.
     """
 
-    dropout_p: float = number(default=0.0, least=0, most=1)
+    dropout_p: float = number(default=0.0, minimum=0, maximum=1)
     is_causal: bool = flag(default=False)
     scale: float | None = number(default=None)
     enable_gqa: bool = flag(default=False)
@@ -259,7 +265,7 @@ class ScaledDotProductAttention(Product):
 
     def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
         query, key, value, *masks = inputs
-        shapes = ", ".join(map(show_shape, (query, key, value)))
+        shapes = ", ".join(map(format_shape, (query, key, value)))
         if len({len(query), len(key), len(value)}) > 1 or len(query) < 2:
             raise OpError(f"{self.name} takes query, key and value of equally many sizes, not {shapes}", "inputs")
         if masks and self.is_causal:
@@ -274,7 +280,7 @@ class ScaledDotProductAttention(Product):
             yield Requirement(b, "==", a, wrong)
             yield Requirement(c, "==", a, wrong)
         for mask in masks:
-            yield from _broadcastable(self.name, mask, (*query[:-1], key[-2]))
+            yield from _broadcast_to_requirements(self.name, mask, (*query[:-1], key[-2]))
 
     def output(self, *inputs: Shape) -> Shape:
         return (*inputs[0][:-1], inputs[2][-1])
@@ -291,25 +297,35 @@ class ScaledDotProductAttention(Product):
             compares=pairs,
         )
 
-    def backward_macs(self, macs: Size, taught: bool, learns: tuple[bool, ...], inputs: tuple[Shape, ...] = ()) -> Size:
+    def backward_macs(
+        self, macs: Size, trainable: bool, requires_grad: tuple[bool, ...], inputs: tuple[Shape, ...] = ()
+    ) -> Size:
         """Those of query and key go through the weights, whose gradient is a product with the values."""
         query, key, value, *_ = inputs
         pairs = prod(query[:-1]) * key[-2]
-        through = learns[0] or learns[1] or any(learns[3:])
-        return pairs * (query[-1] * (learns[0] + learns[1]) + value[-1] * (learns[2] + through))
+        through = requires_grad[0] or requires_grad[1] or any(requires_grad[3:])
+        return pairs * (query[-1] * (requires_grad[0] + requires_grad[1]) + value[-1] * (requires_grad[2] + through))
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
-        sums = Beside("logarithms of sums", prod(output[:-1]), 4)  # of exps, in float32
+        sums = AuxiliaryOutput("logarithms of sums", prod(output[:-1]), 4)  # of exps, in float32
         count = len(inputs)
         everything = tuple(range(count + 1))
-        return (Kernel(everything[:-1], prod(output), keeps=everything, beside=(sums,), unasked=True),)
+        return (
+            Kernel(
+                everything[:-1],
+                prod(output),
+                saved=everything,
+                auxiliary_outputs=(sums,),
+                computes_unneeded_gradients=True,
+            ),
+        )
 
 
 # -- sizes that meet ----------------------------------------------------------------------------------------------
 
 
-def _broadcastable(name: str, given: Shape, to: Shape) -> Iterator[Requirement]:
-    message = f"{name}: {show_shape(given)} cannot be broadcast to {show_shape(to)}"
+def _broadcast_to_requirements(name: str, given: Shape, to: Shape) -> Iterator[Requirement]:
+    message = f"{name}: {format_shape(given)} cannot be broadcast to {format_shape(to)}"
     if len(given) > len(to):
         raise OpError(message, "inputs")
     for a, b in zip(given, to[len(to) - len(given) :], strict=True):
@@ -317,9 +333,9 @@ def _broadcastable(name: str, given: Shape, to: Shape) -> Iterator[Requirement]:
             yield Requirement(a, "==", b, message)
 
 
-def _multiply(name: str, *factors: Shape) -> Iterator[Requirement]:
+def _matmul_requirements(name: str, *factors: Shape) -> Iterator[Requirement]:
     a, b = factors
-    message = f"{name} cannot multiply {show_shape(a)} and {show_shape(b)}"
+    message = f"{name} cannot multiply {format_shape(a)} and {format_shape(b)}"
     if not a or not b:
         raise OpError(message, "inputs")
     yield Requirement(b[-2] if len(b) > 1 else b[-1], "==", a[-1], message)
@@ -328,7 +344,7 @@ def _multiply(name: str, *factors: Shape) -> Iterator[Requirement]:
             yield Requirement(n, "==", m, message)
 
 
-def _multiplied(*factors: Shape) -> Shape:
+def _matmul_shape(*factors: Shape) -> Shape:
     a, b = factors
     return (*broadcast_shape(a[:-2], b[:-2]), *a[-2:-1], *(b[-1:] if len(b) > 1 else ()))
 
@@ -349,7 +365,7 @@ class Cdist(Product):
         if self.p == "-inf" or (isinstance(self.p, (int, float)) and self.p < 0):
             raise OpError(f"a norm's order is at least 0, not {self.p}", "p")
         if len(one) < 2 or len(other) < 2:
-            raise OpError(f"cdist takes rows of numbers, not {show_shape(one)} and {show_shape(other)}", "inputs")
+            raise OpError(f"cdist takes rows of numbers, not {format_shape(one)} and {format_shape(other)}", "inputs")
         yield Requirement(one[-1], "==", other[-1], "rows of {left} and of {right} numbers have no distance")
         broadcast_shape(one[:-2], other[:-2])
 
@@ -368,4 +384,4 @@ class Cdist(Product):
         return Work(adds=differences + summed, compares=differences) + powers
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
-        return (Kernel((0, 1), prod(output), keeps=(0, 1, 2)),)
+        return (Kernel((0, 1), prod(output), saved=(0, 1, 2)),)

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from costcalc.core.errors import OpError
-from costcalc.core.sizes import Shape, Size, prod, show_shape
-from costcalc.ir.arguments import flag, number, shape, size, whole
-from costcalc.ir.kernel import Beside, Kernel
+from costcalc.core.sizes import Shape, Size, format_shape, prod
+from costcalc.ir.arguments import flag, integer, number, shape, size
+from costcalc.ir.kernel import AuxiliaryOutput, Kernel
 from costcalc.ir.layout import Layout
 from costcalc.ir.op import Op, Requirement, op
 from costcalc.ir.work import Work
@@ -21,8 +21,8 @@ from costcalc.ir.work import Work
 class BatchNorm(Op):
     """What batch normalisations of any rank share."""
 
-    eps: float = number(default=1e-5, least=0)
-    momentum: float = number(default=0.1, least=0, most=1)
+    eps: float = number(default=1e-5, minimum=0)
+    momentum: float = number(default=0.1, minimum=0, maximum=1)
     affine: bool = flag(default=True)
     track_running_stats: bool = flag(default=True)
 
@@ -30,14 +30,14 @@ class BatchNorm(Op):
 
     def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
         if not self.track_running_stats:
-            yield _several(inputs[0][0] * prod(inputs[0][2:]))
+            yield _variance_requirement(inputs[0][0] * prod(inputs[0][2:]))
 
     def parameters(self, *inputs: Shape) -> dict[str, Shape]:
         channels = (inputs[0][1],)
         return {"weight": channels, "bias": channels} if self.affine and len(inputs) == 1 else {}
 
     def buffers(self, *inputs: Shape) -> dict[str, Shape]:
-        return _statistics(inputs[0][1]) if self.track_running_stats else {}
+        return _running_statistics(inputs[0][1]) if self.track_running_stats else {}
 
     def work(self, inputs: tuple[Shape, ...], output: Shape) -> Work:
         return Work(muls=1, adds=1) * prod(output)
@@ -45,16 +45,18 @@ class BatchNorm(Op):
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
         of_batch = training or not self.track_running_stats
         channels = inputs[0][1]
-        statistics = (Beside("mean", channels), Beside("inverse deviation", channels)) if of_batch else ()
+        statistics = (
+            (AuxiliaryOutput("mean", channels), AuxiliaryOutput("inverse deviation", channels)) if of_batch else ()
+        )
         reads = tuple(range(len(inputs)))
-        return (Kernel(reads, prod(output), keeps=reads[:2], beside=statistics),)
+        return (Kernel(reads, prod(output), saved=reads[:2], auxiliary_outputs=statistics),)
 
 
-def _several(values: Size) -> Requirement:
+def _variance_requirement(values: Size) -> Requirement:
     return Requirement(values, ">=", 2, "a channel of {left} value has no variance to be scaled to 1")
 
 
-def _statistics(channels: Size) -> dict[str, Shape]:
+def _running_statistics(channels: Size) -> dict[str, Shape]:
     return {"running_mean": (channels,), "running_var": (channels,), "num_batches_tracked": ()}
 
 
@@ -67,7 +69,9 @@ class BatchNorm1d(BatchNorm):
     def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
         if len(inputs[0]) not in (2, 3):
             wanted = "2 sizes (batch, features) or 3 (batch, channels, length)"
-            raise OpError(f"batch_norm1d takes an input of {wanted}, not of {len(inputs[0])}: {show_shape(inputs[0])}")
+            raise OpError(
+                f"batch_norm1d takes an input of {wanted}, not of {len(inputs[0])}: {format_shape(inputs[0])}"
+            )
         return super().requirements(*inputs)
 
 
@@ -91,7 +95,7 @@ class BatchNorm3d(BatchNorm):
     rank = 5
 
 
-def _normalised(elements: Size, rows: Size, weight: bool, bias: bool) -> Work:
+def _normalization_work(elements: Size, rows: Size, weight: bool, bias: bool) -> Work:
     """Rows shifted and scaled to zero mean and unit variance, and then by a weight and a bias.
 
     Per element: the mean 1 add, the variance 1 mul and 1 add, the normalisation 1 add and 1 mul, the weight 1 mul and
@@ -100,7 +104,7 @@ def _normalised(elements: Size, rows: Size, weight: bool, bias: bool) -> Work:
     return Work(adds=3 + bias, muls=2 + weight) * elements + Work(divs=2, exps=1) * rows
 
 
-class _OverLast(Op):
+class _LastDimsNorm(Op):
     """A normalisation over the last dimensions, `normalized_shape`."""
 
     normalized_shape: tuple[Size, ...]
@@ -117,7 +121,7 @@ class _OverLast(Op):
         over = len(self.normalized_shape)
         if over > len(inputs[0]):
             wanted = f"{self.name} over {over} dimensions takes an input of as many at least"
-            raise OpError(f"{wanted}, not {show_shape(inputs[0])}", "normalized_shape")
+            raise OpError(f"{wanted}, not {format_shape(inputs[0])}", "normalized_shape")
         for wanted_size, got in zip(self.normalized_shape, inputs[0][-over:], strict=True):
             yield Requirement(
                 got,
@@ -126,20 +130,20 @@ class _OverLast(Op):
                 f"{self.name} is over a dimension of {{right}}, and its input has {{left}} there",
             )
 
-    def _rows(self, taken: Shape) -> Size:
+    def _num_rows(self, taken: Shape) -> Size:
         return prod(taken[: -len(self.normalized_shape)])
 
-    def windows(self, *inputs: Shape) -> tuple[()] | None:
+    def sliding_windows(self, *inputs: Shape) -> tuple[()] | None:
         """() over the channels that lie last; over more it sees the plane."""
         return () if len(self.normalized_shape) == 1 else None
 
     def layout(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Layout:
         """It is made anew, its dimensions in order."""
-        return layouts[0]._replace(order=tuple(range(len(inputs[0]))))
+        return layouts[0]._replace(dim_order=tuple(range(len(inputs[0]))))
 
 
 @op
-class LayerNorm(_OverLast):
+class LayerNorm(_LastDimsNorm):
     """The last dimensions, normalized_shape, shifted and scaled to zero mean and unit variance, torch.nn.LayerNorm.
 
     Parameters (if elementwise_affine): weight and bias (normalized_shape), without bias if it is false. Work: per
@@ -149,7 +153,7 @@ class LayerNorm(_OverLast):
     """
 
     normalized_shape: tuple[Size, ...] = shape()
-    eps: float = number(default=1e-5, least=0)
+    eps: float = number(default=1e-5, minimum=0)
     elementwise_affine: bool = flag(default=True)
     bias: bool = flag(default=True)
 
@@ -163,16 +167,16 @@ class LayerNorm(_OverLast):
 
     def work(self, inputs: tuple[Shape, ...], output: Shape) -> Work:
         affine = self.elementwise_affine
-        return _normalised(prod(output), self._rows(output), affine, affine and self.bias)
+        return _normalization_work(prod(output), self._num_rows(output), affine, affine and self.bias)
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
-        rows, reads = self._rows(output), tuple(range(len(inputs)))
-        statistics = (Beside("mean", rows), Beside("inverse deviation", rows))
-        return (Kernel(reads, prod(output), keeps=reads, beside=statistics),)
+        rows, reads = self._num_rows(output), tuple(range(len(inputs)))
+        statistics = (AuxiliaryOutput("mean", rows), AuxiliaryOutput("inverse deviation", rows))
+        return (Kernel(reads, prod(output), saved=reads, auxiliary_outputs=statistics),)
 
 
 @op
-class RmsNorm(_OverLast):
+class RmsNorm(_LastDimsNorm):
     """The last dimensions, normalized_shape, divided by the root of their mean square, torch.nn.RMSNorm.
 
     Parameters (if elementwise_affine): weight (normalized_shape). Work: per element 2 muls and 1 add, and with the
@@ -181,7 +185,7 @@ class RmsNorm(_OverLast):
     """
 
     normalized_shape: tuple[Size, ...] = shape()
-    eps: float | None = number(default=None, least=0)
+    eps: float | None = number(default=None, minimum=0)
     elementwise_affine: bool = flag(default=True)
 
     arity = (1, 2)
@@ -191,11 +195,18 @@ class RmsNorm(_OverLast):
 
     def work(self, inputs: tuple[Shape, ...], output: Shape) -> Work:
         each = Work(muls=2 + self.elementwise_affine, adds=1)
-        return each * prod(output) + Work(divs=1, exps=1) * self._rows(output)
+        return each * prod(output) + Work(divs=1, exps=1) * self._num_rows(output)
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
         reads = tuple(range(len(inputs)))
-        return (Kernel(reads, prod(output), keeps=reads, beside=(Beside("inverse root", self._rows(output)),)),)
+        return (
+            Kernel(
+                reads,
+                prod(output),
+                saved=reads,
+                auxiliary_outputs=(AuxiliaryOutput("inverse root", self._num_rows(output)),),
+            ),
+        )
 
 
 @op
@@ -207,13 +218,13 @@ class GroupNorm(Op):
     """
 
     num_groups: Size = size("G")
-    eps: float = number(default=1e-5, least=0)
+    eps: float = number(default=1e-5, minimum=0)
     affine: bool = flag(default=True)
 
     arity = (1, 3)
 
     def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
-        yield from _has_channels(self, inputs[0])
+        yield from _channel_requirements(self, inputs[0])
         message = "{left} channels cannot be split into {right} groups"
         yield Requirement(inputs[0][1], "multiple of", self.num_groups, message)
 
@@ -222,14 +233,14 @@ class GroupNorm(Op):
         return {"weight": channels, "bias": channels} if self.affine and len(inputs) == 1 else {}
 
     def work(self, inputs: tuple[Shape, ...], output: Shape) -> Work:
-        return _normalised(prod(output), output[0] * self.num_groups, self.affine, self.affine)
+        return _normalization_work(prod(output), output[0] * self.num_groups, self.affine, self.affine)
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
         rows, reads = output[0] * self.num_groups, tuple(range(len(inputs)))
-        statistics = (Beside("mean", rows), Beside("inverse deviation", rows))
-        return (Kernel(reads, prod(output), keeps=reads[:2], beside=statistics),)
+        statistics = (AuxiliaryOutput("mean", rows), AuxiliaryOutput("inverse deviation", rows))
+        return (Kernel(reads, prod(output), saved=reads[:2], auxiliary_outputs=statistics),)
 
-    def windows(self, *inputs: Shape) -> None:
+    def sliding_windows(self, *inputs: Shape) -> None:
         return None
 
 
@@ -237,8 +248,8 @@ class GroupNorm(Op):
 class InstanceNorm(Op):
     """What instance normalisations of any rank share."""
 
-    eps: float = number(default=1e-5, least=0)
-    momentum: float = number(default=0.1, least=0, most=1)
+    eps: float = number(default=1e-5, minimum=0)
+    momentum: float = number(default=0.1, minimum=0, maximum=1)
     affine: bool = flag(default=False)
     track_running_stats: bool = flag(default=False)
 
@@ -246,39 +257,39 @@ class InstanceNorm(Op):
 
     def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
         if not self.track_running_stats:
-            yield _several(prod(inputs[0][2:]))
+            yield _variance_requirement(prod(inputs[0][2:]))
 
     def parameters(self, *inputs: Shape) -> dict[str, Shape]:
         channels = (inputs[0][1],)
         return {"weight": channels, "bias": channels} if self.affine and len(inputs) == 1 else {}
 
     def buffers(self, *inputs: Shape) -> dict[str, Shape]:
-        return _statistics(inputs[0][1]) if self.track_running_stats else {}
+        return _running_statistics(inputs[0][1]) if self.track_running_stats else {}
 
     def work(self, inputs: tuple[Shape, ...], output: Shape) -> Work:
         if self.track_running_stats:
             return Work(muls=1, adds=1) * prod(output)
-        return _normalised(prod(output), output[0] * output[1], self.affine, self.affine)
+        return _normalization_work(prod(output), output[0] * output[1], self.affine, self.affine)
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
         """A batch normalisation of one image with the channels of all, and weight and bias once for each."""
         count, elements, rows = len(inputs), prod(output), output[0] * output[1]
-        statistics = (Beside("mean", rows), Beside("inverse deviation", rows))
+        statistics = (AuxiliaryOutput("mean", rows), AuxiliaryOutput("inverse deviation", rows))
         repeated = (Kernel(tuple(range(1, count)), 2 * rows),) if self.affine else ()
         at = count + len(repeated)
         return (
             *repeated,
-            Kernel((0,), elements, lies_in=0, passes_on=True),
-            Kernel((at, *range(count, at)), elements, keeps=(at, *range(count, at)), beside=statistics),
-            Kernel((at + 1,), elements, lies_in=at + 1, passes_on=True),
+            Kernel((0,), elements, aliases=0, forwards_gradient=True),
+            Kernel((at, *range(count, at)), elements, saved=(at, *range(count, at)), auxiliary_outputs=statistics),
+            Kernel((at + 1,), elements, aliases=at + 1, forwards_gradient=True),
         )
 
-    def windows(self, *inputs: Shape) -> tuple[()] | None:
+    def sliding_windows(self, *inputs: Shape) -> tuple[()] | None:
         return () if self.track_running_stats else None
 
     def layout(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Layout:
         """It is made anew, its dimensions in order."""
-        return Layout.of_image(len(inputs[0]))
+        return Layout.contiguous(len(inputs[0]))
 
 
 class InstanceNorm1d(InstanceNorm):
@@ -318,7 +329,7 @@ class LocalResponseNorm(Op):
     in full at the first and last channels. Source: Krizhevsky et al., 2012, section 3.3.
     """
 
-    size: int = whole(least=1, symbol="n")
+    size: int = integer(minimum=1, symbol="n")
     alpha: float = number(default=1e-4)
     beta: float = number(default=0.75)
     k: float = number(default=1.0)
@@ -331,13 +342,15 @@ class LocalResponseNorm(Op):
         elements = prod(output)
         padded = batch * (channels + self.size - 1) * prod(plane)
         return (
-            Kernel((0, 0), elements, keeps=(0,)),  # 1: x²
+            Kernel((0, 0), elements, saved=(0,)),  # 1: x²
             Kernel((1,), padded),  # 2: with zeros before the first and after the last channel
-            Kernel((2,), elements, keeps=(2,)),  # 3: its means over a window
+            Kernel((2,), elements, saved=(2,)),  # 3: its means over a window
             Kernel((3,), elements),  # 4: times alpha
-            Kernel((4,), elements, passes_on=True, holds=(3,)),  # 5: plus k
-            Kernel((5,), elements, keeps=(5,), holds=(3,), scratch=2 * elements),  # 6: to the power of beta
-            Kernel((0, 6), elements, keeps=(0, 6), scratch=2 * elements),  # 7: x divided by it
+            Kernel((4,), elements, forwards_gradient=True, operands_kept_alive=(3,)),  # 5: plus k
+            Kernel(
+                (5,), elements, saved=(5,), operands_kept_alive=(3,), workspace_elements=2 * elements
+            ),  # 6: to the power of beta
+            Kernel((0, 6), elements, saved=(0, 6), workspace_elements=2 * elements),  # 7: x divided by it
         )
 
 
@@ -348,21 +361,23 @@ class Dropout(Op):
     Work: none, by convention. At inference, or with p = 0, it passes its input on and makes no tensor.
     """
 
-    p: float = number(default=0.5, least=0, most=1)
+    p: float = number(default=0.5, minimum=0, maximum=1)
     inplace: bool = flag(default=False)
 
-    def makes_tensor(self, training: bool = False) -> bool:
+    def allocates_output(self, training: bool = False) -> bool:
         return training and self.p > 0 and not self.inplace
 
-    def factors(self, taken: Shape) -> Size:
+    def mask_elements(self, taken: Shape) -> Size:
         """How many numbers are drawn: one for each element."""
         return prod(taken)
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
         if not training or self.p == 0:
             return ()
-        mask = Beside("mask", self.factors(output) if self.p < 1 else 1, first=True)  # 0 for all, where p is 1
-        return (Kernel((0,), prod(output), 0 if self.inplace else None, self.inplace, beside=(mask,)),)
+        mask = AuxiliaryOutput(
+            "mask", self.mask_elements(output) if self.p < 1 else 1, saved_before_output=True
+        )  # 0 for all, where p is 1
+        return (Kernel((0,), prod(output), 0 if self.inplace else None, self.inplace, auxiliary_outputs=(mask,)),)
 
 
 class FeatureDropout(Dropout):
@@ -372,9 +387,9 @@ class FeatureDropout(Dropout):
     """
 
     def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
-        return _has_channels(self, inputs[0])
+        return _channel_requirements(self, inputs[0])
 
-    def factors(self, taken: Shape) -> Size:
+    def mask_elements(self, taken: Shape) -> Size:
         return prod(taken[:2])
 
 
@@ -387,12 +402,12 @@ class AlphaDropout(Dropout):
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
         if not training or self.p in (0, 1):
             return super().kernels(inputs, output, training)
-        factors, elements = self.factors(output), prod(output)
+        factors, elements = self.mask_elements(output), prod(output)
         return (
             Kernel((), factors),  # 1: what each element is multiplied by
             Kernel((), factors),  # 2: and what is added to it
-            Kernel((0,), elements, 0 if self.inplace else None, self.inplace, keeps=(1,), holds=(1,)),
-            Kernel((3,), elements, lies_in=3, in_place=True, passes_on=True, holds=(2,)),
+            Kernel((0,), elements, 0 if self.inplace else None, self.inplace, saved=(1,), operands_kept_alive=(1,)),
+            Kernel((3,), elements, aliases=3, in_place=True, forwards_gradient=True, operands_kept_alive=(2,)),
         )
 
 
@@ -403,13 +418,13 @@ class FeatureAlphaDropout(AlphaDropout):
     """
 
     def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
-        return _has_channels(self, inputs[0])
+        return _channel_requirements(self, inputs[0])
 
-    def factors(self, taken: Shape) -> Size:
+    def mask_elements(self, taken: Shape) -> Size:
         return prod(taken[:2])
 
 
-def _has_channels(op: Op, taken: Shape) -> Iterator[Requirement]:
+def _channel_requirements(op: Op, taken: Shape) -> Iterator[Requirement]:
     if len(taken) < 2:
-        raise OpError(f"{op.name} takes an input of 2 sizes at least, not {show_shape(taken)}")
+        raise OpError(f"{op.name} takes an input of 2 sizes at least, not {format_shape(taken)}")
     return iter(())

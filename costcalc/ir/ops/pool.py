@@ -6,12 +6,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 
 from costcalc.core.errors import OpError
-from costcalc.core.sizes import Shape, Size, ceil_div, known, prod, window
-from costcalc.ir.arguments import flag, per_axis, whole
-from costcalc.ir.kernel import INT64, Beside, Kernel
+from costcalc.core.sizes import Shape, Size, ceil_div, check_relation, prod, window_positions
+from costcalc.ir.arguments import flag, integer, per_axis
+from costcalc.ir.kernel import INT64_BYTES, AuxiliaryOutput, Kernel
 from costcalc.ir.layout import Layout
 from costcalc.ir.op import Op, Requirement, Window, op
-from costcalc.ir.ops.conv import windows_fit
+from costcalc.ir.ops.conv import window_requirements
 from costcalc.ir.work import Work
 
 
@@ -22,55 +22,55 @@ class Pool(Op, ABC):
     """
 
     rank = 4
-    keeps_input = True
+    saves_input = True
 
     @abstractmethod
-    def taps(self, inputs: tuple[Shape, ...], output: Shape) -> Size:
+    def window_elements(self, inputs: tuple[Shape, ...], output: Shape) -> Size:
         """Elements looked at, over all windows."""
 
     def layout(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Layout:
         """That of an image as for any op; a sequence or a volume has no plane."""
-        return super().layout(inputs, layouts) if self.rank == 4 else Layout.of_image(len(inputs[0]))
+        return super().layout(inputs, layouts) if self.rank == 4 else Layout.contiguous(len(inputs[0]))
 
 
-class _Largest(Pool):
+class _MaxReduction(Pool):
     """A pool of compares, which finds the places of the largest elements, too."""
 
     return_indices: bool
 
-    def further(self, *inputs: Shape) -> tuple[Shape, ...]:
+    def extra_outputs(self, *inputs: Shape) -> tuple[Shape, ...]:
         return (self.output(*inputs),) if self.return_indices else ()
 
-    def further_holds(self, *inputs: str) -> tuple[str, ...]:
+    def extra_element_types(self, *inputs: str) -> tuple[str, ...]:
         return ("int64",) if self.return_indices else ()
 
     def work(self, inputs: tuple[Shape, ...], output: Shape) -> Work:
-        return Work(compares=self.taps(inputs, output) - prod(output))
+        return Work(compares=self.window_elements(inputs, output) - prod(output))
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
-        indices = Beside("indices", prod(output), INT64)  # made at inference, too
-        return _of_an_image(self, Kernel((0,), prod(output), keeps=(0,), beside=(indices,)), inputs)
+        indices = AuxiliaryOutput("indices", prod(output), INT64_BYTES)  # made at inference, too
+        return _as_2d_pool(self, Kernel((0,), prod(output), saved=(0,), auxiliary_outputs=(indices,)), inputs)
 
 
-class _Mean(Pool):
+class _MeanReduction(Pool):
     """A pool of adds."""
 
     def work(self, inputs: tuple[Shape, ...], output: Shape) -> Work:
         outputs = prod(output)
-        return Work(adds=self.taps(inputs, output) - outputs, divs=outputs)
+        return Work(adds=self.window_elements(inputs, output) - outputs, divs=outputs)
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
-        return _of_an_image(self, Kernel((0,), prod(output), keeps=(0,)), inputs)
+        return _as_2d_pool(self, Kernel((0,), prod(output), saved=(0,)), inputs)
 
 
-def _of_an_image(op: Pool, kernel: Kernel, inputs: tuple[Shape, ...]) -> tuple[Kernel, ...]:
+def _as_2d_pool(op: Pool, kernel: Kernel, inputs: tuple[Shape, ...]) -> tuple[Kernel, ...]:
     """What a pool runs: of a sequence, it is one of an image of one row, and so between two views."""
     if op.rank != 3:
         return (kernel,)
     return (
-        Kernel((0,), prod(inputs[0]), lies_in=0, passes_on=True),
-        kernel._replace(reads=(1,), keeps=tuple([i + 1 for i in kernel.keeps])),
-        Kernel((2,), kernel.elements, lies_in=2, passes_on=True),
+        Kernel((0,), prod(inputs[0]), aliases=0, forwards_gradient=True),
+        kernel._replace(differentiable_operands=(1,), saved=tuple([i + 1 for i in kernel.saved])),
+        Kernel((2,), kernel.output_elements, aliases=2, forwards_gradient=True),
     )
 
 
@@ -84,33 +84,36 @@ class _SlidingPool(Pool):
         super().__post_init__()
         if self.stride is None:
             object.__setattr__(self, "stride", self.kernel_size)
-        for w in self.windows():
+        for w in self.sliding_windows():
             if w.padding > w.kernel // 2:  # of the kernel undilated: so does torch
                 raise OpError(f"padding must be at most half the kernel of {w.kernel}, not {w.padding}", "padding")
 
     def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
         # In ceil mode a kernel may overhang the input; that the output is not empty is checked for every op.
         if not self.ceil_mode:
-            yield from windows_fit(list(inputs[0][2:]), self.windows())
+            yield from window_requirements(list(inputs[0][2:]), self.sliding_windows())
 
     def output(self, *inputs: Shape) -> Shape:
         batch, channels, *plane = inputs[0]
-        sizes = (window(n, *w, ceil_mode=self.ceil_mode) for n, w in zip(plane, self.windows(), strict=True))
+        sizes = (
+            window_positions(n, *w, ceil_mode=self.ceil_mode)
+            for n, w in zip(plane, self.sliding_windows(), strict=True)
+        )
         return (batch, channels, *sizes)
 
-    def taps(self, inputs: tuple[Shape, ...], output: Shape) -> Size:
+    def window_elements(self, inputs: tuple[Shape, ...], output: Shape) -> Size:
         return prod(output) * prod(self.kernel_size)
 
-    def windows(self, *inputs: Shape) -> tuple[Window, ...]:
+    def sliding_windows(self, *inputs: Shape) -> tuple[Window, ...]:
         assert self.stride is not None  # made so above
         return tuple(map(Window, self.kernel_size, self.stride, self.padding))
 
 
-class _MaxPool(_SlidingPool, _Largest):
+class _MaxPool(_SlidingPool, _MaxReduction):
     dilation: tuple[int, ...]
 
-    def windows(self, *inputs: Shape) -> tuple[Window, ...]:
-        return tuple(w._replace(dilation=d) for w, d in zip(super().windows(), self.dilation, strict=True))
+    def sliding_windows(self, *inputs: Shape) -> tuple[Window, ...]:
+        return tuple(w._replace(dilation=d) for w, d in zip(super().sliding_windows(), self.dilation, strict=True))
 
 
 @op
@@ -120,10 +123,10 @@ class MaxPool1d(_MaxPool):
     Output and Work: as max_pool2d, along one axis.
     """
 
-    kernel_size: tuple[int, ...] = per_axis(least=1, symbol="k", axes=1)
-    stride: tuple[int, ...] | None = per_axis(default=None, least=1, axes=1)
+    kernel_size: tuple[int, ...] = per_axis(minimum=1, symbol="k", axes=1)
+    stride: tuple[int, ...] | None = per_axis(default=None, minimum=1, axes=1)
     padding: tuple[int, ...] = per_axis(default=0, axes=1)
-    dilation: tuple[int, ...] = per_axis(default=1, least=1, axes=1)
+    dilation: tuple[int, ...] = per_axis(default=1, minimum=1, axes=1)
     ceil_mode: bool = flag(default=False)
     return_indices: bool = flag(default=False)
 
@@ -139,10 +142,10 @@ class MaxPool2d(_MaxPool):
     Work: (k_h·k_w − 1) compares per output element, also at borders.
     """
 
-    kernel_size: tuple[int, ...] = per_axis(least=1, symbol="k")
-    stride: tuple[int, ...] | None = per_axis(default=None, least=1)
+    kernel_size: tuple[int, ...] = per_axis(minimum=1, symbol="k")
+    stride: tuple[int, ...] | None = per_axis(default=None, minimum=1)
     padding: tuple[int, ...] = per_axis(default=0)
-    dilation: tuple[int, ...] = per_axis(default=1, least=1)
+    dilation: tuple[int, ...] = per_axis(default=1, minimum=1)
     ceil_mode: bool = flag(default=False)
     return_indices: bool = flag(default=False)
 
@@ -154,17 +157,17 @@ class MaxPool3d(_MaxPool):
     Output and Work: as max_pool2d, along three axes.
     """
 
-    kernel_size: tuple[int, ...] = per_axis(least=1, symbol="k", axes=3)
-    stride: tuple[int, ...] | None = per_axis(default=None, least=1, axes=3)
+    kernel_size: tuple[int, ...] = per_axis(minimum=1, symbol="k", axes=3)
+    stride: tuple[int, ...] | None = per_axis(default=None, minimum=1, axes=3)
     padding: tuple[int, ...] = per_axis(default=0, axes=3)
-    dilation: tuple[int, ...] = per_axis(default=1, least=1, axes=3)
+    dilation: tuple[int, ...] = per_axis(default=1, minimum=1, axes=3)
     ceil_mode: bool = flag(default=False)
     return_indices: bool = flag(default=False)
 
     rank = 5
 
 
-class _AvgPool(_SlidingPool, _Mean):
+class _AvgPool(_SlidingPool, _MeanReduction):
     count_include_pad: bool
 
 
@@ -175,8 +178,8 @@ class AvgPool1d(_AvgPool):
     Output and Work: as avg_pool2d, along one axis.
     """
 
-    kernel_size: tuple[int, ...] = per_axis(least=1, symbol="k", axes=1)
-    stride: tuple[int, ...] | None = per_axis(default=None, least=1, axes=1)
+    kernel_size: tuple[int, ...] = per_axis(minimum=1, symbol="k", axes=1)
+    stride: tuple[int, ...] | None = per_axis(default=None, minimum=1, axes=1)
     padding: tuple[int, ...] = per_axis(default=0, axes=1)
     ceil_mode: bool = flag(default=False)
     count_include_pad: bool = flag(default=True)
@@ -192,12 +195,12 @@ class AvgPool2d(_AvgPool):
     divisor_override change what the sum is divided by, not how much is computed.
     """
 
-    kernel_size: tuple[int, ...] = per_axis(least=1, symbol="k")
-    stride: tuple[int, ...] | None = per_axis(default=None, least=1)
+    kernel_size: tuple[int, ...] = per_axis(minimum=1, symbol="k")
+    stride: tuple[int, ...] | None = per_axis(default=None, minimum=1)
     padding: tuple[int, ...] = per_axis(default=0)
     ceil_mode: bool = flag(default=False)
     count_include_pad: bool = flag(default=True)
-    divisor_override: int | None = whole(default=None, least=1)
+    divisor_override: int | None = integer(default=None, minimum=1)
 
 
 @op
@@ -207,12 +210,12 @@ class AvgPool3d(_AvgPool):
     Output and Work: as avg_pool2d, along three axes.
     """
 
-    kernel_size: tuple[int, ...] = per_axis(least=1, symbol="k", axes=3)
-    stride: tuple[int, ...] | None = per_axis(default=None, least=1, axes=3)
+    kernel_size: tuple[int, ...] = per_axis(minimum=1, symbol="k", axes=3)
+    stride: tuple[int, ...] | None = per_axis(default=None, minimum=1, axes=3)
     padding: tuple[int, ...] = per_axis(default=0, axes=3)
     ceil_mode: bool = flag(default=False)
     count_include_pad: bool = flag(default=True)
-    divisor_override: int | None = whole(default=None, least=1)
+    divisor_override: int | None = integer(default=None, minimum=1)
 
     rank = 5
 
@@ -224,30 +227,34 @@ class _AdaptivePool(Pool):
         batch, channels, *plane = inputs[0]
         return (batch, channels, *(n if out is None else out for n, out in zip(plane, self.output_size, strict=True)))
 
-    def taps(self, inputs: tuple[Shape, ...], output: Shape) -> Size:
+    def window_elements(self, inputs: tuple[Shape, ...], output: Shape) -> Size:
         batch, channels, *plane = inputs[0]
-        return batch * channels * prod(_adaptive_taps(n, out) for n, out in zip(plane, self.output_size, strict=True))
+        return (
+            batch
+            * channels
+            * prod(_adaptive_window_elements(n, out) for n, out in zip(plane, self.output_size, strict=True))
+        )
 
-    def windows(self, *inputs: Shape) -> tuple[Window, ...] | None:
+    def sliding_windows(self, *inputs: Shape) -> tuple[Window, ...] | None:
         """Even windows where the input divides evenly; None for a single place, or where windows differ in size."""
-        if self._whole_plane():
+        if self._is_global():
             return None
         windows = []
         for n, out in zip(inputs[0][2:], self.output_size, strict=True):
-            if out is not None and not known(n, "multiple of", out).answer:
+            if out is not None and not check_relation(n, "multiple of", out).answer:
                 return None
             windows.append(Window(1) if out is None else Window(kernel=n // out, stride=n // out))
         return tuple(windows)
 
-    def _whole_plane(self) -> bool:
+    def _is_global(self) -> bool:
         return all(out == 1 for out in self.output_size)
 
 
-class _AdaptiveAvgPool(_AdaptivePool, _Mean):
+class _AdaptiveAvgPool(_AdaptivePool, _MeanReduction):
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
         # A mean of the whole plane is a sum, whose gradient needs no value.
-        keeps = () if self._whole_plane() else (0,)
-        return _of_an_image(self, Kernel((0,), prod(output), keeps=keeps), inputs)
+        keeps = () if self._is_global() else (0,)
+        return _as_2d_pool(self, Kernel((0,), prod(output), saved=keeps), inputs)
 
 
 @op
@@ -257,7 +264,7 @@ class AdaptiveAvgPool1d(_AdaptiveAvgPool):
     Output and Work: as adaptive_avg_pool2d, along one axis.
     """
 
-    output_size: tuple[int | None, ...] = per_axis(least=1, axes=1)
+    output_size: tuple[int | None, ...] = per_axis(minimum=1, axes=1)
 
     rank = 3
 
@@ -270,7 +277,7 @@ class AdaptiveAvgPool2d(_AdaptiveAvgPool):
     output element; window i of an axis of n positions covers ceil((i+1)·n / out) − floor(i·n / out) of them.
     """
 
-    output_size: tuple[int | None, ...] = per_axis(least=1, gaps=True)
+    output_size: tuple[int | None, ...] = per_axis(minimum=1, optional_axes=True)
 
 
 @op
@@ -280,7 +287,7 @@ class AdaptiveAvgPool3d(_AdaptiveAvgPool):
     Output and Work: as adaptive_avg_pool2d, along three axes.
     """
 
-    output_size: tuple[int | None, ...] = per_axis(least=1, axes=3, gaps=True)
+    output_size: tuple[int | None, ...] = per_axis(minimum=1, axes=3, optional_axes=True)
 
     rank = 5
 
@@ -295,7 +302,7 @@ class GlobalAvgPool2d(_AdaptiveAvgPool):
     output_size = (1, 1)
 
 
-class _AdaptiveMaxPool(_AdaptivePool, _Largest):
+class _AdaptiveMaxPool(_AdaptivePool, _MaxReduction):
     pass
 
 
@@ -306,7 +313,7 @@ class AdaptiveMaxPool1d(_AdaptiveMaxPool):
     Output and Work: as adaptive_max_pool2d, along one axis.
     """
 
-    output_size: tuple[int | None, ...] = per_axis(least=1, axes=1)
+    output_size: tuple[int | None, ...] = per_axis(minimum=1, axes=1)
     return_indices: bool = flag(default=False)
 
     rank = 3
@@ -320,7 +327,7 @@ class AdaptiveMaxPool2d(_AdaptiveMaxPool):
     result. Work: one compare per tap beyond a window's first, the windows being those of adaptive_avg_pool2d.
     """
 
-    output_size: tuple[int | None, ...] = per_axis(least=1, gaps=True)
+    output_size: tuple[int | None, ...] = per_axis(minimum=1, optional_axes=True)
     return_indices: bool = flag(default=False)
 
 
@@ -331,11 +338,11 @@ class AdaptiveMaxPool3d(_AdaptiveMaxPool):
     Output and Work: as adaptive_max_pool2d, along three axes.
     """
 
-    output_size: tuple[int | None, ...] = per_axis(least=1, axes=3, gaps=True)
+    output_size: tuple[int | None, ...] = per_axis(minimum=1, axes=3, optional_axes=True)
     return_indices: bool = flag(default=False)
 
     rank = 5
 
 
-def _adaptive_taps(n: Size, out: int | None) -> Size:
+def _adaptive_window_elements(n: Size, out: int | None) -> Size:
     return n if out is None else sum(ceil_div((i + 1) * n, out) - i * n // out for i in range(out))

@@ -11,15 +11,15 @@ from typing import ClassVar
 
 from costcalc.core.errors import OpError
 from costcalc.core.sizes import Shape, Size, prod
-from costcalc.ir.arguments import flag, scalar, whole, wholes
+from costcalc.ir.arguments import flag, integer, integers, scalar
 from costcalc.ir.broadcasting import is_one
-from costcalc.ir.kernel import INT64, Beside, Kernel
+from costcalc.ir.kernel import INT64_BYTES, AuxiliaryOutput, Kernel
 from costcalc.ir.layout import Layout
 from costcalc.ir.op import Op, Requirement, Window, op
 from costcalc.ir.work import Work
 
 
-def _check(name: str, dims: tuple[int, ...], shape: Shape) -> None:
+def _check_dims(name: str, dims: tuple[int, ...], shape: Shape) -> None:
     rank = max(len(shape), 1)
     for dim in dims:
         if not -rank <= dim < rank:
@@ -32,27 +32,30 @@ def _check(name: str, dims: tuple[int, ...], shape: Shape) -> None:
 class Reduction(Op, ABC):
     """An op that makes one element of all along `dim` (one dimension or some; null for all of them)."""
 
-    dim: tuple[int, ...] | int | None = wholes(default=None)
+    dim: tuple[int, ...] | int | None = integers(default=None)
     keepdim: bool = flag(default=False)
 
-    integer: ClassVar[str | None] = None  # what is made of integers, and true and false
+    integer_output_type: ClassVar[str | None] = None  # what is made of integers, and true and false
     differentiable: ClassVar[bool] = True
-    scratch: ClassVar[tuple[int, int]] = (0, 0)  # tensors on the way to the gradient: as the input, as the output
-    repeats_gradient: ClassVar[bool] = False  # the gradient is that of the result, seen as large as the input
+    workspace_tensors: ClassVar[tuple[int, int]] = (
+        0,
+        0,
+    )  # tensors on the way to the gradient: as the input, as the output
+    expands_gradient: ClassVar[bool] = False  # the gradient is that of the result, seen as large as the input
 
     def dims(self, shape: Shape) -> tuple[int, ...]:
         """The dimensions that go, counted from the first."""
-        given = self._given()
+        given = self._requested_dims()
         return tuple([dim % max(len(shape), 1) for dim in given]) if given else tuple(range(len(shape)))
 
-    def _given(self) -> tuple[int, ...]:
+    def _requested_dims(self) -> tuple[int, ...]:
         """The dimensions that are told; none for all."""
         if self.dim is None:
             return ()
         return self.dim if isinstance(self.dim, tuple) else (self.dim,)
 
     def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
-        _check(self.name, self._given(), inputs[0])
+        _check_dims(self.name, self._requested_dims(), inputs[0])
         return iter(())
 
     def output(self, *inputs: Shape) -> Shape:
@@ -61,24 +64,24 @@ class Reduction(Op, ABC):
             return tuple([1 if place in gone else extent for place, extent in enumerate(inputs[0])])
         return tuple([extent for place, extent in enumerate(inputs[0]) if place not in gone])
 
-    def holds(self, *inputs: str) -> str:
-        return inputs[0] if inputs[0] == "float" or self.integer is None else self.integer
+    def element_type(self, *inputs: str) -> str:
+        return inputs[0] if inputs[0] == "float" or self.integer_output_type is None else self.integer_output_type
 
     def work(self, inputs: tuple[Shape, ...], output: Shape) -> Work:
-        return self.joins(prod(inputs[0]), prod(output))
+        return self.reduction_work(prod(inputs[0]), prod(output))
 
     @abstractmethod
-    def joins(self, n: Size, m: Size) -> Work:
+    def reduction_work(self, n: Size, m: Size) -> Work:
         """The work of making m elements of n."""
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
         if not self.differentiable:
-            return (Kernel((), prod(output), holds=(0,)),)
+            return (Kernel((), prod(output), operands_kept_alive=(0,)),)
         (kernel,) = super().kernels(inputs, output, training)
-        scratch = self.scratch[0] * prod(inputs[0]) + self.scratch[1] * prod(output)
-        return (kernel._replace(passes_on=self.repeats_gradient, scratch=scratch),)
+        scratch = self.workspace_tensors[0] * prod(inputs[0]) + self.workspace_tensors[1] * prod(output)
+        return (kernel._replace(forwards_gradient=self.expands_gradient, workspace_elements=scratch),)
 
-    def windows(self, *inputs: Shape) -> tuple[Window, ...] | None:
+    def sliding_windows(self, *inputs: Shape) -> tuple[Window, ...] | None:
         return () if len(inputs[0]) == 4 and not {2, 3} & set(self.dims(inputs[0])) else None
 
     def layout(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Layout:
@@ -98,10 +101,10 @@ class Sum(Reduction):
     Output: without those dimensions, or with `keepdim` of size 1 there. Work: n − m adds, for m sums of n elements.
     """
 
-    integer = "int64"
-    repeats_gradient = True
+    integer_output_type = "int64"
+    expands_gradient = True
 
-    def joins(self, n: Size, m: Size) -> Work:
+    def reduction_work(self, n: Size, m: Size) -> Work:
         return Work(adds=n - m)
 
 
@@ -112,7 +115,7 @@ class Mean(Reduction):
     elements.
     """
 
-    def joins(self, n: Size, m: Size) -> Work:
+    def reduction_work(self, n: Size, m: Size) -> Work:
         return Work(adds=n - m, divs=m)
 
 
@@ -122,33 +125,33 @@ class Prod(Reduction):
     Output: without that dimension, or with `keepdim` of size 1 there. Work: n − m muls, for m products of n elements.
     """
 
-    integer = "int64"
-    keeps_input = True
-    keeps_output = True
+    integer_output_type = "int64"
+    saves_input = True
+    saves_output = True
 
-    def joins(self, n: Size, m: Size) -> Work:
+    def reduction_work(self, n: Size, m: Size) -> Work:
         return Work(muls=n - m)
 
 
-class _Extreme(Reduction):
+class _Extremum(Reduction):
     """The largest or smallest of all; the gradient is shared out among those that are."""
 
-    keeps_input = True
-    keeps_output = True
-    scratch = (1, 2)
+    saves_input = True
+    saves_output = True
+    workspace_tensors = (1, 2)
 
-    def joins(self, n: Size, m: Size) -> Work:
+    def reduction_work(self, n: Size, m: Size) -> Work:
         return Work(compares=n - m)
 
 
-class Amax(_Extreme):
+class Amax(_Extremum):
     """The largest along `dim` (one, some, or null for all), torch.amax.
 
     Output: without those dimensions, or with `keepdim` of size 1 there. Work: n − m compares, to find m of n elements.
     """
 
 
-class Amin(_Extreme):
+class Amin(_Extremum):
     """The smallest along `dim` (one, some, or null for all), torch.amin.
 
     Output: without those dimensions, or with `keepdim` of size 1 there. Work: n − m compares, to find m of n elements.
@@ -156,29 +159,36 @@ class Amin(_Extreme):
 
 
 @op
-class _Found(Reduction):
+class _ExtremumWithIndex(Reduction):
     """An extreme along one dimension and its places, or of all elements."""
 
-    dim: int | None = whole(default=None)
+    dim: int | None = integer(default=None)
     keepdim: bool = flag(default=False)
 
-    def joins(self, n: Size, m: Size) -> Work:
+    def reduction_work(self, n: Size, m: Size) -> Work:
         return Work(compares=n - m)
 
-    def further(self, *inputs: Shape) -> tuple[Shape, ...]:
+    def extra_outputs(self, *inputs: Shape) -> tuple[Shape, ...]:
         return () if self.dim is None else (self.output(*inputs),)
 
-    def further_holds(self, *inputs: str) -> tuple[str, ...]:
+    def extra_element_types(self, *inputs: str) -> tuple[str, ...]:
         return () if self.dim is None else ("int64",)
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
         elements = prod(output)
         if self.dim is None:
-            return (Kernel((0,), elements, keeps=(0, 1), scratch=prod(inputs[0])),)
-        return (Kernel((0,), elements, beside=(Beside("indices", elements, INT64),), scratch=prod(inputs[0])),)
+            return (Kernel((0,), elements, saved=(0, 1), workspace_elements=prod(inputs[0])),)
+        return (
+            Kernel(
+                (0,),
+                elements,
+                auxiliary_outputs=(AuxiliaryOutput("indices", elements, INT64_BYTES),),
+                workspace_elements=prod(inputs[0]),
+            ),
+        )
 
 
-class Max(_Found):
+class Max(_ExtremumWithIndex):
     """The largest along `dim`, and where it is, torch.max; of all elements, and its value alone, if dim is null.
 
     Output: without that dimension, or with `keepdim` of size 1 there; the places are alike. Work: n − m compares, to
@@ -186,7 +196,7 @@ class Max(_Found):
     """
 
 
-class Min(_Found):
+class Min(_ExtremumWithIndex):
     """The smallest along `dim`, and where it is, torch.min; of all elements, and its value alone, if dim is null.
 
     Output: without that dimension, or with `keepdim` of size 1 there; the places are alike. Work: n − m compares, to
@@ -195,48 +205,48 @@ class Min(_Found):
 
 
 @op
-class _Place(Reduction):
+class _ArgExtremum(Reduction):
     """Where an extreme is."""
 
-    dim: int | None = whole(default=None)
+    dim: int | None = integer(default=None)
     keepdim: bool = flag(default=False)
 
     differentiable = False
 
-    def holds(self, *inputs: str) -> str:
+    def element_type(self, *inputs: str) -> str:
         return "int64"
 
-    def joins(self, n: Size, m: Size) -> Work:
+    def reduction_work(self, n: Size, m: Size) -> Work:
         return Work(compares=n - m)
 
 
-class Argmax(_Place):
+class Argmax(_ArgExtremum):
     """Where the largest along `dim` is, of all elements if it is null, torch.argmax.
 
     Output: integers, without that dimension, or with `keepdim` of size 1 there. Work: n − m compares, to find m of n.
     """
 
 
-class Argmin(_Place):
+class Argmin(_ArgExtremum):
     """Where the smallest along `dim` is, of all elements if it is null, torch.argmin.
 
     Output: integers, without that dimension, or with `keepdim` of size 1 there. Work: n − m compares, to find m of n.
     """
 
 
-class _Verdict(Reduction):
+class _BooleanReduction(Reduction):
     """What holds of all."""
 
     differentiable = False
 
-    def holds(self, *inputs: str) -> str:
+    def element_type(self, *inputs: str) -> str:
         return "bool"
 
-    def joins(self, n: Size, m: Size) -> Work:
+    def reduction_work(self, n: Size, m: Size) -> Work:
         return Work(compares=n - m)
 
 
-class Any(_Verdict):
+class Any(_BooleanReduction):
     """Whether any element along `dim` (one, some, or null for all) is not 0, torch.any.
 
     Output: true or false, without those dimensions, or with `keepdim` of size 1 there. Work: n − m compares, for m
@@ -244,7 +254,7 @@ class Any(_Verdict):
     """
 
 
-class All(_Verdict):
+class All(_BooleanReduction):
     """Whether all elements along `dim` (one, some, or null for all) are not 0, torch.all.
 
     Output: true or false, without those dimensions, or with `keepdim` of size 1 there. Work: n − m compares, for m
@@ -256,19 +266,19 @@ class All(_Verdict):
 
 
 @op
-class _Spread(Reduction):
+class _VarianceReduction(Reduction):
     """The mean squared distance from the mean, or its root."""
 
     correction: float | str = scalar(default=1)
 
-    keeps_input = True
-    scratch = (1, 2)
+    saves_input = True
+    workspace_tensors = (1, 2)
 
-    def joins(self, n: Size, m: Size) -> Work:
+    def reduction_work(self, n: Size, m: Size) -> Work:
         return Work(adds=3 * n - 2 * m, muls=n, divs=2 * m)
 
 
-class Var(_Spread):
+class Var(_VarianceReduction):
     """The variance along `dim` (one, some, or null for all), torch.var; divided by their number less `correction`.
 
     Output: without those dimensions, or with `keepdim` of size 1 there. Work: for m variances of n elements, the means
@@ -276,42 +286,42 @@ class Var(_Spread):
     """
 
 
-class Std(_Spread):
+class Std(_VarianceReduction):
     """The square root of the variance along `dim` (one, some, or null for all), torch.std.
 
     Output: without those dimensions, or with `keepdim` of size 1 there. Work: that of var, and m exps for m roots.
     """
 
-    keeps_output = True
-    scratch = (1, 3)
+    saves_output = True
+    workspace_tensors = (1, 3)
 
-    def joins(self, n: Size, m: Size) -> Work:
-        return super().joins(n, m) + Work(exps=m)
+    def reduction_work(self, n: Size, m: Size) -> Work:
+        return super().reduction_work(n, m) + Work(exps=m)
 
 
-class VarMean(_Spread):
+class VarMean(_VarianceReduction):
     """The variance along `dim` (one, some, or null for all), and the mean, torch.var_mean.
 
     Output: without those dimensions, or with `keepdim` of size 1 there; the means are alike. Work: that of var.
     """
 
-    def further(self, *inputs: Shape) -> tuple[Shape, ...]:
+    def extra_outputs(self, *inputs: Shape) -> tuple[Shape, ...]:
         return (self.output(*inputs),)
 
 
-class StdMean(_Spread):
+class StdMean(_VarianceReduction):
     """The square root of the variance along `dim` (one, some, or null for all), and the mean, torch.std_mean.
 
     Output: without those dimensions, or with `keepdim` of size 1 there; the means are alike. Work: that of std.
     """
 
-    keeps_output = True
-    scratch = (1, 3)
+    saves_output = True
+    workspace_tensors = (1, 3)
 
-    def joins(self, n: Size, m: Size) -> Work:
-        return super().joins(n, m) + Work(exps=m)
+    def reduction_work(self, n: Size, m: Size) -> Work:
+        return super().reduction_work(n, m) + Work(exps=m)
 
-    def further(self, *inputs: Shape) -> tuple[Shape, ...]:
+    def extra_outputs(self, *inputs: Shape) -> tuple[Shape, ...]:
         return (self.output(*inputs),)
 
 
@@ -322,11 +332,11 @@ class Logsumexp(Reduction):
     n − m compares, taking it off n adds, then n exps, n − m adds, and m exps for logarithms with m adds.
     """
 
-    keeps_input = True
-    keeps_output = True
-    scratch = (2, 0)
+    saves_input = True
+    saves_output = True
+    workspace_tensors = (2, 0)
 
-    def joins(self, n: Size, m: Size) -> Work:
+    def reduction_work(self, n: Size, m: Size) -> Work:
         return Work(compares=n - m, adds=2 * n, exps=n + m)
 
 
@@ -341,11 +351,11 @@ class VectorNorm(Reduction):
 
     ord: float | str = scalar(default=2)
 
-    keeps_input = True
-    keeps_output = True
-    scratch = (1, 0)
+    saves_input = True
+    saves_output = True
+    workspace_tensors = (1, 0)
 
-    def joins(self, n: Size, m: Size) -> Work:
+    def reduction_work(self, n: Size, m: Size) -> Work:
         if self.ord in ("inf", "-inf"):
             return Work(compares=2 * n - m)
         if self.ord == 2:
@@ -357,44 +367,46 @@ class VectorNorm(Reduction):
 
 
 @op
-class _Running(Op):
+class _CumulativeOp(Op):
     """An op that makes of each element along `dim` what it and all before it give."""
 
-    dim: int = whole()
+    dim: int = integer()
 
     def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
-        _check(self.name, (self.dim,), inputs[0])
+        _check_dims(self.name, (self.dim,), inputs[0])
         return iter(())
 
-    def holds(self, *inputs: str) -> str:
+    def element_type(self, *inputs: str) -> str:
         return "float" if inputs[0] == "float" else "int64"
 
-    def windows(self, *inputs: Shape) -> tuple[Window, ...] | None:
+    def sliding_windows(self, *inputs: Shape) -> tuple[Window, ...] | None:
         return None
 
-    def steps(self, output: Shape) -> Size:
+    def num_steps(self, output: Shape) -> Size:
         """How many elements have one before them."""
         along = self.dim % max(len(output), 1)
         return prod(output) - prod([extent for place, extent in enumerate(output) if place != along])
 
 
-class Cumsum(_Running):
+class Cumsum(_CumulativeOp):
     """Running sums along `dim`, torch.cumsum. Work: 1 add for each element but the first ones."""
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
         if output and is_one(output[self.dim]):
-            return (Kernel((0,), prod(output), passes_on=True),)
-        return (Kernel((0,), prod(output), scratch=2 * prod(output)),)  # turned round, summed, and turned back
+            return (Kernel((0,), prod(output), forwards_gradient=True),)
+        return (
+            Kernel((0,), prod(output), workspace_elements=2 * prod(output)),
+        )  # turned round, summed, and turned back
 
     def work(self, inputs: tuple[Shape, ...], output: Shape) -> Work:
-        return Work(adds=self.steps(output))
+        return Work(adds=self.num_steps(output))
 
 
-class Cumprod(_Running):
+class Cumprod(_CumulativeOp):
     """Running products along `dim`, torch.cumprod. Work: 1 mul for each element but the first ones."""
 
-    keeps_input = True
-    keeps_output = True
+    saves_input = True
+    saves_output = True
 
     def work(self, inputs: tuple[Shape, ...], output: Shape) -> Work:
-        return Work(muls=self.steps(output))
+        return Work(muls=self.num_steps(output))

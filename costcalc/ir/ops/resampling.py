@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from costcalc.core.errors import OpError
-from costcalc.core.sizes import Shape, Size, dim_min, exact_div, prod, show_shape, window
-from costcalc.ir.arguments import choice, flag, numbers, per_axis, shape, whole
+from costcalc.core.sizes import Shape, Size, exact_div, format_shape, prod, size_min, window_positions
+from costcalc.ir.arguments import choice, flag, integer, numbers, per_axis, shape
 from costcalc.ir.layout import Layout
 from costcalc.ir.op import Op, Requirement, Window, op
-from costcalc.ir.ops.conv import windows_fit
+from costcalc.ir.ops.conv import window_requirements
 from costcalc.ir.work import Work
 
 # Of a mode of interpolation: the elements that it looks at along an axis, and the axes it is for (None: any number).
-_TAPS = {"nearest": 1, "nearest-exact": 1, "linear": 2, "bilinear": 2, "bicubic": 4, "trilinear": 2}
+_KERNEL_WIDTH = {"nearest": 1, "nearest-exact": 1, "linear": 2, "bilinear": 2, "bicubic": 4, "trilinear": 2}
 _AXES = {"nearest": None, "nearest-exact": None, "linear": 1, "bilinear": 2, "bicubic": 2, "trilinear": 3}
 
 
-def _interpolated(taps: int, axes: int) -> Work:
+def _interpolation_work(taps: int, axes: int) -> Work:
     """One element between taps^axes others: along one axis first, then what that gives along the next, and so on."""
     if taps == 1:
         return Work()
@@ -37,7 +37,7 @@ class Interpolate(Op):
 
     size: tuple[Size, ...] | None = shape(default=None)
     scale_factor: tuple[float, ...] | None = numbers(default=None)
-    mode: str = choice(*_TAPS, default="nearest")
+    mode: str = choice(*_KERNEL_WIDTH, default="nearest")
     align_corners: bool | None = flag(default=None)
     antialias: bool = flag(default=False)
 
@@ -57,7 +57,7 @@ class Interpolate(Op):
         axes = len(self.size or self.scale_factor or ())
         if len(inputs[0]) != axes + 2:
             wanted = f"an interpolation along {axes} axes takes an input of {axes + 2} sizes"
-            raise OpError(f"{wanted}, not {show_shape(inputs[0])}")
+            raise OpError(f"{wanted}, not {format_shape(inputs[0])}")
         return iter(())
 
     def output(self, *inputs: Shape) -> Shape:
@@ -67,19 +67,19 @@ class Interpolate(Op):
         return (batch, channels, *map(_scaled, plane, self.scale_factor or ()))
 
     def work(self, inputs: tuple[Shape, ...], output: Shape) -> Work:
-        taps, (batch, channels, *places) = _TAPS[self.mode], output
+        taps, (batch, channels, *places) = _KERNEL_WIDTH[self.mode], output
         if not self.antialias:
-            return _interpolated(taps, len(places)) * prod(output)
+            return _interpolation_work(taps, len(places)) * prod(output)
         (height, width), (high, wide) = inputs[0][2:], places
         columns = batch * channels * height  # of as many rows each
-        looked_at = columns * taps * _larger(width, wide) + batch * channels * wide * taps * _larger(height, high)
+        looked_at = columns * taps * _size_max(width, wide) + batch * channels * wide * taps * _size_max(height, high)
         return Work(muls=looked_at, adds=looked_at - columns * wide - prod(output))
 
-    def windows(self, *inputs: Shape) -> tuple[Window, ...] | None:
+    def sliding_windows(self, *inputs: Shape) -> tuple[Window, ...] | None:
         return None
 
     def layout(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Layout:
-        return _as_image(layouts[0], len(inputs[0]))
+        return _image_layout(layouts[0], len(inputs[0]))
 
 
 def _scaled(n: Size, factor: float) -> Size:
@@ -90,14 +90,14 @@ def _scaled(n: Size, factor: float) -> Size:
     return n * by.numerator if by.denominator == 1 else n * by.numerator // by.denominator
 
 
-def _larger(a: Size, b: Size) -> Size:
-    return -dim_min(-a, -b)
+def _size_max(a: Size, b: Size) -> Size:
+    return -size_min(-a, -b)
 
 
-def _as_image(layout: Layout, rank: int) -> Layout:
+def _image_layout(layout: Layout, rank: int) -> Layout:
     """The same rank, with the plane in dimensions 2 and 3, and the channels last where they were."""
-    image = Layout.of_image(rank)
-    return Layout(image.plane, layout.order) if rank == 4 and layout.order == (0, 2, 3, 1) else image
+    image = Layout.contiguous(rank)
+    return Layout(image.spatial_dims, layout.dim_order) if rank == 4 and layout.dim_order == (0, 2, 3, 1) else image
 
 
 @op
@@ -107,7 +107,7 @@ class PixelShuffle(Op):
     Output: channels / r², height · r, width · r. Work: none. Source: Shi et al., 2016.
     """
 
-    upscale_factor: int = whole(least=1, symbol="r")
+    upscale_factor: int = integer(minimum=1, symbol="r")
 
     rank = 4
 
@@ -119,7 +119,7 @@ class PixelShuffle(Op):
         (batch, channels, height, width), r = inputs[0], self.upscale_factor
         return (batch, exact_div(channels, r * r), height * r, width * r)
 
-    def windows(self, *inputs: Shape) -> tuple[Window, ...] | None:
+    def sliding_windows(self, *inputs: Shape) -> tuple[Window, ...] | None:
         return None
 
 
@@ -130,7 +130,7 @@ class PixelUnshuffle(Op):
     Output: channels · r², height / r, width / r. Work: none.
     """
 
-    downscale_factor: int = whole(least=1, symbol="r")
+    downscale_factor: int = integer(minimum=1, symbol="r")
 
     rank = 4
 
@@ -144,7 +144,7 @@ class PixelUnshuffle(Op):
         (batch, channels, height, width), r = inputs[0], self.downscale_factor
         return (batch, channels * r * r, exact_div(height, r), exact_div(width, r))
 
-    def windows(self, *inputs: Shape) -> tuple[Window, ...]:
+    def sliding_windows(self, *inputs: Shape) -> tuple[Window, ...]:
         return (Window(self.downscale_factor, self.downscale_factor),) * 2
 
 
@@ -155,11 +155,11 @@ class ChannelShuffle(Op):
     Output: as the input. Work: none. Source: Zhang et al., ShuffleNet, 2017.
     """
 
-    groups: int = whole(least=1, symbol="g")
+    groups: int = integer(minimum=1, symbol="g")
 
     def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
         if len(inputs[0]) < 3:
-            raise OpError(f"channel_shuffle takes an input of 3 sizes at least, not {show_shape(inputs[0])}")
+            raise OpError(f"channel_shuffle takes an input of 3 sizes at least, not {format_shape(inputs[0])}")
         message = "{left} channels cannot be split into {right} groups"
         yield Requirement(inputs[0][1], "multiple of", self.groups, message)
 
@@ -178,13 +178,13 @@ class GridSample(Op):
     align_corners: bool = flag(default=False)
 
     arity = (2, 2)
-    keeps_input = True
+    saves_input = True
 
     def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
         taken, grid = inputs
         if len(taken) not in (4, 5) or len(grid) != len(taken):
             raise OpError(
-                f"grid_sample takes an image or a volume and a grid, not {show_shape(taken)}, {show_shape(grid)}"
+                f"grid_sample takes an image or a volume and a grid, not {format_shape(taken)}, {format_shape(grid)}"
             )
         if self.mode == "bicubic" and len(taken) != 4:
             raise OpError("bicubic is for images alone", "mode")
@@ -198,13 +198,15 @@ class GridSample(Op):
 
     def work(self, inputs: tuple[Shape, ...], output: Shape) -> Work:
         axes = len(output) - 2
-        return _interpolated(_TAPS[self.mode], axes) * prod(output) + Work(muls=1, adds=1) * prod(inputs[1])
+        return _interpolation_work(_KERNEL_WIDTH[self.mode], axes) * prod(output) + Work(muls=1, adds=1) * prod(
+            inputs[1]
+        )
 
-    def windows(self, *inputs: Shape) -> tuple[Window, ...] | None:
+    def sliding_windows(self, *inputs: Shape) -> tuple[Window, ...] | None:
         return None
 
     def layout(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Layout:
-        return _as_image(layouts[0], len(inputs[0]))
+        return _image_layout(layouts[0], len(inputs[0]))
 
 
 @op
@@ -214,25 +216,25 @@ class Unfold(Op):
     Output: batch, channels · k_h · k_w, places. Work: none.
     """
 
-    kernel_size: tuple[int, int] = per_axis(least=1, symbol="k")
-    dilation: tuple[int, int] = per_axis(default=1, least=1)
+    kernel_size: tuple[int, int] = per_axis(minimum=1, symbol="k")
+    dilation: tuple[int, int] = per_axis(default=1, minimum=1)
     padding: tuple[int, int] = per_axis(default=0)
-    stride: tuple[int, int] = per_axis(default=1, least=1)
+    stride: tuple[int, int] = per_axis(default=1, minimum=1)
 
     rank = 4
 
     def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
-        yield from windows_fit(list(inputs[0][2:]), _sliding(self))
+        yield from window_requirements(list(inputs[0][2:]), _patch_windows(self))
 
     def output(self, *inputs: Shape) -> Shape:
         batch, channels, *plane = inputs[0]
-        return (batch, channels * prod(self.kernel_size), _places(tuple(plane), self))
+        return (batch, channels * prod(self.kernel_size), _num_patches(tuple(plane), self))
 
-    def windows(self, *inputs: Shape) -> tuple[Window, ...] | None:
+    def sliding_windows(self, *inputs: Shape) -> tuple[Window, ...] | None:
         return None
 
     def layout(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Layout:
-        return Layout.of_image(3)
+        return Layout.contiguous(3)
 
 
 @op
@@ -243,24 +245,24 @@ class Fold(Op):
     """
 
     output_size: tuple[Size, ...] = shape()
-    kernel_size: tuple[int, int] = per_axis(least=1, symbol="k")
-    dilation: tuple[int, int] = per_axis(default=1, least=1)
+    kernel_size: tuple[int, int] = per_axis(minimum=1, symbol="k")
+    dilation: tuple[int, int] = per_axis(default=1, minimum=1)
     padding: tuple[int, int] = per_axis(default=0)
-    stride: tuple[int, int] = per_axis(default=1, least=1)
+    stride: tuple[int, int] = per_axis(default=1, minimum=1)
 
     rank = 3
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if len(self.output_size) != 2:
-            raise OpError(f"output_size is a height and a width, not {show_shape(self.output_size)}", "output_size")
+            raise OpError(f"output_size is a height and a width, not {format_shape(self.output_size)}", "output_size")
 
     def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
-        yield from windows_fit(list(self.output_size), _sliding(self))
+        yield from window_requirements(list(self.output_size), _patch_windows(self))
         message = "{left} channels are no multiple of the {right} places of a patch"
         yield Requirement(inputs[0][1], "multiple of", prod(self.kernel_size), message)
         message = "there are {left} patches, and {right} places for them"
-        yield Requirement(inputs[0][2], "==", _places(self.output_size, self), message)
+        yield Requirement(inputs[0][2], "==", _num_patches(self.output_size, self), message)
 
     def output(self, *inputs: Shape) -> Shape:
         batch, channels, _ = inputs[0]
@@ -269,16 +271,16 @@ class Fold(Op):
     def work(self, inputs: tuple[Shape, ...], output: Shape) -> Work:
         return Work(adds=prod(inputs[0]))
 
-    def windows(self, *inputs: Shape) -> tuple[Window, ...] | None:
+    def sliding_windows(self, *inputs: Shape) -> tuple[Window, ...] | None:
         return None
 
     def layout(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Layout:
-        return Layout.of_image(4)
+        return Layout.contiguous(4)
 
 
-def _sliding(op: Unfold | Fold) -> tuple[Window, ...]:
+def _patch_windows(op: Unfold | Fold) -> tuple[Window, ...]:
     return tuple(map(Window, op.kernel_size, op.stride, op.padding, op.dilation))
 
 
-def _places(plane: Shape, op: Unfold | Fold) -> Size:
-    return prod(window(n, *w) for n, w in zip(plane, _sliding(op), strict=True))
+def _num_patches(plane: Shape, op: Unfold | Fold) -> Size:
+    return prod(window_positions(n, *w) for n, w in zip(plane, _patch_windows(op), strict=True))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from costcalc.core.dtypes import HOLDS
+from costcalc.core.dtypes import ELEMENT_TYPES
 from costcalc.core.sizes import Shape, Size
-from costcalc.ir.arguments import choice, shape, whole
+from costcalc.ir.arguments import choice, integer, shape
 from costcalc.ir.kernel import Kernel
 from costcalc.ir.op import Op, op
 
@@ -26,7 +26,7 @@ class Parameter(Op):
     def parameters(self, *inputs: Shape) -> dict[str, Shape]:
         return {"weight": self.shape}
 
-    def makes_tensor(self, training: bool = False) -> bool:
+    def allocates_output(self, training: bool = False) -> bool:
         return False
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
@@ -41,20 +41,20 @@ class Buffer(Op):
     """
 
     shape: tuple[Size, ...] = shape()
-    dtype: str = choice(*HOLDS, default="float")
+    dtype: str = choice(*ELEMENT_TYPES, default="float")
 
     arity = (0, 0)
 
     def output(self, *inputs: Shape) -> Shape:
         return self.shape
 
-    def holds(self, *inputs: str) -> str:
+    def element_type(self, *inputs: str) -> str:
         return self.dtype
 
     def buffers(self, *inputs: Shape) -> dict[str, Shape]:
         return {"value": self.shape}
 
-    def makes_tensor(self, training: bool = False) -> bool:
+    def allocates_output(self, training: bool = False) -> bool:
         return False
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
@@ -69,9 +69,9 @@ class Result(Op):
     layer's.
     """
 
-    index: int = whole(least=1)
+    index: int = integer(minimum=1)
 
-    def makes_tensor(self, training: bool = False) -> bool:
+    def allocates_output(self, training: bool = False) -> bool:
         return False
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:

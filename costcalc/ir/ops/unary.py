@@ -7,61 +7,61 @@ from typing import ClassVar
 
 from costcalc.core.errors import OpError
 from costcalc.core.sizes import Shape, prod
-from costcalc.ir.arguments import scalar, whole
-from costcalc.ir.broadcasting import promoted
+from costcalc.ir.arguments import integer, scalar
+from costcalc.ir.broadcasting import promote_types
 from costcalc.ir.kernel import Kernel
 from costcalc.ir.op import Op, Requirement, op
 from costcalc.ir.work import NO_WORK, Work
 
-_MUL = Work(muls=1)
+_ONE_MUL = Work(muls=1)
 
 
-class _Function(Op):
+class _UnaryFunction(Op):
     """A function of one element. `scratch` tensors as large are made on the way to its gradient."""
 
     per_element: ClassVar[Work] = Work(exps=1)
-    real: ClassVar[bool] = True  # of integers, too, it is a real number
-    scratch: ClassVar[int] = 0
+    promotes_to_float: ClassVar[bool] = True  # of integers, too, it is a real number
+    workspace_tensors: ClassVar[int] = 0
 
-    def holds(self, *inputs: str) -> str:
-        return "float" if self.real else inputs[0]
+    def element_type(self, *inputs: str) -> str:
+        return "float" if self.promotes_to_float else inputs[0]
 
     def work(self, inputs: tuple[Shape, ...], output: Shape) -> Work:
         return self.per_element * prod(output)
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
         (kernel,) = super().kernels(inputs, output, training)
-        return (kernel._replace(scratch=self.scratch * prod(output)),)
+        return (kernel._replace(workspace_elements=self.workspace_tensors * prod(output)),)
 
 
-class Neg(_Function):
+class Neg(_UnaryFunction):
     """−x, torch.neg. Work: none, a sign is free."""
 
     per_element = NO_WORK
-    real = False
+    promotes_to_float = False
 
 
-class Abs(_Function):
+class Abs(_UnaryFunction):
     """|x|, torch.abs. Work: 1 compare per element."""
 
     per_element = Work(compares=1)
-    real = False
-    keeps_input = True
-    scratch = 1
+    promotes_to_float = False
+    saves_input = True
+    workspace_tensors = 1
 
 
-class Sign(_Function):
+class Sign(_UnaryFunction):
     """1, 0 or −1, torch.sign. Work: 2 compares per element."""
 
     per_element = Work(compares=2)
-    real = False
+    promotes_to_float = False
 
 
-class _Rounding(_Function):
+class _Rounding(_UnaryFunction):
     """Whole numbers; the gradient is 0."""
 
     per_element = Work(compares=1)
-    real = False
+    promotes_to_float = False
 
 
 class Floor(_Rounding):
@@ -80,218 +80,218 @@ class Trunc(_Rounding):
 class Round(_Rounding):
     """x rounded to so many `decimals`, torch.round. Work: 1 compare per element."""
 
-    decimals: int = whole(default=0)
+    decimals: int = integer(default=0)
 
 
-class Square(_Function):
+class Square(_UnaryFunction):
     """x², torch.square. Work: 1 mul per element."""
 
-    per_element = _MUL
-    real = False
-    keeps_input = True
-    scratch = 2
+    per_element = _ONE_MUL
+    promotes_to_float = False
+    saves_input = True
+    workspace_tensors = 2
 
 
-class Reciprocal(_Function):
+class Reciprocal(_UnaryFunction):
     """1 / x, torch.reciprocal. Work: 1 div per element."""
 
     per_element = Work(divs=1)
-    keeps_output = True
-    scratch = 2
+    saves_output = True
+    workspace_tensors = 2
 
 
-class Sqrt(_Function):
+class Sqrt(_UnaryFunction):
     """√x, torch.sqrt. Work: 1 exp per element."""
 
-    keeps_output = True
-    scratch = 1
+    saves_output = True
+    workspace_tensors = 1
 
 
-class Rsqrt(_Function):
+class Rsqrt(_UnaryFunction):
     """1 / √x, torch.rsqrt. Work: 1 exp, 1 div per element."""
 
     per_element = Work(exps=1, divs=1)
-    keeps_output = True
-    scratch = 2
+    saves_output = True
+    workspace_tensors = 2
 
 
-class Exp(_Function):
+class Exp(_UnaryFunction):
     """e to the power of x, torch.exp. Work: 1 exp per element."""
 
-    keeps_output = True
+    saves_output = True
 
 
-class Exp2(_Function):
+class Exp2(_UnaryFunction):
     """2 to the power of x, torch.exp2. Work: 1 exp per element."""
 
-    keeps_output = True
-    scratch = 1
+    saves_output = True
+    workspace_tensors = 1
 
 
-class Expm1(_Function):
+class Expm1(_UnaryFunction):
     """e to the power of x, less 1, torch.expm1. Work: 1 exp, 1 add per element."""
 
     per_element = Work(exps=1, adds=1)
-    keeps_output = True
-    scratch = 1
+    saves_output = True
+    workspace_tensors = 1
 
 
-class Log(_Function):
+class Log(_UnaryFunction):
     """The natural logarithm, torch.log. Work: 1 exp per element."""
 
-    keeps_input = True
+    saves_input = True
 
 
-class Log2(_Function):
+class Log2(_UnaryFunction):
     """The logarithm to base 2, torch.log2. Work: 1 exp per element."""
 
-    keeps_input = True
-    scratch = 1
+    saves_input = True
+    workspace_tensors = 1
 
 
-class Log10(_Function):
+class Log10(_UnaryFunction):
     """The logarithm to base 10, torch.log10. Work: 1 exp per element."""
 
-    keeps_input = True
-    scratch = 1
+    saves_input = True
+    workspace_tensors = 1
 
 
-class Log1p(_Function):
+class Log1p(_UnaryFunction):
     """log(1 + x), torch.log1p. Work: 1 exp, 1 add per element."""
 
     per_element = Work(exps=1, adds=1)
-    keeps_input = True
-    scratch = 1
+    saves_input = True
+    workspace_tensors = 1
 
 
-class Sin(_Function):
+class Sin(_UnaryFunction):
     """The sine, torch.sin. Work: 1 exp per element."""
 
-    keeps_input = True
-    scratch = 1
+    saves_input = True
+    workspace_tensors = 1
 
 
-class Cos(_Function):
+class Cos(_UnaryFunction):
     """The cosine, torch.cos. Work: 1 exp per element."""
 
-    keeps_input = True
-    scratch = 2
+    saves_input = True
+    workspace_tensors = 2
 
 
-class Tan(_Function):
+class Tan(_UnaryFunction):
     """The tangent, torch.tan. Work: 1 exp per element."""
 
-    keeps_output = True
-    scratch = 2
+    saves_output = True
+    workspace_tensors = 2
 
 
-class Asin(_Function):
+class Asin(_UnaryFunction):
     """The angle of a sine, torch.asin. Work: 1 exp per element."""
 
-    keeps_input = True
-    scratch = 4
+    saves_input = True
+    workspace_tensors = 4
 
 
-class Acos(_Function):
+class Acos(_UnaryFunction):
     """The angle of a cosine, torch.acos. Work: 1 exp per element."""
 
-    keeps_input = True
-    scratch = 5
+    saves_input = True
+    workspace_tensors = 5
 
 
-class Atan(_Function):
+class Atan(_UnaryFunction):
     """The angle of a tangent, torch.atan. Work: 1 exp per element."""
 
-    keeps_input = True
-    scratch = 2
+    saves_input = True
+    workspace_tensors = 2
 
 
-class Sinh(_Function):
+class Sinh(_UnaryFunction):
     """The hyperbolic sine, torch.sinh. Work: 1 exp per element."""
 
-    keeps_input = True
-    scratch = 1
+    saves_input = True
+    workspace_tensors = 1
 
 
-class Cosh(_Function):
+class Cosh(_UnaryFunction):
     """The hyperbolic cosine, torch.cosh. Work: 1 exp per element."""
 
-    keeps_input = True
-    scratch = 1
+    saves_input = True
+    workspace_tensors = 1
 
 
-class Asinh(_Function):
+class Asinh(_UnaryFunction):
     """The inverse hyperbolic sine, torch.asinh. Work: 1 exp per element."""
 
-    keeps_input = True
-    scratch = 3
+    saves_input = True
+    workspace_tensors = 3
 
 
-class Acosh(_Function):
+class Acosh(_UnaryFunction):
     """The inverse hyperbolic cosine, torch.acosh. Work: 1 exp per element."""
 
-    keeps_input = True
-    scratch = 3
+    saves_input = True
+    workspace_tensors = 3
 
 
-class Atanh(_Function):
+class Atanh(_UnaryFunction):
     """The inverse hyperbolic tangent, torch.atanh. Work: 1 exp per element."""
 
-    keeps_input = True
-    scratch = 3
+    saves_input = True
+    workspace_tensors = 3
 
 
-class Erf(_Function):
+class Erf(_UnaryFunction):
     """The error function, torch.erf. Work: 1 exp per element."""
 
-    keeps_input = True
-    scratch = 4
+    saves_input = True
+    workspace_tensors = 4
 
 
-class Erfc(_Function):
+class Erfc(_UnaryFunction):
     """1 less the error function, torch.erfc. Work: 1 exp per element."""
 
-    keeps_input = True
-    scratch = 4
+    saves_input = True
+    workspace_tensors = 4
 
 
-class Erfinv(_Function):
+class Erfinv(_UnaryFunction):
     """The inverse of the error function, torch.erfinv. Work: 1 exp per element."""
 
-    keeps_input = True
-    scratch = 4
+    saves_input = True
+    workspace_tensors = 4
 
 
-class Lgamma(_Function):
+class Lgamma(_UnaryFunction):
     """The logarithm of the gamma function, torch.lgamma. Work: 1 exp per element."""
 
-    keeps_input = True
-    scratch = 1
+    saves_input = True
+    workspace_tensors = 1
 
 
-class Digamma(_Function):
+class Digamma(_UnaryFunction):
     """The derivative of lgamma, torch.digamma. Work: 1 exp per element."""
 
-    keeps_input = True
-    scratch = 1
+    saves_input = True
+    workspace_tensors = 1
 
 
 @op
-class Clamp(_Function):
+class Clamp(_UnaryFunction):
     """x between two bounds, torch.clamp; one of them may be null. Work: 1 compare per element and bound."""
 
     min: float | str | None = scalar(default=None)
     max: float | str | None = scalar(default=None)
 
-    keeps_input = True
+    saves_input = True
 
     def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
         if self.min is None and self.max is None:
             raise OpError("clamp needs a bound: min, max, or both")
         return iter(())
 
-    def holds(self, *inputs: str) -> str:
-        return promoted(inputs, self.min, self.max)
+    def element_type(self, *inputs: str) -> str:
+        return promote_types(inputs, self.min, self.max)
 
     def work(self, inputs: tuple[Shape, ...], output: Shape) -> Work:
         bounds = (self.min is not None) + (self.max is not None)
@@ -299,7 +299,7 @@ class Clamp(_Function):
 
 
 @op
-class NanToNum(_Function):
+class NanToNum(_UnaryFunction):
     """x, but for what is no number or infinite, torch.nan_to_num. Work: 3 compares per element."""
 
     nan: float | str | None = scalar(default=None)
@@ -307,13 +307,15 @@ class NanToNum(_Function):
     neginf: float | str | None = scalar(default=None)
 
     per_element = Work(compares=3)
-    real = False
-    keeps_input = True
+    promotes_to_float = False
+    saves_input = True
 
 
-FUNCTIONS = tuple(
+UNARY_FUNCTIONS = tuple(
     kind.name
     for kind in tuple(vars().values())
-    if isinstance(kind, type) and issubclass(kind, _Function) and not (kind.arguments or kind.__name__.startswith("_"))
+    if isinstance(kind, type)
+    and issubclass(kind, _UnaryFunction)
+    and not (kind.argument_specs or kind.__name__.startswith("_"))
 )
 """The names of the ops of this family that take one tensor and have no fields."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from costcalc.core.dtypes import HOLDS
+from costcalc.core.dtypes import ELEMENT_TYPES
 from costcalc.core.errors import OpError
 from costcalc.core.sizes import Shape, Size
 from costcalc.ir.arguments import choice, text
@@ -24,17 +24,17 @@ class Unknown(Op):
     kind: str = text()
     shape: tuple[Size, ...] | None = extents(default=None)
     sizes: tuple[Size, ...] | None = extents(default=None)
-    dtype: str = choice(*HOLDS, default="float")
+    dtype: str = choice(*ELEMENT_TYPES, default="float")
 
     arity = (0, None)
-    counted = False
+    modelled = False
 
     def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
         if not inputs and self.sizes is None:
             raise OpError("unknown takes 1 or more inputs, or has the sizes of its output given", "inputs")
         return iter(())
 
-    def holds(self, *inputs: str) -> str:
+    def element_type(self, *inputs: str) -> str:
         return self.dtype
 
     def label(self) -> str:
@@ -45,8 +45,8 @@ class Unknown(Op):
             return self.sizes
         return inputs[0] if self.shape is None else (inputs[0][0], *self.shape)
 
-    def windows(self, *inputs: Shape) -> None:
+    def sliding_windows(self, *inputs: Shape) -> None:
         return None
 
     def layout(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Layout:
-        return Layout.of_image(len(self.output(*inputs)))
+        return Layout.contiguous(len(self.output(*inputs)))

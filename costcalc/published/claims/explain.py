@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from costcalc.frontends.spec.document import Scalar
+from costcalc.frontends.spec.document import YamlScalar
 from costcalc.published.claims.language import RATIOS, READINGS, SUMS, Given
 from costcalc.published.claims.measure import Bench
 from costcalc.published.claims.verdict import Number
@@ -31,7 +31,7 @@ def explain(bench: Bench, given: Given, number: Number, unit: str) -> str:
     """
     quantity = _RECONCILED.get(getattr(given["quantity"], "value", ""))
     layers = given.get("layers")
-    at = layers.text if isinstance(layers, Scalar) else None
+    at = layers.text if isinstance(layers, YamlScalar) else None
     asked = bench.asked(given)
     one = layers is None or (at is not None and "*" not in at and at not in bench.costs(given).inputs)
     if quantity is None or asked.target is None or not one or any(name in given for name in _ALONE):

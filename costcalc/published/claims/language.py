@@ -12,9 +12,18 @@ from typing import NamedTuple
 
 from costcalc.core.errors import did_you_mean
 from costcalc.frontends.spec import Spec, SpecError
-from costcalc.frontends.spec.document import Fields, Items, Language, Place, Problem, Scalar, Value, parse
+from costcalc.frontends.spec.document import (
+    Diagnostic,
+    FileKind,
+    Location,
+    YamlMapping,
+    YamlNode,
+    YamlScalar,
+    YamlSequence,
+    parse,
+)
 
-CLAIMS = Language("a file of claims", "a source and claims", "write a group, and give it what its claims share")
+CLAIMS = FileKind("a file of claims", "a source and claims", "write a group, and give it what its claims share")
 
 COVERAGE = ("network", "set", "input", "batch", "dtype", "layers", "op", "quantity", "convention", "limit")
 SUMS = ("plus", "minus")
@@ -27,7 +36,7 @@ GROUP = (*SHARED, "claims")
 TABLE = (*SHARED, "id", "columns", "rows")
 FILE = (*GROUP, "source", "networks")
 
-Given = Mapping[str, Value]
+Given = Mapping[str, YamlNode]
 
 
 class Claim(NamedTuple):
@@ -37,8 +46,8 @@ class Claim(NamedTuple):
     """
 
     id: str
-    place: Place
-    published: Scalar
+    place: Location
+    published: YamlScalar
     fields: Given
     section: str
     where: str
@@ -55,31 +64,31 @@ class ClaimsFile:
         self.text, self.file = text, file
         self.name = file.replace("\\", "/").rsplit("/", 1)[-1].rsplit(".", 1)[0]
         self.source = self.name
-        self.problems: list[Problem] = []
+        self.problems: list[Diagnostic] = []
         self.networks: dict[str, tuple[Spec, str]] = {}
         document, keys = parse(text, file, CLAIMS)
         self.problems += keys
         self.claims: tuple[Claim, ...] = ()
-        if isinstance(document, Fields):
+        if isinstance(document, YamlMapping):
             self._read(document)
         else:
             message = "a file of claims is a mapping, with source, claims, and what the claims share"
-            raise SpecError(file, text, [Problem(document.place, message)])
+            raise SpecError(file, text, [Diagnostic(document.location, message)])
 
-    def _wrong(self, value: Value, message: str) -> None:
-        self.problems.append(Problem(value.place, message))
+    def _wrong(self, value: YamlNode, message: str) -> None:
+        self.problems.append(Diagnostic(value.location, message))
 
-    def _read(self, document: Fields) -> None:
+    def _read(self, document: YamlMapping) -> None:
         source = document.get("source")
-        if isinstance(source, Scalar) and isinstance(source.value, str):
+        if isinstance(source, YamlScalar) and isinstance(source.value, str):
             self.source = source.value
         elif source is not None:
             self._wrong(source, "source must be text: who published these numbers, and where")
-        elif all(key.text in FILE for key, _ in document.items):  # a misspelt key may be the one that is missing
-            self.problems.append(Problem(None, "has no source: say who published these numbers, and where"))
+        elif all(key.text in FILE for key, _ in document.entries):  # a misspelt key may be the one that is missing
+            self.problems.append(Diagnostic(None, "has no source: say who published these numbers, and where"))
         networks = document.get("networks")
-        if isinstance(networks, Fields):
-            for key, part in networks.items:
+        if isinstance(networks, YamlMapping):
+            for key, part in networks.entries:
                 self._read_network(key, part)
         elif networks is not None:
             self._wrong(networks, "networks must be a mapping of names to specs, each with input and layers")
@@ -90,10 +99,10 @@ class ClaimsFile:
             if claim.id in seen:
                 first = seen[claim.id].place.line + 1
                 message = f"the id {claim.id!r} is given twice (first in line {first})"
-                self.problems.append(Problem(claim.place, message))
+                self.problems.append(Diagnostic(claim.place, message))
             seen.setdefault(claim.id, claim)
 
-    def _read_network(self, key: Scalar, part: Value) -> None:
+    def _read_network(self, key: YamlScalar, part: YamlNode) -> None:
         try:
             spec = Spec(self.text, self.file, key.text, part)
         except SpecError as error:
@@ -103,24 +112,24 @@ class ClaimsFile:
         for variant in spec.variants or [key.text]:
             self.networks[variant] = spec, variant
 
-    def _known(self, fields: Fields, known: tuple[str, ...]) -> None:
-        for key, _ in fields.items:
+    def _known(self, fields: YamlMapping, known: tuple[str, ...]) -> None:
+        for key, _ in fields.entries:
             if key.text not in known:
                 self._wrong(key, unknown_field(key.text, known))
 
-    def _group(self, group: Fields, around: Given, section: tuple[str, ...]) -> Iterator[Claim]:
+    def _group(self, group: YamlMapping, around: Given, section: tuple[str, ...]) -> Iterator[Claim]:
         shared = inherited(around, group)
         section = self._section(section, group)
         claims = group.get("claims")
-        if not isinstance(claims, Items) or not claims.items:
+        if not isinstance(claims, YamlSequence) or not claims.items:
             message = "claims must be a list, each item starting with '- '"
             if claims is not None:
                 self._wrong(claims, message)
-            elif all(key.text in FILE for key, _ in group.items):
+            elif all(key.text in FILE for key, _ in group.entries):
                 self._wrong(group, f"has no claims: {message}")
             return
         for item in claims.items:
-            if not isinstance(item, Fields):
+            if not isinstance(item, YamlMapping):
                 self._wrong(item, "a claim is a mapping, such as {published: 138 M, network: vgg16, quantity: params}")
             elif item.get("claims") is not None:
                 self._known(item, GROUP)
@@ -131,71 +140,71 @@ class ClaimsFile:
             else:
                 yield from self._claim(item, shared, section)
 
-    def _table(self, table: Fields, around: Given, section: tuple[str, ...]) -> Iterator[Claim]:
+    def _table(self, table: YamlMapping, around: Given, section: tuple[str, ...]) -> Iterator[Claim]:
         """One claim a cell: its column's fields win over its row's, and its own over both."""
         columns, rows, prefix = table.get("columns"), table.get("rows"), self._text(table, "id")
         for part, value, example in (
             ("columns", columns, "{params: {quantity: params, unit: k}}"),
             ("rows", rows, "{conv1: {params: 35}}"),
         ):
-            if not isinstance(value, Fields) or not value.items:
+            if not isinstance(value, YamlMapping) or not value.entries:
                 self._wrong(value or table, f"a table needs {part}, such as {example}")
-        if not isinstance(columns, Fields) or not isinstance(rows, Fields):
+        if not isinstance(columns, YamlMapping) or not isinstance(rows, YamlMapping):
             return
         shared, section = inherited(around, table), self._section(section, table)
-        for key, column in columns.items:
+        for key, column in columns.entries:
             if key.text in CLAIM:
                 self._wrong(key, f"a column cannot be called {key.text!r}: that is a field of claims")
-            elif not isinstance(column, Fields):
+            elif not isinstance(column, YamlMapping):
                 self._wrong(column, "a column is a mapping of the fields its cells share, such as {quantity: params}")
             else:
                 self._known(column, SHARED)
-        known = (*SHARED, *(key.text for key, _ in columns.items))
-        for key, row in rows.items:
-            if not isinstance(row, Fields):
+        known = (*SHARED, *(key.text for key, _ in columns.entries))
+        for key, row in rows.entries:
+            if not isinstance(row, YamlMapping):
                 self._wrong(row, "a row is a mapping of columns to what is printed, such as {params: 35}")
                 continue
             self._known(row, known)
             fields = inherited(shared, row)
             if row.get("layers") is None and row.get("network") is None:
                 fields = {**fields, "layers": key}
-            for name, cell in row.items:
+            for name, cell in row.entries:
                 shares = columns.get(name.text)
-                if isinstance(shares, Fields):
+                if isinstance(shares, YamlMapping):
                     own = "-".join(filter(None, (prefix, key.text, name.text)))
                     yield from self._claim(cell, inherited(fields, shares), section, key.text, own)
 
     def _claim(
-        self, cell: Value, around: Given, section: tuple[str, ...], row: str = "", name: str = ""
+        self, cell: YamlNode, around: Given, section: tuple[str, ...], row: str = "", name: str = ""
     ) -> Iterator[Claim]:
         """The claim of an item of a list or, with a `row` and a `name`, of a cell of a table."""
         published, fields, place = cell, around, section
-        if isinstance(cell, Fields):
+        if isinstance(cell, YamlMapping):
             self._known(cell, CLAIM)
             found = cell.get("published")
             if found is None:
-                if all(key.text in CLAIM for key, _ in cell.items):
+                if all(key.text in CLAIM for key, _ in cell.entries):
                     message = "a claim needs published: the number as printed, with its unit, such as 13.6 G"
                     self._wrong(cell, message)
                 return
             published, fields, place = found, inherited(around, cell), self._section(section, cell)
             name = self._text(cell, "id") or name
-        if not isinstance(published, Scalar) or published.value is None:
+        if not isinstance(published, YamlScalar) or published.value is None:
             self._wrong(published, "published is one number or phrase, as it is printed")
             return
         where = ", ".join(filter(None, (*section, row, *place[len(section) :])))
-        name = name or f"{self.name}-{published.place.line + 1}"
-        yield Claim(name, cell.place, published, MappingProxyType(dict(fields)), ", ".join(section), where)
+        name = name or f"{self.name}-{published.location.line + 1}"
+        yield Claim(name, cell.location, published, MappingProxyType(dict(fields)), ", ".join(section), where)
 
-    def _section(self, around: tuple[str, ...], fields: Fields) -> tuple[str, ...]:
+    def _section(self, around: tuple[str, ...], fields: YamlMapping) -> tuple[str, ...]:
         where = self._text(fields, "where")
         return (*around, where) if where else around
 
-    def _text(self, fields: Fields, name: str) -> str:
+    def _text(self, fields: YamlMapping, name: str) -> str:
         value = fields.get(name)
         if value is None:
             return ""
-        if not isinstance(value, Scalar) or not value.text:
+        if not isinstance(value, YamlScalar) or not value.text:
             self._wrong(value, f"{name} must be text")
             return ""
         return value.text
@@ -207,11 +216,11 @@ def unknown_field(name: str, known: Iterable[str]) -> str:
     return f"no field {name!r}{near}" + ("" if near else f": there are {', '.join(known)}")
 
 
-def inherited(around: Given, given: Fields) -> dict[str, Value]:
+def inherited(around: Given, given: YamlMapping) -> dict[str, YamlNode]:
     """The fields of something: those around it, its own winning.
 
     A network given anew brings its own settings and input: those of the network around are not for it.
     """
-    own = {key.text: value for key, value in given.items if key.text not in ("claims", "columns", "rows")}
+    own = {key.text: value for key, value in given.entries if key.text not in ("claims", "columns", "rows")}
     base = {name: value for name, value in around.items() if "network" not in own or name not in ("set", "input")}
     return base | own

@@ -14,15 +14,15 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from costcalc.analysis.analyze import analyze
-from costcalc.analysis.conventions import convention_named
+from costcalc.analysis.conventions import get_convention
 from costcalc.analysis.cost_table import CostTable, Row
 from costcalc.core.dtypes import element_bytes
 from costcalc.core.errors import CostcalcError, did_you_mean
 from costcalc.core.sizes import prod
 from costcalc.frontends.spec import Spec, SpecError
-from costcalc.frontends.spec.catalogue import find
-from costcalc.frontends.spec.document import Fields, Items, Place, Scalar, Value
-from costcalc.frontends.spec.expression import INPUT_SIZES, Expression, Fault
+from costcalc.frontends.spec.catalogue import find_spec
+from costcalc.frontends.spec.document import Location, YamlMapping, YamlNode, YamlScalar, YamlSequence
+from costcalc.frontends.spec.expression import IMAGE_SIZES, Expression, LocatedError
 from costcalc.ir.graph import Graph
 from costcalc.ir.ops import OPS
 from costcalc.ir.paths import is_below
@@ -48,14 +48,14 @@ def _outputs(row: Row) -> Any:
 
 
 def _output_bytes(rows: list[Row], costs: CostTable) -> Any:
-    copies = convention_named(costs.convention).activation_copies
+    copies = get_convention(costs.convention).activation_copies
     fed = element_bytes(costs.dtype) * sum(_outputs(row) for row in rows if row.path in costs.inputs)
     made = element_bytes(costs.dtype) * sum(_outputs(row) for row in rows if row.path not in costs.inputs)
     return fed + copies * made
 
 
 def _weight_bytes(rows: list[Row], costs: CostTable) -> Any:
-    copies = convention_named(costs.convention).param_copies
+    copies = get_convention(costs.convention).param_copies
     return sum(row.weights or 0 for row in rows) * element_bytes(costs.dtype) * copies
 
 
@@ -111,7 +111,7 @@ class Analyses(NamedTuple):
     tables: dict[Any, CostTable]
 
 
-class Asked(NamedTuple):
+class NetworkQuery(NamedTuple):
     """A network as `load` takes it (None: it is written in the file of claims), with its settings and sizes."""
 
     target: str | None
@@ -134,13 +134,13 @@ class Bench:
         name = _text(given, "limit") if "limit" in given else None
         if name is None:
             return self._value(given, {})
-        place, ratio = given["limit"].place, given.get("over")
-        if not isinstance(ratio, Fields) or "more_than" in given or "less_than" in given:
-            raise Fault(place, "limit goes with over: it is what a ratio of two counts tends to")
+        place, ratio = given["limit"].location, given.get("over")
+        if not isinstance(ratio, YamlMapping) or "more_than" in given or "less_than" in given:
+            raise LocatedError(place, "limit goes with over: it is what a ratio of two counts tends to")
         settings = self.costs(given).settings
         if type(settings.get(name)) is not int:
             near = did_you_mean(name, [key for key, value in settings.items() if type(value) is int])
-            raise Fault(place, f"{_text(given, 'network')} has no setting {name!r} that is a whole number{near}")
+            raise LocatedError(place, f"{_text(given, 'network')} has no setting {name!r} that is a whole number{near}")
         # Counts are polynomials in a width: their leading terms decide, which differences of values give exactly.
         sizes = range(1, 10)
         above, below = (
@@ -148,7 +148,7 @@ class Bench:
             for side in (given, self._operand_fields(given, ratio))
         )
         if above is None or below is None or above[0] > below[0] or not below[1]:
-            raise Fault(place, f"the ratio has no limit as {name} grows")
+            raise LocatedError(place, f"the ratio has no limit as {name} grows")
         return Fraction(0) if above[0] < below[0] else Fraction(above[1]) / below[1]
 
     def costs(self, given: Given, extra: Mapping[str, int] | None = None) -> CostTable:
@@ -166,58 +166,60 @@ class Bench:
                 done.tables[counted] = analyze(done.graphs[built], convention=convention, dtype=dtype)
             except CostcalcError as error:
                 wrong = "dtype" if str(error).startswith("no dtype") else "convention"
-                raise Fault(given[wrong].place, str(error)) from None
+                raise LocatedError(given[wrong].location, str(error)) from None
         return done.tables[counted]
 
-    def asked(self, given: Given) -> Asked:
+    def asked(self, given: Given) -> NetworkQuery:
         """What network the fields ask for, and the settings and sizes they give it."""
         network = self._network(given)
-        return Asked(None if network in self.networks else self._target(network), self._sizes(given))
+        return NetworkQuery(None if network in self.networks else self._target(network), self._sizes(given))
 
     def _network(self, given: Given) -> str:
         network = _text(given, "network")
         if not network:
-            raise Fault(None, "names no network")
+            raise LocatedError(None, "names no network")
         return network
 
     def _sizes(self, given: Given) -> dict[str, Any]:
         sizes: dict[str, Any] = {}
         for field in ("set", "input"):
             value = given.get(field)
-            if value is not None and not isinstance(value, Fields):
+            if value is not None and not isinstance(value, YamlMapping):
                 example = "{convs: [2, 2, 2, 3, 3]}" if field == "set" else "{height: 227, width: 227}"
-                raise Fault(value.place, f"{field} must be a mapping, such as {example}")
-            for key, entry in value.items if isinstance(value, Fields) else ():
-                if (key.text in INPUT_SIZES) is not (field == "input"):
-                    known = f"an input has {', '.join(INPUT_SIZES)}"
-                    raise Fault(key.place, f"{key.text} is the input's: give it there" if field == "set" else known)
+                raise LocatedError(value.location, f"{field} must be a mapping, such as {example}")
+            for key, entry in value.entries if isinstance(value, YamlMapping) else ():
+                if (key.text in IMAGE_SIZES) is not (field == "input"):
+                    known = f"an input has {', '.join(IMAGE_SIZES)}"
+                    raise LocatedError(
+                        key.location, f"{key.text} is the input's: give it there" if field == "set" else known
+                    )
                 sizes[key.text] = _plain(entry)
         if "batch" in given:
             sizes["batch"] = getattr(given["batch"], "value", None)
         return sizes
 
     def _build(self, given: Given, network: str, sizes: Mapping[str, Any]) -> Graph:
-        place = given["network"].place
+        place = given["network"].location
         try:
-            spec, variant = self.networks.get(network) or find(
+            spec, variant = self.networks.get(network) or find_spec(
                 os.path.join(self.folder, network) if _is_file(network) else network
             )
             return spec.build(variant, sizes)
         except SpecError as error:
             if network in self.networks:
                 raise
-            place = given["input"].place if "input" in given else place
-            raise Fault(place, f"{network} cannot be built so: {error.problems[0].message}") from None
+            place = given["input"].location if "input" in given else place
+            raise LocatedError(place, f"{network} cannot be built so: {error.problems[0].message}") from None
         except CostcalcError as error:
             message = str(error)
             if message.startswith("no architecture"):
                 near = did_you_mean(network, self.networks) or did_you_mean(network, _shipped())
                 message = f"no network {network!r}{near}: `costcalc list` prints those that ship; others are files"
-                raise Fault(place, message + " ending in .yaml, or written under networks") from None
+                raise LocatedError(place, message + " ending in .yaml, or written under networks") from None
             fault = next(
                 (p for p, word in _assigned(given) if message.startswith(word) or repr(word) in message), place
             )
-            raise Fault(fault, message) from None
+            raise LocatedError(fault, message) from None
 
     def _target(self, network: str) -> str:
         return os.path.join(self.folder, network) if _is_file(network) else network
@@ -231,7 +233,7 @@ class Bench:
                 part = _number(value, given)
                 whole = self._part(given, given[relation], extra)
                 if not whole:
-                    raise Fault(given[relation].place, f"{relation} is 0: nothing can be divided by it")
+                    raise LocatedError(given[relation].location, f"{relation} is 0: nothing can be divided by it")
                 ratio = Fraction(part) / whole
                 value = {"over": ratio, "more_than": ratio - 1, "less_than": 1 - ratio}[relation]
         return value
@@ -241,33 +243,35 @@ class Bench:
         value = self._quantity(given, extra)
         for relation, sign in zip(SUMS, (1, -1), strict=True):
             terms = given.get(relation)
-            for term in terms.items if isinstance(terms, Items) else [] if terms is None else [terms]:
+            for term in terms.items if isinstance(terms, YamlSequence) else [] if terms is None else [terms]:
                 value = _number(value, given) + sign * self._part(given, term, extra)
         return value
 
-    def _part(self, given: Given, value: Value, extra: Mapping[str, int]) -> int | Fraction:
+    def _part(self, given: Given, value: YamlNode, extra: Mapping[str, int]) -> int | Fraction:
         """What stands in a sum or a ratio: a mapping of what it covers otherwise, or an expression of sizes."""
-        if isinstance(value, Fields):
+        if isinstance(value, YamlMapping):
             fields = self._operand_fields(given, value)
             return _number(self._operand(fields, extra), fields)
-        if not isinstance(value, Scalar):
-            raise Fault(value.place, "must be a mapping of what it covers otherwise, or an expression such as 9 * C")
+        if not isinstance(value, YamlScalar):
+            raise LocatedError(
+                value.location, "must be a mapping of what it covers otherwise, or an expression such as 9 * C"
+            )
         costs = self.costs(given, extra)
         shape = next(iter(costs.inputs.values()))
-        names = {**costs.settings, **(dict(zip(INPUT_SIZES, shape, strict=True)) if len(shape) == 4 else {})}
+        names = {**costs.settings, **(dict(zip(IMAGE_SIZES, shape, strict=True)) if len(shape) == 4 else {})}
         expression = Expression(value)
         for problem in expression.check_value(names):
-            raise Fault(*problem)
-        number = expression.value(names)
+            raise LocatedError(*problem)
+        number = expression.evaluate(names)
         if not isinstance(number, int) or isinstance(number, bool):
-            raise Fault(value.place, f"must be a whole number, not {number!r}")
+            raise LocatedError(value.location, f"must be a whole number, not {number!r}")
         return number
 
-    def _operand_fields(self, given: Given, part: Fields) -> dict[str, Value]:
+    def _operand_fields(self, given: Given, part: YamlMapping) -> dict[str, YamlNode]:
         """The fields of a part: it covers what the claim does, but for what it says; relations are its own."""
-        for key, _ in part.items:
+        for key, _ in part.entries:
             if key.text not in (*COVERAGE, *SUMS):
-                raise Fault(key.place, unknown_field(key.text, (*COVERAGE, *SUMS)))
+                raise LocatedError(key.location, unknown_field(key.text, (*COVERAGE, *SUMS)))
         return inherited({name: value for name, value in given.items() if name in COVERAGE}, part)
 
     def _quantity(self, given: Given, extra: Mapping[str, int]) -> Exact:
@@ -275,16 +279,18 @@ class Bench:
         costs = self.costs(given, extra)
         rows = _covered(given, costs)
         if quantity.kind != "shape":
-            unknown = [row.path for row in rows if row.unknown]
+            unknown = [row.path for row in rows if row.unknown_layers]
             if unknown:
-                raise Fault(given["network"].place, f"{unknown[0]} cannot be counted: it is unknown to costcalc")
+                raise LocatedError(
+                    given["network"].location, f"{unknown[0]} cannot be counted: it is unknown to costcalc"
+                )
         value = quantity.of(rows, costs)
         if isinstance(value, tuple) and quantity.kind == "count":  # a size that the last layer may not have
             if len(value) != 1:
                 last = rows[-1].path
                 sides = "×".join(map(str, value))
-                raise Fault(
-                    given["quantity"].place,
+                raise LocatedError(
+                    given["quantity"].location,
                     f"{last} has no single {_text(given, 'quantity')}: " + (sides or "no plane"),
                 )
             (value,) = value
@@ -295,10 +301,10 @@ def quantity_of(given: Given) -> Quantity:
     """The quantity that the fields name. Raises Fault."""
     name = _text(given, "quantity")
     if not name:
-        raise Fault(None, f"names no quantity: there are {', '.join(QUANTITIES)}")
+        raise LocatedError(None, f"names no quantity: there are {', '.join(QUANTITIES)}")
     if name not in QUANTITIES:
         near = did_you_mean(name, QUANTITIES)
-        raise Fault(given["quantity"].place, f"no quantity {name!r}{near}: there are {', '.join(QUANTITIES)}")
+        raise LocatedError(given["quantity"].location, f"no quantity {name!r}{near}: there are {', '.join(QUANTITIES)}")
     return QUANTITIES[name]
 
 
@@ -310,20 +316,22 @@ def _covered(given: Given, costs: CostTable) -> list[Row]:
         found = _rows_of(name.strip("/"), costs)
         if not found:
             near = did_you_mean(name, _paths(costs))
-            raise Fault(place, f"{costs.name} has no layer {name!r}{near}")
+            raise LocatedError(place, f"{costs.name} has no layer {name!r}{near}")
         twice = next((row.path for row in found if row in rows), None)
         if twice is not None:
-            raise Fault(place, f"{twice} is covered twice: what counts twice goes under plus")
+            raise LocatedError(place, f"{twice} is covered twice: what counts twice goes under plus")
         rows += found
     rows = rows if names else list(costs.rows)
     kinds = _texts(given, "op", "an op, or a list of them")
     for kind, place in kinds:
         if kind not in OPS:
-            raise Fault(place, f"no op {kind!r}{did_you_mean(kind, OPS)}: `costcalc schema` lists all {len(OPS)}")
+            raise LocatedError(
+                place, f"no op {kind!r}{did_you_mean(kind, OPS)}: `costcalc schema` lists all {len(OPS)}"
+            )
     if kinds:
-        rows = [row for row in rows if row.kind in {kind for kind, _ in kinds}]
+        rows = [row for row in rows if row.op in {kind for kind, _ in kinds}]
         if not rows:
-            raise Fault(kinds[0][1], f"{costs.name} has no {' or '.join(k for k, _ in kinds)} there")
+            raise LocatedError(kinds[0][1], f"{costs.name} has no {' or '.join(k for k, _ in kinds)} there")
     return rows
 
 
@@ -332,7 +340,9 @@ def _rows_of(name: str, costs: CostTable) -> list[Row]:
         shape = costs.inputs[name]
         elements = prod(shape)
         stored = elements * element_bytes(costs.dtype)
-        return [Row(name, "input", shape, 0, NO_WORK, 0, elements, 0, stored, layers=0, counted_activations=elements)]
+        return [
+            Row(name, "input", shape, 0, NO_WORK, 0, elements, 0, stored, layer_count=0, counted_activations=elements)
+        ]
     if "*" not in name:
         return [row for row in costs.rows if is_below(row.path, name)]
     pattern = re.compile(re.escape(name).replace(r"\*", "[^/]*") + "(/.*)?")
@@ -363,19 +373,19 @@ def _text(given: Given, name: str) -> str:
     value = given.get(name)
     if value is None:
         return ""
-    if not isinstance(value, Scalar) or not isinstance(value.value, str):
-        raise Fault(value.place, f"{name} must be text")
+    if not isinstance(value, YamlScalar) or not isinstance(value.value, str):
+        raise LocatedError(value.location, f"{name} must be text")
     return value.value
 
 
-def _texts(given: Given, name: str, what: str) -> list[tuple[str, Place]]:
+def _texts(given: Given, name: str, what: str) -> list[tuple[str, Location]]:
     value = given.get(name)
     if value is None:
         return []
-    items: Iterable[Value] = value.items if isinstance(value, Items) else [value]
-    found = [(item.text, item.place) for item in items if isinstance(item, Scalar) and item.value is not None]
+    items: Iterable[YamlNode] = value.items if isinstance(value, YamlSequence) else [value]
+    found = [(item.text, item.location) for item in items if isinstance(item, YamlScalar) and item.value is not None]
     if not found or len(found) != len(list(items)):
-        raise Fault(value.place, f"{name} must be {what}")
+        raise LocatedError(value.location, f"{name} must be {what}")
     return found
 
 
@@ -383,25 +393,25 @@ def _is_file(network: str) -> bool:
     return network.partition(":")[0].endswith((".yaml", ".yml"))
 
 
-def _plain(value: Value) -> Any:
-    if isinstance(value, Items):
+def _plain(value: YamlNode) -> Any:
+    if isinstance(value, YamlSequence):
         return tuple(map(_plain, value.items))
-    return value.value if isinstance(value, Scalar) else None
+    return value.value if isinstance(value, YamlScalar) else None
 
 
 def _number(value: Exact, given: Given) -> int | Fraction:
     if isinstance(value, tuple):
-        raise Fault(given["quantity"].place, "a shape cannot be added to or divided")
+        raise LocatedError(given["quantity"].location, "a shape cannot be added to or divided")
     return value
 
 
-def _assigned(given: Given) -> Iterable[tuple[Place, str]]:
+def _assigned(given: Given) -> Iterable[tuple[Location, str]]:
     for field in ("set", "input"):
         value = given.get(field)
-        for key, entry in value.items if isinstance(value, Fields) else ():
-            yield (entry.place if isinstance(entry, Scalar) else key.place), key.text
+        for key, entry in value.entries if isinstance(value, YamlMapping) else ():
+            yield (entry.location if isinstance(entry, YamlScalar) else key.location), key.text
     if "batch" in given:
-        yield given["batch"].place, "batch"
+        yield given["batch"].location, "batch"
 
 
 def _shipped() -> Iterable[str]:

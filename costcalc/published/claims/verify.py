@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 from costcalc.core.errors import did_you_mean
 from costcalc.frontends.spec import SpecError
-from costcalc.frontends.spec.document import Fields, Items, Place, Problem, Scalar, Value
-from costcalc.frontends.spec.expression import Fault
-from costcalc.frontends.spec.items import MAX_MISTAKES, below
+from costcalc.frontends.spec.document import Diagnostic, Location, YamlMapping, YamlNode, YamlScalar, YamlSequence
+from costcalc.frontends.spec.expression import LocatedError
+from costcalc.frontends.spec.items import MAX_MISTAKES, line_after
 from costcalc.published.claims.explain import explain
 from costcalc.published.claims.language import (
     CASES,
@@ -102,14 +102,16 @@ def _verify(choice: Choice, shared: Analyses) -> list[Verified]:
             continue
         try:
             verified.append(_Verifier(bench, claim).verified(file.name))
-        except Fault as fault:
-            place, message = fault.problem
+        except LocatedError as fault:
+            place, message = fault.diagnostic
             if place or not file.problems:  # what a claim lacks may be the field that is misspelt
-                problems.append(Problem(place or claim.place, message))
+                problems.append(Diagnostic(place or claim.place, message))
         except SpecError as error:
             problems += error.problems
         if len(problems) > MAX_MISTAKES:
-            problems.append(Problem(below(claim.place), f"more than {MAX_MISTAKES} mistakes: nothing below is read"))
+            problems.append(
+                Diagnostic(line_after(claim.place), f"more than {MAX_MISTAKES} mistakes: nothing below is read")
+            )
             break
     if problems:
         raise SpecError(file.file, file.text, problems)
@@ -136,8 +138,8 @@ class _Verifier:
             explanation = ": ".join(filter(None, (self._sentence("rule"), explanation)))
             verdict, error = ("conditional", None) if self._conditional(outcome) else (verdict, error)
         elif "holds_for" in fields or "fails_for" in fields:
-            place = (fields.get("holds_for") or fields["fails_for"]).place
-            raise Fault(place, "holds_for and fails_for go with a rule: say when the claim is right")
+            place = (fields.get("holds_for") or fields["fails_for"]).location
+            raise LocatedError(place, "holds_for and fails_for go with a rule: say when the claim is right")
         if verdict == "wrong" and not explanation and self.printed is not None and "reproduced_by" not in fields:
             explanation = explain(
                 self.bench, fields, self.printed, self._unit_meant(self.printed, self.claim.published)[0]
@@ -176,20 +178,22 @@ class _Verifier:
             [self._outcome(case).right for case in self._cases(name)] for name in ("holds_for", "fails_for")
         )
         if not right and not wrong:
-            raise Fault(self.fields["rule"].place, "a rule needs cases that show it: holds_for and fails_for")
+            raise LocatedError(self.fields["rule"].location, "a rule needs cases that show it: holds_for and fails_for")
         outcomes = {outcome.right, *right, *wrong}
         return all(right) and not any(wrong) and len(outcomes) == 2
 
     def _cases(self, name: str) -> Iterator[Given]:
         for case in _listed(self.fields.get(name)):
-            if not isinstance(case, Fields):
-                raise Fault(case.place, f"{name} must be a mapping of what is otherwise, or a list of such mappings")
+            if not isinstance(case, YamlMapping):
+                raise LocatedError(
+                    case.location, f"{name} must be a mapping of what is otherwise, or a list of such mappings"
+                )
             yield self._changed(self.fields, case)
 
-    def _changed(self, fields: Given, case: Fields, known: tuple[str, ...] = _CASE) -> dict[str, Value]:
-        for key, _ in case.items:
+    def _changed(self, fields: Given, case: YamlMapping, known: tuple[str, ...] = _CASE) -> dict[str, YamlNode]:
+        for key, _ in case.entries:
             if key.text not in known:
-                raise Fault(key.place, unknown_field(key.text, known))
+                raise LocatedError(key.location, unknown_field(key.text, known))
         base = {name: value for name, value in fields.items() if name not in CASES and name != "rule"}
         return inherited(base, case)
 
@@ -199,14 +203,14 @@ class _Verifier:
         readings = [name for name in READINGS if name in fields]
         findings: list[Finding] = []
         for name in readings:
-            place = fields[name].place
+            place = fields[name].location
             if name != "equals" and any(isinstance(value, tuple) for value in values):
-                raise Fault(place, f"a shape lies neither above nor below anything: {name} is for numbers")
+                raise LocatedError(place, f"a shape lies neither above nor below anything: {name} is for numbers")
             for reading in _listed(fields[name]):
-                if isinstance(reading, Fields):
+                if isinstance(reading, YamlMapping):
                     others = [self.bench.value(self._changed(case, reading, _MEASURE)) for case in cases]
                     if name != "equals" and any(isinstance(other, tuple) for other in others):
-                        raise Fault(reading.place, f"a shape is nothing to lie {name}")
+                        raise LocatedError(reading.location, f"a shape is nothing to lie {name}")
                     findings += [_compare(name, *pair) for pair in zip(values, others, strict=True)]
                 else:
                     findings += self._against(name, reading, values, fields)
@@ -221,33 +225,39 @@ class _Verifier:
         if value is None:
             yield fields
             return
-        if not isinstance(value, Items) or not value.items:
-            raise Fault(value.place, "each must be a list of layers, or of mappings of what is otherwise")
+        if not isinstance(value, YamlSequence) or not value.items:
+            raise LocatedError(value.location, "each must be a list of layers, or of mappings of what is otherwise")
         base = {name: field for name, field in fields.items() if name != "each"}
         for item in value.items:
-            yield self._changed(base, item, _MEASURE) if isinstance(item, Fields) else {**base, "layers": item}
+            yield self._changed(base, item, _MEASURE) if isinstance(item, YamlMapping) else {**base, "layers": item}
 
-    def _against(self, name: str, reading: Value, values: list[Exact], fields: Given) -> list[Finding]:
+    def _against(self, name: str, reading: YamlNode, values: list[Exact], fields: Given) -> list[Finding]:
         """Findings on printed numbers or shapes: one for all values, or one for each, between slashes."""
-        if not isinstance(reading, Scalar):
-            raise Fault(reading.place, f"{name} must be what is printed, or a mapping of what it covers otherwise")
+        if not isinstance(reading, YamlScalar):
+            raise LocatedError(
+                reading.location, f"{name} must be what is printed, or a mapping of what it covers otherwise"
+            )
         parts = reading.text.split(" / ")
         if len(parts) not in (1, len(values)):
-            raise Fault(
-                reading.place, f"{len(parts)} numbers are printed of {len(values)} thing{'s' * (len(values) > 1)}"
+            raise LocatedError(
+                reading.location, f"{len(parts)} numbers are printed of {len(values)} thing{'s' * (len(values) > 1)}"
             )
         findings = []
         for part, value in zip(parts * (len(values) // len(parts)), values, strict=True):
             if isinstance(value, tuple):
                 shape = read_shape(part)
                 if shape is None or name != "equals":
-                    raise Fault(reading.place, f"{part!r} is no shape, such as 35x35x288: height, width, channels")
+                    raise LocatedError(
+                        reading.location, f"{part!r} is no shape, such as 35x35x288: height, width, channels"
+                    )
                 findings.append(Finding("exact" if shape == value else "wrong"))
                 continue
             number = read_number(part)
             if number is None:
                 message = f"{part!r} is no number: say what it means with equals, above or below"
-                raise Fault(reading.place, message if reading is self.claim.published else f"{part!r} is no number")
+                raise LocatedError(
+                    reading.location, message if reading is self.claim.published else f"{part!r} is no number"
+                )
             scale = self._unit_of(number, fields, reading).scale
             if reading is self.claim.published:
                 findings.append(judge(number, scale, value))
@@ -276,39 +286,41 @@ class _Verifier:
     def _in_percent(self, exact: Exact) -> Exact:
         return exact * 100 if self.unit == "%" and not isinstance(exact, tuple) else exact
 
-    def _unit_of(self, number: Number, fields: Given, printed: Scalar) -> Unit:
+    def _unit_of(self, number: Number, fields: Given, printed: YamlScalar) -> Unit:
         """The unit of a number, which must be one of what is counted."""
         name, place = self._unit_meant(number, printed)
         kind = "ratio" if any(relation in fields for relation in RATIOS) else quantity_of(fields).kind
         if not name:
             return Unit(kind, Fraction(1))
         if name not in UNITS:
-            raise Fault(place, unknown_unit(name))
+            raise LocatedError(place, unknown_unit(name))
         unit = UNITS[name]
         if unit.kind != kind:
             nouns = {"count": "a count", "bytes": "bytes", "ratio": "a ratio", "shape": "a shape"}
             quantity = "over, more_than or less_than" if kind == "ratio" else f"quantity {self._sentence('quantity')}"
-            raise Fault(place, f"{name} is a unit of {nouns[unit.kind]}, and {quantity} makes {nouns[kind]}")
+            raise LocatedError(place, f"{name} is a unit of {nouns[unit.kind]}, and {quantity} makes {nouns[kind]}")
         return unit
 
-    def _unit_meant(self, number: Number, printed: Scalar) -> tuple[str, Place]:
+    def _unit_meant(self, number: Number, printed: YamlScalar) -> tuple[str, Location]:
         """What the source means by the unit of a number, and where that is said."""
-        name, place = number.unit, printed.place
+        name, place = number.unit, printed.location
         if not name and printed is self.claim.published:
             name = self._sentence("unit")
-            place = self.fields["unit"].place if name else place
+            place = self.fields["unit"].location if name else place
         meant = self.fields.get("units")
-        if meant is not None and not isinstance(meant, Fields):
-            raise Fault(meant.place, "units must be a mapping of printed units to what they are, such as {MB: MiB}")
+        if meant is not None and not isinstance(meant, YamlMapping):
+            raise LocatedError(
+                meant.location, "units must be a mapping of printed units to what they are, such as {MB: MiB}"
+            )
         own = meant.get(name) if meant else None
-        return (name, place) if own is None else (getattr(own, "text", ""), own.place)
+        return (name, place) if own is None else (getattr(own, "text", ""), own.location)
 
     def _sentence(self, name: str) -> str:
         value = self.fields.get(name)
         if value is None:
             return ""
-        if not isinstance(value, Scalar) or not value.text:
-            raise Fault(value.place, f"{name} must be text")
+        if not isinstance(value, YamlScalar) or not value.text:
+            raise LocatedError(value.location, f"{name} must be text")
         return " ".join(value.text.split())
 
     def _words(self, name: str) -> Iterator[str]:
@@ -316,13 +328,13 @@ class _Verifier:
             text = getattr(word, "text", "")
             if text not in VERDICTS:
                 near = did_you_mean(text, VERDICTS)
-                raise Fault(word.place, f"no verdict {text!r}{near}: there are {', '.join(VERDICTS)}")
+                raise LocatedError(word.location, f"no verdict {text!r}{near}: there are {', '.join(VERDICTS)}")
             yield text
 
 
-def _listed(value: Value | None) -> Sequence[Value]:
+def _listed(value: YamlNode | None) -> Sequence[YamlNode]:
     """The items of a list, or the one thing that stands in place of a list of one."""
-    return value.items if isinstance(value, Items) else () if value is None else (value,)
+    return value.items if isinstance(value, YamlSequence) else () if value is None else (value,)
 
 
 def _compare(name: str, value: Exact, other: Exact) -> Finding:

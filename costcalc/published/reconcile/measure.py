@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Set
 from typing import Any, NamedTuple
 
-from costcalc.analysis.conventions import CONVENTIONS, Convention, Term, nothing
+from costcalc.analysis.conventions import CONVENTIONS, Convention, Term, no_layers
 from costcalc.ir.graph import Graph
 from costcalc.published.reconcile.ordinary import CONVENTION_COST
 from costcalc.published.reconcile.printed import Quantity
@@ -26,10 +26,10 @@ class Measure(NamedTuple):
     conventions: tuple[str, ...]
     terms: tuple[Term, ...]
     copies: int
-    uncounted: Callable[[Graph], Set[str]]
+    excluded_layers: Callable[[Graph], Set[str]]
     kilo: int
     batch: int
-    with_input: bool
+    includes_input: bool
     per_image: bool
     cost: int
 
@@ -49,13 +49,15 @@ def measures(quantities: Iterable[Quantity], element: int) -> list[Measure]:
 
 def _measures_of(rule: Convention, quantity: Quantity, element: int) -> Iterator[Measure]:
     names, cost = (rule.name,), CONVENTION_COST[rule.name]
-    plain = Measure(quantity, LABELS.get(quantity, ""), names, (), 1, nothing, 1000, rule.batch, False, True, cost)
+    plain = Measure(quantity, LABELS.get(quantity, ""), names, (), 1, no_layers, 1000, rule.batch, False, True, cost)
     if quantity == "flops":
         yield plain._replace(terms=rule.work)
     elif quantity == "params":
         yield plain._replace(terms=rule.parameters, kilo=rule.kilo, batch=1, per_image=False)
     elif quantity == "activations":
-        yield plain._replace(terms=rule.activations, uncounted=rule.uncounted, with_input=rule.with_input, batch=1)
+        yield plain._replace(
+            terms=rule.activations, excluded_layers=rule.excluded_layers, includes_input=rule.includes_input, batch=1
+        )
     else:
         yield plain._replace(
             label=BYTES_OF_PARAMETERS,
@@ -68,8 +70,8 @@ def _measures_of(rule: Convention, quantity: Quantity, element: int) -> Iterator
             label="bytes of activations",
             terms=rule.activations,
             copies=element * rule.activation_copies,
-            uncounted=rule.uncounted,
-            with_input=rule.with_input,
+            excluded_layers=rule.excluded_layers,
+            includes_input=rule.includes_input,
         )
 
 

@@ -16,15 +16,23 @@ from operator import add, sub
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
-from costcalc.analysis.conventions import DOUBLED, MACS, PARAMETERS, SCALES, TENSORS, Layer, nothing
+from costcalc.analysis.conventions import (
+    ALL_OUTPUTS,
+    ALL_PARAMETERS,
+    MAC_ADDS,
+    MACS,
+    NORM_PARAMETERS,
+    CountedLayer,
+    no_layers,
+)
 from costcalc.core.dtypes import element_bytes
 from costcalc.core.errors import CostcalcError, OpError
 from costcalc.core.sizes import Count, Shape, is_plain, prod
-from costcalc.frontends.spec.catalogue import find
+from costcalc.frontends.spec.catalogue import find_spec
 from costcalc.frontends.spec.language import Spec
-from costcalc.frontends.target import Imported, is_imported
+from costcalc.frontends.target import ImportedModel, is_imported
 from costcalc.ir.graph import Graph, Input, Node
-from costcalc.ir.op import Op, infer
+from costcalc.ir.op import Op, infer_output
 from costcalc.ir.paths import is_below
 from costcalc.published.reconcile.measure import BYTES_OF_PARAMETERS, LABELS, Measure, counted_as, measures
 from costcalc.published.reconcile.ordinary import (
@@ -57,14 +65,14 @@ class Ours(NamedTuple):
         return counted_as(self.quantity, self.label, self.conventions)
 
 
-class Step(NamedTuple):
+class BridgeStep(NamedTuple):
     """A step of the bridge from our number to theirs."""
 
     words: str
     amount: Count
 
 
-class Explanation(NamedTuple):
+class Hypothesis(NamedTuple):
     """A way to count that gives the number as printed.
 
     `match` is `exact`, `rounds` or `truncated`. `alike` other explanations are as ordinary; `explained` of all
@@ -82,7 +90,7 @@ class Explanation(NamedTuple):
     match: Match
     unit: str  # what MB or K is taken for, where that is open
     cost: int
-    bridge: tuple[Step, ...]
+    bridge: tuple[BridgeStep, ...]
     alike: int = 0
     explained: int = 0
 
@@ -104,7 +112,7 @@ class Reconciliation(NamedTuple):
     inputs: Mapping[str, Shape]
     printed: Printed
     quantities: tuple[Quantity, ...]
-    explanations: tuple[Explanation, ...]
+    explanations: tuple[Hypothesis, ...]
     ours: tuple[Ours, ...]
     numbers: int
     exhausted: bool  # all is tried; else the search ended where an explanation would mean nothing
@@ -142,28 +150,28 @@ def _quantities(number: Printed, of: tuple[Quantity, ...]) -> tuple[Quantity, ..
 # -- the search -----------------------------------------------------------------------------------------------------
 
 
-class _Counted(NamedTuple):
+class _LayerTerms(NamedTuple):
     """A layer counted: its output, and the amount of each term."""
 
     output: Shape
     amounts: tuple[Count, ...]
-    layer: Layer | None  # None where nobody knows what it costs
+    layer: CountedLayer | None  # None where nobody knows what it costs
 
 
-class _Group(NamedTuple):
+class _EquivalentLayers(NamedTuple):
     """Layers that every term counts alike."""
 
-    counted: _Counted
+    counted: _LayerTerms
     uncounted: tuple[bool, ...]  # by which of the rules of activation memory they are left out
     layers: list[str]
 
 
-class _Network(NamedTuple):
+class _NetworkTerms(NamedTuple):
     """One network, its layers counted by every term for one image; `totals` are those of each term, by each rule."""
 
     name: str
     graph: Graph
-    groups: tuple[_Group, ...]
+    groups: tuple[_EquivalentLayers, ...]
     totals: tuple[tuple[Count, ...], ...]
     inputs: int  # elements of its inputs
 
@@ -178,7 +186,7 @@ class _Plan(NamedTuple):
     uncounted: tuple[bool, ...]
 
 
-class _Change(NamedTuple):
+class _Adjustment(NamedTuple):
     """One further change: its kind, how it is told, and the layers that it may be about, any one of them."""
 
     kind: str
@@ -189,10 +197,10 @@ class _Change(NamedTuple):
 class _Candidate(NamedTuple):
     """One way to count, and what it comes to; `unchanged` without the change. The network is the variant's own."""
 
-    network: _Network
+    network: _NetworkTerms
     measure: Measure
     batch: int
-    change: _Change | None
+    change: _Adjustment | None
     unchanged: Count
     value: Count
     cost: int
@@ -204,7 +212,7 @@ class _Family(NamedTuple):
     least: int
     name: str
     cost: int
-    road: Callable[[_Network, int], Iterator[_Candidate]]
+    road: Callable[[_NetworkTerms, int], Iterator[_Candidate]]
 
 
 class _Reading(NamedTuple):
@@ -217,7 +225,7 @@ class _Reading(NamedTuple):
 class _Alone(NamedTuple):
     """A model that is imported, as a spec without variants."""
 
-    model: Imported
+    model: ImportedModel
     variants: Mapping[str, Any] = MappingProxyType({})
 
     def default_variant(self) -> str:
@@ -240,7 +248,7 @@ class _Search:
         element: int,
     ) -> None:
         self.spec: Spec | _Alone
-        self.spec, variant = (_Alone(Imported(target)), target) if is_imported(target) else find(target)
+        self.spec, variant = (_Alone(ImportedModel(target)), target) if is_imported(target) else find_spec(target)
         self.target = variant or self.spec.default_variant()
         self.number, self.quantities = number, quantities
         self.at = at.strip("/") if at else None
@@ -254,18 +262,18 @@ class _Search:
         self.batch = self.asked.batch
         self.measures = measures(quantities, element)
         terms = dict.fromkeys(
-            term for terms in (*(m.terms for m in self.measures), PARAMETERS, TENSORS) for term in terms
+            term for terms in (*(m.terms for m in self.measures), ALL_PARAMETERS, ALL_OUTPUTS) for term in terms
         )
         self.readings = {(measure.quantity, measure.kilo): self._readings(measure) for measure in self.measures}
         self.place = {term: place for place, term in enumerate(terms)}
-        self.rules = list(dict.fromkeys(measure.uncounted for measure in self.measures))
+        self.rules = list(dict.fromkeys(measure.excluded_layers for measure in self.measures))
         self.numbers: dict[Any, int] = {}
         self.plans: dict[int, tuple[Graph, list[_Plan]]] = {}
-        self.counts: dict[Any, _Counted] = {}
+        self.counts: dict[Any, _LayerTerms] = {}
         self.flat: dict[int, tuple[Count, ...]] = {}
         self.own: dict[str, tuple[Input, ...]] = {}
         self.biased: dict[Any, Op] = {}
-        self.plain: dict[str, _Network | None] = {}
+        self.plain: dict[str, _NetworkTerms | None] = {}
 
     def result(self) -> Reconciliation:
         """Go outwards from the most ordinary until too many numbers could be explained, or all is tried."""
@@ -274,7 +282,7 @@ class _Search:
         families = deque(sorted(self._families(), key=lambda family: family.least))
         explained: set[int] = set()
         seen: set[Any] = set()
-        found: list[Explanation] = []
+        found: list[Hypothesis] = []
         level = 0
         exhausted = True
         while families or pending:
@@ -312,7 +320,7 @@ class _Search:
             tuple(self._ours()),
             len(window),
             exhausted,
-            tuple(node.name for node in self._below(self.asked.nodes) if not node.op.counted),
+            tuple(node.name for node in self._below(self.asked.nodes) if not node.op.modelled),
         )
 
     # -- candidates -----------------------------------------------------------------------------------------------
@@ -345,12 +353,12 @@ class _Search:
         """The network that a variant is a version of: vgg16 for vgg16_bn and vgg16-torchvision; else itself."""
         return min((v for v in self.spec.variants if re.match(re.escape(v) + "[-_]", name)), key=len, default=name)
 
-    def _as_it_is(self, network: _Network, cost: int) -> Iterator[_Candidate]:
+    def _as_it_is(self, network: _NetworkTerms, cost: int) -> Iterator[_Candidate]:
         for measure, batch in self._ways():
             value = batch * self._value(network, measure)
             yield _Candidate(network, measure, batch, None, value, value, self._cost(measure, cost))
 
-    def _own_size(self, network: _Network, cost: int) -> Iterator[_Candidate]:
+    def _own_size(self, network: _NetworkTerms, cost: int) -> Iterator[_Candidate]:
         if "height" in self.given or "width" in self.given:
             given = {key: value for key, value in self.given.items() if key not in ("height", "width")}
             graph = self._build(network.name, given)
@@ -359,7 +367,7 @@ class _Search:
                 plane = "×".join(map(str, graph.inputs[0].shape[2:]))
                 yield from self._changed(network, self._network(graph), "own size", f"at its own {plane}", cost)
 
-    def _heads(self, network: _Network, cost: int) -> Iterator[_Candidate]:
+    def _heads(self, network: _NetworkTerms, cost: int) -> Iterator[_Candidate]:
         """With the auxiliary heads that are left out, or without those that are there."""
         there = network.graph.settings.get("aux")
         graph = self._build(network.name, {**self.given, "aux": not there}) if isinstance(there, bool) else None
@@ -367,7 +375,7 @@ class _Search:
             words = f"with{'out' * bool(there)} auxiliary heads"
             yield from self._changed(network, self._network(graph), "heads", words, cost)
 
-    def _bias(self, network: _Network, cost: int) -> Iterator[_Candidate]:
+    def _bias(self, network: _NetworkTerms, cost: int) -> Iterator[_Candidate]:
         """Convolutions and linear layers all with a bias, or all without."""
         for there in (False, True):
             nodes = [self._with_bias(node, there) for node in network.graph.nodes]
@@ -384,7 +392,7 @@ class _Search:
             self.biased[key] = replace(node.op, **changed)
         return replace(node, op=self.biased[key])
 
-    def _sizes(self, network: _Network, cost: int) -> Iterator[_Candidate]:
+    def _sizes(self, network: _NetworkTerms, cost: int) -> Iterator[_Candidate]:
         (name, shape, _), *others = network.graph.inputs
         for size in SIZES if len(shape) == 4 and not others else ():
             image = Input(name, (*shape[:2], size, size))
@@ -392,12 +400,12 @@ class _Search:
                 other = self._network(network.graph, image)
                 yield from self._changed(network, other, "size", f"at {size}×{size}", cost)
 
-    def _fully_connected(self, network: _Network, cost: int) -> Iterator[_Candidate]:
+    def _fully_connected(self, network: _NetworkTerms, cost: int) -> Iterator[_Candidate]:
         groups = tuple(g for g in network.groups if g.counted.layer is None or g.counted.layer.op.name != "linear")
         other = network._replace(groups=groups, totals=self._totals(groups))
         yield from self._changed(network, other, "fully connected", "without fully connected layers", cost)
 
-    def _scales(self, network: _Network, cost: int) -> Iterator[_Candidate]:
+    def _scales(self, network: _NetworkTerms, cost: int) -> Iterator[_Candidate]:
         """BatchNorm without its scale, as TF-slim and Keras make it where a ReLU follows."""
         words = "without the scales of BatchNorm"
         scales = sum(
@@ -406,20 +414,20 @@ class _Search:
             if (layer := group.counted.layer) is not None and layer.op.name == "batch_norm2d"
         )
         for measure, batch in self._ways():
-            if SCALES in measure.terms and scales:
-                value, change = batch * self._value(network, measure), _Change("scale", words)
+            if NORM_PARAMETERS in measure.terms and scales:
+                value, change = batch * self._value(network, measure), _Adjustment("scale", words)
                 price = self._cost(measure, cost, change)
                 yield _Candidate(network, measure, batch, change, value, value - measure.copies * scales, price)
 
-    def _batches(self, network: _Network, cost: int) -> Iterator[_Candidate]:
+    def _batches(self, network: _NetworkTerms, cost: int) -> Iterator[_Candidate]:
         for measure in self.measures:
             for batch in BATCHES:
                 if measure.per_image and batch not in self._own_batches(measure):
-                    value, change = self._value(network, measure), _Change("batch", f"at batch {batch}")
+                    value, change = self._value(network, measure), _Adjustment("batch", f"at batch {batch}")
                     whole, price = self.batch * value, self._cost(measure, cost, change)
                     yield _Candidate(network, measure, self.batch, change, whole, batch * value, price)
 
-    def _layers(self, network: _Network, cost: int) -> Iterator[_Candidate]:
+    def _layers(self, network: _NetworkTerms, cost: int) -> Iterator[_Candidate]:
         """One layer left out, counted twice, or its k×k kernel counted as a k×1 and a 1×k."""
         for measure, batch in self._ways():
             whole = self._value(network, measure)
@@ -431,11 +439,11 @@ class _Search:
                     if change and whole + change > 0:
                         found.setdefault((kind, change), []).extend(group.layers)
             for (kind, change), layers in found.items():
-                told = _Change(kind, _LAYER_WORDS[kind], tuple(layers))
+                told = _Adjustment(kind, _LAYER_WORDS[kind], tuple(layers))
                 price = self._cost(measure, cost, told)
                 yield _Candidate(network, measure, batch, told, batch * whole, batch * (whole + change), price)
 
-    def _flattened(self, counted: _Counted) -> tuple[Count, ...]:
+    def _flattened(self, counted: _LayerTerms) -> tuple[Count, ...]:
         """The amounts of a convolution, a k×k kernel of it taken for a k×1 and a 1×k: k + k taps."""
         layer = counted.layer
         if layer is None or layer.op.name != "conv2d":
@@ -450,12 +458,12 @@ class _Search:
         return self.flat[id(counted)]
 
     def _changed(
-        self, network: _Network, other: _Network | None, kind: str, words: str, cost: int
+        self, network: _NetworkTerms, other: _NetworkTerms | None, kind: str, words: str, cost: int
     ) -> Iterator[_Candidate]:
         """A change that makes another network, if it can be made."""
         if other is None:
             return
-        change = _Change(kind, words)
+        change = _Adjustment(kind, words)
         for measure, batch in self._ways():
             unchanged, value = batch * self._value(network, measure), batch * self._value(other, measure)
             if value != unchanged:
@@ -472,8 +480,8 @@ class _Search:
             return (1,)
         return (self.batch,) if measure.batch in (1, self.batch) else (self.batch, measure.batch)
 
-    def _cost(self, measure: Measure, cost: int, change: _Change | None = None) -> int:
-        mislabelled = MISLABELLED if self.number.macs and DOUBLED in measure.terms else 0
+    def _cost(self, measure: Measure, cost: int, change: _Adjustment | None = None) -> int:
+        mislabelled = MISLABELLED if self.number.macs and MAC_ADDS in measure.terms else 0
         return cost + measure.cost + mislabelled + (CHANGE_COST[change.kind] if change else 0)
 
     # -- counting -------------------------------------------------------------------------------------------------
@@ -485,7 +493,7 @@ class _Search:
         except CostcalcError:
             return None
 
-    def _network(self, graph: Graph | None, *inputs: Input, plan: list[_Plan] | None = None) -> _Network | None:
+    def _network(self, graph: Graph | None, *inputs: Input, plan: list[_Plan] | None = None) -> _NetworkTerms | None:
         """A graph's layers counted, on other inputs and by another plan where they are given.
 
         None where it cannot take them, or has no layer of those asked for.
@@ -493,7 +501,7 @@ class _Search:
         if graph is None:
             return None
         shapes: dict[str, Shape] = {name: shape for name, shape, *_ in inputs or graph.inputs}
-        groups: dict[Any, _Group] = {}
+        groups: dict[Any, _EquivalentLayers] = {}
         for name, alike, sources, node, uncounted in plan or self._plan_of(graph):
             taken = tuple([shapes[source] for source in sources])
             key = (alike, taken)
@@ -508,11 +516,11 @@ class _Search:
                 kind = id(counted), uncounted
                 group = groups.get(kind)
                 if group is None:
-                    group = groups[kind] = _Group(counted, uncounted, [])
+                    group = groups[kind] = _EquivalentLayers(counted, uncounted, [])
                 group.layers.append(name)
         elements = sum(prod(shape) for _, shape, *_ in inputs or graph.inputs)
         found = tuple(groups.values())
-        return _Network(graph.name, graph, found, self._totals(found), elements) if found else None
+        return _NetworkTerms(graph.name, graph, found, self._totals(found), elements) if found else None
 
     def _plan_of(self, graph: Graph) -> list[_Plan]:
         if id(graph) not in self.plans:
@@ -523,7 +531,7 @@ class _Search:
         left_out = [rule(graph) for rule in self.rules]
         plan = []
         for node in nodes:
-            runs = graph.running_op(node)
+            runs = graph.resolved_op(node)
             node = node if runs is node.op else replace(node, op=runs)
             alike = (node.op, node.functional, node.shares is None)
             number = self.numbers.setdefault(alike, len(self.numbers))
@@ -531,15 +539,15 @@ class _Search:
             plan.append(_Plan(node.name, number, node.inputs, node, uncounted))
         return plan
 
-    def _count(self, node: Node, inputs: tuple[Shape, ...]) -> _Counted:
-        output, _ = infer(node.op, inputs)
-        if not node.op.counted:
-            return _Counted(output, (0,) * len(self.place), None)
+    def _count(self, node: Node, inputs: tuple[Shape, ...]) -> _LayerTerms:
+        output, _ = infer_output(node.op, inputs)
+        if not node.op.modelled:
+            return _LayerTerms(output, (0,) * len(self.place), None)
         work = node.op.work(inputs, output)
-        layer = Layer(node.op, inputs, output, work, node.functional, node.shares is None)
-        return _Counted(output, tuple([term.amount(layer) for term in self.place]), layer)
+        layer = CountedLayer(node.op, inputs, output, work, node.functional, node.shares is None)
+        return _LayerTerms(output, tuple([term.amount(layer) for term in self.place]), layer)
 
-    def _totals(self, groups: Iterable[_Group]) -> tuple[tuple[Count, ...], ...]:
+    def _totals(self, groups: Iterable[_EquivalentLayers]) -> tuple[tuple[Count, ...], ...]:
         """The total of each term, by each rule of activation memory."""
         whole: list[Count] = [0] * len(self.place)
         left_out: list[list[Count]] = [[0] * len(whole) for _ in self.rules]
@@ -551,17 +559,17 @@ class _Search:
                     left_out[rule] = list(map(add, left_out[rule], amounts))
         return tuple([tuple(map(sub, whole, amounts)) for amounts in left_out])
 
-    def _amount(self, group: _Group, measure: Measure, amounts: tuple[Count, ...]) -> Count:
+    def _amount(self, group: _EquivalentLayers, measure: Measure, amounts: tuple[Count, ...]) -> Count:
         """One layer of a group by one measure."""
-        if group.uncounted[self.rules.index(measure.uncounted)]:
+        if group.uncounted[self.rules.index(measure.excluded_layers)]:
             return 0
         return measure.copies * sum([amounts[self.place[term]] for term in measure.terms])
 
-    def _value(self, network: _Network, measure: Measure) -> Count:
+    def _value(self, network: _NetworkTerms, measure: Measure) -> Count:
         """A network by one measure, for one image."""
-        totals = network.totals[self.rules.index(measure.uncounted)]
+        totals = network.totals[self.rules.index(measure.excluded_layers)]
         value = measure.copies * sum([totals[self.place[term]] for term in measure.terms])
-        return value + measure.copies * network.inputs if measure.with_input and self.at is None else value
+        return value + measure.copies * network.inputs if measure.includes_input and self.at is None else value
 
     def _below(self, nodes: Iterable[Node]) -> Iterator[Node]:
         return (node for node in nodes if self.at is None or is_below(node.name, self.at))
@@ -597,11 +605,11 @@ class _Search:
         without = candidate._replace(value=candidate.unchanged)
         return any(d == self.number.digits and c <= cost for d, c in self._digits(without, reading))
 
-    def _explanation(self, candidate: _Candidate, reading: _Reading, cost: int) -> Explanation:
+    def _explanation(self, candidate: _Candidate, reading: _Reading, cost: int) -> Hypothesis:
         network, measure, batch, change, _, value, _ = candidate
         exact = self.number.digits * reading.step == value
         own = "" if batch == self.batch or not measure.per_image else f"at batch {batch}"
-        return Explanation(
+        return Hypothesis(
             network.name,
             measure.quantity,
             measure.label,
@@ -615,7 +623,7 @@ class _Search:
             tuple(self._bridge(candidate)),
         )
 
-    def _bridge(self, candidate: _Candidate) -> Iterator[Step]:
+    def _bridge(self, candidate: _Candidate) -> Iterator[BridgeStep]:
         """The steps from our number of the TARGET to the candidate's: they add up to its value, exactly."""
         measure = candidate.measure
         ours = self._ours_of(measure)
@@ -624,7 +632,7 @@ class _Search:
         batch = self.batch if measure.per_image else 1
         value = batch * self._value(target, ours)
         where = self.target if self.at is None else f"{self.at} of {self.target}"
-        yield Step(f"{measure.label} of {where}", value)
+        yield BridgeStep(f"{measure.label} of {where}", value)
         network = candidate.network
         stages = [(f"as {network.name}", ours)]
         reached = ours
@@ -632,32 +640,32 @@ class _Search:
             for term in measure.terms:
                 if term not in ours.terms:
                     reached = reached._replace(terms=(*reached.terms, term))
-                    stages.append((term.words, reached))
+                    stages.append((term.description, reached))
         else:
-            words = " and ".join(term.words for term in measure.terms)
+            words = " and ".join(term.description for term in measure.terms)
             reached = reached._replace(terms=measure.terms)
             stages.append((f"{words} alone", reached))
-        reached = reached._replace(uncounted=measure.uncounted)
+        reached = reached._replace(excluded_layers=measure.excluded_layers)
         stages.append((f"layers that {' and '.join(measure.conventions)} leaves out", reached))
-        reached = reached._replace(with_input=measure.with_input)
+        reached = reached._replace(includes_input=measure.includes_input)
         stages.append(("the input", reached))
         stages.append((f"kept {measure.copies // ours.copies} times", measure))
         for words, stage in stages:
             step = batch * self._value(network, stage) - value
             if step:
                 value += step
-                yield Step(words, step)
+                yield BridgeStep(words, step)
         if candidate.unchanged != value:
-            yield Step(f"batch {candidate.batch}", candidate.unchanged - value)
+            yield BridgeStep(f"batch {candidate.batch}", candidate.unchanged - value)
         if candidate.change:
-            yield Step(_told(candidate.change), candidate.value - candidate.unchanged)
+            yield BridgeStep(_told(candidate.change), candidate.value - candidate.unchanged)
 
     def _ours_of(self, measure: Measure) -> Measure:
         """The measure of our own number of the same thing."""
         of_parameters = measure.label in (LABELS["params"], BYTES_OF_PARAMETERS)
-        terms = (MACS,) if measure.quantity == "flops" else PARAMETERS if of_parameters else TENSORS
+        terms = (MACS,) if measure.quantity == "flops" else ALL_PARAMETERS if of_parameters else ALL_OUTPUTS
         copies = self.element if measure.quantity == "memory" else 1
-        return measure._replace(terms=terms, copies=copies, uncounted=nothing, with_input=False)
+        return measure._replace(terms=terms, copies=copies, excluded_layers=no_layers, includes_input=False)
 
     def _ours(self) -> Iterator[Ours]:
         """The TARGET by every measure, measures that come to the same together."""
@@ -678,5 +686,5 @@ _LAYER_WORDS = {
 }
 
 
-def _told(change: _Change) -> str:
+def _told(change: _Adjustment) -> str:
     return f"{change.words}: {change.layers[0]}" if change.layers else change.words

@@ -18,7 +18,7 @@ SECONDS = {"ns": 1, "µs": 10**3, "ms": 10**6, "s": 10**9}
 BINARY = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40, "PiB": 2**50}
 
 
-class _Printed(NamedTuple):
+class _RenderedColumn(NamedTuple):
     """A column as text: lines of its title, unit, alignment, cells of the rows and then of the footer."""
 
     title: list[str]
@@ -81,11 +81,11 @@ def _width(text: str) -> int:
     return sum(0 if combining(c) else 2 if east_asian_width(c) in "WF" else 1 for c in text)
 
 
-def _gap(columns: list[_Printed]) -> str:
+def _gap(columns: list[_RenderedColumn]) -> str:
     return "  " if sum(c.width + 2 for c in columns) - 2 <= WIDTH else " "
 
 
-def _fitted(columns: list[_Printed], spare: list[int]) -> list[_Printed]:
+def _fitted(columns: list[_RenderedColumn], spare: list[int]) -> list[_RenderedColumn]:
     """Columns that fit WIDTH together, where text can give way: the longest cells of the `spare` ones go, then prose is
     wrapped, then long paths are cut.
 
@@ -258,7 +258,7 @@ STYLES: dict[str, Callable[[Document], str]] = {
 # -- one cell -----------------------------------------------------------------------------------------------------
 
 
-def _printed(table: Table, write: Callable[[Any, Column, int, int], str]) -> list[_Printed]:
+def _printed(table: Table, write: Callable[[Any, Column, int, int], str]) -> list[_RenderedColumn]:
     """All columns as text, the cells of a column (and of a group of columns) in one unit with equally many decimals.
 
     `write` makes the text of a value.
@@ -273,7 +273,9 @@ def _printed(table: Table, write: Callable[[Any, Column, int, int], str]) -> lis
         cells = [write(value, column, scale, decimals) for value in values[place]]
         if column.grouped:
             cells = ["" if before == cell else cell for before, cell in zip([None, *cells], cells, strict=False)]
-        printed.append(_Printed(column.title.split("\n"), unit, column.kind not in ("text", "shape", "bar"), cells))
+        printed.append(
+            _RenderedColumn(column.title.split("\n"), unit, column.kind not in ("text", "shape", "bar"), cells)
+        )
     return printed
 
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from costcalc.analysis.cost_table import CostTable, Row
 from costcalc.core.dtypes import element_bytes
-from costcalc.core.sizes import prod, show_inputs
+from costcalc.core.sizes import format_inputs, prod
 from costcalc.report.document import AtLeast, Column, Document, Table
-from costcalc.validation.costs import WHOLE, CrossCheck, Difference
+from costcalc.validation.costs import WHOLE_NETWORK, CrossCheck, Difference
 
 if TYPE_CHECKING:
     from costcalc.torch_backend.clock import LayerTimes, Times, Timing
@@ -41,8 +41,8 @@ def cross_check(checks: Sequence[CrossCheck], timings: Sequence[Timing] = (), re
 
 def _verdicts(check: CrossCheck) -> dict[str, str]:
     """A word for each layer: the worst of its figures."""
-    verdicts = {row.path: UNKNOWN if row.unknown else EQUAL for row in check.calculated.rows}
-    verdicts |= {difference.layer: KNOWN for difference in check.known}
+    verdicts = {row.path: UNKNOWN if row.unknown_layers else EQUAL for row in check.calculated.rows}
+    verdicts |= {difference.layer: KNOWN for difference in check.known_differences}
     return verdicts | {difference.layer: DIFFERS for difference in check.differences}
 
 
@@ -74,7 +74,7 @@ def _layers(check: CrossCheck) -> Table:
     measured = {row.path: row for row in check.measured.costs.rows}
     rows = tuple(cells(row.path, row, measured[row.path], verdicts[row.path]) for row in costs.rows)
     total = costs.total()._replace(output=None)
-    verdict = verdicts.get(WHOLE, EQUAL)
+    verdict = verdicts.get(WHOLE_NETWORK, EQUAL)
     footer = cells("whole", total, check.measured.whole, verdict)
     title = f"{costs.name}: calculated beside measured\n{_fed(costs)}; {check.measured.environment}"
     return Table(title, tuple(columns), rows, (footer,), _notes([check]))
@@ -82,7 +82,7 @@ def _layers(check: CrossCheck) -> Table:
 
 def _bound(row: Row, count: Any) -> Any:
     """A count, as the lower bound that it is while a layer could not be counted."""
-    return AtLeast(count) if row.unknown and count is not None else count
+    return AtLeast(count) if row.unknown_layers and count is not None else count
 
 
 def _backward(row: Row) -> Any:
@@ -90,7 +90,7 @@ def _backward(row: Row) -> Any:
 
 
 def _fed(costs: CostTable) -> str:
-    inputs = show_inputs(costs.inputs)
+    inputs = format_inputs(costs.inputs)
     return f"{inputs}, batch {costs.batch}, {'training' if costs.training else 'inference'}"
 
 
@@ -99,7 +99,7 @@ def _notes(checks: Sequence[CrossCheck]) -> tuple[str, ...]:
     compared = sum(check.compared for check in checks)
     disagreements = sum(len(check.differences) for check in checks)
     layers = sum(len(check.calculated.rows) - len(check.calculated.unknown) for check in checks)
-    known = [(check.calculated.name, difference) for check in checks for difference in check.known]
+    known = [(check.calculated.name, difference) for check in checks for difference in check.known_differences]
     verdict = f"{disagreements:,} DIFFER" if disagreements else "all others are equal" if known else "all are equal"
     excused = f"{len(known):,} differ as torch is known to, " if known else ""
     notes = [
@@ -111,7 +111,7 @@ def _notes(checks: Sequence[CrossCheck]) -> tuple[str, ...]:
     unknown = [(check.calculated.name, row) for check in checks for row in check.calculated.unknown]
     if unknown:
         of = [f"{name} " if len(checks) > 1 else "" for name, _ in unknown]
-        names = ", ".join(f"{name}{row.path} ({row.kind})" for name, (_, row) in zip(of, unknown, strict=True))
+        names = ", ".join(f"{name}{row.path} ({row.op})" for name, (_, row) in zip(of, unknown, strict=True))
         notes.append(f"Not compared, because nobody has told what they compute: {names}.")
     return tuple(notes)
 
@@ -141,7 +141,7 @@ def _networks(checks: Sequence[CrossCheck]) -> Table:
         costs, total = check.calculated, check.calculated.total()
         name = costs.name if alike else f"{costs.name} ({kind})"
         counts = [total.params, total.flops, *([_backward(total)] if train else [])]
-        outcome = (check.compared, len(check.differences), len(check.known), len(costs.unknown))
+        outcome = (check.compared, len(check.differences), len(check.known_differences), len(costs.unknown))
         bounds = [_bound(total, count) for count in counts]
         rows.append((name, len(costs.rows), *outcome, *bounds, total.activation_bytes))
     sums = (sum(row[i] for row in rows) for i in range(1, 6))
@@ -149,7 +149,7 @@ def _networks(checks: Sequence[CrossCheck]) -> Table:
     where = checks[0].measured.environment
     settings = f"{kinds[0]}, " if alike else ""
     mode = "training" if train else "inference"
-    title = f"{len(rows)} networks: calculated against measured\n{settings}{mode}; {where.on}"
+    title = f"{len(rows)} networks: calculated against measured\n{settings}{mode}; {where.description}"
     return Table(title, columns, tuple(rows), (footer,), _notes(checks))
 
 
@@ -202,13 +202,13 @@ def _data(check: CrossCheck, verdicts: Mapping[str, str]) -> dict[str, Any]:
         "compared": check.compared,
         "agrees": not check.differences,
         "differences": [difference._asdict() for difference in check.differences],
-        "known_differences": [difference._asdict() for difference in check.known],
-        "unknown": [{"name": row.path, "op": row.kind} for row in costs.unknown],
+        "known_differences": [difference._asdict() for difference in check.known_differences],
+        "unknown": [{"name": row.path, "op": row.op} for row in costs.unknown],
         "rows": [
             {
                 "name": row.path,
-                "op": row.kind,
-                "module": measured[row.path].kind,
+                "op": row.op,
+                "module": measured[row.path].op,
                 "verdict": verdicts[row.path],
                 "calculated": _row_data(row, costs.training),
                 "measured": _row_data(measured[row.path], costs.training),
@@ -254,18 +254,18 @@ def _times(costs: CostTable, timing: Timing) -> Table:
         Column("FLOP/s", "flops_per_second", "count"),
         Column("moved/s", "bytes_per_second", "bytes"),
     ]
-    known = [(row, times) for row, times in zip(costs.rows, timing.layers, strict=True) if not row.unknown]
+    known = [(row, times) for row, times in zip(costs.rows, timing.layers, strict=True) if not row.unknown_layers]
     together = sum(_median(times) for _, times in known)
 
     def cells(name: str, forward: Times, backward: Times | None, flops: Any, moved: Any, share: Any) -> tuple[Any, ...]:
         phases = [forward] if backward is None else [forward, backward]
-        shown = [value for times in phases for value in (times.median, times.spread)]
+        shown = [value for times in phases for value in (times.median, times.interquartile_range)]
         spent = sum(times.median for times in phases)
         return (name, *shown, share, _rate(flops, spent), _rate(moved, forward.median))
 
     rows = []
     for row, times in zip(costs.rows, timing.layers, strict=True):
-        if row.unknown:  # what ran in its place says nothing
+        if row.unknown_layers:  # what ran in its place says nothing
             rows.append((row.path, *(None for _ in columns[1:])))
             continue
         share = _median(times) / together if together else None
@@ -276,7 +276,7 @@ def _times(costs: CostTable, timing: Timing) -> Table:
     work = 0 if costs.unknown else _flops(total, train)
     footer = (
         ("all layers", AtLeast(together) if costs.unknown else together, "", *empty, "", _rate(work, together), ""),
-        ("whole", whole.median, whole.spread, *empty, "", _rate(work, whole.median), ""),
+        ("whole", whole.median, whole.interquartile_range, *empty, "", _rate(work, whole.median), ""),
     )
     mode = "a training step, forward and backward" if train else "inference"
     slowest = sorted(known, key=lambda pair: -_median(pair[1]))[:5]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from costcalc.core.sizes import show_inputs
+from costcalc.core.sizes import format_inputs
 from costcalc.report.document import Column, Document, Table
 from costcalc.report.views.check import DIFFERS, EQUAL, KNOWN, differences, known_differences
 from costcalc.validation.memory import MemoryCheck, MemoryFigures
@@ -49,7 +49,7 @@ def _layers(check: MemoryCheck) -> Table:
     peak = "alive backward" if run.peak_at[1] == "backward" else "alive forward"
     whole = [side.get("peak live" if figure == peak else figure, "") for figure in figures for side in check.whole[1:]]
     footer = (("whole", *whole, _verdict(check, check.whole)),)
-    inputs = show_inputs(check.inputs)
+    inputs = format_inputs(check.inputs)
     title = (
         f"{run.name}: memory predicted beside observed\n"
         f"{inputs}, batch {run.batch}, {_mode(check)}; {check.observed.environment}"
@@ -80,12 +80,14 @@ def _networks(checks: Sequence[MemoryCheck]) -> Table:
     for check, kind in zip(checks, kinds, strict=True):
         name = check.predicted.name if alike else f"{check.predicted.name} ({kind})"
         sizes = [side[figure] for figure in figures for side in check.whole[1:]]
-        rows.append((name, check.compared, len(check.differences), len(check.known), *sizes))
+        rows.append((name, check.compared, len(check.differences), len(check.known_differences), *sizes))
     sums = (sum(row[i] for row in rows) for i in range(1, 4))
     footer = ((f"{len(rows)} networks", *sums, *("" for _ in columns[4:])),)
     settings = f"{kinds[0]}, " if alike else ""
     where = checks[0].observed.environment
-    title = f"{len(rows)} networks: memory predicted against observed\n{settings}{_mode(checks[0])}; {where.on}"
+    title = (
+        f"{len(rows)} networks: memory predicted against observed\n{settings}{_mode(checks[0])}; {where.description}"
+    )
     return Table(title, tuple(columns), tuple(rows), footer, (*_outcome(checks), *_notes(checks)))
 
 
@@ -95,20 +97,20 @@ def _mode(check: MemoryCheck) -> str:
 
 def _verdict(check: MemoryCheck, figures: MemoryFigures) -> str:
     """A word for a layer: the worst of its figures."""
-    if not check.claimed:
+    if not check.expects_equality:
         return EQUAL if figures.predicted == figures.observed else _OTHER
     if any(difference.layer == figures.layer for difference in check.differences):
         return DIFFERS
-    return KNOWN if any(difference.layer == figures.layer for difference in check.known) else EQUAL
+    return KNOWN if any(difference.layer == figures.layer for difference in check.known_differences) else EQUAL
 
 
 def _outcome(checks: Sequence[MemoryCheck]) -> tuple[str, ...]:
     """How the comparison came out, where there was one."""
-    if not checks[0].claimed:
+    if not checks[0].expects_equality:
         device = checks[0].observed.environment.device
         return (f"Nothing is compared: kernels on {device} keep other tensors than those that are predicted.",)
     disagreements = sum(len(check.differences) for check in checks)
-    known = sum(len(check.known) for check in checks)
+    known = sum(len(check.known_differences) for check in checks)
     verdict = f"{disagreements:,} DIFFER" if disagreements else "all others are equal" if known else "all are equal"
     excused = f"{known:,} differ as torch is known to, " if known else ""
     compared, layers = sum(check.compared for check in checks), sum(len(check.layers) for check in checks)
@@ -144,17 +146,17 @@ def _alive(layer: MemoryFigures) -> dict[str, int]:
 def _notes(checks: Sequence[MemoryCheck]) -> tuple[str, ...]:
     """What torch is known to get wrong, and what an allocator held."""
     several = len(checks) > 1
-    notes = known_differences([(check.predicted.name, d) for check in checks for d in check.known], several)
+    notes = known_differences([(check.predicted.name, d) for check in checks for d in check.known_differences], several)
     if not several:
-        first = {d.reason: d for d in reversed(checks[0].known)}
+        first = {d.reason: d for d in reversed(checks[0].known_differences)}
         notes += [f"So torch says {d.measured:,} bytes for {d.calculated:,} at {d.layer}." for d in first.values()]
     for check in checks:
-        if check.allocated is not None:
+        if check.allocator_peak is not None:
             predicted = check.whole.predicted["peak live"]
             notes.append(
-                f"{f'{check.predicted.name}: ' if several else ''}CUDA's allocator held at most {check.allocated:,} "
-                f"bytes, in rounded blocks, where {predicted:,} are predicted: the difference of "
-                f"{check.allocated - predicted:+,} is workspace and rounding, which the model does not predict, and "
+                f"{f'{check.predicted.name}: ' if several else ''}CUDA's allocator held at most "
+                f"{check.allocator_peak:,} bytes, in rounded blocks, where {predicted:,} are predicted: "
+                f"the difference of {check.allocator_peak - predicted:+,} is workspace and rounding, which the model does not predict, and "
                 "what CUDA's kernels keep otherwise."
             )
     return tuple(notes)
@@ -174,13 +176,13 @@ def _data(check: MemoryCheck) -> dict[str, Any]:
         "inputs": {name: list(shape) for name, shape in check.inputs.items()},
         "training": run.training,
         "environment": check.observed.environment._asdict(),
-        "claimed": check.claimed,
+        "claimed": check.expects_equality,
         "compared": check.compared,
-        "agrees": not check.differences if check.claimed else None,
+        "agrees": not check.differences if check.expects_equality else None,
         "differences": [difference._asdict() for difference in check.differences],
-        "known_differences": [difference._asdict() for difference in check.known],
+        "known_differences": [difference._asdict() for difference in check.known_differences],
         "peak_at": {"layer": layer or None, "phase": phase},
-        "allocator_peak": check.allocated,
+        "allocator_peak": check.allocator_peak,
         "rows": [{"name": layer.layer, **_sides(check, layer)} for layer in check.layers],
         "whole": _sides(check, check.whole),
     }

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from costcalc.analysis.conventions import CONVENTIONS
 from costcalc.analysis.metrics import METRICS
-from costcalc.core.sizes import behind_batch
+from costcalc.core.sizes import without_batch
 from costcalc.exploration.symbolic import writing
 from costcalc.report.document import Column, Document, Formula, Table
 
 if TYPE_CHECKING:
     from costcalc.exploration.symbolic import ClosedForms, Solution, Variable
     from costcalc.exploration.symbolic.closed_form import Form
-    from costcalc.exploration.symbolic.solve import Run
+    from costcalc.exploration.symbolic.solve import ValueRange
 
 # What a formula writes for a variable, in the order of factors; what is not here is written by its name.
 _SHORT = {"batch": "N", "height": "H", "width": "W", "size": "S", "channels": "C", "base_channels": "c", "classes": "K"}
@@ -23,7 +23,7 @@ _LINE = 88  # characters of LaTeX to a line
 _EXACT = ("activations", "memory")  # what is known also where a layer is not
 
 
-class _Writer:
+class _FormulaWriter:
     """Writes expressions in variables: short symbols where no other variable is called so."""
 
     def __init__(self, variables: Iterable[Variable]) -> None:
@@ -58,7 +58,7 @@ class _Writer:
 
 def formulas(forms: ClosedForms, by: str, rows: Sequence[Form]) -> Document:
     """The forms of the whole below those of the `rows`, which are stages or layers (none for the whole alone)."""
-    writer = _Writer(forms.variables)
+    writer = _FormulaWriter(forms.variables)
     whole = forms.whole()
     groups = [_lines(form, forms, writer, zeros=False) for form in rows]
     last = _lines(whole, forms, writer, zeros=True)
@@ -77,7 +77,7 @@ def formulas(forms: ClosedForms, by: str, rows: Sequence[Form]) -> Document:
     return Document((table,), _data(forms, by, rows, writer))
 
 
-def _lines(form: Form, forms: ClosedForms, writer: _Writer, zeros: bool) -> list[tuple[str, Any]]:
+def _lines(form: Form, forms: ClosedForms, writer: _FormulaWriter, zeros: bool) -> list[tuple[str, Any]]:
     """A cell with the cost's name and one with its formula, for each cost that is not 0."""
     lines: list[tuple[str, Any]] = []
     for metric in forms.of:
@@ -97,19 +97,19 @@ def _title(metric: str, convention: str) -> str:
     return {"memory": "activation bytes", "param-memory": "parameter bytes"}.get(metric, METRICS[metric].title)
 
 
-def _headline(forms: ClosedForms, writer: _Writer) -> str:
+def _headline(forms: ClosedForms, writer: _FormulaWriter) -> str:
     costs = forms.costs
     title = costs.name + (f": {costs.title}" if costs.title not in ("", costs.name) else "")
     inputs = ", ".join(
         f"{name} {'×'.join(writer.text(forms.in_variables(size)) for size in sizes)}".rstrip()
-        for name, sizes in behind_batch(costs.inputs).items()
+        for name, sizes in without_batch(costs.inputs).items()
     )
     part = f"{forms.layer} of " if forms.layer else ""
     batch = writer.text(forms.in_variables(costs.batch))
     return f"{part}{title}\n{inputs}, batch {batch}, {costs.dtype}, convention {costs.convention}"
 
 
-def _notes(forms: ClosedForms, writer: _Writer) -> list[str]:
+def _notes(forms: ClosedForms, writer: _FormulaWriter) -> list[str]:
     notes = _meanings(forms.variables, writer)
     if not forms.exact and any(v.multiple > 1 for v in forms.variables):
         notes.append("The multiples leave no floor anywhere in the network; --exact is for every size.")
@@ -117,12 +117,12 @@ def _notes(forms: ClosedForms, writer: _Writer) -> list[str]:
     costs = forms.costs
     notes += _convention({*forms.of}, costs.convention)
     if costs.unknown:
-        names = ", ".join(f"{row.path} ({row.kind})" for row in costs.unknown)
+        names = ", ".join(f"{row.path} ({row.op})" for row in costs.unknown)
         notes.append(f"Unknown, so that totals are lower bounds (≥): {names}.")
     return notes
 
 
-def _meanings(variables: Iterable[Variable], writer: _Writer) -> list[str]:
+def _meanings(variables: Iterable[Variable], writer: _FormulaWriter) -> list[str]:
     """What symbols stand for, and which values those may have that not every number is: H: height, a multiple of 32."""
     meanings = []
     for variable in variables:
@@ -143,7 +143,7 @@ def _values(variable: Variable, equals: str = "") -> str:
     return f"{values} {beyond}".strip()
 
 
-def _assumed(assumptions: Iterable[Any], writer: _Writer) -> list[str]:
+def _assumed(assumptions: Iterable[Any], writer: _FormulaWriter) -> list[str]:
     found = [writing.relation(each, writer.text) for each in assumptions]
     return [f"Assuming {'; '.join(found)}."] if found else []
 
@@ -154,7 +154,7 @@ def _convention(metrics: Set[str | None], convention: str) -> list[str]:
     return [f"Convention {convention}: {CONVENTIONS[convention].definition}"] if depends else []
 
 
-def _data(forms: ClosedForms, by: str, rows: Iterable[Form], writer: _Writer) -> dict[str, Any]:
+def _data(forms: ClosedForms, by: str, rows: Iterable[Form], writer: _FormulaWriter) -> dict[str, Any]:
     costs = forms.costs
     named = {v.name for v in forms.variables}
 
@@ -178,7 +178,7 @@ def _data(forms: ClosedForms, by: str, rows: Iterable[Form], writer: _Writer) ->
         "formulas": as_data(forms.whole()),
         "rows": [{"name": form.path, "formulas": as_data(form), "unknown": form.unknown} for form in rows],
         "assumptions": [writing.relation(each, writer.python) for each in forms.assumptions],
-        "unknown": [{"name": row.path, "op": row.kind} for row in costs.unknown],
+        "unknown": [{"name": row.path, "op": row.op} for row in costs.unknown],
     }
 
 
@@ -187,7 +187,7 @@ def _data(forms: ClosedForms, by: str, rows: Iterable[Form], writer: _Writer) ->
 
 def latex_page(forms: ClosedForms, rows: Sequence[Form]) -> str:
     """Equations for amsmath, a paragraph for each row; what the text says around its table is in comments."""
-    writer = _Writer(forms.variables)
+    writer = _FormulaWriter(forms.variables)
     parts = [f"% {line}" for text in (_headline(forms, writer), *_notes(forms, writer)) for line in text.split("\n")]
     for form in (*rows, forms.whole()):
         if not rows or any(form.formulas.values()):
@@ -201,7 +201,7 @@ def _escaped(path: str) -> str:
     return "".join(f"\\{character}" if character in "#$%&_{}" else character for character in path)
 
 
-def _align(form: Form, forms: ClosedForms, writer: _Writer) -> str:
+def _align(form: Form, forms: ClosedForms, writer: _FormulaWriter) -> str:
     equations = []
     for metric, expression in form.formulas.items():
         relation = r"&\geq" if form.unknown and metric not in _EXACT else "&="
@@ -231,7 +231,7 @@ def _check(**values: int) -> None:
 
 def python_module(forms: ClosedForms, rows: Sequence[Form]) -> str:
     """A module with a function for each cost: of the whole, or, with `rows`, of each of them by name."""
-    writer = _Writer(forms.variables)
+    writer = _FormulaWriter(forms.variables)
     names = [v.name for v in forms.variables]
     plain = _plain_writer(forms)
     notes = [note.replace("\\", "\\\\") for note in _notes(forms, plain)]
@@ -267,9 +267,9 @@ def _of_what(forms: ClosedForms) -> str:
     return f"{forms.layer} of {forms.costs.name}" if forms.layer else forms.costs.name
 
 
-def _plain_writer(forms: ClosedForms) -> _Writer:
+def _plain_writer(forms: ClosedForms) -> _FormulaWriter:
     """Names in full, as in the code."""
-    writer = _Writer(forms.variables)
+    writer = _FormulaWriter(forms.variables)
     writer.short = {v.name: v.name for v in forms.variables}
     return writer
 
@@ -279,7 +279,7 @@ def _plain_writer(forms: ClosedForms) -> _Writer:
 
 def solution(solved: Solution) -> Document:
     """For which values a question holds, and both sides counted around every border."""
-    writer = _Writer([solved.variable])
+    writer = _FormulaWriter([solved.variable])
     name, question = solved.variable.name, solved.question
     columns = (
         Column(name, "value", "exact"),
@@ -355,7 +355,7 @@ def answer(solved: Solution) -> str:
     return ", and ".join(parts) + among
 
 
-def _span(run: Run, variable: Variable) -> str:
+def _span(run: ValueRange, variable: Variable) -> str:
     steps = f" in steps of {run.step:,}" if run.step != variable.multiple else ""
     if run.last is None:
         return steps if run.first == variable.least and not steps else f" ≥ {run.first:,}{steps}"

@@ -6,13 +6,13 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from costcalc.analysis.cost_table import CostTable
-from costcalc.core.sizes import show_inputs
+from costcalc.core.sizes import format_inputs
 from costcalc.report.document import AtLeast, Column, Document, Table, ratio
 
 if TYPE_CHECKING:
-    from costcalc.analysis.memory import Arithmetic, Fit, Kind, Timeline
+    from costcalc.analysis.memory import AllocationKind, Fit, Timeline, TrainingFlops
 
-CLASSES: tuple[Kind, ...] = (
+CLASSES: tuple[AllocationKind, ...] = (
     "saved for backward",
     "activation",
     "recomputed",
@@ -26,16 +26,16 @@ CLASSES: tuple[Kind, ...] = (
 )
 
 
-class Run(NamedTuple):
+class MemoryReport(NamedTuple):
     """A run's timeline, the costs as a lecture counts memory, what it computes, and what fits, if that was asked."""
 
     timeline: Timeline
     lecture: CostTable
-    arithmetic: Arithmetic
+    arithmetic: TrainingFlops
     fit: Fit | None = None
 
 
-def memory(runs: Sequence[Run]) -> Document:
+def memory(runs: Sequence[MemoryReport]) -> Document:
     """One run in full, or several side by side."""
     if len(runs) == 1:
         run = runs[0]
@@ -61,17 +61,17 @@ def memory_overview(timelines: Sequence[Timeline]) -> Document:
     rows: list[tuple[Any, ...]] = []
     for t in timelines:
         sums = (t.peak_total, t.peak_live, *([t.saved_for_backward] if training else []))
-        rows.append((t.name, t.standing.get("parameter", 0), *(_sum(t, size) for size in sums), _where(t)))
+        rows.append((t.name, t.persistent.get("parameter", 0), *(_sum(t, size) for size in sums), _where(t)))
     keys = [column.key for column in columns]
     data = {"schema": "costcalc/memory-overview/1", "runs": [dict(zip(keys, row, strict=True)) for row in rows]}
     modes = " and ".join(dict.fromkeys(f"batch {t.batch:,}, {t.dtype}, {_mode(t)}" for t in timelines))
     return Document((Table(f"Memory of {len(rows)} networks\n{modes}", tuple(columns), tuple(rows)),), data)
 
 
-def _headline(run: Run) -> str:
+def _headline(run: MemoryReport) -> str:
     costs, timeline = run.lecture, run.timeline
     title = f"{costs.name}: {costs.title}" if costs.title not in ("", costs.name) else costs.name
-    inputs = show_inputs(costs.inputs)
+    inputs = format_inputs(costs.inputs)
     return f"{title}\n{inputs}, batch {timeline.batch:,}, {timeline.dtype}, {_mode(timeline)}"
 
 
@@ -95,9 +95,9 @@ def _where(timeline: Timeline) -> str:
     return f"{layer}, {phase}" if layer else "the loss"
 
 
-def _at_the_peak(run: Run) -> Table:
+def _at_the_peak(run: MemoryReport) -> Table:
     timeline = run.timeline
-    kinds, total = timeline.by_class, timeline.peak_total
+    kinds, total = timeline.by_kind, timeline.peak_total
     rows = [(kind, kinds[kind], ratio(kinds[kind], total), kinds[kind]) for kind in CLASSES if kinds.get(kind)]
     columns = (
         Column("alive at the peak", "class"),
@@ -105,11 +105,11 @@ def _at_the_peak(run: Run) -> Table:
         Column("share", "share", "share"),
         Column("bytes", "exact_bytes", "exact"),
     )
-    passing = [tensor for tensor in timeline.alive_at_peak if tensor.kind not in timeline.standing]
-    largest = sorted(passing, key=lambda tensor: -tensor.bytes)[:3]
+    passing = [tensor for tensor in timeline.live_at_peak if tensor.kind not in timeline.persistent]
+    largest = sorted(passing, key=lambda tensor: -tensor.nbytes)[:3]
     notes = [
         f"The peak is at {_where(timeline)}. Largest there, of what comes and goes: "
-        + ", ".join(f"{tensor.what} of {tensor.layer} ({_mib(tensor.bytes)})" for tensor in largest)
+        + ", ".join(f"{tensor.name} of {tensor.layer} ({_mib(tensor.nbytes)})" for tensor in largest)
         + ".",
         f"Activations and gradients alone: at most {timeline.peak_live:,} bytes.",
     ]
@@ -132,15 +132,15 @@ def _at_the_peak(run: Run) -> Table:
 
 def _fitting(fit: Fit) -> str:
     budget = f"{_mib(fit.budget)} ({fit.budget:,} bytes)"
-    largest, following = (_size_of(fit, size) for size in (fit.largest, fit.following))
+    largest, following = (_size_of(fit, size) for size in (fit.largest, fit.next_size))
     if not fit.largest:
         return f"Not even {following} fits in {budget}: it takes {fit.next_peak:,} bytes, {fit.exceeds_by:,} too many."
-    beyond = "there is no larger one" if fit.following is None else f"{following} takes {fit.exceeds_by:,} too many"
+    beyond = "there is no larger one" if fit.next_size is None else f"{following} takes {fit.exceeds_by:,} too many"
     return f"The largest that fits in {budget} is {largest}: it takes {fit.peak:,} bytes; {beyond}."
 
 
 def _size_of(fit: Fit, size: int | None) -> str:
-    return f"batch {size:,}" if fit.of == "batch" else f"input {size}×{size}"
+    return f"batch {size:,}" if fit.variable == "batch" else f"input {size}×{size}"
 
 
 def _mib(size: Any) -> str:
@@ -194,7 +194,7 @@ def _moments(timeline: Timeline) -> list[_Moment]:
     return moments if moments[-1].phase != "loss" else moments[:-1]  # where it dies, and nothing else happens
 
 
-def _computed(run: Run) -> Table:
+def _computed(run: MemoryReport) -> Table:
     """What a step computes, and which layers do so twice."""
     timeline, counts = run.timeline, run.arithmetic
     parts = {
@@ -218,7 +218,7 @@ def _computed(run: Run) -> Table:
             f"Checkpointed, so that they keep only what they take, and run again: {', '.join(timeline.checkpointed)}."
         )
     reasons: dict[str, list[str]] = {}
-    for prefix, reason in timeline.left.items():
+    for prefix, reason in timeline.not_checkpointed.items():
         reasons.setdefault(reason, []).append(prefix)
     notes += [f"Left as they are: {', '.join(prefixes)} ({reason})." for reason, prefixes in reasons.items()]
     return Table("What a step computes", columns, tuple(rows), footer, tuple(notes))
@@ -238,12 +238,12 @@ def _bars(timeline: Timeline) -> Table:
         Column("alive", "alive_bytes", "bytes"),
         Column("", "bar", "bar"),
     )
-    standing = sum(timeline.standing.values())
+    standing = sum(timeline.persistent.values())
     title = f"The most that is alive in each stage, beside the {_mib(standing)} that are there all the time"
     return Table(title, columns, tuple(rows))
 
 
-def _side_by_side(runs: Sequence[Run]) -> Table:
+def _side_by_side(runs: Sequence[MemoryReport]) -> Table:
     """One column a run."""
     names = [f"{run.timeline.name}\nbatch {run.timeline.batch:,}" for run in runs]
     columns = [Column("alive at the peak", "class")]
@@ -251,8 +251,8 @@ def _side_by_side(runs: Sequence[Run]) -> Table:
     timelines = [run.timeline for run in runs]
     rows: list[tuple[Any, ...]] = []
     for kind in CLASSES:
-        if any(timeline.by_class.get(kind) for timeline in timelines):
-            rows.append((kind, *(timeline.by_class.get(kind, 0) for timeline in timelines)))
+        if any(timeline.by_kind.get(kind) for timeline in timelines):
+            rows.append((kind, *(timeline.by_kind.get(kind, 0) for timeline in timelines)))
     footer: list[tuple[Any, ...]] = [("all", *(_sum(t, t.peak_total) for t in timelines))]
     footer.append(("activations, gradients", *(_sum(t, t.peak_live) for t in timelines)))
     if any(timeline.gradients for timeline in timelines):
@@ -270,7 +270,7 @@ def _side_by_side(runs: Sequence[Run]) -> Table:
     return Table(f"Memory side by side\n{modes}", tuple(columns), tuple(rows), tuple(footer), tuple(notes))
 
 
-def _data(run: Run) -> dict[str, Any]:
+def _data(run: MemoryReport) -> dict[str, Any]:
     timeline, fit, counts = run.timeline, run.fit, run.arithmetic
     layer, phase = timeline.peak_at
     return {
@@ -285,13 +285,13 @@ def _data(run: Run) -> dict[str, Any]:
         "saved_input": timeline.saved_input,
         "peak_live": timeline.peak_live,
         "peak_total": timeline.peak_total,
-        "by_class": {kind: timeline.by_class.get(kind, 0) for kind in CLASSES},
+        "by_class": {kind: timeline.by_kind.get(kind, 0) for kind in CLASSES},
         "peak_at": {"layer": layer or None, "phase": phase},
         "saved_by_layer": dict(timeline.saved_by_layer),
         "master_weights": timeline.master_weights,
         "checkpoint": timeline.checkpoint,
         "checkpointed": list(timeline.checkpointed),
-        "left": dict(timeline.left),
+        "left": dict(timeline.not_checkpointed),
         "recomputed_layers": list(timeline.recomputed),
         "forward_macs": counts.forward_macs,
         "backward_macs": counts.backward_macs,
@@ -308,9 +308,9 @@ def _data(run: Run) -> dict[str, Any]:
 def _fit_data(fit: Fit) -> dict[str, Any]:
     return {
         "budget": fit.budget,
-        fit.of: fit.largest,
+        fit.variable: fit.largest,
         "peak": fit.peak,
-        f"next_{fit.of}": fit.following,
+        f"next_{fit.variable}": fit.next_size,
         "next_peak": fit.next_peak,
         "exceeds_by": fit.exceeds_by,
     }
@@ -322,8 +322,8 @@ def _events(timeline: Timeline) -> Iterable[dict[str, Any]]:
             "phase": phase,
             "layer": layer or None,
             "event": "born" if born else "freed",
-            "tensor": f"{tensor.layer} {tensor.what}".strip(),
+            "tensor": f"{tensor.layer} {tensor.name}".strip(),
             "class": tensor.kind,
-            "bytes": tensor.bytes,
+            "bytes": tensor.nbytes,
             "live": alive,
         }

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable, Sequence
 from math import log2
 from typing import Any, NamedTuple
 
-from costcalc.analysis.conventions import CONVENTIONS, PARAMETERS, TENSORS, Convention
+from costcalc.analysis.conventions import ALL_OUTPUTS, ALL_PARAMETERS, CONVENTIONS, Convention
 from costcalc.analysis.cost_table import CostTable, Row
 from costcalc.analysis.metrics import METRICS
-from costcalc.core.sizes import prod, show_inputs
+from costcalc.core.sizes import format_inputs, prod
 from costcalc.report.document import AtLeast, Column, Document, Kind, Table, ratio
 
 # -- one network --------------------------------------------------------------------------------------------------
@@ -68,7 +68,7 @@ def _fields(by: str, convention: Convention) -> list[_Field]:
     paths = _Field(Column(by, "name"), lambda r: r.path)
     output = _Field(Column("output", "output", "shape"), lambda r: None if r.output is None else r.output[1:])
     field = _Field(Column("field", "receptive_field", "side"), lambda r: r.receptive_field)
-    layers = _Field(Column("layers", "layers", "exact"), lambda r: r.layers)
+    layers = _Field(Column("layers", "layers", "exact"), lambda r: r.layer_count)
     if convention.columns:
         own = [_own_column(key, unit, decimals, convention) for key, unit, decimals in convention.columns]
         return [paths, *([output] if by == "layer" else []), *own]
@@ -99,7 +99,7 @@ def _own_column(key: str, unit: str, decimals: int, convention: Convention) -> _
     def cell(row: Row) -> Any:
         if key != "outputs":
             return known(row, key)
-        return "" if row.layers != 1 or row.output is None else prod(row.output[1:])
+        return "" if row.layer_count != 1 or row.output is None else prod(row.output[1:])
 
     return _Field(Column(titles[key], key, kind, None, unit, decimals), cell)
 
@@ -110,12 +110,12 @@ _UNCERTAIN = ("params", "macs", "flops", "weights", "param_bytes", "backward_mac
 def known(row: Row, attribute: str) -> Any:
     """A count of a row: a lower bound where a layer in it could not be counted, None where that is all there is."""
     value = getattr(row, attribute)
-    return AtLeast(value) if row.unknown and value is not None and attribute in _UNCERTAIN else value
+    return AtLeast(value) if row.unknown_layers and value is not None and attribute in _UNCERTAIN else value
 
 
 def headline(costs: CostTable, moved: str = "") -> str:
     """What was analysed, and how it was counted; `moved` says what was done to it."""
-    inputs = show_inputs(costs.inputs)
+    inputs = format_inputs(costs.inputs)
     title = f"{costs.name}" + (f": {costs.title}" if costs.title not in ("", costs.name) else "")
     title = f"{costs.name}{moved}" if moved else title
     convention = CONVENTIONS[costs.convention]
@@ -141,9 +141,9 @@ def _counted_note(costs: CostTable, total: Row) -> tuple[str, ...]:
     convention = CONVENTIONS[costs.convention]
     least = "≥ " if costs.unknown else ""
     counted = []
-    if convention.parameters is not PARAMETERS:
+    if convention.parameters is not ALL_PARAMETERS:
         counted.append(f"{least}{_exact(total.counted_params)} parameters")
-    if convention.activations is not TENSORS:
+    if convention.activations is not ALL_OUTPUTS:
         counted.append(f"{_exact(total.counted_activations)} activation elements")
     return (f"As {convention.name} counts: {', '.join(counted)}.",) if counted else ()
 
@@ -158,12 +158,12 @@ def notes_on(costs: CostTable) -> tuple[str, ...]:
             f"({_exact_div(costs.input_bytes, 2**20, 1)} MiB), stored once."
         )
     if costs.unknown:
-        names = ", ".join(f"{row.path} ({row.kind})" for row in costs.unknown)
+        names = ", ".join(f"{row.path} ({row.op})" for row in costs.unknown)
         notes.append(f"Unknown, so that totals are lower bounds (≥): {names}.")
     if costs.assumptions:
         notes.append(f"Assuming {'; '.join(costs.assumptions)}.")
-    if costs.unused:
-        count = sum(map(prod, costs.unused.values()))
+    if costs.unused_parameters:
+        count = sum(map(prod, costs.unused_parameters.values()))
         notes.append(f"Not counted: {_exact(count)} parameters that nothing uses: {', '.join(_unused(costs))}.")
     return (*notes, *(f"{note}." for note in costs.notes))
 
@@ -177,7 +177,7 @@ def _unused(costs: CostTable) -> list[str]:
             used |= {f"{path}{part}.", f"{path}{re.sub(r'_[0-9]+$', '', part)}."}  # of several calls, by number
             path += f"{part}."
     found: dict[str, None] = {}
-    for name in costs.unused:
+    for name in costs.unused_parameters:
         parts = name.split(".")
         prefixes = [".".join(parts[:depth]) for depth in range(1, len(parts) + 1)]
         found[next((p for p in prefixes if f"{p}." not in used), name)] = None
@@ -216,7 +216,7 @@ def _report_data(costs: CostTable, grouped: CostTable, total: Row) -> dict[str, 
     rows = [
         {
             "name": row.path,
-            "op": row.kind,
+            "op": row.op,
             "stage": row.path.split("/")[0],
             "output": row.output,
             "params": row.params,
@@ -228,7 +228,7 @@ def _report_data(costs: CostTable, grouped: CostTable, total: Row) -> dict[str, 
             "activation_bytes": row.activation_bytes,
             "receptive_field": row.receptive_field,
             "receptive_stride": row.receptive_stride,
-            "unknown": row.unknown,
+            "unknown": row.unknown_layers,
             **_training_data(row, costs.training),
         }
         for row in grouped.rows
@@ -247,7 +247,7 @@ def _report_data(costs: CostTable, grouped: CostTable, total: Row) -> dict[str, 
         "training": costs.training,
         "unknown": _unknown_data(costs),
         "assumptions": list(costs.assumptions),
-        "unused_params": {name: list(shape) for name, shape in costs.unused.items()},
+        "unused_params": {name: list(shape) for name, shape in costs.unused_parameters.items()},
         "notes": list(costs.notes),
     }
 
@@ -257,7 +257,7 @@ def _training_data(row: Row, training: bool) -> dict[str, Any]:
 
 
 def _unknown_data(costs: CostTable) -> list[dict[str, str]]:
-    return [{"name": row.path, "op": row.kind} for row in costs.unknown]
+    return [{"name": row.path, "op": row.op} for row in costs.unknown]
 
 
 # -- all networks -------------------------------------------------------------------------------------------------
@@ -363,7 +363,7 @@ def _all_metrics(labels: Sequence[str], networks: Sequence[CostTable], totals: S
     }
     shown = {name: [known(total, attribute) for total in totals] for name, attribute in metrics.items()}
     ratios = {name: [ratio(row[0], value) for value in row[1:]] for name, row in shown.items()}
-    unknown = [f"{row.path} ({row.kind}) of {costs.name}" for costs in networks for row in costs.unknown]
+    unknown = [f"{row.path} ({row.op}) of {costs.name}" for costs in networks for row in costs.unknown]
     notes = (f"Unknown, so that totals are lower bounds (≥): {', '.join(unknown)}.",) if unknown else ()
     counts = (Column("total", "metric"), *(Column(_heading(label), label, "exact") for label in labels))
     by_how_much = tuple(Column(_heading(labels[0], label), f"ratio_{label}", "ratio") for label in labels[1:])
@@ -391,10 +391,14 @@ def _by_reduction(costs: CostTable) -> dict[str, Row]:
     first = next(iter(costs.inputs.values()))
 
     def reduction(row: Row) -> str:
-        return "head" if row.plane is None else f"1/{2 ** max(0, round(log2(first[2] / row.plane[0])))}"
+        return "head" if row.spatial_size is None else f"1/{2 ** max(0, round(log2(first[2] / row.spatial_size[0])))}"
 
-    named = costs.grouped(reduction)
-    planes = {reduction(row): "×".join(map(str, row.plane)) for row in reversed(costs.rows) if row.plane is not None}
+    named = costs.group_by(reduction)
+    planes = {
+        reduction(row): "×".join(map(str, row.spatial_size))
+        for row in reversed(costs.rows)
+        if row.spatial_size is not None
+    }
     return {row.path: row._replace(path=planes.get(row.path, row.path)) for row in named.rows}
 
 
@@ -402,7 +406,7 @@ def _compared(labels: Sequence[str], rows: Sequence[Row | None], values: Sequenc
     entries = {}
     for label, row, value, total in zip(labels, rows, values, whole, strict=True):
         entries[label] = (
-            None if row is None else {"plane": row.plane, "value": _bare(value), "share": ratio(value, total)}
+            None if row is None else {"plane": row.spatial_size, "value": _bare(value), "share": ratio(value, total)}
         )
     ratios = {label: ratio(values[0], value) for label, value in zip(labels[1:], values[1:], strict=True)}
     return {"architectures": entries, "ratios": ratios}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from costcalc.analysis.receptive_field import Coverage, NoField, Sight
-from costcalc.core.sizes import Shape, show_shape
+from costcalc.analysis.receptive_field import Coverage, LayerCoverage, NoReceptiveField
+from costcalc.core.sizes import Shape, format_shape
 from costcalc.report.document import Column, Document, Table
 
 _LEGEND = (
@@ -25,20 +25,20 @@ def receptive_fields(seen: Coverage, layer: str | None = None) -> Document:
         Column("centre", "centre", "side"),
         Column("sees", "sees"),
     )
-    rows = tuple((s.layer, s.output[1:], *_sides(s), _sees(s, seen.plane)) for s in seen.layers)
+    rows = tuple((s.layer, s.output[1:], *_sides(s), _sees(s, seen.input_size)) for s in seen.layers)
     where = f"below {layer} of {seen.network}" if layer is not None else f"of {seen.network}"
-    title = f"Receptive fields {where}\ninput of {show_shape(seen.plane)} pixels"
+    title = f"Receptive fields {where}\ninput of {format_shape(seen.input_size)} pixels"
     return Document((Table(title, columns, rows, (), _notes(seen, layer)),), _data(seen, layer))
 
 
-def _sides(sight: Sight) -> tuple[Any, Any, Any]:
+def _sides(sight: LayerCoverage) -> tuple[Any, Any, Any]:
     """Size, stride and centre, (height, width) each; nothing where there is no field."""
-    if isinstance(sight.field, NoField):
+    if isinstance(sight.receptive_field, NoReceptiveField):
         return "", "", ""
     return (
-        tuple(axis.size for axis in sight.field),
-        tuple(axis.stride for axis in sight.field),
-        tuple(_whole(axis.centre) for axis in sight.field),
+        tuple(axis.size for axis in sight.receptive_field),
+        tuple(axis.stride for axis in sight.receptive_field),
+        tuple(_whole(axis.center) for axis in sight.receptive_field),
     )
 
 
@@ -46,32 +46,32 @@ def _whole(centre: float) -> float | int:
     return int(centre) if centre.is_integer() else centre
 
 
-def _sees(sight: Sight, plane: Shape) -> str:
-    if isinstance(sight.field, NoField):
-        own = sight.field.layer == sight.layer
-        return f"none: {sight.field.reason}" if own else f"none since {sight.field.layer}"
+def _sees(sight: LayerCoverage, plane: Shape) -> str:
+    if isinstance(sight.receptive_field, NoReceptiveField):
+        own = sight.receptive_field.layer == sight.layer
+        return f"none: {sight.receptive_field.reason}" if own else f"none since {sight.receptive_field.layer}"
     return _of_the_input(sight, plane)
 
 
-def _of_the_input(sight: Sight, plane: Shape) -> str:
+def _of_the_input(sight: LayerCoverage, plane: Shape) -> str:
     """`196 of 224 (87.5%)`, both axes where they differ, or `all 224`."""
-    assert sight.seen is not None
-    pairs = list(zip(sight.seen, plane, strict=True))
+    assert sight.visible is not None
+    pairs = list(zip(sight.visible, plane, strict=True))
     pairs = pairs[:1] if len(set(pairs)) == 1 else pairs
     whole = "×".join(str(pixels) for _, pixels in pairs)
-    if sight.sees_all(plane):
+    if sight.covers(plane):
         return f"all {whole}"
     part = "×".join(str(seen) for seen, _ in pairs)
     return f"{part} of {whole} ({'×'.join(f'{100 * seen / pixels:.1f}%' for seen, pixels in pairs)})"
 
 
-def _ends(seen: Coverage) -> tuple[Sight | None, Sight | None, Sight | None]:
+def _ends(seen: Coverage) -> tuple[LayerCoverage | None, LayerCoverage | None, LayerCoverage | None]:
     """The last layer with a field, the convolution that sees most, and the first layer that sees the whole input."""
-    fields = [s for s in seen.layers if s.seen is not None]
+    fields = [s for s in seen.layers if s.visible is not None]
     return (
         fields[-1] if fields else None,
         seen.widest_convolution(),
-        next((s for s in fields if s.sees_all(seen.plane)), None),
+        next((s for s in fields if s.covers(seen.input_size)), None),
     )
 
 
@@ -81,9 +81,9 @@ def _notes(seen: Coverage, layer: str | None) -> tuple[str, ...]:
     here = "" if layer is None else " here"
     if last is None:
         return (f"No layer{here} has a receptive field.",)
-    said = f"{last.layer}, the last layer with a field, sees {_of_the_input(last, seen.plane)}"
-    if convolution is not None and convolution.seen != last.seen:
-        sees = _of_the_input(convolution, seen.plane)
+    said = f"{last.layer}, the last layer with a field, sees {_of_the_input(last, seen.input_size)}"
+    if convolution is not None and convolution.visible != last.visible:
+        sees = _of_the_input(convolution, seen.input_size)
         said = f"{convolution.layer}, the convolution that sees most, sees {sees}, and {said}"
     if first is None:
         return (f"{said}. No layer{here} that has a field sees the whole input by one output.", _LEGEND)
@@ -94,27 +94,27 @@ def _data(seen: Coverage, layer: str | None) -> dict[str, Any]:
     last, convolution, first = _ends(seen)
     rows = []
     for sight in seen.layers:
-        none = isinstance(sight.field, NoField)
+        none = isinstance(sight.receptive_field, NoReceptiveField)
         size, stride, centre = (None, None, None) if none else map(list, _sides(sight))
         rows.append(
             {
                 "name": sight.layer,
-                "op": sight.kind,
+                "op": sight.op,
                 "output": list(sight.output),
                 "size": size,
                 "stride": stride,
                 "centre": centre,
-                "seen": None if sight.seen is None else list(sight.seen),
-                "sees_all": sight.sees_all(seen.plane),
-                "reason": sight.field.reason if isinstance(sight.field, NoField) else None,
-                "since": sight.field.layer if isinstance(sight.field, NoField) else None,
+                "seen": None if sight.visible is None else list(sight.visible),
+                "sees_all": sight.covers(seen.input_size),
+                "reason": sight.receptive_field.reason if isinstance(sight.receptive_field, NoReceptiveField) else None,
+                "since": sight.receptive_field.layer if isinstance(sight.receptive_field, NoReceptiveField) else None,
             }
         )
     return {
         "schema": "costcalc/field/1",
         "architecture": seen.network,
         "layer": layer,
-        "input": list(seen.plane),
+        "input": list(seen.input_size),
         "rows": rows,
         "last": None if last is None else last.layer,
         "widest_convolution": None if convolution is None else convolution.layer,

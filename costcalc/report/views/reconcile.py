@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from costcalc.analysis.conventions import CONVENTIONS
-from costcalc.core.sizes import show_inputs
+from costcalc.core.sizes import format_inputs
 from costcalc.report.document import Column, Document, Table
 from costcalc.report.render.render import BINARY, THOUSANDS
 
@@ -29,7 +29,7 @@ def reconciliation(found: Any, top: int = 10) -> Document:
 
 def _headline(found: Any) -> str:
     where = found.architecture if found.at is None else f"{found.at} of {found.architecture}"
-    inputs = show_inputs(found.inputs)
+    inputs = format_inputs(found.inputs)
     return f"{found.printed.text} for {where}\n{inputs}, batch {found.batch}"
 
 

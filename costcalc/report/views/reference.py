@@ -52,9 +52,9 @@ def _all_conventions(conventions: Sequence[Convention]) -> Table:
 
 def _one_convention(each: Convention) -> Table:
     sums = {
-        each.label: [term.words for term in each.work],
-        "parameters": [term.words for term in each.parameters],
-        "activations": [term.words for term in each.activations] + ["the input"] * each.with_input,
+        each.label: [term.description for term in each.work],
+        "parameters": [term.description for term in each.parameters],
+        "activations": [term.description for term in each.activations] + ["the input"] * each.includes_input,
     }
     rows = tuple((name if i == 0 else "", term) for name, terms in sums.items() for i, term in enumerate(terms))
     kept = f"Memory keeps activations × {each.activation_copies} and parameters × {each.param_copies}."
@@ -67,10 +67,10 @@ def _convention_data(each: Convention) -> dict[str, Any]:
         "name": each.name,
         "label": each.label,
         "definition": each.definition,
-        "flops": [term.words for term in each.work],
-        "params": [term.words for term in each.parameters],
-        "activations": [term.words for term in each.activations],
-        "with_input": each.with_input,
+        "flops": [term.description for term in each.work],
+        "params": [term.description for term in each.parameters],
+        "activations": [term.description for term in each.activations],
+        "with_input": each.includes_input,
         "activation_copies": each.activation_copies,
         "param_copies": each.param_copies,
         "batch": each.batch,

@@ -45,7 +45,7 @@ def rewriting(before: CostTable, after: CostTable, steps: Sequence[Any], saved: 
             {"stage": name, "before": old and totals_data(old), "after": new and totals_data(new)}
             for name, old, new in _stages(before, after)
         ],
-        "unknown": [{"name": row.path, "op": row.kind} for row in after.unknown],
+        "unknown": [{"name": row.path, "op": row.op} for row in after.unknown],
         "saved": saved,
     }
     return Document((_whole(before, after, steps, saved), _places(steps), *_by_stage(before, after)), data)

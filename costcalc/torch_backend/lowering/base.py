@@ -31,7 +31,7 @@ def lower(op: Op, *inputs: Shape) -> nn.Module:
 
 
 # An op is spelt as torch.nn spells the same module: its fields are the module's arguments.
-_SAME: dict[type[Op], Callable[..., nn.Module]] = {
+_MODULE_OF: dict[type[Op], Callable[..., nn.Module]] = {
     activation.Relu: nn.ReLU,
     activation.Relu6: nn.ReLU6,
     activation.LeakyRelu: nn.LeakyReLU,
@@ -63,21 +63,21 @@ _SAME: dict[type[Op], Callable[..., nn.Module]] = {
 }
 
 
-def arguments(op: Op) -> dict[str, Any]:
+def argument_values(op: Op) -> dict[str, Any]:
     """The fields of an op, by name."""
     return {field.name: getattr(op, field.name) for field in fields(op)}
 
 
-def lower_as(modules: Mapping[type[Op], Callable[..., nn.Module]]) -> None:
+def register_modules(modules: Mapping[type[Op], Callable[..., nn.Module]]) -> None:
     """Have each op computed by a module whose arguments are spelt as the op's fields."""
     for kind, module in modules.items():
-        lower.register(kind, lambda op, *inputs, module=module: module(**arguments(op)))
+        lower.register(kind, lambda op, *inputs, module=module: module(**argument_values(op)))
 
 
-lower_as(_SAME)
+register_modules(_MODULE_OF)
 
 
-class Concat(nn.Module):
+class ConcatModule(nn.Module):
     """Tensors one after another along `dim`."""
 
     def __init__(self, dim: int) -> None:
@@ -91,7 +91,7 @@ class Concat(nn.Module):
 
 @lower.register
 def _(op: copies.Concat, *inputs: Shape) -> nn.Module:
-    return Concat(op.dim)
+    return ConcatModule(op.dim)
 
 
 @lower.register
@@ -102,7 +102,7 @@ def _(op: copies.Pad, *inputs: Shape) -> nn.Module:
     return modes[op.mode](op.padding)
 
 
-class Permute(nn.Module):
+class PermuteModule(nn.Module):
     """Dimensions in another order."""
 
     def __init__(self, dims: tuple[int, ...]) -> None:
@@ -116,10 +116,10 @@ class Permute(nn.Module):
 
 @lower.register
 def _(op: shape.Permute, *inputs: Shape) -> nn.Module:
-    return Permute(op.dims)
+    return PermuteModule(op.dims)
 
 
-class ZeroPadShortcut(nn.Module):
+class ZeroPadShortcutModule(nn.Module):
     """Every stride-th position, then zeros for the channels that are missing."""
 
     def __init__(self, out_channels: int, stride: tuple[int, int]) -> None:
@@ -135,10 +135,10 @@ class ZeroPadShortcut(nn.Module):
 
 @lower.register
 def _(op: copies.ZeroPadShortcut, *inputs: Shape) -> nn.Module:
-    return ZeroPadShortcut(op.out_channels, op.stride)
+    return ZeroPadShortcutModule(op.out_channels, op.stride)
 
 
-class Weight(nn.Module):
+class ParameterModule(nn.Module):
     """A parameter as a tensor."""
 
     def __init__(self, shape: Shape) -> None:
@@ -152,10 +152,10 @@ class Weight(nn.Module):
 
 @lower.register
 def _(op: tensors.Parameter, *inputs: Shape) -> nn.Module:
-    return Weight(op.shape)
+    return ParameterModule(op.shape)
 
 
-class Kept(nn.Module):
+class BufferModule(nn.Module):
     """A buffer as a tensor."""
 
     value: Tensor
@@ -171,15 +171,15 @@ class Kept(nn.Module):
 
 @lower.register
 def _(op: tensors.Buffer, *inputs: Shape) -> nn.Module:
-    return Kept(op.shape, torch_type(op.dtype))
+    return BufferModule(op.shape, torch_element_type(op.dtype))
 
 
-def torch_type(holds: str) -> torch.dtype:
+def torch_element_type(holds: str) -> torch.dtype:
     """The dtype of what a tensor holds; that in which the network computes, for `float`."""
     return torch.get_default_dtype() if holds == "float" else getattr(torch, holds)
 
 
-class Pick(nn.Module):
+class ResultModule(nn.Module):
     """One of several results."""
 
     def __init__(self, index: int) -> None:
@@ -193,10 +193,10 @@ class Pick(nn.Module):
 
 @lower.register
 def _(op: tensors.Result, *inputs: Shape) -> nn.Module:
-    return Pick(op.index)
+    return ResultModule(op.index)
 
 
-class StandIn(nn.Module):
+class UnknownModule(nn.Module):
     """In place of a layer nobody knows: a tensor of the right shape that depends on the inputs, and means nothing."""
 
     def __init__(self, shape: Shape, dtype: torch.dtype, batched: bool) -> None:
@@ -213,4 +213,4 @@ class StandIn(nn.Module):
 
 @lower.register
 def _(op: unknown.Unknown, *inputs: Shape) -> nn.Module:
-    return StandIn(op.output(*inputs), torch_type(op.dtype), op.sizes is None)
+    return UnknownModule(op.output(*inputs), torch_element_type(op.dtype), op.sizes is None)

@@ -11,33 +11,35 @@ from torch.nn import functional as F
 from costcalc.core.sizes import Shape
 from costcalc.ir.op import Op
 from costcalc.ir.ops import conv, embedding, linear, matmul
-from costcalc.torch_backend.lowering.base import arguments, lower
+from costcalc.torch_backend.lowering.base import argument_values, lower
 
 
-class Function(nn.Module):
+class KeywordFunctionModule(nn.Module):
     """A function of tensors that has the fields of an op as attributes, and takes those that are named `passed`."""
 
     def __init__(self, function: Callable[..., Tensor], op: Op, *passed: str) -> None:
         super().__init__()
-        self.function, self.passed = function, passed
-        for name, value in arguments(op).items():
+        self.function, self.keywords = function, passed
+        for name, value in argument_values(op).items():
             setattr(self, name, value if name != "bias" else value or None)
 
     def forward(self, *tensors: Tensor) -> Tensor:
         """What the function makes of them."""
-        result: Tensor = self.function(*tensors, **{name: getattr(self, name) for name in self.passed})
+        result: Tensor = self.function(*tensors, **{name: getattr(self, name) for name in self.keywords})
         return result
 
 
-_SLIDING = ("stride", "padding", "dilation", "groups")
+_CONV_KEYWORDS = ("stride", "padding", "dilation", "groups")
 # With its own weights a module, which is told the features of its input; with given ones a function.
-_WEIGHTED: dict[type[Op], tuple[Callable[..., nn.Module], tuple[int, ...], Callable[..., Tensor], tuple[str, ...]]] = {
-    conv.Conv1d: (nn.Conv1d, (1,), F.conv1d, _SLIDING),
-    conv.Conv2d: (nn.Conv2d, (1,), F.conv2d, _SLIDING),
-    conv.Conv3d: (nn.Conv3d, (1,), F.conv3d, _SLIDING),
-    conv.ConvTranspose1d: (nn.ConvTranspose1d, (1,), F.conv_transpose1d, (*_SLIDING, "output_padding")),
-    conv.ConvTranspose2d: (nn.ConvTranspose2d, (1,), F.conv_transpose2d, (*_SLIDING, "output_padding")),
-    conv.ConvTranspose3d: (nn.ConvTranspose3d, (1,), F.conv_transpose3d, (*_SLIDING, "output_padding")),
+_WEIGHTED_OPS: dict[
+    type[Op], tuple[Callable[..., nn.Module], tuple[int, ...], Callable[..., Tensor], tuple[str, ...]]
+] = {
+    conv.Conv1d: (nn.Conv1d, (1,), F.conv1d, _CONV_KEYWORDS),
+    conv.Conv2d: (nn.Conv2d, (1,), F.conv2d, _CONV_KEYWORDS),
+    conv.Conv3d: (nn.Conv3d, (1,), F.conv3d, _CONV_KEYWORDS),
+    conv.ConvTranspose1d: (nn.ConvTranspose1d, (1,), F.conv_transpose1d, (*_CONV_KEYWORDS, "output_padding")),
+    conv.ConvTranspose2d: (nn.ConvTranspose2d, (1,), F.conv_transpose2d, (*_CONV_KEYWORDS, "output_padding")),
+    conv.ConvTranspose3d: (nn.ConvTranspose3d, (1,), F.conv_transpose3d, (*_CONV_KEYWORDS, "output_padding")),
     linear.Linear: (nn.Linear, (-1,), F.linear, ()),
     linear.Bilinear: (nn.Bilinear, (-1, -1), F.bilinear, ()),
     embedding.Embedding: (nn.Embedding, (), F.embedding, ()),
@@ -47,11 +49,11 @@ _WEIGHTED: dict[type[Op], tuple[Callable[..., nn.Module], tuple[int, ...], Calla
 @lower.register
 def _(op: embedding.EmbeddingBag, *inputs: Shape) -> nn.Module:
     if op.parameters(*inputs):
-        return nn.EmbeddingBag(**arguments(op))
-    return EmbeddingBag(F.embedding_bag, op, "mode", "include_last_offset")
+        return nn.EmbeddingBag(**argument_values(op))
+    return EmbeddingBagModule(F.embedding_bag, op, "mode", "include_last_offset")
 
 
-class EmbeddingBag(Function):
+class EmbeddingBagModule(KeywordFunctionModule):
     """Bags of rows of a table that is the last input."""
 
     def forward(self, *tensors: Tensor) -> Tensor:
@@ -60,27 +62,27 @@ class EmbeddingBag(Function):
         return super().forward(indices, weight, *offsets)
 
 
-@lower.register(conv.Weighted)
+@lower.register(conv.WeightedOp)
 @lower.register(embedding.Embedding)
 def _(op: Op, *inputs: Shape) -> nn.Module:
-    kind = next(kind for kind in type(op).__mro__ if kind in _WEIGHTED)
-    module, features, function, passed = _WEIGHTED[kind]
+    kind = next(kind for kind in type(op).__mro__ if kind in _WEIGHTED_OPS)
+    module, features, function, passed = _WEIGHTED_OPS[kind]
     if op.parameters(*inputs):
-        return module(*[inputs[i][dim] for i, dim in enumerate(features)], **arguments(op))
-    return Function(function, op, *passed)
+        return module(*[inputs[i][dim] for i, dim in enumerate(features)], **argument_values(op))
+    return KeywordFunctionModule(function, op, *passed)
 
 
 @lower.register
 def _(op: matmul.Matmul, *inputs: Shape) -> nn.Module:
-    return Function(torch.matmul, op)
+    return KeywordFunctionModule(torch.matmul, op)
 
 
 @lower.register
 def _(op: matmul.Cdist, *inputs: Shape) -> nn.Module:
-    return Cdist(torch.cdist, op)
+    return CdistModule(torch.cdist, op)
 
 
-class Cdist(Function):
+class CdistModule(KeywordFunctionModule):
     """Distances, whose norm's order may be "inf"."""
 
     p: float | str
@@ -94,15 +96,15 @@ class Cdist(Function):
 
 @lower.register
 def _(op: matmul.Addmm, *inputs: Shape) -> nn.Module:
-    return Function(torch.addmm, op, "beta", "alpha")
+    return KeywordFunctionModule(torch.addmm, op, "beta", "alpha")
 
 
 @lower.register
 def _(op: matmul.Baddbmm, *inputs: Shape) -> nn.Module:
-    return Function(torch.baddbmm, op, "beta", "alpha")
+    return KeywordFunctionModule(torch.baddbmm, op, "beta", "alpha")
 
 
-class Einsum(Function):
+class EinsumModule(KeywordFunctionModule):
     """A sum of products by index."""
 
     equation: str
@@ -115,9 +117,9 @@ class Einsum(Function):
 
 @lower.register
 def _(op: matmul.Einsum, *inputs: Shape) -> nn.Module:
-    return Einsum(torch.einsum, op)
+    return EinsumModule(torch.einsum, op)
 
 
 @lower.register
 def _(op: matmul.ScaledDotProductAttention, *inputs: Shape) -> nn.Module:
-    return Function(F.scaled_dot_product_attention, op, *arguments(op))
+    return KeywordFunctionModule(F.scaled_dot_product_attention, op, *argument_values(op))

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from costcalc.core.sizes import Shape
 from costcalc.ir.op import Op
 from costcalc.ir.ops import norm, pool, resampling
-from costcalc.torch_backend.lowering.base import arguments, lower, lower_as
+from costcalc.torch_backend.lowering.base import argument_values, lower, register_modules
 
-_SAME: dict[type[Op], Callable[..., nn.Module]] = {
+_MODULE_OF: dict[type[Op], Callable[..., nn.Module]] = {
     pool.MaxPool1d: nn.MaxPool1d,
     pool.MaxPool2d: nn.MaxPool2d,
     pool.MaxPool3d: nn.MaxPool3d,
@@ -34,7 +34,7 @@ _SAME: dict[type[Op], Callable[..., nn.Module]] = {
     resampling.Unfold: nn.Unfold,
     resampling.Fold: nn.Fold,
 }
-lower_as(_SAME)
+register_modules(_MODULE_OF)
 
 
 @lower.register
@@ -42,7 +42,7 @@ def _(op: pool.GlobalAvgPool2d, *inputs: Shape) -> nn.Module:
     return nn.AdaptiveAvgPool2d(op.output_size)
 
 
-class AlphaDropout(nn.Module):
+class AlphaDropoutModule(nn.Module):
     """torch.nn.AlphaDropout and its kin, which do not work in place whatever they are told."""
 
     def __init__(self, op: norm.AlphaDropout) -> None:
@@ -58,10 +58,10 @@ class AlphaDropout(nn.Module):
 
 @lower.register
 def _(op: norm.AlphaDropout, *inputs: Shape) -> nn.Module:
-    return AlphaDropout(op)
+    return AlphaDropoutModule(op)
 
 
-class Given(nn.Module):
+class FunctionalNormMixin(nn.Module):
     """A normalisation without parameters, whose weight and bias are further inputs: a base in front of torch's own."""
 
     def forward(self, x: Tensor, *given: Tensor) -> Tensor:
@@ -89,17 +89,19 @@ _NORMS: dict[type[Op], tuple[type[nn.Module], str]] = {
 }
 
 
-_GIVEN = {module: type(f"Given{module.__name__}", (Given, module), {}) for module, _ in _NORMS.values()}
+_FUNCTIONAL_NORMS = {
+    module: type(f"Given{module.__name__}", (FunctionalNormMixin, module), {}) for module, _ in _NORMS.values()
+}
 
 
 def _norm(op: Op, x: Shape, *given: Shape) -> nn.Module:
     module, affine = _NORMS[type(op)]
-    told = arguments(op) | ({affine: False} if given else {})
+    told = argument_values(op) | ({affine: False} if given else {})
     if not issubclass(module, (nn.LayerNorm, nn.RMSNorm)):
         told["num_channels" if module is nn.GroupNorm else "num_features"] = x[1]
     if not given:
         return module(**told)
-    norm: Any = _GIVEN[module](**told)
+    norm: Any = _FUNCTIONAL_NORMS[module](**told)
     norm.op = op
     made: nn.Module = norm
     return made
@@ -109,7 +111,7 @@ for _op in _NORMS:
     lower.register(_op, _norm)
 
 
-class Interpolate(nn.Module):
+class InterpolateModule(nn.Module):
     """The plane at another size."""
 
     def __init__(self, op: resampling.Interpolate) -> None:
@@ -124,10 +126,10 @@ class Interpolate(nn.Module):
 
 @lower.register
 def _(op: resampling.Interpolate, *inputs: Shape) -> nn.Module:
-    return Interpolate(op)
+    return InterpolateModule(op)
 
 
-class GridSample(nn.Module):
+class GridSampleModule(nn.Module):
     """The input at the places that a grid says."""
 
     def __init__(self, op: resampling.GridSample) -> None:
@@ -141,4 +143,4 @@ class GridSample(nn.Module):
 
 @lower.register
 def _(op: resampling.GridSample, *inputs: Shape) -> nn.Module:
-    return GridSample(op)
+    return GridSampleModule(op)

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from costcalc.core.sizes import Shape
 from costcalc.ir.ops import recurrent
-from costcalc.torch_backend.lowering.base import arguments, lower
+from costcalc.torch_backend.lowering.base import argument_values, lower
 
-_MODULES: dict[type[recurrent._Recurrent], type[nn.Module]] = {
+_MODULES: dict[type[recurrent.RecurrentOp], type[nn.Module]] = {
     recurrent.Lstm: nn.LSTM,
     recurrent.Gru: nn.GRU,
     recurrent.Rnn: nn.RNN,
@@ -22,13 +22,13 @@ _MODULES: dict[type[recurrent._Recurrent], type[nn.Module]] = {
 }
 
 
-class Stepping(nn.Module):
+class RecurrentModule(nn.Module):
     """A module of torch.nn whose parameters are this one's; its states are further tensors, and further results."""
 
-    def __init__(self, op: recurrent._Recurrent, features: int) -> None:
+    def __init__(self, op: recurrent.RecurrentOp, features: int) -> None:
         super().__init__()
         self.op = op
-        fields = {name: value for name, value in arguments(op).items() if name != "activation"}
+        fields = {name: value for name, value in argument_values(op).items() if name != "activation"}
         module = _MODULES[type(op)](features, **fields)
         for name, parameter in module.named_parameters():
             self.register_parameter(name, parameter)
@@ -37,30 +37,30 @@ class Stepping(nn.Module):
         """The output, and the last states where there are several results."""
         if not states:
             states = tuple(x.new_zeros(shape) for shape in self.op.state_shapes(tuple(x.shape)))
-        return _stepped(self.op, x, states, tuple(self.parameters()), self.training)
+        return _run_recurrent(self.op, x, states, tuple(self.parameters()), self.training)
 
 
-class SteppingByGiven(nn.Module):
+class FunctionalRecurrentModule(nn.Module):
     """The same with weights that are further tensors."""
 
-    def __init__(self, op: recurrent._Recurrent) -> None:
+    def __init__(self, op: recurrent.RecurrentOp) -> None:
         super().__init__()
         self.op = op
 
     def forward(self, x: Tensor, *tensors: Tensor) -> Any:
         """The output, and the last states where there are several results."""
-        return _stepped(self.op, x, tensors[: self.op.states], tensors[self.op.states :], self.training)
+        return _run_recurrent(self.op, x, tensors[: self.op.num_states], tensors[self.op.num_states :], self.training)
 
 
-def _stepped(
-    op: recurrent._Recurrent, x: Tensor, states: tuple[Tensor, ...], weights: tuple[Tensor, ...], training: bool
+def _run_recurrent(
+    op: recurrent.RecurrentOp, x: Tensor, states: tuple[Tensor, ...], weights: tuple[Tensor, ...], training: bool
 ) -> Any:
-    hx: Any = states if op.states > 1 else states[0]
-    if isinstance(op, recurrent._OneCell):
+    hx: Any = states if op.num_states > 1 else states[0]
+    if isinstance(op, recurrent.RecurrentCell):
         name = {recurrent.LstmCell: "lstm_cell", recurrent.GruCell: "gru_cell"}.get(type(op))
         function = getattr(torch, name or f"rnn_{getattr(op, 'activation', '')}_cell")
         return function(x, hx, *weights)
-    assert isinstance(op, recurrent._Layers)
+    assert isinstance(op, recurrent.RecurrentLayers)
     name = {recurrent.Lstm: "lstm", recurrent.Gru: "gru"}.get(type(op))
     function = getattr(torch, name or f"rnn_{getattr(op, 'activation', '')}")
     fields = (op.bias, op.num_layers, op.dropout, training, op.bidirectional, op.batch_first)
@@ -70,5 +70,5 @@ def _stepped(
 
 
 @lower.register
-def _(op: recurrent._Recurrent, *inputs: Shape) -> nn.Module:
-    return Stepping(op, inputs[0][-1]) if op.parameters(*inputs) else SteppingByGiven(op)
+def _(op: recurrent.RecurrentOp, *inputs: Shape) -> nn.Module:
+    return RecurrentModule(op, inputs[0][-1]) if op.parameters(*inputs) else FunctionalRecurrentModule(op)

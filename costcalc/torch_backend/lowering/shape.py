@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from costcalc.ir.op import Op
 from costcalc.ir.ops import copies, creation, indexing, shape, slicing
-from costcalc.torch_backend.lowering.base import lower, torch_type
+from costcalc.torch_backend.lowering.base import lower, torch_element_type
 
 
-class Function(nn.Module):
+class FunctionModule(nn.Module):
     """A function of an op and of tensors."""
 
     def __init__(self, op: Op, function: Callable[..., Any]) -> None:
@@ -29,7 +29,7 @@ def _slice(op: slicing.Slice, x: Tensor) -> Any:
     return torch.ops.aten.slice.Tensor(x, op.dim, op.start, op.end, op.step)
 
 
-def _picks(x: Tensor, dims: tuple[int, ...], indices: tuple[Tensor, ...]) -> tuple[Any, ...]:
+def _index_tuple(x: Tensor, dims: tuple[int, ...], indices: tuple[Tensor, ...]) -> tuple[Any, ...]:
     given = dict(zip(dims, indices, strict=True))
     return tuple(given.get(d, slice(None)) for d in range(x.dim()))
 
@@ -56,12 +56,12 @@ def _pad(op: copies.PadNd, x: Tensor) -> Tensor:
     return nn.functional.pad(x, op.padding, op.mode, value)
 
 
-_FORMATS = {
+_MEMORY_FORMATS = {
     "preserve": torch.preserve_format,
     "contiguous": torch.contiguous_format,
     "channels_last": torch.channels_last,
 }
-_FUNCTIONS: dict[type[Op], Callable[..., Any]] = {
+_FUNCTION_OF: dict[type[Op], Callable[..., Any]] = {
     shape.Reshape: lambda op, x: x.reshape(op.sizes),
     shape.Squeeze: lambda op, x: x.squeeze(op.dim),
     shape.Unsqueeze: lambda op, x: x.unsqueeze(op.dim),
@@ -70,9 +70,9 @@ _FUNCTIONS: dict[type[Op], Callable[..., Any]] = {
     slicing.Select: lambda op, x: x.select(op.dim, op.index),
     slicing.Diagonal: lambda op, x: x.diagonal(op.offset, op.dim1, op.dim2),
     slicing.TensorUnfold: lambda op, x: x.unfold(op.dimension, op.size, op.step),
-    shape.Contiguous: lambda op, x: x.contiguous(memory_format=_FORMATS[op.memory_format]),
-    copies.Clone: lambda op, x: x.clone(memory_format=_FORMATS[op.memory_format]),
-    copies.Cast: lambda op, x: x.to(torch_type(op.dtype), copy=True),
+    shape.Contiguous: lambda op, x: x.contiguous(memory_format=_MEMORY_FORMATS[op.memory_format]),
+    copies.Clone: lambda op, x: x.clone(memory_format=_MEMORY_FORMATS[op.memory_format]),
+    copies.Cast: lambda op, x: x.to(torch_element_type(op.dtype), copy=True),
     copies.Repeat: lambda op, x: x.repeat(op.repeats),
     copies.RepeatInterleave: lambda op, x: x.repeat_interleave(op.repeats, op.dim),
     copies.Stack: lambda op, *tensors: torch.stack(tensors, op.dim),
@@ -83,7 +83,7 @@ _FUNCTIONS: dict[type[Op], Callable[..., Any]] = {
     copies.Triu: lambda op, x: x.triu(op.diagonal),
     copies.Fill: lambda op, x: x.fill_(op.value),
     copies.Copy: lambda op, x, source: x.copy_(source),
-    indexing.Index: lambda op, x, *indices: x[_picks(x, op.dims, indices)],
+    indexing.Index: lambda op, x, *indices: x[_index_tuple(x, op.dims, indices)],
     indexing.IndexSelect: lambda op, x, index: x.index_select(op.dim, index),
     indexing.Gather: lambda op, x, index: x.gather(op.dim, index),
     indexing.IndexPut: _index_put,
@@ -103,7 +103,7 @@ _FUNCTIONS: dict[type[Op], Callable[..., Any]] = {
     indexing.OneHot: lambda op, x: torch.ops.aten.one_hot(x, op.num_classes),
 }
 # What is made of nothing is made where the network's own tensors are, at the time that it is built.
-_MADE: dict[type[Op], Callable[..., Tensor]] = {
+_CREATION_FUNCTIONS: dict[type[Op], Callable[..., Tensor]] = {
     creation.Full: lambda op, **how: torch.full(op.sizes, op.value, **how),
     creation.Rand: lambda op, **how: torch.rand(op.sizes, **how),
     creation.Randn: lambda op, **how: torch.randn(op.sizes, **how),
@@ -113,7 +113,7 @@ _MADE: dict[type[Op], Callable[..., Tensor]] = {
 }
 
 
-class Made(nn.Module):
+class CreationModule(nn.Module):
     """A tensor made anew by each call, on the device that the network is on."""
 
     def __init__(self, op: Op, function: Callable[..., Tensor]) -> None:
@@ -128,11 +128,13 @@ class Made(nn.Module):
 
     def forward(self) -> Tensor:
         """The tensor."""
-        what = self.op.holds()
-        return self.function(self.op, device=self.device, dtype=self.dtype if what == "float" else torch_type(what))
+        what = self.op.element_type()
+        return self.function(
+            self.op, device=self.device, dtype=self.dtype if what == "float" else torch_element_type(what)
+        )
 
 
-for _op, _function in _FUNCTIONS.items():
-    lower.register(_op, lambda op, *inputs, function=_function: Function(op, function))
-for _op, _maker in _MADE.items():
-    lower.register(_op, lambda op, *inputs, maker=_maker: Made(op, maker))
+for _op, _function in _FUNCTION_OF.items():
+    lower.register(_op, lambda op, *inputs, function=_function: FunctionModule(op, function))
+for _op, _maker in _CREATION_FUNCTIONS.items():
+    lower.register(_op, lambda op, *inputs, maker=_maker: CreationModule(op, maker))

@@ -9,15 +9,15 @@ import torch
 from torch import Tensor, fx, nn
 
 from costcalc.core.errors import CostcalcError
-from costcalc.core.sizes import show_shape
+from costcalc.core.sizes import format_shape
 from costcalc.torch_backend.module import LAYER
 
 
-class _Layer(NamedTuple):
+class _BuiltLayer(NamedTuple):
     """A layer of a built network: its module, and the layers that read it (None: an output does)."""
 
     module: nn.Module
-    readers: tuple[str | None, ...]
+    users: tuple[str | None, ...]
 
     @property
     def tensors(self) -> dict[str, Tensor]:
@@ -25,7 +25,7 @@ class _Layer(NamedTuple):
         return {**dict(self.module.named_parameters()), **dict(self.module.named_buffers())}
 
 
-def carry_weights(before: fx.GraphModule, after: fx.GraphModule) -> None:
+def transfer_weights(before: fx.GraphModule, after: fx.GraphModule) -> None:
     """Give `after` the weights of `before`, so that both compute the same function where a move keeps it.
 
     Both are networks of `build`, of a graph and of that graph rewritten. A layer takes its weights from the layer of
@@ -41,12 +41,12 @@ def carry_weights(before: fx.GraphModule, after: fx.GraphModule) -> None:
     lacking = []
     for name, layer in new.items():
         needed = layer.tensors
-        given = _given(old, name, new.keys(), layer.module) if needed else {}
+        given = _source_tensors(old, name, new.keys(), layer.module) if needed else {}
         fits = given.keys() == needed.keys() and all(given[key].shape == needed[key].shape for key in needed)
-        if fits and all(_same_memory(given[key], copies.get(needed[key], given[key])) for key in needed):
+        if fits and all(_same_storage(given[key], copies.get(needed[key], given[key])) for key in needed):
             copies |= {needed[key]: given[key] for key in needed}
         else:
-            shapes = ", ".join(f"{key} {show_shape(tuple(tensor.shape))}" for key, tensor in needed.items())
+            shapes = ", ".join(f"{key} {format_shape(tuple(tensor.shape))}" for key, tensor in needed.items())
             lacking.append(f"{name} ({shapes})")
     if lacking:
         raise CostcalcError(f"weights cannot come from the network before for {', '.join(lacking)}")
@@ -55,12 +55,12 @@ def carry_weights(before: fx.GraphModule, after: fx.GraphModule) -> None:
             target.copy_(source)
 
 
-def _same_memory(one: Tensor, other: Tensor) -> bool:
+def _same_storage(one: Tensor, other: Tensor) -> bool:
     """Whether two tensors are one: layers that share weights can take them from one place alone."""
     return bool(one.untyped_storage()._cdata == other.untyped_storage()._cdata)
 
 
-def _layers(network: fx.GraphModule, which: str) -> dict[str, _Layer]:
+def _layers(network: fx.GraphModule, which: str) -> dict[str, _BuiltLayer]:
     """The layers of a network of `build` by name, in running order."""
     layers = {}
     for step in network.graph.nodes:
@@ -68,21 +68,23 @@ def _layers(network: fx.GraphModule, which: str) -> dict[str, _Layer]:
             if LAYER not in step.meta:
                 raise CostcalcError(f"the network {which} is none of costcalc's build: its steps do not name layers")
             readers = tuple(reader.meta.get(LAYER) for reader in step.users)
-            layers[step.meta[LAYER]] = _Layer(network.get_submodule(step.target), readers)
+            layers[step.meta[LAYER]] = _BuiltLayer(network.get_submodule(step.target), readers)
     return layers
 
 
-def _given(old: dict[str, _Layer], name: str, kept: Container[str], wanted: nn.Module) -> dict[str, Tensor]:
+def _source_tensors(
+    old: dict[str, _BuiltLayer], name: str, kept: Container[str], wanted: nn.Module
+) -> dict[str, Tensor]:
     """What the layer of that name has for `wanted`: a batch norm that is not kept folded in, and reshaped."""
     if name not in old:
         return {}
     layer = old[name]
     tensors = {key: tensor.detach() for key, tensor in layer.tensors.items()}
-    if isinstance(layer.module, nn.Conv2d) and len(layer.readers) == 1:
-        (reader,) = layer.readers
+    if isinstance(layer.module, nn.Conv2d) and len(layer.users) == 1:
+        (reader,) = layer.users
         norm = None if reader is None or reader in kept else old[reader].module
         if isinstance(norm, nn.BatchNorm2d):
-            tensors = _folded(tensors, norm)
+            tensors = _fold_batch_norm(tensors, norm)
     kinds = {type(layer.module), type(wanted)}
     if kinds == {nn.Linear, nn.Conv2d} and getattr(layer.module, "groups", 1) == getattr(wanted, "groups", 1) == 1:
         weight, shape = tensors["weight"], dict(wanted.named_parameters())["weight"].shape
@@ -91,7 +93,7 @@ def _given(old: dict[str, _Layer], name: str, kept: Container[str], wanted: nn.M
     return tensors
 
 
-def _folded(conv: dict[str, Tensor], norm: nn.BatchNorm2d) -> dict[str, Tensor]:
+def _fold_batch_norm(conv: dict[str, Tensor], norm: nn.BatchNorm2d) -> dict[str, Tensor]:
     """A convolution's tensors with a batch norm after it folded in; as they are where it keeps no statistics."""
     if norm.running_mean is None or norm.running_var is None:
         return conv

@@ -33,7 +33,7 @@ class Span(NamedTuple, Generic[Reading]):
     end: Reading
 
 
-class Subject(NamedTuple):
+class Workload(NamedTuple):
     """A network on a device, and something to feed it; `accumulating`, gradients are added to those that are there."""
 
     graph: Graph
@@ -41,7 +41,7 @@ class Subject(NamedTuple):
     inputs: tuple[Tensor, ...]
     accumulating: bool = False
 
-    def step(self, run: Callable[..., Any], train: bool) -> None:
+    def run_step(self, run: Callable[..., Any], train: bool) -> None:
         """One forward pass by `run`, and with `train` one backward pass from the sum of all outputs."""
         if not self.accumulating:
             self.network.zero_grad(set_to_none=True)
@@ -55,21 +55,21 @@ class Subject(NamedTuple):
 
 
 @contextmanager
-def subject(graph: Graph, where: Environment, train: bool) -> Iterator[Subject]:
+def prepare_workload(graph: Graph, environment: Environment, train: bool) -> Iterator[Workload]:
     """The graph's network where it is to run, in training or in inference, with random weights and inputs.
 
     They are the same each time, and torch's random numbers go on afterwards as if nothing had been (on the CPU and
     CUDA; torch forks no others).
     """
-    dtype = torch_dtype(where.dtype)
-    devices = [torch.cuda.current_device()] if where.device == "cuda" else []
+    dtype = torch_dtype(environment.dtype)
+    devices = [torch.cuda.current_device()] if environment.device == "cuda" else []
     with torch.random.fork_rng(devices):
         torch.default_generator.manual_seed(0)  # torch.manual_seed would seed devices that are not forked, too
         if devices:
             torch.cuda.manual_seed(0)
-        network = build(graph, device=where.device, dtype=dtype, stand_ins=True).train(train)
-        inputs = tuple(_example(given, where.device, dtype) for given in graph.inputs)
-        yield Subject(graph, network, inputs)
+        network = build(graph, device=environment.device, dtype=dtype, allow_unknown=True).train(train)
+        inputs = tuple(_example(given, environment.device, dtype) for given in graph.inputs)
+        yield Workload(graph, network, inputs)
 
 
 def _example(given: Input, device: str, dtype: torch.dtype) -> Tensor:
@@ -80,7 +80,7 @@ def _example(given: Input, device: str, dtype: torch.dtype) -> Tensor:
     return torch.zeros(shape, device=device, dtype=getattr(torch, holds))
 
 
-class Watch(fx.Interpreter, Generic[Reading]):
+class LayerInterpreter(fx.Interpreter, Generic[Reading]):
     """Runs a network and keeps the spans of its layers; `seen` is told of each layer its module, inputs and result.
 
     The layers below each prefix in `checkpointed`, which run one after the other, take one tensor and give the last
@@ -90,36 +90,36 @@ class Watch(fx.Interpreter, Generic[Reading]):
 
     def __init__(
         self,
-        subject: Subject,
-        read: Callable[[], Reading],
-        seen: Callable[[str, nn.Module, tuple[Tensor, ...], tuple[Tensor, ...]], None] | None = None,
+        workload: Workload,
+        read_meter: Callable[[], Reading],
+        on_layer: Callable[[str, nn.Module, tuple[Tensor, ...], tuple[Tensor, ...]], None] | None = None,
         checkpointed: Collection[str] = (),
     ) -> None:
-        super().__init__(subject.network)
+        super().__init__(workload.network)
         self.extra_traceback = False
-        self.subject, self.read, self.seen = subject, read, seen
+        self.workload, self.read_meter, self.on_layer = workload, read_meter, on_layer
         self.spans: list[Span[Reading]] = []
         self._layer = ""  # that runs forward
-        self._again = False  # for the second time
+        self._recomputing = False  # for the second time
         self._segments: dict[fx.Node, list[fx.Node]] = {}  # by the first step
         for prefix in checkpointed:
-            names = {node.name for node in subject.graph.select(prefix)}
-            steps = [step for step in subject.network.graph.nodes if step.meta.get(LAYER) in names]
+            names = {node.name for node in workload.graph.select(prefix)}
+            steps = [step for step in workload.network.graph.nodes if step.meta.get(LAYER) in names]
             self._segments[steps[0]] = steps
         self._backward: tuple[str, Reading] | None = None  # the layer that runs backward, and the meter as it began
 
-    def watch(self, train: bool) -> None:
+    def run_once(self, train: bool) -> None:
         """One forward pass and, with `train`, one backward pass."""
         try:
-            self.subject.step(self.run, train)
+            self.workload.run_step(self.run, train)
         except RuntimeError as error:  # of autograd: a layer's own errors are CostcalcErrors by now
             where = f" at {self._backward[0]}" if self._backward else ""
             reason = _first_line(error)
             if "modified by an inplace operation" in reason:
                 reason = "its gradient needs a tensor that a layer in place overwrites: tell that one inplace=False"
-            message = f"{self.subject.graph.name}: torch cannot train it{where}: {reason}"
+            message = f"{self.workload.graph.name}: torch cannot train it{where}: {reason}"
             raise CostcalcError(message) from error
-        self._take_over(None)
+        self._enter_backward(None)
 
     def run(self, *args: Any, **kwargs: Any) -> Any:
         """The module's result, which is not kept here."""
@@ -129,9 +129,9 @@ class Watch(fx.Interpreter, Generic[Reading]):
             self.env.clear()
 
     @property
-    def now(self) -> tuple[str, Literal["forward", "backward", "recomputation"]]:
+    def current(self) -> tuple[str, Literal["forward", "backward", "recomputation"]]:
         """The layer that runs, and in which direction; no layer where what runs is the loss."""
-        if self._again:
+        if self._recomputing:
             return self._layer, "recomputation"
         return (self._layer, "forward") if self._backward is None else (self._backward[0], "backward")
 
@@ -149,7 +149,7 @@ class Watch(fx.Interpreter, Generic[Reading]):
         *passed, last = steps
 
         def run(tensor: Tensor) -> Any:
-            again, self._again = self._again, self._backward is not None
+            again, self._recomputing = self._recomputing, self._backward is not None
             try:
                 values = {taken: tensor}
                 for step in steps:
@@ -158,7 +158,7 @@ class Watch(fx.Interpreter, Generic[Reading]):
                         del values[dead]
                 return values[last]
             finally:
-                self._again = again
+                self._recomputing = again
 
         result = checkpoint(run, self.env[taken], use_reentrant=False)
         if not passed:
@@ -176,29 +176,29 @@ class Watch(fx.Interpreter, Generic[Reading]):
         arguments = tuple(values[a] if isinstance(a, fx.Node) else a for a in step.args)
         if step.op == "call_function":  # the first of several results
             return cast(Callable[..., Any], step.target)(*arguments)
-        if self._again:
+        if self._recomputing:
             return self.fetch_attr(str(step.target))(*arguments)
         return self.call_module(step.target, arguments, {})
 
     def call_module(self, target: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """One layer, between two readings."""
         module, layer = self.fetch_attr(target), self._layer
-        start = self.read()
+        start = self.read_meter()
         try:
             result = module(*args, **kwargs)
         except (RuntimeError, ValueError, TypeError, IndexError) as error:
-            message = f"{self.subject.graph.name}: torch cannot run {layer}: {_first_line(error)}"
+            message = f"{self.workload.graph.name}: torch cannot run {layer}: {_first_line(error)}"
             raise CostcalcError(message) from error
-        self.spans.append(Span(layer, "forward", start, self.read()))
+        self.spans.append(Span(layer, "forward", start, self.read_meter()))
         made = result if isinstance(result, tuple) else (result,)
         if torch.is_grad_enabled():
-            self._mark(made, layer)
-        if self.seen is not None:
+            self._tag_autograd_nodes(made, layer)
+        if self.on_layer is not None:
             taken = tuple(tensor for arg in args for tensor in (arg if isinstance(arg, tuple) else (arg,)))
-            self.seen(layer, module, taken, made)
+            self.on_layer(layer, module, taken, made)
         return result
 
-    def _mark(self, results: tuple[Tensor, ...], layer: str) -> None:
+    def _tag_autograd_nodes(self, results: tuple[Tensor, ...], layer: str) -> None:
         """Have the autograd nodes that the layer made say so when they run."""
         waiting = [result.grad_fn for result in results]
         while waiting:
@@ -211,13 +211,13 @@ class Watch(fx.Interpreter, Generic[Reading]):
             if LAYER in marks:
                 continue
             marks[LAYER] = layer
-            node.register_prehook(lambda gradients: self._take_over(layer))
+            node.register_prehook(lambda gradients: self._enter_backward(layer))
             waiting += [before for before, _ in node.next_functions]
 
-    def _take_over(self, layer: str | None) -> None:
+    def _enter_backward(self, layer: str | None) -> None:
         if self._backward is not None and self._backward[0] == layer:
             return
-        now = self.read()
+        now = self.read_meter()
         if self._backward is not None:
             self.spans.append(Span(self._backward[0], "backward", self._backward[1], now))
         self._backward = None if layer is None else (layer, now)

@@ -10,7 +10,7 @@ from costcalc.analysis.memory.timeline import Timeline
 from costcalc.core.sizes import Size
 
 
-class Arithmetic(NamedTuple):
+class TrainingFlops(NamedTuple):
     """A run's multiply-accumulates, each 2 FLOPs, by what they are for; and the FLOPs of the optimizer's step.
 
     Convolutions and matrix products alone: what is done to single elements is in the step, and nowhere else.
@@ -27,7 +27,7 @@ class Arithmetic(NamedTuple):
         return 2 * (self.forward_macs + self.backward_macs + self.recomputed_macs) + self.step_flops
 
 
-def arithmetic(costs: CostTable, timeline: Timeline) -> Arithmetic:
+def training_flops(costs: CostTable, timeline: Timeline) -> TrainingFlops:
     """What `timeline` computes, of the same graph as `costs`, which have the same layers frozen.
 
     A convolution takes as many multiply-accumulates for the gradient of its weight, and of its input, as forward: the
@@ -35,8 +35,12 @@ def arithmetic(costs: CostTable, timeline: Timeline) -> Arithmetic:
     that nobody knows count as nothing.
     """
     again = frozenset(timeline.recomputed)
-    step = 0 if timeline.optimizer is None else OPTIMIZERS[timeline.optimizer].flops * timeline.trained
-    return Arithmetic(
+    step = (
+        0
+        if timeline.optimizer is None
+        else OPTIMIZERS[timeline.optimizer].flops_per_element * timeline.trainable_elements
+    )
+    return TrainingFlops(
         sum([row.macs or 0 for row in costs.rows]),
         sum([row.backward_macs or 0 for row in costs.rows]) if timeline.gradients else 0,
         sum([row.macs or 0 for row in costs.rows if row.path in again]),
