@@ -156,8 +156,8 @@ def _notes(checks: Sequence[MemoryCheck]) -> tuple[str, ...]:
             notes.append(
                 f"{f'{check.predicted.name}: ' if several else ''}CUDA's allocator held at most "
                 f"{check.allocator_peak:,} bytes, in rounded blocks, where {predicted:,} are predicted: "
-                f"the difference of {check.allocator_peak - predicted:+,} is workspace and rounding, which the model does not predict, and "
-                "what CUDA's kernels keep otherwise."
+                f"the difference of {check.allocator_peak - predicted:+,} is workspace and rounding, which the "
+                "model does not predict, and what CUDA's kernels keep otherwise."
             )
     return tuple(notes)
 
