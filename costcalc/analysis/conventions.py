@@ -238,6 +238,7 @@ class Convention(NamedTuple):
     label: str  # what the source calls its number; in quotation marks where the word means something else here
     definition: str
     work: tuple[Term, ...]
+    prior: int  # how rarely numbers counted so are published: 0 for the most common
     parameters: tuple[Term, ...] = ALL_PARAMETERS
     activations: tuple[Term, ...] = ALL_OUTPUTS
     activation_copies: int = 1
@@ -320,6 +321,7 @@ CONVENTIONS = MappingProxyType(
                 "2 FLOPs per multiply-accumulate of convolutions, linear layers and matrix products, and nothing else: "
                 "the lecture's 2·H·W·Cout·Cin·k². Taps on padding count. Activation memory is every new tensor once.",
                 (MACS, MAC_ADDS),
+                prior=0,
             ),
             Convention(
                 "macs",
@@ -327,6 +329,7 @@ CONVENTIONS = MappingProxyType(
                 "1 per multiply-accumulate of convolutions, linear layers and matrix products, and nothing else: what "
                 "the ResNet paper calls FLOPs and torchvision prints as GFLOPS.",
                 (MACS,),
+                prior=0,
             ),
             Convention(
                 "full",
@@ -342,6 +345,7 @@ CONVENTIONS = MappingProxyType(
                     Term("exps", lambda layer: layer.work.exps),
                     Term("compares", lambda layer: layer.work.compares),
                 ),
+                prior=2,
             ),
             Convention(
                 "torch",
@@ -349,6 +353,7 @@ CONVENTIONS = MappingProxyType(
                 "PyTorch's torch.utils.flop_counter: 2 per multiply-accumulate of convolutions and matrix products, "
                 "taps on padding included; bias, normalisations, activations and pools 0.",
                 (MACS, MAC_ADDS),
+                prior=0,
             ),
             Convention(
                 "fvcore",
@@ -360,6 +365,7 @@ CONVENTIONS = MappingProxyType(
                 "a plane, 4 of grid_sample. Bias, activations and other pools are 0, and so is attention as one call "
                 "(scaled_dot_product_attention). Of matrix products the batch of the left one alone counts.",
                 _FVCORE,
+                prior=1,
             ),
             Convention(
                 "fvcore-training",
@@ -372,6 +378,7 @@ CONVENTIONS = MappingProxyType(
                     Term("five per BatchNorm element", _per_norm_element(*_BATCH_NORMS, plain=4, affine=5)),
                     *_FVCORE_OTHERS,
                 ),
+                prior=2,
             ),
             Convention(
                 "timm",
@@ -380,6 +387,7 @@ CONVENTIONS = MappingProxyType(
                 "element, 1 per element into an adaptive average pool). infer_macts, its activations, are the output "
                 "elements of convolutions, linear layers and matrix products, and nothing else.",
                 _FVCORE,
+                prior=1,
                 activations=(
                     Term(
                         "outputs of conv, linear and matrix products",
@@ -408,6 +416,7 @@ CONVENTIONS = MappingProxyType(
                     Term("elements into pools, twice for a module", _per_input_element(*_POOLS, *_ADAPTIVE, module=2)),
                     Term("elements into ReLU6 and SiLU", _per_input_element("relu6", "silu")),
                 ),
+                prior=1,
             ),
             Convention(
                 "ptflops-aten",
@@ -415,6 +424,7 @@ CONVENTIONS = MappingProxyType(
                 'ptflops with its aten backend: "MACs" are 1 per multiply-accumulate and per bias add of convolutions '
                 "and linear layers, and nothing else.",
                 (MACS, _CONV_BIAS, _LINEAR_BIAS),
+                prior=2,
             ),
             Convention(
                 "thop",
@@ -434,6 +444,7 @@ CONVENTIONS = MappingProxyType(
                     Term("elements into adaptive pools", _per_input_element(*_ADAPTIVE, function=0)),
                     Term("outputs of adaptive pools", _output_elements(*_ADAPTIVE, function=0)),
                 ),
+                prior=1,
             ),
             Convention(
                 "torchinfo",
@@ -442,6 +453,7 @@ CONVENTIONS = MappingProxyType(
                 "1 per multiply-accumulate and per bias add of convolutions and linear layers. A BatchNorm counts its "
                 "parameters once an image; activations and pools 0.",
                 (MACS, _CONV_BIAS, _LINEAR_BIAS, Term("parameters of normalisations, once an image", _norm_parameters)),
+                prior=2,
             ),
             Convention(
                 "calflops",
@@ -458,6 +470,7 @@ CONVENTIONS = MappingProxyType(
                     Term("elements into ReLU and SiLU", _per_input_element("relu", "silu")),
                     Term("elements into pools", _per_input_element(*_POOLS, *_ADAPTIVE)),
                 ),
+                prior=2,
             ),
             Convention(
                 "xla",
@@ -466,6 +479,7 @@ CONVENTIONS = MappingProxyType(
                 "multiply-accumulate, without those whose tap falls on zero padding. A 3×3 with padding 1 on a plane "
                 "of 16×16 has 46 of 48 taps inside along each axis, so (46/48)² of the usual number.",
                 (MACS, MAC_ADDS, Term("less the taps on zero padding", _products_with_padding)),
+                prior=3,
             ),
             Convention(
                 "bologna",
@@ -475,6 +489,7 @@ CONVENTIONS = MappingProxyType(
                 "gradient, momentum), MB = 2^20, at batch 128. The input is stored once and in no total; flatten and "
                 "normalisations take no memory; an inception module stores its concat output alone.",
                 (MACS, MAC_ADDS, _POOL_WINDOWS),
+                prior=2,
                 activation_copies=2,
                 param_copies=3,
                 excluded_layers=_inception_branches_and_norms,
@@ -493,6 +508,7 @@ CONVENTIONS = MappingProxyType(
                 'EECS 498-007 (Michigan): "FLOP" is 1 per multiply-accumulate, pools output elements × window size. '
                 "Memory is every output once, KB = 2^10, batch 1. Parameters are weights without bias.",
                 (MACS, _POOL_WINDOWS),
+                prior=2,
                 parameters=(_WEIGHT_MATRICES,),
                 columns=(("activation_bytes", "KiB", 0), ("weights", "k", 0), ("flops", "M", 0)),
             ),
@@ -502,6 +518,7 @@ CONVENTIONS = MappingProxyType(
                 'CS231n (Stanford): "ops" are 1 per multiply-accumulate. Memory is the elements of every output, pools '
                 "and the input included. Parameters are weights without bias.",
                 (MACS,),
+                prior=1,
                 parameters=(_WEIGHT_MATRICES,),
                 columns=(("outputs", "", 0), ("weights", "", 0), ("flops", "M", 0)),
                 includes_input=True,
@@ -512,6 +529,7 @@ CONVENTIONS = MappingProxyType(
                 'Table 1 of Going Deeper with Convolutions: "ops" are 1 per multiply-accumulate, M = 10^6. Parameters '
                 "are weights without bias, and K is 1024 in their column: 112K is 114,688, and 1000K is 1,024,000.",
                 (MACS,),
+                prior=1,
                 parameters=(_WEIGHT_MATRICES,),
                 kilo=1024,
             ),
@@ -528,6 +546,7 @@ CONVENTIONS = MappingProxyType(
                     Term("pools, twice output × stride²", _pool_strides),
                     Term("two per ReLU element", _per_input_element("relu", per=2)),
                 ),
+                prior=3,
             ),
             Convention(
                 "keras",
@@ -536,6 +555,7 @@ CONVENTIONS = MappingProxyType(
                 "variance of a BatchNorm count beside its scale and shift. Keras counts no operations of its own: "
                 "FLOPs are 2 per multiply-accumulate.",
                 (MACS, MAC_ADDS),
+                prior=1,
                 parameters=(*ALL_PARAMETERS, Term("moving means and variances", _running_statistics)),
             ),
         )

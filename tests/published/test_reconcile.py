@@ -18,7 +18,6 @@ from costcalc.analysis.conventions import CONVENTIONS
 from costcalc.published.reconcile import Hypothesis, reconcile
 from costcalc.published.reconcile.ordinary import (
     CHANGE_COST,
-    CONVENTION_COST,
     OTHER_NETWORK,
     SAME_NETWORK,
     TOO_LIKELY,
@@ -213,7 +212,7 @@ def test_bridges_add_up_and_costs_are_in_order(target, value, options, expected)
 
 
 def test_a_cost_is_the_sum_of_its_parts():
-    thop = CONVENTION_COST["thop"]
+    thop = CONVENTIONS["thop"].prior
     assert best("resnet50", "4133742592").cost == SAME_NETWORK + thop
     assert best("resnet50", "3.8G").cost == TRUNCATED
     assert best("vgg16", "13.6G").cost == CHANGE_COST["left out"]

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 from costcalc.analysis.conventions import CONVENTIONS, Convention, Term, no_layers
 from costcalc.ir.graph import Graph
-from costcalc.published.reconcile.ordinary import CONVENTION_COST
 from costcalc.published.reconcile.printed import Quantity
 
 BYTES_OF_PARAMETERS = "bytes of parameters"
@@ -42,13 +41,13 @@ def measures(quantities: Iterable[Quantity], element: int) -> list[Measure]:
             for measure in _measures_of(rule, quantity, element):
                 key = measure._replace(conventions=(), cost=0)
                 known = found.get(key, measure._replace(conventions=()))
-                names = sorted((*known.conventions, rule.name), key=CONVENTION_COST.__getitem__)
+                names = sorted((*known.conventions, rule.name), key=lambda name: CONVENTIONS[name].prior)
                 found[key] = known._replace(conventions=tuple(names), cost=min(known.cost, measure.cost))
     return sorted(found.values(), key=lambda measure: measure.cost)
 
 
 def _measures_of(rule: Convention, quantity: Quantity, element: int) -> Iterator[Measure]:
-    names, cost = (rule.name,), CONVENTION_COST[rule.name]
+    names, cost = (rule.name,), rule.prior
     plain = Measure(quantity, LABELS.get(quantity, ""), names, (), 1, no_layers, 1000, rule.batch, False, True, cost)
     if quantity == "flops":
         yield plain._replace(terms=rule.work)

@@ -1,6 +1,6 @@
-"""How ordinary an explanation is: what each part of it costs.
+"""Prior costs of the parts of an explanation: how unusual each is before a number is seen.
 
-Costs add up: that of the variant, of the convention, of the change, and 1 if the number is truncated, not rounded.
+The costs of the variant, of the convention (`Convention.prior`) and of the change add up; truncation costs 1 more.
 """
 
 from __future__ import annotations
@@ -9,13 +9,6 @@ from collections.abc import Mapping
 from fractions import Fraction
 from types import MappingProxyType
 
-# A convention: how often its numbers are met in papers, READMEs and slides.
-CONVENTION_COST: Mapping[str, int] = MappingProxyType(
-    {"macs": 0, "flops": 0, "torch": 0}
-    | dict.fromkeys(("fvcore", "timm", "thop", "ptflops", "keras", "cs231n", "googlenet-paper"), 1)
-    | dict.fromkeys(("full", "fvcore-training", "ptflops-aten", "torchinfo", "calflops", "bologna", "eecs498"), 2)
-    | dict.fromkeys(("xla", "convnet-burden"), 3)
-)
 MISLABELLED = 1  # the number is called MACs, and the convention counts two per multiply-accumulate
 TRUNCATED = 1
 SAME_NETWORK = 1  # a variant of the same name: resnet50-torchvision for resnet50, vgg16_bn for vgg16
