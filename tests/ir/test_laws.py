@@ -44,7 +44,7 @@ def facts(op, inputs):
     for training in (False, True):
         for i, kernel in enumerate(op.kernels(inputs, output, training)):
             made = {"makes": kernel.output_elements, "needs": kernel.workspace_elements} | {
-                b.name: b.output_elements for b in kernel.auxiliary_outputs
+                b.name: b.elements for b in kernel.auxiliary_outputs
             }
             found |= {f"kernel {i} {what}, training {training}": size for what, size in made.items()}
     return found

@@ -94,7 +94,7 @@ QUANTITIES: Mapping[str, Quantity] = MappingProxyType(
         "activation_bytes": Quantity("bytes", "bytes of activations, by the convention", _sum("activation_bytes")),
         "output_bytes": Quantity("bytes", "bytes of all outputs, each stored as the convention does", _output_bytes),
         "weight_layers": Quantity("count", "weight layers on the longest path", _sum("weight_layers")),
-        "layers": Quantity("count", "how many layers there are", _sum("layers")),
+        "layers": Quantity("count", "how many layers there are", _sum("layer_count")),
         "receptive_field": Quantity("count", "pixels on a side that the last layer sees", _field),
         "shape": Quantity("shape", "output of the last layer, HxWxC", _shape),
         "channels": Quantity("count", "channels of the last layer's output", _size(1)),
