@@ -14,7 +14,7 @@ VERDICTS = ("exact", "rounds", "truncated", "approximate", "wrong", "conditional
 
 
 @click.command()
-@click.argument("what", nargs=-1, metavar="[FILE|SOURCE|CLAIM]…")
+@click.argument("selection", nargs=-1, metavar="[FILE|SOURCE|CLAIM]…")
 @click.option(
     "--only",
     multiple=True,
