@@ -28,7 +28,7 @@ from costcalc.torch_backend.module import LAYER
 class Observation(NamedTuple):
     """What was alive in one run, in bytes, without parameters, buffers and inputs.
 
-    `saved_by_layer` is by the layer that made what autograd keeps. `by_class` is what was alive at the peak: "saved for
+    `saved_by_layer` is by the layer that made what autograd keeps. `by_kind` is what was alive at the peak: "saved for
     backward", "activation" (what else the forward pass made), "recomputed", "gradient of a parameter", "gradient" (what
     else the backward pass made) and "loss". `peak_at` is the layer that ran, none for the loss, and its direction;
     `most_alive` is for each of them the most that was alive as it made a storage.

@@ -281,7 +281,7 @@ def test_resnet152_in_training_takes_under_5_bare_pythons(fresh_memory):
 def test_the_timeline_loads_neither_numpy_nor_sympy_nor_torch():
     code = (
         "import sys, costcalc; from costcalc.analysis.memory import timeline; "
-        "assert timeline(costcalc.load('resnet50'), training=True, optimizer='adam').by_class; "
+        "assert timeline(costcalc.load('resnet50'), training=True, optimizer='adam').by_kind; "
         "sys.exit(any(name in sys.modules for name in ('numpy', 'sympy', 'torch', 'tabulate')))"
     )
     process("-c", code)()

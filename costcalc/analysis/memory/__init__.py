@@ -3,7 +3,7 @@
     from costcalc.analysis.memory import timeline
 
     training = timeline(costcalc.load("vgg16", batch=32), training=True, optimizer="adam")
-    training.peak_total, training.peak_at, training.by_class, training.saved_for_backward
+    training.peak_total, training.peak_at, training.by_kind, training.saved_for_backward
 
 Told from a graph alone, to the byte of what torch's dispatcher makes; `torch_backend.observe` measures the same.
 """
