@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,10 +17,6 @@ if TYPE_CHECKING:
     from costcalc.analysis.memory import Fit, Timeline
     from costcalc.ir.graph import Graph
     from costcalc.report.views.memory import MemoryReport
-
-_UNITS = {"": 1, "b": 1}
-_UNITS |= {f"{letter}b": 1000**power for power, letter in enumerate("kmgt", start=1)}
-_UNITS |= {f"{letter}ib": 1024**power for power, letter in enumerate("kmgt", start=1)}
 
 
 @click.command()
@@ -101,7 +96,9 @@ def memory(
     of: Literal["batch", "input"] | None = None
     budget = 0
     if fit is not None:
-        of, budget = "input" if target_options["input_text"] == LARGEST else "batch", _parse_bytes(fit)
+        from costcalc.core.written_numbers import read_bytes
+
+        of, budget = "input" if target_options["input_text"] == LARGEST else "batch", read_bytes(fit, "--fit")
     elif target_options["input_text"] == LARGEST:
         raise click.UsageError(f"--input {LARGEST} goes with --fit; else --input is a size, such as 320x480")
     if of == "batch" and target_options["batch"] is not None:
@@ -155,14 +152,3 @@ def _analyze_memory(
     shown = fit.largest or fit.next_size
     assert shown is not None
     return told(sized(shown), run(shown), fit)
-
-
-def _parse_bytes(text: str) -> int:
-    """Bytes: a number with or without a unit, such as 24GiB, 16GB or 500000."""
-    found = re.fullmatch(r"\s*(\d{1,18})(?:\.(\d{1,9}))?\s*([a-zA-Z]*)\s*", text, re.ASCII)
-    unit = _UNITS.get(found[3].lower()) if found else None
-    if found is None or unit is None:
-        raise CostcalcError(f"--fit is a size such as 24GiB, 16GB or 512MiB, not {text!r}")
-    whole, part = found[1], found[2] or ""
-    size: int = int(whole + part) * unit // 10 ** len(part)
-    return size

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 Size: TypeAlias = int
 Shape: TypeAlias = tuple[Size, ...]
 Relation: TypeAlias = Literal["==", "!=", ">=", "multiple of"]
+RELATION_SIGNS = {"==": "=", "!=": "≠", ">=": "≥", "multiple of": "is a multiple of"}  # as messages print them
 Count: TypeAlias = "int | Fraction"  # a tool's real division can make a count a fraction
 
 prod = math.prod

@@ -21,6 +21,7 @@ from typing import Any, ClassVar, NamedTuple, TypeVar, dataclass_transform
 from costcalc.core.axes import DIM_NAMES_BY_RANK
 from costcalc.core.errors import OpError
 from costcalc.core.sizes import (
+    RELATION_SIGNS,
     Relation,
     Shape,
     Size,
@@ -77,8 +78,7 @@ class Assumption(NamedTuple):
     right: Size
 
     def __str__(self) -> str:
-        words = {"==": "=", "!=": "≠", ">=": "≥", "multiple of": "is a multiple of"}
-        return f"{self.left} {words[self.relation]} {self.right}"
+        return f"{self.left} {RELATION_SIGNS[self.relation]} {self.right}"
 
 
 _OpType = TypeVar("_OpType", bound="Op")

@@ -325,6 +325,7 @@ def test_sizes(size, budget):
         (["vgg16", "--training", "--freeze", "stage7"], 1, "vgg16 has no layer 'stage7' (did you mean"),
         (["vgg16", "--training", "--optimizer", "adm"], 1, "no optimizer 'adm' (did you mean 'adam'?)"),
         (["vgg16", "--fit", "24 gallons"], 1, "--fit is a size such as 24GiB, 16GB or 512MiB, not '24 gallons'"),
+        (["vgg16", "--fit", "24"], 1, "--fit 24: 24 bytes are very few: write a size with its unit, such as 24GiB"),
         (["vgg16", "--fit", "1GiB", "--batch", "3"], 2, "--fit finds the batch: it goes without --batch"),
         (["vgg16:batch=3", "--fit", "1GiB"], 1, "--fit finds the batch: vgg16 goes without batch=3"),
         (["vgg16:input=64", "--fit", "1GiB", "--input"], 1, "--fit finds the input: vgg16 goes without input="),

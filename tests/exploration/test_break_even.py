@@ -189,7 +189,8 @@ def test_the_network_asked_of_may_lack_the_variable():
 @pytest.mark.parametrize(
     ("text", "number"),
     [("macs<4G", 4 * 10**9), ("macs < 4.5 k", 4500), ("macs < 1,000", 1000), ("macs < 2t", 2 * 10**12),
-     ("memory <= 2GiB", 2 * 2**30), ("memory < 7B", 7), ("macs ≤ 5", 5), ("macs == 5", 5)],
+     ("memory <= 2GiB", 2 * 2**30), ("memory < 7B", 7), ("memory < 16GB", 16 * 10**9),
+     ("memory < 3000000", 3_000_000), ("macs < 4Gi", 4 * 2**30), ("macs < 4P", 4 * 10**15), ("macs ≤ 5", 5), ("macs == 5", 5)],
 )  # fmt: skip
 def test_numbers(text, number):
     question = read_question(text)
@@ -218,6 +219,9 @@ def test_sides():
         ("macs at a at b < 5", "is no side of a question"),
         ("macs < 4GiB", "macs is a count, and 4GiB are bytes"),
         ("2KiB > params", "params is a count, and 2KiB are bytes"),
+        ("memory < 24", "'memory < 24': 24 bytes are very few: write a size with its unit, such as 24GiB"),
+        ("0.5k > params of vgg16 <", "more than one relation"),
+        ("50 % < macs", "'50 %' is no number"),
         ("memory > params", "params is a count, and memory is in bytes: they cannot be compared"),
     ],
 )

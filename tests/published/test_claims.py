@@ -18,9 +18,10 @@ from truth_data import exact, published, verdict
 
 from costcalc import CostcalcError
 from costcalc.cli.published import VERDICTS as OFFERED
+from costcalc.core.written_numbers import UNITS
 from costcalc.published.claims import VERDICTS, Choice, ClaimsFile, Several, choose, read, sources, verify
 from costcalc.published.claims.measure import QUANTITIES
-from costcalc.published.claims.verdict import UNITS, judge, read_number
+from costcalc.published.claims.verdict import judge, read_claimed_number
 
 FOLDER = Path(__file__).parent / "bad_claims"
 DOCS = Path(__file__).parents[2] / "docs"
@@ -200,7 +201,7 @@ def test_sources_are_read_by_name():
     ],
 )
 def test_verdict_of_a_printed_number(printed, scale, value, expected):
-    assert judge(read_number(printed), Fraction(scale), value).verdict == expected
+    assert judge(read_claimed_number(printed), Fraction(scale), value).verdict == expected
 
 
 @given(value=st.integers(1, 10**12), decimals=st.integers(0, 6), power=st.integers(0, 9))
@@ -209,7 +210,7 @@ def test_a_number_rounded_half_up_or_cut_off_is_never_worse_than_that(value, dec
     quotient = Fraction(value, 10**power)
     rounded, cut = (int(quotient * step + half) for half in (Fraction(1, 2), 0))
     texts = [f"{n // step}.{n % step:0{decimals}d}" if decimals else str(n) for n in (rounded, cut)]
-    found = [judge(read_number(text), Fraction(10**power), value).verdict for text in texts]
+    found = [judge(read_claimed_number(text), Fraction(10**power), value).verdict for text in texts]
     assert found[0] in ("exact", "rounds")
     assert found[1] in ("exact", "rounds", "truncated")
     assert [f.replace("rounds", "rounds-to") for f in found] == [verdict(text, "", quotient) for text in texts]
@@ -219,7 +220,7 @@ def test_a_number_rounded_half_up_or_cut_off_is_never_worse_than_that(value, dec
     "text", ["", "G", "about 2", "15,5 G", "1,38,357", "1 / 2", "1/0", "1.", "9" * 50, "2x3", "4x4x512", "2 % / 3 %"]
 )
 def test_what_is_no_number(text):
-    assert read_number(text) is None
+    assert read_claimed_number(text) is None
 
 
 # --- The language ----------------------------------------------------------------------------------------------------

@@ -16,14 +16,14 @@ import costcalc
 from costcalc import CostcalcError
 from costcalc.analysis.conventions import CONVENTIONS
 from costcalc.published.reconcile import Hypothesis, reconcile
-from costcalc.published.reconcile.ordinary import (
+from costcalc.published.reconcile.printed import printed
+from costcalc.published.reconcile.priors import (
     CHANGE_COST,
     OTHER_NETWORK,
     SAME_NETWORK,
     TOO_LIKELY,
     TRUNCATED,
 )
-from costcalc.published.reconcile.printed import printed
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 MODULE = str(EXAMPLES / "inception-module.yaml")

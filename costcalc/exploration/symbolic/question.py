@@ -15,13 +15,10 @@ from fractions import Fraction
 from typing import NamedTuple
 
 from costcalc.analysis.metrics import METRICS
+from costcalc.core.comparisons import COMPARISONS, find_comparison
 from costcalc.core.errors import CostcalcError, did_you_mean
+from costcalc.core.written_numbers import WrittenNumber, check_byte_unit, find_unit, read_number
 
-# By relation: the signs of left − right for which it holds.
-RELATIONS = {"<": {-1}, "<=": {-1, 0}, ">": {1}, ">=": {0, 1}, "=": {0}}
-_ALIKE = {"==": "=", "≤": "<=", "≥": ">=", "=<": "<=", "=>": ">="}
-_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
-_BYTES = {"b": 1, "kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40}
 _EXAMPLE = "such as 'macs < 4G' or 'memory > param-memory'"
 
 
@@ -35,6 +32,7 @@ class Side(NamedTuple):
     layer: str | None = None
     target: str | None = None
     number: Fraction = Fraction(0)
+    written: WrittenNumber | None = None
 
 
 class Question(NamedTuple):
@@ -51,17 +49,16 @@ class Question(NamedTuple):
 def read_question(text: str) -> Question:
     """A question as it is written. Raises CostcalcError for what is none."""
     words = text.split()
-    places = [place for place, word in enumerate(words) if word in RELATIONS or word in _ALIKE]
+    places = [place for place, word in enumerate(words) if find_comparison(word)]
     if len(places) == 1:
         left, relation, right = words[: places[0]], words[places[0]], words[places[0] + 1 :]
     else:  # written without spaces: a target's own settings may have = in them
         match = re.fullmatch(r"([^<>≤≥=]+)(<=|>=|==|=<|=>|[<>≤≥=])([^<>≤≥=]+)", text.strip())
         if match is None or places:
             said = "has more than one relation" if len(places) > 1 else "has no relation"
-            raise CostcalcError(f"the question {text!r} {said}: it is one of {', '.join(RELATIONS)}, {_EXAMPLE}")
+            raise CostcalcError(f"the question {text!r} {said}: it is one of {', '.join(COMPARISONS)}, {_EXAMPLE}")
         left, relation, right = match[1].split(), match[2], match[3].split()
-    question = Question(_side(left, text), _ALIKE.get(relation, relation), _side(right, text))
-    return _comparable(question)
+    return _comparable(Question(_side(left, text), find_comparison(relation) or relation, _side(right, text)))
 
 
 def _side(words: list[str], question: str) -> Side:
@@ -82,10 +79,11 @@ def _side(words: list[str], question: str) -> Side:
         raise CostcalcError(
             f"no quantity {words[0]!r}{did_you_mean(words[0], METRICS)}: there are {known}, and numbers"
         )
-    match = re.fullmatch(r"((?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?) ?([a-z]*)", written, re.IGNORECASE)
-    if match is None or match[2].lower() not in {**_UNITS, **_BYTES}:
+    number = read_number(written)
+    unit = find_unit(number.unit) if number else None
+    if number is None or unit is None or unit.kind == "ratio":
         raise CostcalcError(f"{written!r} is no number: write one such as 4G, 1.5k, 20,000 or 512MiB")
-    return Side(written, None, number=Fraction(match[1].replace(",", "")) * {**_UNITS, **_BYTES}[match[2].lower()])
+    return Side(written, None, number=number.value * unit.scale, written=number)
 
 
 def _comparable(question: Question) -> Question:
@@ -95,8 +93,15 @@ def _comparable(question: Question) -> Question:
         raise CostcalcError(f"the question '{question}' is about numbers alone: one side must be a quantity")
     kinds = [METRICS[side.metric].unit if side.metric else None for side in sides]
     for side, other in ((0, 1), (1, 0)):
-        unit = re.sub(r"[\d., ]", "", sides[side].text).lower()
-        if kinds[side] is None and unit in _BYTES and kinds[other] != "bytes":
+        number = sides[side].written
+        if number is None:
+            continue
+        if kinds[other] == "bytes":
+            try:
+                check_byte_unit(number)
+            except CostcalcError as error:
+                raise CostcalcError(f"'{question}': {error}") from None
+        elif getattr(find_unit(number.unit), "kind", None) == "bytes":
             raise CostcalcError(f"{sides[other].metric} is a count, and {sides[side].text} are bytes")
     if set(kinds) == {"count", "bytes"}:
         count, size = sorted((s.metric or "" for s in sides), key=lambda metric: METRICS[metric].unit, reverse=True)

@@ -20,9 +20,10 @@ import sympy
 
 from costcalc.analysis.analyze import AnalysisOptions, analyze
 from costcalc.analysis.metrics import METRICS
+from costcalc.core.comparisons import COMPARISONS
 from costcalc.core.errors import CostcalcError
 from costcalc.exploration.symbolic.closed_form import SQUARE, Build, closed_forms, defaults, refuse_graph
-from costcalc.exploration.symbolic.question import RELATIONS, Question, Side, read_question
+from costcalc.exploration.symbolic.question import Question, Side, read_question
 from costcalc.exploration.symbolic.variable import Variable, growth
 from costcalc.exploration.symbolic.writing import degree, relation
 from costcalc.frontends.target import load
@@ -181,7 +182,8 @@ def _common(variables: Sequence[Variable], name: str) -> Variable:
 
 def _runs(question: Question, sides: Sequence[_SolvedSide], domain: Variable) -> list[ValueRange]:
     """All values on the domain for which the relation holds."""
-    symbol, wanted = domain.symbol, RELATIONS[question.relation]
+    symbol, compare = domain.symbol, COMPARISONS[question.relation]
+    wanted = {sign for sign in (-1, 0, 1) if compare(sign, 0)}
     above = sympy.expand(sides[0].form - sides[1].form)
     if not sympy.denom(sympy.together(above)).is_number:
         raise CostcalcError(f"{domain.name} divides a cost: no question about it can be answered")
@@ -342,7 +344,7 @@ def _checked(
         except CostcalcError as error:
             raise CostcalcError(f"{no_answer}: {error}") if broken else error from None
         formed = [side.form.subs(domain.symbol, value) for side in sides]
-        holds = _sign(counts[0] - counts[1]) in RELATIONS[question.relation]
+        holds = bool(COMPARISONS[question.relation](counts[0], counts[1]))
         said = any(run.first <= value and (run.last is None or value <= run.last)
                    and (value - run.first) % run.step == 0 for run in runs)  # fmt: skip
         if counts != formed or holds != said:

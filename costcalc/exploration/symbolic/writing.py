@@ -5,19 +5,19 @@ All three write one normal form: a sum of terms, higher degrees first, each a ra
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from math import lcm
 from typing import Any, NamedTuple
 
 import sympy
 
+from costcalc.core.sizes import RELATION_SIGNS
 from costcalc.ir.op import Assumption
 
 Rank = Callable[[Any], Any]  # of a symbol: where it stands in a product, smallest first
 Name = Callable[[Any], str]  # of a symbol: what is written for it
 
 _SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
-_RELATIONS: Mapping[str, str] = {"==": "=", "!=": "≠", ">=": "≥", "multiple of": "is a multiple of"}
 
 
 class Writer(NamedTuple):
@@ -273,4 +273,4 @@ def _over_common(expression: Any) -> tuple[Any, Any]:
 def relation(assumption: Assumption, write: Callable[[Any], str]) -> str:
     """What is assumed, in words: height ≥ 32; base_channels is a multiple of 4."""
     left, kind, right = assumption
-    return f"{write(left)} {_RELATIONS[kind]} {write(right)}"
+    return f"{write(left)} {RELATION_SIGNS[kind]} {write(right)}"

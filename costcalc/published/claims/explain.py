@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from costcalc.core.written_numbers import WrittenNumber
 from costcalc.frontends.spec.document import YamlScalar
 from costcalc.published.claims.language import RATIOS, READINGS, SUMS, Given
 from costcalc.published.claims.measure import Bench
-from costcalc.published.claims.verdict import Number
 from costcalc.published.reconcile import Quantity, reconcile
 
 # The quantities that reconcile knows. It finds by itself whether weights or parameters, MACs or FLOPs were meant.
@@ -24,7 +24,7 @@ _RECONCILED: dict[str, Quantity] = {
 _ALONE = (*SUMS, *RATIOS, *READINGS, "each", "op", "limit")
 
 
-def explain(bench: Bench, given: Given, number: Number, unit: str) -> str:
+def explain(bench: Bench, given: Given, number: WrittenNumber, unit: str) -> str:
     """In words, which other count gives a printed number, in this unit; or that none does.
 
     Empty where reconcile cannot be asked: of networks that are written in the file, and of more than one plain count.
@@ -39,7 +39,7 @@ def explain(bench: Bench, given: Given, number: Number, unit: str) -> str:
     if number.bound or number.value <= 0:
         return ""
     dtype = getattr(given.get("dtype"), "value", "fp32")
-    found = reconcile(asked.target, f"{number.text}{unit}", asked.sizes, of=[quantity], at=at, dtype=dtype)
+    found = reconcile(asked.target, f"{number.digits}{unit}", asked.sizes, of=[quantity], at=at, dtype=dtype)
     if not found.explanations:
         return "no ordinary way of counting that costcalc knows gives it"
     best = found.explanations[0]

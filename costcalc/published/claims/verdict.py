@@ -8,44 +8,19 @@ up to its decimals gives it, `truncated` where q cut off there does, and otherwi
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from decimal import Decimal
 from fractions import Fraction
-from math import floor
-from types import MappingProxyType
 from typing import NamedTuple
 
+from costcalc.core.comparisons import COMPARISONS, find_comparison
 from costcalc.core.errors import did_you_mean
+from costcalc.core.units import round_half_up
+from costcalc.core.written_numbers import UNIT_LIST, UNITS, WrittenNumber, read_number
 
 # From best to worst; the last two are of whole claims, and no number alone has them.
 VERDICTS = ("exact", "rounds", "truncated", "approximate", "wrong", "conditional", "not-a-cost")
 RIGHT = frozenset({"exact", "rounds", "truncated"})
 NEAR = Fraction(5, 100)
 
-
-class Unit(NamedTuple):
-    """What a printed unit measures, and how many base units it is: elements and operations, or bytes."""
-
-    kind: str  # "count", "bytes" or "ratio"
-    scale: Fraction
-
-
-UNITS: Mapping[str, Unit] = MappingProxyType(
-    {
-        **{name: Unit("count", Fraction(10**power)) for name, power in zip("kKMGT", (3, 3, 6, 9, 12), strict=True)},
-        **{f"{name}i": Unit("count", Fraction(2**power)) for name, power in zip("KMG", (10, 20, 30), strict=True)},
-        **{
-            f"{name}B": Unit("bytes", Fraction(10**power))
-            for name, power in zip(("", *"kKMGT"), (0, 3, 3, 6, 9, 12), strict=True)
-        },
-        **{
-            f"{name}iB": Unit("bytes", Fraction(2**power)) for name, power in zip("KMGT", (10, 20, 30, 40), strict=True)
-        },
-        "x": Unit("ratio", Fraction(1)),
-        "×": Unit("ratio", Fraction(1)),
-        "%": Unit("ratio", Fraction(1, 100)),
-    }
-)
 
 Shape = tuple[int, ...]
 Exact = int | Fraction | Shape
@@ -57,34 +32,9 @@ class Several(NamedTuple):
     values: tuple[Exact, ...]
 
 
-_NUMBER = re.compile(
-    r"\s*[~≈]?\s*(?P<bound><=|>=|[<>≤≥])?\s*"
-    r"(?P<digits>-?(?:\d{1,3}(?:,\d{3}){1,9}|\d{1,30})(?:\.\d{1,30})?(?:/[1-9]\d{0,30})?)\s*(?P<unit>[^\W\d_]+|[%×])?\s*"
-)
+_UNIT = re.compile(r"[^\W\d_]*|[%×]")
 _SHAPE = re.compile(r"\s*\d{1,18}(\s*[x×]\s*\d{1,18})+\s*")
-_BOUNDS = {"<=": "≤", ">=": "≥"}
-
-
-class Number(NamedTuple):
-    """One number as printed: its digits, its unit (empty: none is printed), and a bound such as `<` before it."""
-
-    text: str
-    unit: str
-    bound: str
-
-    @property
-    def value(self) -> Fraction:
-        """The number, in its unit."""
-        return Fraction(self.text.replace(",", ""))
-
-    @property
-    def step(self) -> Fraction:
-        """One in its last printed place; 0 for a fraction such as 49/27, which is not rounded."""
-        if "/" in self.text:
-            return Fraction(0)
-        exponent = Decimal(self.text.replace(",", "")).as_tuple().exponent
-        assert isinstance(exponent, int)
-        return Fraction(10) ** exponent
+_LARGEST = 10**30
 
 
 class Finding(NamedTuple):
@@ -94,13 +44,10 @@ class Finding(NamedTuple):
     error: Fraction | None = None
 
 
-def read_number(text: str) -> Number | None:
-    """A number with its unit, such as `13.6 G`, `<25 M`, `~14 x`, `138,357,544`; None for anything else."""
-    found = _NUMBER.fullmatch(text)
-    if found is None:
-        return None
-    bound, digits, unit = found.groups()
-    return Number(digits, unit or "", _BOUNDS.get(bound, bound) or "")
+def read_claimed_number(text: str) -> WrittenNumber | None:
+    """Read a number with a unit of one word, such as `13.6 G` or `<25 M`; None for any other text."""
+    number = read_number(text)
+    return number if number and _UNIT.fullmatch(number.unit) and abs(number.value) < _LARGEST else None
 
 
 def read_shape(text: str) -> Shape | None:
@@ -113,21 +60,22 @@ def read_shape(text: str) -> Shape | None:
 def unknown_unit(unit: str) -> str:
     """What to say of a unit that is none of UNITS."""
     near = did_you_mean(unit, UNITS)
-    return f"no unit {unit!r}{near}: there are k, M, G, T; Ki, Mi, Gi; B, kB, MB, GB, KiB, MiB, GiB; x and %"
+    return f"no unit {unit!r}{near}: there are {UNIT_LIST}"
 
 
-def judge(number: Number, scale: Fraction, exact: int | Fraction) -> Finding:
+def judge(number: WrittenNumber, scale: Fraction, exact: int | Fraction) -> Finding:
     """How a printed number follows from an exact value in base units."""
     quotient = exact / scale
     if number.bound:
-        return Finding("exact" if holds(quotient, number.bound, number.value) else "wrong")
+        compare = COMPARISONS[find_comparison(number.bound) or number.bound]
+        return Finding("exact" if compare(quotient, number.value) else "wrong")
     if number.value == quotient:
         return Finding("exact")
     if number.step:
         steps = number.value / number.step
-        if steps == floor(quotient / number.step + Fraction(1, 2)):
+        if steps == round_half_up(quotient, number.step):
             return Finding("rounds")
-        if steps == floor(quotient / number.step):
+        if steps == quotient // number.step:
             return Finding("truncated")
     return near_miss(number.value, quotient)
 
@@ -138,11 +86,6 @@ def near_miss(printed: Fraction, exact: Fraction) -> Finding:
         return Finding("wrong")
     error = (printed - exact) / exact
     return Finding("approximate" if abs(error) <= NEAR else "wrong", error)
-
-
-def holds(left: int | Fraction, bound: str, right: int | Fraction) -> bool:
-    """Whether `left < right`, or another bound."""
-    return {"<": left < right, ">": left > right, "≤": left <= right, "≥": left >= right}[bound]
 
 
 def worst(findings: list[Finding]) -> Finding:

@@ -7,7 +7,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 from typing import NamedTuple
 
+from costcalc.core.comparisons import COMPARISONS
 from costcalc.core.errors import did_you_mean
+from costcalc.core.written_numbers import UNITS, WrittenNumber
 from costcalc.frontends.spec import SpecError
 from costcalc.frontends.spec.document import Diagnostic, Location, YamlMapping, YamlNode, YamlScalar, YamlSequence
 from costcalc.frontends.spec.expression import LocatedError
@@ -28,17 +30,13 @@ from costcalc.published.claims.measure import Analyses, Bench, quantity_of
 from costcalc.published.claims.sources import Choice
 from costcalc.published.claims.verdict import (
     RIGHT,
-    UNITS,
     VERDICTS,
     Exact,
     Finding,
-    Number,
     Several,
-    Unit,
-    holds,
     judge,
     near_miss,
-    read_number,
+    read_claimed_number,
     read_shape,
     unknown_unit,
     worst,
@@ -252,13 +250,13 @@ class _Verifier:
                     )
                 findings.append(Finding("exact" if shape == value else "wrong"))
                 continue
-            number = read_number(part)
+            number = read_claimed_number(part)
             if number is None:
                 message = f"{part!r} is no number: say what it means with equals, above or below"
                 raise LocatedError(
                     reading.location, message if reading is self.claim.published else f"{part!r} is no number"
                 )
-            scale = self._unit_of(number, fields, reading).scale
+            scale = self._scale_of(number, fields, reading)
             if reading is self.claim.published:
                 findings.append(judge(number, scale, value))
             else:
@@ -267,11 +265,11 @@ class _Verifier:
 
     # -- what is printed ------------------------------------------------------------------------------------------
 
-    def _printed(self) -> tuple[Number | None, str]:
+    def _printed(self) -> tuple[WrittenNumber | None, str]:
         """The number that is printed, where it is one, and its unit as printed."""
         if any(name in self.fields for name in READINGS) or "not_a_cost" in self.fields:
             return None, ""
-        number = read_number(self.claim.published.text)
+        number = read_claimed_number(self.claim.published.text)
         return number, (number.unit if number and number.unit else self._sentence("unit"))
 
     def _as_printed(self) -> tuple[str, str]:
@@ -286,12 +284,12 @@ class _Verifier:
     def _in_percent(self, exact: Exact) -> Exact:
         return exact * 100 if self.unit == "%" and not isinstance(exact, tuple) else exact
 
-    def _unit_of(self, number: Number, fields: Given, printed: YamlScalar) -> Unit:
-        """The unit of a number, which must be one of what is counted."""
+    def _scale_of(self, number: WrittenNumber, fields: Given, printed: YamlScalar) -> Fraction:
+        """Return the scale of a number's unit. Raises LocatedError for a unit that does not fit the quantity."""
         name, place = self._unit_meant(number, printed)
         kind = "ratio" if any(relation in fields for relation in RATIOS) else quantity_of(fields).kind
         if not name:
-            return Unit(kind, Fraction(1))
+            return Fraction(1)
         if name not in UNITS:
             raise LocatedError(place, unknown_unit(name))
         unit = UNITS[name]
@@ -299,9 +297,9 @@ class _Verifier:
             nouns = {"count": "a count", "bytes": "bytes", "ratio": "a ratio", "shape": "a shape"}
             quantity = "over, more_than or less_than" if kind == "ratio" else f"quantity {self._sentence('quantity')}"
             raise LocatedError(place, f"{name} is a unit of {nouns[unit.kind]}, and {quantity} makes {nouns[kind]}")
-        return unit
+        return unit.scale
 
-    def _unit_meant(self, number: Number, printed: YamlScalar) -> tuple[str, Location]:
+    def _unit_meant(self, number: WrittenNumber, printed: YamlScalar) -> tuple[str, Location]:
         """What the source means by the unit of a number, and where that is said."""
         name, place = number.unit, printed.location
         if not name and printed is self.claim.published:
@@ -348,4 +346,4 @@ def _compare(name: str, value: Exact, other: Exact) -> Finding:
         return near_miss(Fraction(other), Fraction(value))
     assert not isinstance(value, tuple)
     assert not isinstance(other, tuple)
-    return Finding("exact" if holds(value, ">" if name == "above" else "<", other) else "wrong")
+    return Finding("exact" if COMPARISONS[">" if name == "above" else "<"](value, other) else "wrong")

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from decimal import Decimal
 from fractions import Fraction
 from types import MappingProxyType
-from typing import Literal, NamedTuple, cast
+from typing import Literal, NamedTuple, get_args
 from unicodedata import normalize
 
 from costcalc.core.errors import CostcalcError
+from costcalc.core.units import DECIMAL
+from costcalc.core.written_numbers import read_number
 
 Quantity = Literal["flops", "params", "activations", "memory"]
-QUANTITIES: tuple[Quantity, ...] = ("flops", "params", "activations", "memory")
+QUANTITIES: tuple[Quantity, ...] = get_args(Quantity)
 
 _UNITS: Mapping[Quantity, str] = MappingProxyType(
     {
@@ -26,7 +27,10 @@ _UNITS: Mapping[Quantity, str] = MappingProxyType(
 _WORDS: Mapping[str, Quantity] = MappingProxyType(
     {w: quantity for quantity, words in _UNITS.items() for w in words.split()}
 )
-_POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5, "thousand": 1, "million": 2, "billion": 3, "trillion": 4}
+_POWERS = {prefix.lower(): power for power, prefix in enumerate(DECIMAL)}
+_POWERS |= {"thousand": 1, "million": 2, "billion": 3, "trillion": 4}
+_TIMES_POWER_OF_TEN = re.compile(r"\s*[×x*]\s*10\s*\^?\s*([\d⁰¹²³⁴⁵⁶⁷⁸⁹]+)")
+_LARGEST, _MOST_DIGITS = 10**31, 18
 _EXAMPLES = "such as 3.8G, 25.6M params, 4.09 GMACs or 96MB"
 
 
@@ -58,28 +62,24 @@ class Printed(NamedTuple):
 
 def printed(text: str) -> Printed:
     """A published number as printed: `3.8G`, `138M params`, `96MB`. Raises CostcalcError for what is none."""
-    plain = re.sub(r"\s*[×x*]\s*10\s*\^?\s*([\d⁰¹²³⁴⁵⁶⁷⁸⁹]+)", lambda power: f"e{normalize('NFKC', power[1])}", text)
-    match = re.fullmatch(
-        r"[~≈]?\s*((?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:e\d+)?)\s*(.*)", plain.strip(), re.IGNORECASE
-    )
-    if match is None:
+    number = read_number(_TIMES_POWER_OF_TEN.sub(lambda power: f"e{normalize('NFKC', power[1])}", text))
+    if number is None or number.bound or number.value < 0 or "/" in number.digits:
         raise CostcalcError(f"a published number is one as it is printed, {_EXAMPLES}, not {text!r}")
-    number, unit = Decimal(match[1].replace(",", "")), " ".join(match[2].split())
+    unit = " ".join(number.unit.split())
     if re.search(r"(/|\bper)\s*s", unit, re.IGNORECASE):
         raise CostcalcError(f"{text!r} is a rate: what a network costs is a count, {_EXAMPLES}")
     read = _unit(unit)
     if read is None:
         raise CostcalcError(f"no unit {unit!r} in {text!r}: a number is printed {_EXAMPLES}")
-    if not number:
+    if not number.value:
         raise CostcalcError(f"a published number is more than 0, not {text!r}")
-    if number.adjusted() > 30:
+    if number.value >= _LARGEST:
         raise CostcalcError(f"{text!r} is more than any network costs")
-    power, binary, word = read
-    exponent = cast(int, number.as_tuple().exponent)
-    digits = int("".join(map(str, number.as_tuple().digits)))
-    if digits >= 10**18:
+    digits = int(number.value / number.step)
+    if digits >= 10**_MOST_DIGITS:
         raise CostcalcError(f"{text!r} has more digits than any count of a network")
-    return Printed(text.strip(), digits, exponent, power, binary, _WORDS.get(word), word.startswith("m"))
+    power, binary, word = read
+    return Printed(text.strip(), digits, number.exponent, power, binary, _WORDS.get(word), word.startswith("m"))
 
 
 def _unit(unit: str) -> tuple[int, bool, str] | None:

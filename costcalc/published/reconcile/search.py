@@ -2,7 +2,7 @@
 
 Every explanation is the TARGET or another variant of its family, one convention, and at most one further change. Each
 of these has a cost, the sum says how ordinary the explanation is, and the search goes from the most ordinary outwards.
-It ends where so many numbers could be explained that an explanation would mean nothing (see `ordinary.TOO_LIKELY`).
+It ends where so many numbers could be explained that an explanation would mean nothing (see `priors.TOO_LIKELY`).
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from costcalc.analysis.conventions import (
 from costcalc.core.dtypes import element_bytes
 from costcalc.core.errors import CostcalcError, OpError
 from costcalc.core.sizes import Count, Shape, is_plain, prod
+from costcalc.core.units import DECIMAL, round_half_up
 from costcalc.frontends.spec.catalogue import find_spec
 from costcalc.frontends.spec.language import Spec
 from costcalc.frontends.target import ImportedModel, is_imported
@@ -35,7 +36,8 @@ from costcalc.ir.graph import Graph, Input, Node
 from costcalc.ir.op import Op, infer_output
 from costcalc.ir.paths import is_below
 from costcalc.published.reconcile.measure import BYTES_OF_PARAMETERS, LABELS, Measure, counted_as, measures
-from costcalc.published.reconcile.ordinary import (
+from costcalc.published.reconcile.printed import QUANTITIES, Printed, Quantity, printed
+from costcalc.published.reconcile.priors import (
     BATCHES,
     CHANGE_COST,
     MISLABELLED,
@@ -45,7 +47,6 @@ from costcalc.published.reconcile.ordinary import (
     TOO_LIKELY,
     TRUNCATED,
 )
-from costcalc.published.reconcile.printed import QUANTITIES, Printed, Quantity, printed
 
 Match = Literal["exact", "rounds", "truncated"]
 MATCHES: tuple[Match, ...] = ("exact", "rounds", "truncated")
@@ -583,7 +584,7 @@ class _Search:
             return [_Reading(number.step(1), "")]
         if number.binary:
             return [_Reading(number.step(1024), "")]
-        prefix = "kMGTP"[number.power - 1].replace("k", "K")
+        prefix = tuple(DECIMAL)[number.power].upper()
         if measure.quantity == "memory":
             binary = _Reading(number.step(1024), f"{prefix}B = 2^{10 * number.power}")
             return [binary, _Reading(number.step(1000), f"{prefix}B = 10^{3 * number.power}")]
@@ -594,7 +595,7 @@ class _Search:
     def _digits(self, candidate: _Candidate, reading: _Reading) -> list[tuple[int, int]]:
         """The digits that a value is printed as, and what each costs: rounded half up, and truncated."""
         parts, step = candidate.value * reading.step.denominator, reading.step.numerator
-        rounded, truncated = (2 * parts + step) // (2 * step), parts // step
+        rounded, truncated = round_half_up(parts, step), parts // step
         found = [(rounded, candidate.cost)]
         return found if truncated in (rounded, 0) else [*found, (truncated, candidate.cost + TRUNCATED)]
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, zip_longest
 from typing import Any, NamedTuple
 
+from costcalc.core.units import BINARY, DECIMAL, SECONDS, round_half_up
 from costcalc.report.document import AtLeast, Column, Document, Formula, Table, is_number
 
 WIDTH = 100
@@ -13,9 +14,6 @@ BAR = 40  # characters of a whole bar
 NARROWEST = 20  # characters that a column of text is left with, however wide the others are
 _LEFT_OUT = "…"
 _TOO_WIDE = f"{_LEFT_OUT}: too wide for this table; the other formats have it."
-THOUSANDS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15, "E": 10**18}
-SECONDS = {"ns": 1, "µs": 10**3, "ms": 10**6, "s": 10**9}
-BINARY = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40, "PiB": 2**50}
 
 
 class _RenderedColumn(NamedTuple):
@@ -281,7 +279,7 @@ def _printed(table: Table, write: Callable[[Any, Column, int, int], str]) -> lis
 
 def _unit(column: Column, values: list[Any]) -> tuple[int, str, int]:
     """Scale, name and decimals of the unit in which the largest value has at most four digits before the point."""
-    units = {"count": THOUSANDS, "bytes": BINARY, "time": SECONDS}.get(column.kind)
+    units = {"count": DECIMAL, "bytes": BINARY, "time": SECONDS}.get(column.kind)
     if units is None:
         return 1, "", 0
     bare = (v.value if isinstance(v, AtLeast) else v for v in values)
@@ -327,7 +325,7 @@ def _rounded(value: Any, scale: int, decimals: int) -> str:
     if value == 0:
         return "0"
     step = 10**decimals
-    whole = (value * step * 2 + scale) // (2 * scale)
+    whole = round_half_up(value * step, scale)
     if whole == 0:
         return f"<{1 / step:.{decimals}f}" if decimals else "<1"
     text = f"{whole // step:,}"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from costcalc.analysis.cost_table import CostTable, Row
 from costcalc.core.dtypes import element_bytes
 from costcalc.core.sizes import format_inputs, prod
+from costcalc.core.units import BINARY
 from costcalc.report.document import AtLeast, Column, Document, Table
 from costcalc.validation.costs import WHOLE_NETWORK, CrossCheck, Difference
 
@@ -292,7 +293,7 @@ def _times(costs: CostTable, timing: Timing) -> Table:
     if timing.peak_bytes is not None:
         notes.append(
             f"Peak memory of one run, by the allocator: {timing.peak_bytes:,} bytes "
-            f"({timing.peak_bytes / 2**20:,.1f} MiB) beyond parameters, buffers and inputs."
+            f"({timing.peak_bytes / BINARY['MiB']:,.1f} MiB) beyond parameters, buffers and inputs."
         )
     title = f"{costs.name}: time of {mode}\n{_fed(costs)}; {timing.environment}"
     return Table(title, tuple(columns), tuple(rows), footer, tuple(notes))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from costcalc.analysis.cost_table import CostTable
 from costcalc.core.sizes import format_inputs
+from costcalc.core.units import BINARY
 from costcalc.report.document import AtLeast, Column, Document, Table, ratio
 
 if TYPE_CHECKING:
@@ -144,7 +145,7 @@ def _size_of(fit: Fit, size: int | None) -> str:
 
 
 def _mib(size: Any) -> str:
-    return f"{size / 2**20:,.1f} MiB"
+    return f"{size / BINARY['MiB']:,.1f} MiB"
 
 
 def _stage(layer: str) -> str:

@@ -11,6 +11,7 @@ from costcalc.analysis.conventions import ALL_OUTPUTS, ALL_PARAMETERS, CONVENTIO
 from costcalc.analysis.cost_table import CostTable, Row
 from costcalc.analysis.metrics import METRICS
 from costcalc.core.sizes import format_inputs, prod
+from costcalc.core.units import BINARY
 from costcalc.report.document import AtLeast, Column, Document, Kind, Table, ratio
 
 # -- one network --------------------------------------------------------------------------------------------------
@@ -155,7 +156,7 @@ def notes_on(costs: CostTable) -> tuple[str, ...]:
         elements = sum(prod(shape) for shape in costs.inputs.values())
         notes.append(
             f"The input, in no row and no total: {_exact(elements)} elements, {_exact(costs.input_bytes)} bytes "
-            f"({_exact_div(costs.input_bytes, 2**20, 1)} MiB), stored once."
+            f"({_exact_div(costs.input_bytes, BINARY['MiB'], 1)} MiB), stored once."
         )
     if costs.unknown:
         names = ", ".join(f"{row.path} ({row.op})" for row in costs.unknown)

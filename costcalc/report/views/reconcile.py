@@ -7,8 +7,8 @@ from typing import Any
 
 from costcalc.analysis.conventions import CONVENTIONS
 from costcalc.core.sizes import format_inputs
+from costcalc.core.units import BINARY, DECIMAL, round_half_up
 from costcalc.report.document import Column, Document, Table
-from costcalc.report.render.render import BINARY, THOUSANDS
 
 _MATCH = {"exact": "exact", "rounds": "rounded", "truncated": "truncated"}
 _CHANCE = (
@@ -93,9 +93,8 @@ def _change(each: Any) -> str:
 def _sentence(best: Any, number: Any) -> str:
     """The first bridge in one line, in the unit of the printed number: `4.134 G = 3.858 G MACs of resnet50 + …`."""
     binary = "2^" in best.unit or number.binary
-    names = list(BINARY) if binary else list(THOUSANDS)
-    unit = names[number.power].removesuffix("B") if binary else names[number.power]
-    scale = (BINARY if binary else THOUSANDS)[names[number.power]]
+    unit, scale = list((BINARY if binary else DECIMAL).items())[number.power]
+    unit = unit.removesuffix("B") if binary else unit
     parts = [f"{_in(abs(step.amount), scale, unit)} {step.words}" for step in best.bridge]
     signs = ["", *(" − " if step.amount < 0 else " + " for step in best.bridge[1:])]
     return f"{_in(best.value, scale, unit)} = {''.join(s + p for s, p in zip(signs, parts, strict=True))}."
@@ -104,7 +103,7 @@ def _sentence(best: Any, number: Any) -> str:
 def _in(value: Any, scale: int, unit: str) -> str:
     if scale == 1:
         return f"{value:,}"
-    thousandths = (2000 * value + scale) // (2 * scale)
+    thousandths = round_half_up(1000 * value, scale)
     return f"{thousandths // 1000:,}.{thousandths % 1000:03d} {unit}" if thousandths else f"<0.001 {unit}"
 
 
