@@ -51,7 +51,7 @@ def main() -> None:
         imports.append(("import torch", "-c", "import torch"))
     commands = [
         ("costcalc --help", "-m", "costcalc", "--help"),
-        ("costcalc report googlenet (at most 12)", "-m", "costcalc", "report", "googlenet"),
+        ("costcalc report googlenet (at most 15)", "-m", "costcalc", "report", "googlenet"),
         ("costcalc report googlenet --naive-vs-reduced", "-m", "costcalc", "report", "googlenet", "--naive-vs-reduced"),
         ("costcalc compare vgg16 alexnet", "-m", "costcalc", "compare", "vgg16", "alexnet"),
         ("costcalc reconcile resnet50 4.11G (at most 45)", "-m", "costcalc", "reconcile", "resnet50", "4.11G"),

@@ -5,7 +5,6 @@ A command is imported when it is called: `costcalc report` does not pay for the 
 
 from __future__ import annotations
 
-import gc
 import os
 import sys
 from importlib import import_module
@@ -16,8 +15,6 @@ import click
 from costcalc import __version__
 from costcalc.cli.printing import fail
 from costcalc.core.errors import CostcalcError
-
-GC_THRESHOLD = 100_000  # new objects before looking for cycles among them: a command ends before there are many
 
 # In the order in which --help lists them; each module says in its commands' docstrings what they do.
 _COMMANDS = {
@@ -75,7 +72,6 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line; a reader that stops reading, such as `| head`, is no error."""
-    gc.set_threshold(GC_THRESHOLD)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a terminal without × or ≥ is no reason to fail

@@ -16,7 +16,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Iterator
-from typing import Any, ClassVar, NamedTuple, TypeVar, dataclass_transform
+from typing import ClassVar, NamedTuple, TypeVar, dataclass_transform
 
 from costcalc.core.axes import DIM_NAMES_BY_RANK
 from costcalc.core.errors import OpError
@@ -104,9 +104,7 @@ _OpType = TypeVar("_OpType", bound="Op")
 )
 def op(cls: type[_OpType]) -> type[_OpType]:
     """Make a subclass of `Op` with fields of its own a frozen dataclass whose values are read by their declarations."""
-    # `init` and `frozen` are written once, in `Op`: dataclass would compile them anew for every op, and an op must be
-    # cheap to import.
-    dataclasses.dataclass(init=False, eq=False, repr=False)(cls)
+    dataclasses.dataclass(frozen=True, eq=False, repr=False)(cls)
     cls.argument_specs = {f.name: f.metadata["argument"] for f in dataclasses.fields(cls)}
     return cls
 
@@ -128,30 +126,6 @@ class Op:
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         cls.name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", cls.__name__).lower()
-
-    def __init__(self, *given: Any, **named: Any) -> None:
-        names = list(self.argument_specs)
-        if len(given) > len(names):
-            raise TypeError(f"{self.name} takes at most {len(names)} arguments, not {len(given)}")
-        values = dict(zip(names, given, strict=False))
-        for name, value in named.items():
-            if name not in self.argument_specs or name in values:
-                what = "given twice" if name in values else "not one of its arguments"
-                raise TypeError(f"{self.name}: {name!r} is {what}")
-            values[name] = value
-        fields = self.__dataclass_fields__
-        for name in names:  # in their order, which hashing goes by
-            value = values[name] if name in values else fields[name].default
-            if value is dataclasses.MISSING:
-                raise TypeError(f"{self.name} needs {name!r}")
-            self.__dict__[name] = value
-        self.__post_init__()
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        raise dataclasses.FrozenInstanceError(f"cannot assign to field {name!r}")
-
-    def __delattr__(self, name: str) -> None:
-        raise dataclasses.FrozenInstanceError(f"cannot delete field {name!r}")
 
     def __post_init__(self) -> None:
         for name, argument in self.argument_specs.items():
