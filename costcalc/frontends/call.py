@@ -1,8 +1,9 @@
-"""What an importer reads of a model: its tensors, and one call of an operation, as values that know no framework.
+"""One operator call of an imported model, as values that are independent of the framework, and the translator registry.
 
-An operation is translated by a function registered for its name, which looks at the call and says which layers it is:
+A translator is a function registered for an operator's name. It reads the arguments of a call and adds the layers that
+compute it:
 
-    @aten("linear.default")
+    @aten_op("linear.default")
     def _(call: Call) -> Value:
         weight, bias = call["weight"], call["bias"]
         op = Linear(weight.shape[0], bias=bias is not None)
@@ -13,21 +14,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol, TypeVar
 
 from costcalc.core.sizes import Shape, is_plain
 from costcalc.ir.op import Op
-
-if TYPE_CHECKING:
-    from costcalc.frontends.importer import GraphImporter
 
 
 @dataclass(eq=False)
 class Value:
     """A tensor of the model.
 
-    `parameter` is the name of the parameter that it is, `buffer` that of the buffer: "layer1.0.conv1.weight". Neither
-    is a layer until it is used as an operand.
+    `parameter` or `buffer` is the tensor's name in the model ("layer1.0.conv1.weight") if it is one of these. Such a
+    tensor becomes a layer only if a layer uses it as an operand.
     """
 
     shape: Shape
@@ -37,95 +35,113 @@ class Value:
 
     @property
     def is_empty(self) -> bool:
-        """Whether it has no elements, so that it costs nothing and no layer makes it."""
+        """Whether the tensor has no elements: it costs nothing, and no layer computes it."""
         return any(is_plain(extent) and extent == 0 for extent in self.shape)
-
-
-@dataclass(eq=False)
-class ImportedLayer:
-    """A layer as it is imported: what it computes of what, with which of the model's parameters, and where it is from.
-
-    `weights` are the op's own parameters, by the op's names for them. `shares` is the layer whose parameters they are,
-    where an earlier one has the same.
-    """
-
-    op: Op
-    inputs: tuple[Value, ...]
-    output: Value
-    weights: Mapping[str, Value]
-    module: ModuleCall
-    shares: ImportedLayer | None = None
-    origin: str | None = None
 
 
 @dataclass(frozen=True)
 class ModuleCall:
-    """One call of a module of the model: the names on the way down to it, its class, and which call of it this is."""
+    """One call of a module: the module's path in the model, its class, and which call of the module it is."""
 
     path: tuple[str, ...] = ()
     class_name: str = ""
-    call_indices: tuple[int, ...] = ()  # for each name on the way, how many calls of that module came before
+    call_indices: tuple[int, ...] = ()  # for each name in `path`, the number of earlier calls of that module
 
 
 class UnsupportedOp(Exception):
-    """An operation that costcalc has no op for; the layer becomes `unknown`, with the reason if there is one."""
+    """An operator that no op of costcalc computes; it becomes an `unknown` layer, with this message as the reason."""
 
 
-@dataclass
+class LayerBuilder(Protocol):
+    """The importer as a translator sees it."""
+
+    def add(
+        self, call: Call, op: Op, inputs: Sequence[Value], weights: Mapping[str, Value], result: Value | None = None
+    ) -> Value:
+        """Add a layer and return its output."""
+        ...
+
+    def extra_outputs(self, call: Call, first: Value) -> tuple[Value, ...]:
+        """Return all outputs of the layer whose first output is `first`."""
+        ...
+
+
+@dataclass(kw_only=True)
 class Call:
-    """One operation of a model.
+    """One call of an operator.
 
-    `call["weight"]` is its argument of that name, the default where it is not given: a `Value` for a tensor, a size for
-    a number (an int, or an expression where the model is traced with free sizes), lists, texts and None as they are; a
-    dtype is its name ("float32", "int64"). `results` are the tensors it makes, with their shapes.
+    `call["weight"]` is the argument of that name, or its default: a `Value` for a tensor, a size for a number (an int,
+    or an expression if the model has dynamic sizes), and lists, strings and None unchanged. A dtype is its name
+    ("float32", "int64"). `results` are the tensors that the call returns.
     """
 
-    name: str  # "conv2d.default"
+    name: str  # with the overload: "conv2d.default"
     arguments: Mapping[str, Any]
     results: tuple[Value, ...]
     module: ModuleCall
     origin: str | None
-    importer: GraphImporter
+    builder: LayerBuilder
 
     def __getitem__(self, name: str) -> Any:
         return self.arguments[name]
 
     @property
+    def operator(self) -> str:
+        """The operator's name without its overload, and without the underscore of an in-place form: "relu"."""
+        name = self.name.partition(".")[0]
+        return name.removesuffix("_") if self.is_in_place else name
+
+    @property
+    def overload(self) -> str:
+        """The name of the overload: "default", "Tensor"."""
+        return self.name.partition(".")[2]
+
+    @property
+    def is_in_place(self) -> bool:
+        """Whether the operator overwrites its input, as `relu_` does (`__and__` does not)."""
+        name = self.name.partition(".")[0]
+        return name.endswith("_") and not name.endswith("__")
+
+    @property
     def shape(self) -> Shape:
-        """That of its (first) result."""
+        """The shape of the first result."""
         return self.results[0].shape
 
     def layer(self, op: Op, *inputs: Value, **weights: Value | None) -> Value:
-        """The result of a layer that computes `op`; with `weights`, by the op's names for its parameters.
+        """Add a layer that computes `op` and return its output.
 
-        Where these are parameters of the model that no other layer has, they are the layer's own; where an earlier
-        layer has all the same, it shares them. Else they become further inputs, in the order in which they are given.
+        `weights` are parameters by the op's names for them. The layer owns them if they are parameters of the model
+        that no other layer uses, and shares those of an earlier layer that uses the same ones. Otherwise they become
+        additional inputs, in the order of the keywords.
         """
-        given = {name: value for name, value in weights.items() if value is not None}
-        return self.importer.add(self, op, inputs, given)
+        present = {name: value for name, value in weights.items() if value is not None}
+        return self.builder.add(self, op, inputs, present)
 
     def layer_outputs(self, op: Op, *inputs: Value, **weights: Value | None) -> tuple[Value, ...]:
-        """All results of a layer that has several: its own, and a `result` for each further one that is used."""
+        """Add a layer with several outputs and return them; each after the first is a `result` layer if it is used."""
         first = self.layer(op, *inputs, **weights)
-        return self.importer.extra_outputs(self, first)
+        return self.builder.extra_outputs(self, first)
 
 
-SingleOutputTranslator = Callable[[Call], Value]  # a translator to a layer with one result
+SingleOutputTranslator = Callable[[Call], Value]
 Translator = Callable[[Call], "Value | Sequence[Value | None]"]
+FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 
 
-def make_registry() -> tuple[dict[str, Translator], Callable[..., Callable[[Translator], Translator]]]:
-    """A table of translators by the operation's name, and the decorator that adds to it."""
-    table: dict[str, Translator] = {}
+def make_registry(table: dict[str, FunctionT]) -> Callable[..., Callable[[FunctionT], FunctionT]]:
+    """Return a decorator that registers a function in `table` under each of the names it is called with.
 
-    def register(*names: str) -> Callable[[Translator], Translator]:
-        def add(function: Translator) -> Translator:
+    The decorator raises ValueError for a name that is registered already.
+    """
+
+    def register(*names: str) -> Callable[[FunctionT], FunctionT]:
+        def add(function: FunctionT) -> FunctionT:
             for name in names:
                 if name in table:
-                    raise ValueError(f"{name} is translated twice")
+                    raise ValueError(f"{name} is registered twice")
                 table[name] = function
             return function
 
         return add
 
-    return table, register
+    return register

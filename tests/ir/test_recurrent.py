@@ -107,7 +107,7 @@ def test_a_cell_called_twice_shares_its_weights(kind):
 
 
 def test_packed_sequences_depend_on_data():
-    from costcalc.frontends.aten import translators
+    from costcalc.frontends.aten.base import translators
     from costcalc.frontends.call import UnsupportedOp
 
     with pytest.raises(UnsupportedOp, match="packed sequences"):

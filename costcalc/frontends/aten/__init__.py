@@ -1,23 +1,4 @@
-"""What each operation of torch's ATen library is, as layers: one module a family of ops, none of which needs torch.
+"""Translators from the operators of torch's ATen library to layers: one module a family of ops, without torch.
 
-They are loaded by `translators`: each registers its own by `aten`.
+A translator stands in the family of the op that it produces; `base` has the registry and the readers of arguments.
 """
-
-from __future__ import annotations
-
-import pkgutil
-from collections.abc import Mapping
-from functools import cache
-from importlib import import_module
-
-from costcalc.frontends.call import Translator, make_registry
-
-_TABLE, aten = make_registry()
-
-
-@cache
-def translators() -> Mapping[str, Translator]:
-    """All of them, by the operation's name without `aten`: "conv2d.default"."""
-    for module in pkgutil.iter_modules(__path__):
-        import_module(f"{__name__}.{module.name}")
-    return _TABLE

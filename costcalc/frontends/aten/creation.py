@@ -1,15 +1,14 @@
-"""Tensors that are made of nothing."""
+"""Translators of operators that create tensors from no input."""
 
 from __future__ import annotations
 
-from costcalc.frontends.aten import aten
-from costcalc.frontends.aten.shape import finite_or_zero
+from costcalc.frontends.aten.base import aten_op, finite_or_zero
 from costcalc.frontends.call import Call, Value
 from costcalc.ir.ops.creation import Arange, Eye, Full, Linspace, Rand, Randn
 from costcalc.ir.ops.unary import Log, Neg
 
 
-@aten(
+@aten_op(
     "zeros.default", "ones.default", "full.default", "empty.memory_format", "empty_strided.default",
     "new_zeros.default", "new_ones.default", "new_full.default", "new_empty.default", "new_empty_strided.default",
     "zeros_like.default", "ones_like.default", "full_like.default", "empty_like.default", "scalar_tensor.default",
@@ -19,32 +18,37 @@ def _(call: Call) -> Value:
     return call.layer(Full(call.shape, finite_or_zero(value), call.results[0].element_type))
 
 
-@aten("rand.default", "rand_like.default", "uniform.default", "uniform_.default")
+@aten_op("fill.Scalar", "zero.default")
+def _(call: Call) -> Value:
+    return call.layer(Full(call.shape, finite_or_zero(call.arguments.get("value", 0.0)), call.results[0].element_type))
+
+
+@aten_op("rand.default", "rand_like.default", "uniform.default", "uniform_.default")
 def _(call: Call) -> Value:
     return call.layer(Rand(call.shape))
 
 
-@aten("randn.default", "randn_like.default", "normal_.default", "normal_functional.default")
+@aten_op("randn.default", "randn_like.default", "normal_.default", "normal_functional.default")
 def _(call: Call) -> Value:
     return call.layer(Randn(call.shape))
 
 
-@aten("exponential.default", "exponential_.default")
+@aten_op("exponential.default", "exponential_.default")
 def _(call: Call) -> Value:
-    """The logarithm of what is drawn evenly, less its sign."""
+    """Translate to -log(u) of uniform random numbers u."""
     return call.layer(Neg(), call.layer(Log(), call.layer(Rand(call.shape))))
 
 
-@aten("arange.default", "arange.start", "arange.start_step")
+@aten_op("arange.default", "arange.start", "arange.start_step")
 def _(call: Call) -> Value:
     return call.layer(Arange(call.shape[0], call.results[0].element_type))
 
 
-@aten("linspace.default", "logspace.default")
+@aten_op("linspace.default", "logspace.default")
 def _(call: Call) -> Value:
     return call.layer(Linspace(call.shape[0]))
 
 
-@aten("eye.default", "eye.m")
+@aten_op("eye.default", "eye.m")
 def _(call: Call) -> Value:
     return call.layer(Eye(n=call.shape[0], m=call.shape[1], dtype=call.results[0].element_type))

@@ -1,69 +1,65 @@
-"""ATen's normalisations, and dropout."""
+"""Translators of normalizations and dropout."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from costcalc.frontends.aten import aten
+from costcalc.frontends.aten.base import aten_op, overload_names
 from costcalc.frontends.call import Call, UnsupportedOp, Value
 from costcalc.ir.op import Op
 from costcalc.ir.ops import OPS
 
 
-def _normalize(call: Call, op: Op, bias: bool = True) -> Value:
-    """The layer; `bias`: that op has one wherever it has a weight, so that a weight alone must be a further input."""
-    weight, shift = call["weight"], call["bias"]
-    if weight is None and shift is not None:
-        raise UnsupportedOp("a normalisation with a bias and no weight")
-    if weight is not None and shift is None and bias:
+def _normalize(call: Call, op: Op, weight_implies_bias: bool = True) -> Value:
+    """Add a normalization layer.
+
+    With `weight_implies_bias`, a layer of `op` that has a weight has a bias too: a weight without a bias becomes an
+    input of the layer.
+    """
+    weight, bias = call["weight"], call["bias"]
+    if weight is None and bias is not None:
+        raise UnsupportedOp("a bias without a weight is not modelled")
+    if weight is not None and bias is None and weight_implies_bias:
         return call.layer(op, call["input"], weight)
-    return call.layer(op, call["input"], weight=weight, bias=shift)
+    return call.layer(op, call["input"], weight=weight, bias=bias)
 
 
-def _name_for_rank(name: str, call: Call) -> str:
-    axes: Mapping[int, int] = {2: 1, 3: 1, 4: 2, 5: 3}
+_SPATIAL_AXES = {2: 1, 3: 1, 4: 2, 5: 3}  # by rank; the ops of one axis take inputs without an axis, too
+
+
+def _name_for_rank(call: Call) -> str:
     rank = len(call.shape)
-    if rank not in axes:
-        raise UnsupportedOp(f"a {name} of {rank} dimensions")
-    return f"{name}{axes[rank]}d"
+    if rank not in _SPATIAL_AXES:
+        raise UnsupportedOp(f"an input of {rank} dimensions is not modelled")
+    return f"{call.operator}{_SPATIAL_AXES[rank]}d"
 
 
-def _batch_norm_fields(call: Call) -> dict[str, object]:
-    return {
+@aten_op("batch_norm.default", "instance_norm.default")
+def _(call: Call) -> Value:
+    fields = {
         "eps": call["eps"],
         "momentum": min(max(call["momentum"], 0.0), 1.0),
         "affine": call["weight"] is not None,
         "track_running_stats": call["running_mean"] is not None,
     }
+    return _normalize(call, OPS[_name_for_rank(call)](**fields))
 
 
-@aten("batch_norm.default")
-def _(call: Call) -> Value:
-    return _normalize(call, OPS[_name_for_rank("batch_norm", call)](**_batch_norm_fields(call)))
-
-
-@aten("instance_norm.default")
-def _(call: Call) -> Value:
-    return _normalize(call, OPS[_name_for_rank("instance_norm", call)](**_batch_norm_fields(call)))
-
-
-@aten("layer_norm.default")
+@aten_op("layer_norm.default")
 def _(call: Call) -> Value:
     weight, bias = call["weight"], call["bias"]
     op = OPS["layer_norm"](
         tuple(call["normalized_shape"]), call["eps"], weight is not None, weight is not None and bias is not None
     )
-    return _normalize(call, op, bias=False)
+    return _normalize(call, op, weight_implies_bias=False)
 
 
-@aten("rms_norm.default")
+@aten_op("rms_norm.default")
 def _(call: Call) -> Value:
     weight = call["weight"]
     op = OPS["rms_norm"](tuple(call["normalized_shape"]), call["eps"], weight is not None)
     return call.layer(op, call["input"], weight=weight)
 
 
-@aten("group_norm.default")
+@aten_op("group_norm.default")
 def _(call: Call) -> Value:
     return _normalize(call, OPS["group_norm"](call["num_groups"], call["eps"], call["weight"] is not None))
 
@@ -71,16 +67,12 @@ def _(call: Call) -> Value:
 _DROPOUTS = ("dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout")
 
 
-@aten(*(f"{name}.default" for name in _DROPOUTS))
+@aten_op(*(name for operator in _DROPOUTS for name in overload_names(operator)))
 def _(call: Call) -> Value:
-    return call.layer(OPS[call.name.removesuffix(".default")](call["p"]), call["input"])
+    x = call["self" if call.is_in_place else "input"]
+    return call.layer(OPS[call.operator](call["p"], inplace=call.is_in_place), x)
 
 
-@aten(*(f"{name}_.default" for name in _DROPOUTS))
-def _(call: Call) -> Value:
-    return call.layer(OPS[call.name.removesuffix("_.default")](call["p"], inplace=True), call["self"])
-
-
-@aten("native_dropout.default")
+@aten_op("native_dropout.default")
 def _(call: Call) -> tuple[Value, None]:
     return call.layer(OPS["dropout"](call["p"]), call["input"]), None

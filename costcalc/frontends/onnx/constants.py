@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from costcalc.frontends.call import make_registry
 from costcalc.frontends.onnx.free import SymbolicInt, has_symbolic
 from costcalc.frontends.onnx.reading import DTYPES, MAX_CONSTANT_ELEMENTS, Initializer, OnnxNode, normalize_constant
 
@@ -18,6 +19,7 @@ Array: TypeAlias = "np.ndarray[Any, Any]"
 Evaluator = Callable[[OnnxNode, Sequence[Any]], Any]
 
 _EVALUATORS: dict[str, Evaluator] = {}
+_evaluator = make_registry(_EVALUATORS)
 
 
 def fold_constants(node: OnnxNode, inputs: Sequence[Array | None]) -> list[Array] | None:
@@ -37,15 +39,6 @@ def fold_constants(node: OnnxNode, inputs: Sequence[Array | None]) -> list[Array
 
 def _as_list(made: Any) -> list[Any]:
     return made if isinstance(made, list) else [made]
-
-
-def _evaluator(*kinds: str) -> Callable[[Evaluator], Evaluator]:
-    def add(function: Evaluator) -> Evaluator:
-        for kind in kinds:
-            _EVALUATORS[kind] = function
-        return function
-
-    return add
 
 
 def _divide(a: Array, b: Array) -> Any:

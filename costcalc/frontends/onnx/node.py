@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from costcalc.core.errors import CostcalcError
-from costcalc.frontends.call import Value
+from costcalc.frontends.call import Value, make_registry
 from costcalc.frontends.onnx.free import as_int, expression_of, expressions_of
 from costcalc.frontends.onnx.reading import DTYPES, OnnxNode, check_shape, element_type
 from costcalc.frontends.onnx.walk import OnnxTensor
@@ -20,23 +20,10 @@ from costcalc.ir.op import Op
 if TYPE_CHECKING:
     from costcalc.frontends.onnx.walk import OnnxInterpreter
 
-Results = "Tensor | Sequence[Tensor | None]"
 NodeTranslator = Callable[["NodeContext"], Any]
 NODE_TRANSLATORS: dict[str, NodeTranslator] = {}
+onnx_op = make_registry(NODE_TRANSLATORS)
 Shape = tuple[int, ...]
-
-
-def onnx_op(*kinds: str) -> Callable[[NodeTranslator], NodeTranslator]:
-    """Register the translator of these operations of ONNX."""
-
-    def add(function: NodeTranslator) -> NodeTranslator:
-        for kind in kinds:
-            if kind in NODE_TRANSLATORS:
-                raise ValueError(f"{kind} is translated twice")
-            NODE_TRANSLATORS[kind] = function
-        return function
-
-    return add
 
 
 class NodeContext:
@@ -120,7 +107,7 @@ class NodeContext:
         assert value is not None
         return OnnxTensor("", sized, self.x.dtype, None, value, self.node.op_type)
 
-    def constant(self, tensor: OnnxTensor, shape: Sequence[int], dtype: str) -> OnnxTensor:
+    def constant(self, shape: Sequence[int], dtype: str) -> OnnxTensor:
         """A tensor that is there before the model runs, and is no parameter: a buffer, called as the first result."""
         return OnnxTensor(self.node.outputs[0], self._checked_shape(shape), dtype)
 

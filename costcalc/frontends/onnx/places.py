@@ -217,7 +217,7 @@ def _expand(ctx: NodeContext) -> OnnxTensor:
     if shape == ctx.x.shape:
         return ctx.x
     if ctx.x.constant is not None and ctx.x.parameter is None:
-        return ctx.constant(ctx.x, shape, ctx.x.dtype)
+        return ctx.constant(shape, ctx.x.dtype)
     return ctx.aten("expand.default", shape, self=ctx.x, size=list(shape), implicit=False)
 
 
@@ -336,7 +336,7 @@ def _constant(ctx: NodeContext) -> OnnxTensor:
 def _constant_of_shape(ctx: NodeContext) -> OnnxTensor:
     sizes = ctx.ints("input", 0)
     value = ctx.attribute("value")
-    return ctx.constant(ctx.x, _required_shape(sizes), "float32" if value is None else value.dtype)
+    return ctx.constant(_required_shape(sizes), "float32" if value is None else value.dtype)
 
 
 @onnx_op("Range")
@@ -346,15 +346,14 @@ def _range(ctx: NodeContext) -> OnnxTensor:
         raise CostcalcError("makes a tensor whose size depends on data, so that costs are no numbers")
     start, limit, delta = [bound or 0 for bound in bounds]
     length = -((start - limit) // delta)  # rounded up
-    return ctx.constant(ctx.x, (max(as_int(length), 0),), ctx.x.dtype)
+    return ctx.constant((max(as_int(length), 0),), ctx.x.dtype)
 
 
 @onnx_op("RandomNormal", "RandomUniform", "EyeLike")
 def _generated(ctx: NodeContext) -> OnnxTensor:
     if ctx.node.op_type == "EyeLike":
-        return ctx.constant(ctx.x, ctx.x.shape, ctx.x.dtype)
-    tensor = OnnxTensor("", (), "float32")
-    return ctx.constant(tensor, _required_shape(ctx.attribute("shape")), dtype_of(ctx.attribute("dtype", 1)))
+        return ctx.constant(ctx.x.shape, ctx.x.dtype)
+    return ctx.constant(_required_shape(ctx.attribute("shape")), dtype_of(ctx.attribute("dtype", 1)))
 
 
 def _required_shape(sizes: Sequence[int] | None) -> tuple[int, ...]:

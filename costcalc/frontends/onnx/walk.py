@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from costcalc.core.errors import CostcalcError, did_you_mean
-from costcalc.frontends.aten import translators
+from costcalc.frontends.aten.base import translators
 from costcalc.frontends.call import Call, ModuleCall, Translator, Value
 from costcalc.frontends.importer import GraphImporter, ParameterUse
 from costcalc.frontends.onnx.constants import Array, fold_constants, rearranged_shape
@@ -365,7 +365,14 @@ class OnnxInterpreter:
         table: Mapping[str, Translator] | None = None,
     ) -> Sequence[Value | None]:
         """What a call of an ATen operation makes, at the place of the step."""
-        call = Call(name, arguments, tuple(results), self.module(node), self.location(node), self.importer)
+        call = Call(
+            name=name,
+            arguments=arguments,
+            results=tuple(results),
+            module=self.module(node),
+            origin=self.location(node),
+            builder=self.importer,
+        )
         return self.importer.translate(call, self.translators if table is None else table, node.op_type)
 
     def layer(self, node: OnnxNode, op: Op, inputs: Sequence[Value], result: Value) -> Value | None:

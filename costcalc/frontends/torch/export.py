@@ -31,7 +31,7 @@ from torch.utils._sympy import functions as of_torch
 import costcalc
 from costcalc.core.errors import CostcalcError
 from costcalc.core.sizes import Shape, as_size
-from costcalc.frontends.aten import translators
+from costcalc.frontends.aten.base import translators
 from costcalc.frontends.call import Call, ModuleCall, Value
 from costcalc.frontends.free_sizes import SymbolicGraph, symbol_of
 from costcalc.frontends.importer import GraphImporter, ParameterUse
@@ -400,8 +400,14 @@ class _ExportInterpreter:
             if isinstance(tensor, torch.Tensor)
         )
         namespace, _, name = str(target).partition(".")
-        place = _module_call(node, next(self._parameters_of(node), None))
-        call = Call(name, self._arguments(target, node), results, place, _origin(node), self.importer)
+        call = Call(
+            name=name,
+            arguments=self._arguments(target, node),
+            results=results,
+            module=_module_call(node, next(self._parameters_of(node), None)),
+            origin=_origin(node),
+            builder=self.importer,
+        )
         known = translators() if namespace == "aten" else {}
         inner = None if name in known else _decompose(node)
         if inner is not None:
