@@ -1,21 +1,27 @@
-"""From a graph to its costs: one row a layer, each count from the op's own formulas."""
+"""The analysis: from a graph to a table of costs with one row per layer."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from typing import TypedDict
+from collections.abc import Collection, Mapping, Sequence, Set
+from typing import NamedTuple, TypedDict
 
-from costcalc.analysis.conventions import ALL_OUTPUTS, ALL_PARAMETERS, CountedLayer, get_convention, sum_terms
+from costcalc.analysis.conventions import (
+    ALL_OUTPUTS,
+    ALL_PARAMETERS,
+    Convention,
+    CountedLayer,
+    get_convention,
+    sum_terms,
+)
 from costcalc.analysis.cost_table import CostTable, Row
 from costcalc.analysis.receptive_field import receptive_fields
 from costcalc.core.dtypes import ELEMENT_TYPES, element_bytes
-from costcalc.core.sizes import Shape, Size, identical, prod
+from costcalc.core.sizes import Count, Shape, Size, identical, prod
 from costcalc.ir.graph import Graph, Node
-from costcalc.ir.work import Work
 
 
 class AnalysisOptions(TypedDict, total=False):
-    """How to count: what `analyze` and everything above it takes by these names."""
+    """The options of `analyze` that other functions take and forward to it."""
 
     convention: str
     dtype: str
@@ -29,145 +35,210 @@ def analyze(
     training: bool = False,
     frozen: Collection[str] = (),
 ) -> CostTable:
-    """The cost of every layer of `graph`, in running order, for its whole batch.
+    """Return the cost of every layer of `graph`, in execution order, for its whole batch.
 
-    `flops` and the bytes of activations and parameters follow `convention`; parameters, MACs and activation elements
-    never do. `dtype` is what every tensor is stored in; in `training`, dropout makes a tensor. The parameters of
-    `frozen` layers, or of all below such a prefix, need no gradient, which `backward_macs` alone shows. Counts are of
-    whatever carrier the graph's sizes are: ints, arrays or expressions. Raises CostcalcError for an unknown convention,
-    dtype or layer.
+    Counts are ints, arrays or expressions, as the sizes of the graph are.
+
+    Args:
+        graph: the network.
+        convention: name of the convention that `flops` and the bytes of activations and parameters follow. Parameters,
+            MACs and activation elements never follow it.
+        dtype: type of parameters and of floating-point activations.
+        training: analyze training mode, in which dropout allocates its output.
+        frozen: paths of layers, or prefixes of paths, whose parameters require no gradient. Affects only the MACs of
+            the backward pass.
+
+    Raises:
+        CostcalcError: there is no such convention, dtype or layer.
     """
-    rule = get_convention(convention)
-    element = element_bytes(dtype)
-    stored = element * rule.activation_copies
-    uncounted = rule.excluded_layers(graph)
-    fields = receptive_fields(graph)
-    planes = _spatial_sizes(graph)
-    weighing = _weight_layers(graph)
-    reached = graph.reachable
-    still = {node.shares or node.name for prefix in frozen for node in graph.select(prefix)}
-    # Whether training needs a tensor's gradient: where it depends on parameters (the data does not).
-    learns = {name: False for name, *_ in graph.inputs}
-    rows = []
-    for node in graph.nodes:
-        op, name = node.op, node.name
-        inputs, output = graph.input_shapes(node), graph.shapes[name]
-        used = op.parameters(*inputs)
-        parameters = {} if node.shares else used
-        taught = bool(used) and (node.shares or name) not in still
-        differentiable = graph.element_types[name] == "float"
-        learns[name] = differentiable and (taught or any(learns[i] for i in node.inputs))
-        work = op.work(inputs, output) if op.modelled else None
-        params = sum([prod(shape) for shape in parameters.values()]) if op.modelled or node.shares else None
-        runs = graph.resolved_op(node)
-        holds = ELEMENT_TYPES[graph.element_types[name]]  # bytes of an element that is not of the dtype
-        made = (
-            [prod(shape) for shape in (output, *op.extra_outputs(*inputs))] if runs.allocates_output(training) else []
-        )
-        activations = sum(made)
-        layer = None if work is None else CountedLayer(runs, inputs, output, work, node.functional, not node.shares)
-        every = rule.activations is ALL_OUTPUTS or layer is None
-        counted = activations if every or layer is None else sum_terms(rule.activations, layer)
-        counted_bytes = counted * (stored if holds is None else holds)
-        others = op.extra_element_types(*[graph.element_types[i] for i in node.inputs])
-        if others and every:
-            sizes = [ELEMENT_TYPES[what] or stored for what in (graph.element_types[name], *others)]
-            counted_bytes = sum([count * size for count, size in zip(made, sizes, strict=False)])
-        field = fields[name]
-        rows.append(
-            Row(
-                name,
-                op.label(),
-                output,
-                params,
-                work,
-                None if layer is None else sum_terms(rule.work, layer),
-                activations,
-                None if params is None else params * element * rule.param_copies,
-                0 if name in uncounted else counted_bytes,
-                None if params is None else sum([prod(s) for s in parameters.values() if len(s) > 1]),
-                1 if name in weighing else 0,
-                None if field is None else tuple([axis.size for axis in field]),
-                None if field is None else tuple([axis.stride for axis in field]),
-                inputs,
-                parameters,
-                {} if node.shares else op.buffers(*inputs),
-                planes[name],
-                backward_macs=None
-                if work is None
-                else _backward_macs(work, taught, node, inputs, learns, name in reached),
-                unknown_layers=0 if op.modelled else 1,
-                counted_params=params
-                if rule.parameters is ALL_PARAMETERS or layer is None
-                else sum_terms(rule.parameters, layer),
-                counted_activations=counted,
-                nonlinearities=1 if op.nonlinearity else 0,
-            )
-        )
+    size = element_bytes(dtype)
+    analysis = _Analysis(graph, get_convention(convention), size, training, frozen)
+    rows = tuple([analysis.row(node) for node in graph.nodes])
     return CostTable(
         graph.name,
-        tuple(rows),
+        rows,
         title=graph.title,
-        inputs={name: shape for name, shape, *_ in graph.inputs},
+        inputs={each.name: each.shape for each in graph.inputs},
         settings=graph.settings,
         dtype=dtype,
         convention=convention,
         training=training,
-        input_bytes=sum(prod(shape) * (ELEMENT_TYPES[holds] or element) for _, shape, holds in graph.inputs),
+        input_bytes=sum([prod(each.shape) * (ELEMENT_TYPES[each.element_type] or size) for each in graph.inputs]),
         assumptions=tuple(map(str, graph.assumptions)),
-        unknown=tuple(row for row in rows if row.work is None),
+        unknown=tuple([row for row in rows if row.work is None]),
         unused_parameters=graph.unused_parameters,
         notes=graph.notes,
     )
 
 
-def _backward_macs(
-    work: Work,
-    trainable: bool,
-    node: Node,
-    inputs: tuple[Shape, ...],
-    requires_grad: Mapping[str, bool],
-    reachable: bool,
-) -> Size:
-    if not reachable:
-        return 0
-    return node.op.backward_macs(work.macs, trainable, tuple([requires_grad[i] for i in node.inputs]), inputs)
+class _ParameterCounts(NamedTuple):
+    """Counts of the parameters that a layer owns; None where they are not known."""
+
+    total: Size | None
+    weights: Size | None
+    counted: Count | None  # as the convention counts them
+    bytes: Size | None
 
 
-def _weight_layers(graph: Graph) -> set[str]:
-    """The weight layers on the longest path from the inputs to the main output, by their number.
+class _ActivationCounts(NamedTuple):
+    """Counts of the tensors that a layer allocates."""
 
-    The rule that names VGG-16 and ResNet-50: a projection lies on the shorter way round its block, and BatchNorm is no
-    weight layer. Of equally long paths, the first branch is taken.
+    elements: Size
+    counted: Count  # as the convention counts them
+    bytes: Count
+
+
+class _Analysis:
+    """One analysis of a graph: its options, and the facts that are computed for all layers at once."""
+
+    def __init__(
+        self, graph: Graph, convention: Convention, dtype_bytes: int, training: bool, frozen: Collection[str]
+    ) -> None:
+        self.graph = graph
+        self.convention = convention
+        self.dtype_bytes = dtype_bytes
+        self.training = training
+        self.excluded_layers = convention.excluded_layers(graph)
+        self.inputs = {node.name: graph.input_shapes(node) for node in graph.nodes}
+        self.parameters = {node.name: node.op.parameters(*self.inputs[node.name]) for node in graph.nodes}
+        self.trainable_layers = _trainable_layers(graph, self.parameters, frozen)
+        self.requires_grad = _requires_grad(graph, self.trainable_layers)
+        self.receptive_fields = receptive_fields(graph)
+        self.spatial_sizes = _spatial_sizes(graph)
+        self.weight_layers = _weight_layers(graph)
+
+    def row(self, node: Node) -> Row:
+        """Return the costs of a layer."""
+        op, resolved_op = node.op, self.graph.resolved_op(node)
+        inputs, output = self.inputs[node.name], self.graph.shapes[node.name]
+        owned = {} if node.shares else self.parameters[node.name]
+        layer = None  # what the convention counts; None if the cost of the layer is not known
+        if op.modelled:
+            work = op.work(inputs, output)
+            layer = CountedLayer(resolved_op, inputs, output, work, node.functional, not node.shares)
+        parameters = self._parameter_counts(node, layer, owned)
+        allocated = (output, *op.extra_outputs(*inputs)) if resolved_op.allocates_output(self.training) else ()
+        activations = self._activation_counts(node, layer, allocated)
+        field = self.receptive_fields[node.name]
+        return Row(
+            path=node.name,
+            op=op.label(),
+            output=output,
+            params=parameters.total,
+            param_bytes=parameters.bytes,
+            work=None if layer is None else layer.work,
+            flops=None if layer is None else sum_terms(self.convention.work, layer),
+            activations=activations.elements,
+            activation_bytes=activations.bytes,
+            weights=parameters.weights,
+            counted_params=parameters.counted,
+            counted_activations=activations.counted,
+            backward_macs=None if layer is None else self._backward_macs(node, layer),
+            unknown_layers=0 if op.modelled else 1,
+            weight_layers=1 if node.name in self.weight_layers else 0,
+            nonlinearities=1 if op.nonlinearity else 0,
+            inputs=inputs,
+            parameters=owned,
+            buffers={} if node.shares else op.buffers(*inputs),
+            spatial_size=self.spatial_sizes[node.name],
+            receptive_field=None if field is None else tuple([axis.size for axis in field]),
+            receptive_stride=None if field is None else tuple([axis.stride for axis in field]),
+        )
+
+    def _parameter_counts(self, node: Node, layer: CountedLayer | None, owned: Mapping[str, Shape]) -> _ParameterCounts:
+        if layer is None and not node.shares:
+            return _ParameterCounts(None, None, None, None)
+        total = sum([prod(shape) for shape in owned.values()])
+        terms = self.convention.parameters
+        return _ParameterCounts(
+            total=total,
+            weights=sum([prod(shape) for shape in owned.values() if len(shape) > 1]),
+            counted=total if layer is None or terms is ALL_PARAMETERS else sum_terms(terms, layer),
+            bytes=total * self.dtype_bytes * self.convention.param_copies,
+        )
+
+    def _activation_counts(
+        self, node: Node, layer: CountedLayer | None, allocated: tuple[Shape, ...]
+    ) -> _ActivationCounts:
+        sizes = [prod(shape) for shape in allocated]
+        elements, terms = sum(sizes), self.convention.activations
+        if layer is None or terms is ALL_OUTPUTS:
+            counted: Count = elements
+            stored: Count = self._stored_bytes(node, sizes)
+        else:
+            counted = sum_terms(terms, layer)
+            stored = self._stored_bytes(node, [counted])
+        return _ActivationCounts(elements, counted, 0 if node.name in self.excluded_layers else stored)
+
+    def _stored_bytes(self, node: Node, elements: Sequence[Count]) -> Count:
+        """Return the bytes that the convention stores for so many elements of each output of a layer."""
+        types = self.graph.element_types
+        element_types = [types[node.name]] * len(elements)
+        if len(elements) > 1:
+            element_types[1:] = node.op.extra_element_types(*[types[name] for name in node.inputs]) or element_types[1:]
+        return sum([count * self._element_bytes(type_) for count, type_ in zip(elements, element_types, strict=True)])
+
+    def _element_bytes(self, element_type: str) -> int:
+        """Return the bytes that the convention stores for one element of an activation."""
+        return ELEMENT_TYPES[element_type] or self.dtype_bytes * self.convention.activation_copies
+
+    def _backward_macs(self, node: Node, layer: CountedLayer) -> Size:
+        if node.name not in self.graph.reachable:
+            return 0
+        return node.op.backward_macs(
+            layer.work.macs,
+            node.name in self.trainable_layers,
+            tuple([self.requires_grad[name] for name in node.inputs]),
+            layer.inputs,
+        )
+
+
+def _trainable_layers(graph: Graph, parameters: Mapping[str, Mapping[str, Shape]], frozen: Collection[str]) -> Set[str]:
+    """Return the names of the layers with parameters, their own or shared, that are not frozen."""
+    frozen_layers = {node.shares or node.name for prefix in frozen for node in graph.select(prefix)}
+    return {
+        node.name for node in graph.nodes if parameters[node.name] and (node.shares or node.name) not in frozen_layers
+    }
+
+
+def _requires_grad(graph: Graph, trainable_layers: Set[str]) -> Mapping[str, bool]:
+    """Return which tensors require a gradient: outputs of trainable layers and what is computed from them."""
+    requires_grad = {each.name: False for each in graph.inputs}
+    for node in graph.nodes:
+        requires_grad[node.name] = graph.element_types[node.name] == "float" and (
+            node.name in trainable_layers or any(requires_grad[name] for name in node.inputs)
+        )
+    return requires_grad
+
+
+def _weight_layers(graph: Graph) -> Set[str]:
+    """Return the weight layers on the path from the inputs to the main output that has the most of them.
+
+    This is the number in the names of VGG-16 and ResNet-50: the projection of a residual block is on the shorter path,
+    and BatchNorm is not a weight layer. Of paths with equally many, the one through the earlier inputs is taken.
     """
-    longest: dict[str, int] = {name: 0 for name, *_ in graph.inputs}
-    before: dict[str, str] = {}
-    weighing = set()
+    count = {each.name: 0 for each in graph.inputs}
+    previous: dict[str, str] = {}
     for node in graph.nodes:
         if not node.inputs:
-            longest[node.name] = 0
+            count[node.name] = 0
             continue
-        before[node.name] = max(node.inputs, key=longest.__getitem__)
-        longest[node.name] = longest[before[node.name]] + node.op.weight_layer
-        if node.op.weight_layer:
-            weighing.add(node.name)
+        previous[node.name] = max(node.inputs, key=count.__getitem__)
+        count[node.name] = count[previous[node.name]] + node.op.weight_layer
     path = set()
     name = graph.outputs[0]
-    while name in before:
+    while name in previous:
         path.add(name)
-        name = before[name]
-    return path & weighing
+        name = previous[name]
+    return {node.name for node in graph.nodes if node.name in path and node.op.weight_layer}
 
 
-def _spatial_sizes(graph: Graph) -> dict[str, Shape | None]:
-    """The plane each layer works at; None once it is gone.
-
-    A layer works at the size of its output; a pool, or another layer that changes the plane without weights, at the
-    size of its input: it closes the stage that it reads.
-    """
-    planes: dict[str, Shape | None] = {}
+def _spatial_sizes(graph: Graph) -> Mapping[str, Shape | None]:
+    """Return the spatial size that each layer works at, as `CostTable.by_resolution` defines it."""
+    sizes: dict[str, Shape | None] = {}
     for node in graph.nodes:
-        read, made = graph.spatial_size(node.inputs[0]) if node.inputs else None, graph.spatial_size(node.name)
-        changes = read is not None and made is not None and not all(map(identical, read, made))
-        planes[node.name] = read if changes and not node.op.weight_layer and len(node.inputs) == 1 else made
-    return planes
+        before = graph.spatial_size(node.inputs[0]) if node.inputs else None
+        after = graph.spatial_size(node.name)
+        changes = before is not None and after is not None and not all(map(identical, before, after))
+        sizes[node.name] = before if changes and not node.op.weight_layer and len(node.inputs) == 1 else after
+    return sizes

@@ -1,13 +1,14 @@
-"""What a layer costs, and tables of such costs that can be grouped and added.
+"""Cost tables: the costs of layers, which can be grouped and added.
 
-Everything here is a value: plain numbers (or arrays, or expressions), never text. A measured table and a predicted one
-are the same kind of thing, so they can be laid side by side.
+Rows and tables are plain values: numbers (or arrays, or expressions), never text. Predicted and measured costs are of
+the same types, so that the two can be compared.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from operator import attrgetter
 from types import MappingProxyType
 from typing import Any, NamedTuple, cast
 
@@ -17,39 +18,45 @@ from costcalc.ir.work import NO_WORK, Work
 
 
 class Row(NamedTuple):
-    """The cost of one layer, or of a group of layers.
+    """The cost of one layer, or of a group of layers; built by keyword.
 
-    Shapes have the batch first. `work`, `flops` and `activations` are for the whole batch; `params` does not depend on
-    it. `None` means "not known", never zero: see `CostTable.unknown`. In a group, counts are sums (over what is known)
-    and shapes and receptive field are those of its last layer.
+    The first size of a shape is the batch. Counts are for the whole batch, except those of parameters, which do not
+    depend on it. None means "not known", never zero. In a group, counts are sums over the layers whose count is known,
+    `inputs` are those of the first layer, and the output, the receptive field and the spatial size those of the last.
     """
 
     path: str
-    op: str
+    op: str  # in a group "", unless all its layers have the same op
     output: Shape | None
+
+    # Costs; bytes and `flops` follow the convention
     params: Size | None
+    param_bytes: Size | None
     work: Work | None
     flops: Count | None
-    activations: Size | None  # elements of the new tensor the layer makes; 0 for a view or an op in place
-    param_bytes: Size | None
+    activations: Size | None  # elements of the tensors it allocates: 0 for a view or an op in place
     activation_bytes: Count | None
-    weights: Size | None = 0  # parameters of kernels and matrices alone: no bias, no normalisation
+
+    # Costs that are 0 where they do not apply
+    weights: Size | None = 0  # parameters with two dimensions or more: no bias, no scale or shift
+    counted_params: Count | None = 0  # as the convention counts them: without bias, with running statistics, …
+    counted_activations: Count = 0  # activation elements as the convention counts them
+    backward_macs: Size | None = 0  # multiply-accumulates of the gradients of its parameters and inputs
+    saved_bytes: Size | None = None  # bytes of its outputs that autograd saves for backward; None if not analysed
+
+    # Numbers of layers
+    layer_count: int = 1
+    unknown_layers: int = 0  # layers whose cost is not known: if there are any, counts are lower bounds
     weight_layers: Size = 0  # convolutions and linear layers on the longest path to the main output
-    receptive_field: tuple[Size, ...] | None = None  # in input pixels, per axis; None once the plane is gone
-    receptive_stride: tuple[Size, ...] | None = None  # input pixels between two neighbouring outputs, per axis
+    nonlinearities: Size = 0  # activation functions, on any path
+
+    # Tensors
     inputs: tuple[Shape, ...] = ()
     parameters: Mapping[str, Shape] = MappingProxyType({})
     buffers: Mapping[str, Shape] = MappingProxyType({})
-    spatial_size: Shape | None = None  # the spatial size the layer works at (see `CostTable.by_resolution`)
-    layer_count: int = 1
-    backward_macs: Size | None = 0  # multiply-accumulates of the gradients of its parameters and inputs
-    unknown_layers: int = (
-        0  # how many of its layers could not be counted: while there are any, its counts are lower bounds
-    )
-    counted_params: Count | None = 0  # parameters as the convention counts them: without bias, with statistics, …
-    counted_activations: Count = 0  # activation elements as the convention counts them
-    saved_bytes: Size | None = None  # of what it makes, what autograd keeps in training; None where nobody asked
-    nonlinearities: Size = 0  # layers that are activation functions, whatever path they lie on
+    spatial_size: Shape | None = None  # that the layer works at, see `CostTable.by_resolution`
+    receptive_field: tuple[Size, ...] | None = None  # input pixels, per axis; None if it is not defined
+    receptive_stride: tuple[Size, ...] | None = None  # input pixels between the fields of adjacent outputs, per axis
 
     @property
     def macs(self) -> Size | None:
@@ -57,13 +64,30 @@ class Row(NamedTuple):
         return None if self.work is None else self.work.macs
 
 
+# The fields of a group that are sums of the known values of its layers.
+_SUMMED_FIELDS = (
+    "params",
+    "param_bytes",
+    "flops",
+    "activations",
+    "activation_bytes",
+    "weights",
+    "counted_params",
+    "counted_activations",
+    "backward_macs",
+    "layer_count",
+    "unknown_layers",
+    "weight_layers",
+    "nonlinearities",
+)
+
+
 @dataclass(frozen=True)
 class CostTable:
-    """Rows of costs in running order, and what they are the costs of.
+    """The rows of a network in execution order, with the options of the analysis.
 
-    `unknown` are the layers that could not be counted: while there are any, every total is a lower bound. Of a model
-    that was imported, `unused` are the parameters that no layer has, which are not counted, and `notes` what there was
-    to say.
+    `unknown` are the layers whose cost is not known: if there are any, totals are lower bounds. For an imported model,
+    `unused_parameters` are parameters that no layer uses and that are not counted, and `notes` the importer's remarks.
     """
 
     name: str
@@ -82,86 +106,73 @@ class CostTable:
 
     @property
     def batch(self) -> Size:
-        """The batch: the first size of the first input that has sizes."""
+        """The batch size: the first size of the first input that is not a scalar."""
         return batch_of(self.inputs.values())
 
     def total(self) -> Row:
-        """All rows as one."""
+        """Return the sum of all rows."""
         return _sum_rows("total", self.rows)
 
     def by_stage(self, depth: int = 1) -> CostTable:
-        """One row a stage: the layers whose paths share their first `depth` parts."""
+        """Return a table with one row per stage: the layers whose paths have the same first `depth` parts."""
         if depth < 1:
             raise ValueError(f"a stage is named by 1 or more parts of a path, not {depth}")
         return self.group_by(lambda row: stage_of(row.path, depth))
 
     def by_op(self) -> CostTable:
-        """One row an op."""
+        """Return a table with one row per op."""
         return self.group_by(lambda row: row.op)
 
     def by_resolution(self) -> CostTable:
-        """One row a spatial size: the lecture's sense of a stage.
+        """Return a table with one row per spatial size, which is what lectures call a stage.
 
-        A layer works at the size of its output, but a pool, or another layer that changes the plane without weights,
-        closes the stage it reads: a VGG stage is conv-conv-pool. Layers after the plane is gone are the group `head`.
+        A layer works at the spatial size of its output. A pool, or another layer without weights that changes the
+        spatial size, works at that of its input, so that it ends a stage: a stage of VGG is conv-conv-pool. Layers
+        whose tensors have no spatial dimensions are the group `head`.
         """
         return self.group_by(lambda row: _spatial_size_label(row.spatial_size))
 
     def group_by(self, key: Callable[[Row], str]) -> CostTable:
-        """One row for each value of `key`, in the order of first appearance; totals stay what they are."""
+        """Return a table with one row per value of `key`, in the order of first appearance, with the same total."""
         groups: dict[str, list[Row]] = {}
         for row in self.rows:
             groups.setdefault(key(row), []).append(row)
         return replace(self, rows=tuple(_sum_rows(name, rows) for name, rows in groups.items()))
 
     def below(self, prefix: str) -> CostTable:
-        """The rows of a node or of everything below a path prefix; empty when there is none."""
-        inside = tuple(row for row in self.rows if is_below(row.path, prefix))
-        unknown = tuple(row for row in self.unknown if is_below(row.path, prefix))
-        return replace(self, rows=inside, unknown=unknown)
+        """Return the table of the layer `prefix`, or of all layers below that path; empty if there are none."""
+        return replace(
+            self,
+            rows=tuple(row for row in self.rows if is_below(row.path, prefix)),
+            unknown=tuple(row for row in self.unknown if is_below(row.path, prefix)),
+        )
 
 
-def _spatial_size_label(plane: Shape | None) -> str:
-    if plane is None:
+def _spatial_size_label(size: Shape | None) -> str:
+    if size is None:
         return "head"
-    return "×".join(str(cast(Any, s).tolist() if is_array(s) else s) for s in plane)
+    return "×".join(str(cast(Any, s).tolist() if is_array(s) else s) for s in size)
 
 
-def _sum_rows(path: str, rows: Iterable[Row]) -> Row:
-    rows = tuple(rows)
+def _sum_rows(path: str, rows: Sequence[Row]) -> Row:
+    """Return the sum of `rows`, named `path`."""
+    sums = {field: _known_sum(rows, field) for field in _SUMMED_FIELDS}
     if not rows:
-        return Row(path, "total", None, 0, NO_WORK, 0, 0, 0, 0, layer_count=0)
-    last = rows[-1]
-    work = NO_WORK
-    for row in rows:
-        if row.work is not None:
-            work = work + row.work
-    kinds = {row.op for row in rows}
-
-    def known_sum(values: Iterable[Any]) -> Any:
-        return sum(v for v in values if v is not None)
-
+        return Row(path=path, op="total", output=None, work=NO_WORK, **sums)
+    first, last = rows[0], rows[-1]
     return Row(
-        path,
-        last.op if len(kinds) == 1 else "",
-        last.output,
-        known_sum(r.params for r in rows),
-        work,
-        known_sum(r.flops for r in rows),
-        known_sum(r.activations for r in rows),
-        known_sum(r.param_bytes for r in rows),
-        known_sum(r.activation_bytes for r in rows),
-        weights=known_sum(r.weights for r in rows),
-        weight_layers=known_sum(r.weight_layers for r in rows),
+        path=path,
+        op=last.op if all(row.op == last.op for row in rows) else "",
+        output=last.output,
+        work=sum([row.work for row in rows if row.work is not None], NO_WORK),
+        saved_bytes=None if any(row.saved_bytes is None for row in rows) else _known_sum(rows, "saved_bytes"),
+        inputs=first.inputs,
+        spatial_size=last.spatial_size,
         receptive_field=last.receptive_field,
         receptive_stride=last.receptive_stride,
-        inputs=rows[0].inputs,
-        spatial_size=last.spatial_size,
-        layer_count=sum(r.layer_count for r in rows),
-        backward_macs=known_sum(r.backward_macs for r in rows),
-        unknown_layers=sum(r.unknown_layers for r in rows),
-        counted_params=known_sum(r.counted_params for r in rows),
-        counted_activations=sum(r.counted_activations for r in rows),
-        saved_bytes=None if any(r.saved_bytes is None for r in rows) else known_sum(r.saved_bytes for r in rows),
-        nonlinearities=sum(r.nonlinearities for r in rows),
+        **sums,
     )
+
+
+def _known_sum(rows: Sequence[Row], field: str) -> Any:
+    return sum([value for value in map(attrgetter(field), rows) if value is not None])

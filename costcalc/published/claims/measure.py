@@ -341,7 +341,19 @@ def _rows_of(name: str, costs: CostTable) -> list[Row]:
         elements = prod(shape)
         stored = elements * element_bytes(costs.dtype)
         return [
-            Row(name, "input", shape, 0, NO_WORK, 0, elements, 0, stored, layer_count=0, counted_activations=elements)
+            Row(
+                path=name,
+                op="input",
+                output=shape,
+                params=0,
+                param_bytes=0,
+                work=NO_WORK,
+                flops=0,
+                activations=elements,
+                activation_bytes=stored,
+                counted_activations=elements,
+                layer_count=0,
+            )
         ]
     if "*" not in name:
         return [row for row in costs.rows if is_below(row.path, name)]
