@@ -21,3 +21,17 @@ def element_bytes(dtype: str) -> int:
 
 # What elements are, and the bytes of one; what is computed, `float`, takes what the dtype that is asked for takes.
 ELEMENT_TYPES: Mapping[str, int | None] = {"float": None, "int64": 8, "int32": 4, "uint8": 1, "bool": 1}
+
+_ELEMENT_TYPE_OF = {
+    "int64": "int64", "uint64": "int64", "uint32": "int64", "int32": "int32", "int16": "int32", "uint16": "int32",
+    "int8": "uint8", "uint8": "uint8", "bool": "bool",
+}  # fmt: skip
+
+
+def element_type_of(dtype: str) -> str:
+    """Return the element type that stands for a dtype of torch or ONNX, by its name: "int32" for "int16".
+
+    Integers without an element type of their own count as the next wider one, int8 as uint8; all other dtypes are
+    "float", the dtype of the network.
+    """
+    return _ELEMENT_TYPE_OF.get(dtype, "float")

@@ -11,7 +11,8 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from costcalc.frontends.onnx.reading import Initializer, OnnxNode, element_type
+from costcalc.core.dtypes import element_type_of
+from costcalc.frontends.onnx.reading import Initializer, OnnxNode
 
 Consumers = Mapping[str, Sequence[tuple[OnnxNode, int]]]
 
@@ -115,7 +116,7 @@ def _fuse_linear(fusion: _FusionPass, product: OnnxNode) -> None:
     if weight is None or len(weight.shape) != 2 or bias not in fusion.initializers:
         return
     features = weight.shape[0 if turned else 1]
-    if fusion.initializers[bias].shape == (features,) and element_type(fusion.initializers[bias].dtype) == "float":
+    if fusion.initializers[bias].shape == (features,) and element_type_of(fusion.initializers[bias].dtype) == "float":
         fusion.replace((product, addition), "costcalc.Linear", (*product.inputs, bias))
 
 

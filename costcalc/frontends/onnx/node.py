@@ -10,10 +10,11 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from costcalc.core.dtypes import element_type_of
 from costcalc.core.errors import CostcalcError
 from costcalc.frontends.call import Value, make_registry
 from costcalc.frontends.onnx.free import as_int, expression_of, expressions_of
-from costcalc.frontends.onnx.reading import DTYPES, OnnxNode, check_shape, element_type
+from costcalc.frontends.onnx.reading import DTYPES, OnnxNode, check_shape
 from costcalc.frontends.onnx.walk import OnnxTensor
 from costcalc.ir.op import Op
 
@@ -85,7 +86,7 @@ class NodeContext:
         """What an operation of ATen makes that has several results."""
         given = {name: self._argument(argument) for name, argument in arguments.items()}
         sized = [(self._checked_shape(shape), dtype) for shape, dtype in results]
-        wanted = [Value(expressions_of(shape), element_type(dtype)) for shape, dtype in sized]
+        wanted = [Value(expressions_of(shape), element_type_of(dtype)) for shape, dtype in sized]
         made = self.interpreter.call(self.node, operation, given, wanted)
         return [
             None if value is None else OnnxTensor("", shape, dtype, None, value, self.node.op_type)
@@ -103,7 +104,9 @@ class NodeContext:
         """What a layer makes that is no operation of ATen's."""
         taken = [self.interpreter.operand(tensor) for tensor in inputs]
         sized = self._checked_shape(shape)
-        value = self.interpreter.layer(self.node, op, taken, Value(expressions_of(sized), element_type(self.x.dtype)))
+        value = self.interpreter.layer(
+            self.node, op, taken, Value(expressions_of(sized), element_type_of(self.x.dtype))
+        )
         assert value is not None
         return OnnxTensor("", sized, self.x.dtype, None, value, self.node.op_type)
 

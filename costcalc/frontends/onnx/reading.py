@@ -29,19 +29,6 @@ DTYPES: Mapping[int, str] = {
     1: "float32", 2: "uint8", 3: "int8", 4: "uint16", 5: "int16", 6: "int32", 7: "int64", 8: "string", 9: "bool",
     10: "float16", 11: "float64", 12: "uint32", 13: "uint64", 14: "complex64", 15: "complex128", 16: "bfloat16",
 }  # fmt: skip
-_ELEMENT_TYPES = {
-    "int64": "int64",
-    "uint64": "int64",
-    "uint32": "int64",
-    "int32": "int32",
-    "int16": "int32",
-    "uint16": "int32",
-}
-
-
-def element_type(dtype: str) -> str:
-    """What elements of a dtype are to a layer (`op.HOLDS`)."""
-    return _ELEMENT_TYPES.get(dtype, "uint8" if dtype in ("uint8", "int8") else "bool" if dtype == "bool" else "float")
 
 
 def dtype_number(dtype: str) -> int:

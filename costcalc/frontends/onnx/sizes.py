@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
+from costcalc.core.dtypes import element_type_of
 from costcalc.core.errors import CostcalcError, did_you_mean
 from costcalc.frontends.onnx.free import SymbolicInt, as_int
-from costcalc.frontends.onnx.reading import ValueInfo, check_shape, element_type
+from costcalc.frontends.onnx.reading import ValueInfo, check_shape
 from costcalc.ir.graph import Input
 
 _BATCH = ("batch", "batch_size", "batchsize", "n", "b", "bs")
@@ -54,7 +55,7 @@ class SizeRequest(NamedTuple):
         for given in inputs:
             shape = named[given.name]
             for name, size in zip(
-                Input("", (1,) * len(shape), element_type(given.dtype)).dim_names, shape, strict=True
+                Input("", (1,) * len(shape), element_type_of(given.dtype)).dim_names, shape, strict=True
             ):
                 if name:
                     ours.setdefault(name, size)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from costcalc.core.dtypes import element_type_of
 from costcalc.core.errors import CostcalcError, did_you_mean
 from costcalc.frontends.aten.base import translators
 from costcalc.frontends.call import Call, ModuleCall, Translator, Value
@@ -27,7 +28,6 @@ from costcalc.frontends.onnx.reading import (
     ValueInfo,
     check_shape,
     dtype_number,
-    element_type,
     infer_value_info,
     normalize_constant,
 )
@@ -125,7 +125,7 @@ class OnnxInterpreter:
         self.parameter_names = self._find_parameters()
         self.importer = GraphImporter(model.name, self._parameter_uses())
         for given in free:
-            value = Value(expressions_of(self.shapes[given.name]), element_type(given.dtype))
+            value = Value(expressions_of(self.shapes[given.name]), element_type_of(given.dtype))
             self.importer.inputs.append((self.unique_name(given.name).replace("/", "_"), value))
             self.tensors[given.name] = OnnxTensor(given.name, self.shapes[given.name], given.dtype, None, value)
 
@@ -137,7 +137,7 @@ class OnnxInterpreter:
             return False
         readers = self.consumers.get(value_info.name, ())
         inputs = {other.name for other in self.model.inputs}
-        if element_type(value_info.dtype) != "float" or not readers:
+        if element_type_of(value_info.dtype) != "float" or not readers:
             return False
         return all(
             slot in WEIGHT_INPUTS.get(node.op_type, ())
@@ -153,7 +153,7 @@ class OnnxInterpreter:
         learnt = {}
         for name, stored in self.initializers.items():
             weighty = any(slot in WEIGHT_INPUTS.get(node.op_type, ()) for node, slot in self.consumers.get(name, ()))
-            learns = element_type(stored.dtype) == "float" and not self._is_buffer(name)
+            learns = element_type_of(stored.dtype) == "float" and not self._is_buffer(name)
             if learns and (weighty or (math.prod(stored.shape) > 1 and not _is_exporter_constant(name, stored))):
                 learnt[name] = self.unique_name(name)
         for node in self.nodes:
@@ -236,7 +236,7 @@ class OnnxInterpreter:
         tensor = OnnxTensor(name, initializer.shape, initializer.dtype, initializer.value)
         if name in self.parameter_names:
             tensor.value = Value(
-                initializer.shape, element_type(initializer.dtype), parameter=self.parameter_names[name]
+                initializer.shape, element_type_of(initializer.dtype), parameter=self.parameter_names[name]
             )
         return tensor
 
@@ -246,7 +246,7 @@ class OnnxInterpreter:
             if 0 in tensor.shape:
                 raise ValueError(f"{tensor.name!r} is empty")
             tensor.value = Value(
-                expressions_of(tensor.shape), element_type(tensor.dtype), buffer=self.unique_name(tensor.name)
+                expressions_of(tensor.shape), element_type_of(tensor.dtype), buffer=self.unique_name(tensor.name)
             )
         return tensor.value
 
@@ -332,7 +332,7 @@ class OnnxInterpreter:
             made = rearranged_shape(node, source.shape, given)
         except (ValueError, TypeError, LookupError, AssertionError) as error:
             raise self.error(node, f"is not valid: {error}") from None
-        value = Value(made, element_type(source.dtype), parameter=self.parameter_names[node.outputs[0]])
+        value = Value(made, element_type_of(source.dtype), parameter=self.parameter_names[node.outputs[0]])
         self.tensors[node.outputs[0]] = OnnxTensor(node.outputs[0], made, source.dtype, None, value)
 
     def _fold(self, node: OnnxNode, inputs: Sequence[OnnxTensor | None]) -> list[OnnxTensor] | None:

@@ -29,6 +29,7 @@ from torch.utils import _pytree as pytree
 from torch.utils._sympy import functions as of_torch
 
 import costcalc
+from costcalc.core.dtypes import element_type_of
 from costcalc.core.errors import CostcalcError
 from costcalc.core.sizes import Shape, as_size
 from costcalc.frontends.aten.base import translators
@@ -42,13 +43,6 @@ _LIBRARY_PATHS = (
     os.path.dirname(os.path.abspath(costcalc.__file__)) + os.sep,  # costcalc
     "<frozen",
 )
-_ELEMENT_TYPES = {
-    torch.int64: "int64",
-    torch.int32: "int32",
-    torch.uint8: "uint8",
-    torch.int8: "uint8",
-    torch.bool: "bool",
-}
 
 
 def from_torch(module: nn.Module, *args: Any, name: str | None = None, **kwargs: Any) -> Graph:
@@ -243,7 +237,7 @@ def size_names(tensors: Iterable[torch.Tensor]) -> list[tuple[str, ...]]:
 
 
 def _element_type(dtype: torch.dtype) -> str:
-    return _ELEMENT_TYPES.get(dtype, "float")
+    return element_type_of(str(dtype).removeprefix("torch."))
 
 
 def _export_error(name: str, error: Exception) -> str:
