@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 
 from click.testing import CliRunner
@@ -41,7 +42,7 @@ MOVES = (
 def pages() -> dict[str, Callable[[], str]]:
     """Return a function that makes the text of each generated page, by the page's path."""
     return {
-        **{f"reports/{name}.md": lambda name=name: _network_page(name) for name in NETWORKS},
+        **{f"reports/{name}.md": partial(_network_page, name) for name in NETWORKS},
         "reports/README.md": _index_page,
         "reports/vgg-vs-alexnet.md": _comparison_page,
         "reports/memory.md": _memory_page,
