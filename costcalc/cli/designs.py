@@ -12,7 +12,7 @@ from costcalc.cli.printing import print_document
 from costcalc.cli.target import read_plane, read_positive
 
 if TYPE_CHECKING:
-    from costcalc.exploration.building_blocks import Comparison
+    from costcalc.exploration.building_blocks import DesignComparison
 
 _common_options = combine_options(
     click.option("--batch", default="1", show_default=True, metavar="N", help="Images at once."),
@@ -134,7 +134,7 @@ def _print_designs(
     from costcalc.report.views.building_blocks import designs as view
 
     settings = {**structure, **sizes}
-    numbers: tuple[Comparison, ...] = tuple(designs(**settings, **rules))
+    numbers: tuple[DesignComparison, ...] = tuple(designs(**settings, **rules))
     if not symbolic:
         print_document(view(command, settings, numbers), output_format, output)
         return

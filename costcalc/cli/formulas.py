@@ -12,7 +12,7 @@ from costcalc.cli.printing import print_document, write
 from costcalc.cli.target import read_target
 
 if TYPE_CHECKING:
-    from costcalc.exploration.symbolic import Network
+    from costcalc.exploration.symbolic import NetworkSource
 
 
 @click.command()
@@ -79,12 +79,12 @@ def formula(
             raise click.UsageError("--solve has one unknown: --in takes one name")
         if output_format == "python":
             raise click.UsageError("an answer of --solve is no formula: it has no --format python")
-    from costcalc.exploration.symbolic import Network, closed_forms, solve
+    from costcalc.exploration.symbolic import NetworkSource, closed_forms, solve
     from costcalc.report.views import formula as views
 
-    def network(text: str) -> Network:
+    def network(text: str) -> NetworkSource:
         wanted = read_target(text, **target_options)
-        return Network(wanted.graph, **wanted.counting)
+        return NetworkSource(wanted.graph, **wanted.counting)
 
     build, convention, dtype = network(target)
     if question is not None:

@@ -18,7 +18,7 @@ from costcalc.ir.graph import Builder
 from costcalc.ir.op import Assumption
 from costcalc.ir.ops import OPS
 
-MOST_LAYERS = 1000  # of a stage, or of a head: more is a slip of the finger
+MAX_DESIGN_LAYERS = 1000  # of a stage, or of a head: more is a slip of the finger
 
 
 class Design(NamedTuple):
@@ -29,7 +29,7 @@ class Design(NamedTuple):
     costs: CostTable
 
 
-class Comparison(NamedTuple):
+class DesignComparison(NamedTuple):
     """Designs for one job; the first is measured against the others where `ratios` mean something.
 
     `assumptions` are what could not be decided of symbols.
@@ -54,14 +54,14 @@ def stage(
     batch: Size = 1,
     bias: bool = True,
     **rules: Unpack[AnalysisOptions],
-) -> Comparison:
+) -> DesignComparison:
     """A stage of n k×k convolutions against one of n·(k − 1) + 1, which has the same receptive field.
 
     All have stride 1, keep the plane by padding, and are followed by a ReLU in place; all make `out_channels`, the
     input's unless given. Raises CostcalcError for a stage without layers and for an even kernel.
     """
-    if not 1 <= convs <= MOST_LAYERS:
-        raise CostcalcError(f"a stage has from 1 to {MOST_LAYERS} convolutions, not {convs}")
+    if not 1 <= convs <= MAX_DESIGN_LAYERS:
+        raise CostcalcError(f"a stage has from 1 to {MAX_DESIGN_LAYERS} convolutions, not {convs}")
     if kernel < 1 or kernel % 2 == 0:
         raise CostcalcError(f"a kernel that keeps the plane is odd: 3, 5 or 7, not {kernel}")
     large = convs * (kernel - 1) + 1
@@ -79,10 +79,9 @@ def stage(
         Design("stage", f"{convs} of\n{kernel}×{kernel}", convolutions(convs, kernel)),
         Design("one", f"one of\n{large}×{large}", convolutions(1, large)),
     )
-    return Comparison(
+    return DesignComparison(
         "stage",
-        f"A stage of {_counted(convs, f'{kernel}×{kernel} convolution')} against one of {large}×{large}, "
-        "each with ReLU",
+        f"A stage of {_plural(convs, f'{kernel}×{kernel} convolution')} against one of {large}×{large}, each with ReLU",
         designs,
         assumptions=counted.assumptions,
     )
@@ -97,15 +96,15 @@ def head(
     hidden: Sequence[Size] = (),
     batch: Size = 1,
     **rules: Unpack[AnalysisOptions],
-) -> Comparison:
+) -> DesignComparison:
     """Three ways from a plane of features to scores of classes.
 
     Flatten and fully connected layers (`hidden` are the widths of those before the last, each with ReLU); global
     average pooling and one linear layer (GoogLeNet, ResNet); a 1×1 convolution that makes a map for each class, ReLU,
     and their averages (Lin et al., Network in Network, 2013). Raises CostcalcError for too many hidden layers.
     """
-    if len(hidden) >= MOST_LAYERS:
-        raise CostcalcError(f"a head has at most {MOST_LAYERS} layers, not {len(hidden) + 1}")
+    if len(hidden) >= MAX_DESIGN_LAYERS:
+        raise CostcalcError(f"a head has at most {MAX_DESIGN_LAYERS} layers, not {len(hidden) + 1}")
     counted = _CostCounter(rules)
 
     def built(*layers: tuple[str, Any]) -> CostTable:
@@ -126,7 +125,7 @@ def head(
         Design("global-average", "average,\nlinear", built(pool, flatten, scores)),
         Design("class-maps", "1×1 conv.,\naverage", built(maps, ("relu", relu()), pool, flatten)),
     )
-    return Comparison(
+    return DesignComparison(
         "head",
         "A fully connected head against global average pooling",
         designs,
@@ -140,7 +139,7 @@ def head(
 
 def residual(
     *, channels: Size, height: Size, width: Size, ratio: int = 4, batch: Size = 1, **rules: Unpack[AnalysisOptions]
-) -> tuple[Comparison, ...]:
+) -> tuple[DesignComparison, ...]:
     """Residual blocks of one input and output (bottleneck against basic), then skips where the shape stays or changes.
 
     A bottleneck narrows its channels by `ratio`. Where the shape changes, the plane is halved and the channels are
@@ -171,7 +170,7 @@ def residual(
         " He et al. call a bottleneck of ratio 4 and a basic block over a quarter of its channels of similar time: "
     )
     return (
-        Comparison(
+        DesignComparison(
             "block",
             "A bottleneck against basic blocks, with identity skips",
             (
@@ -182,7 +181,7 @@ def residual(
             notes=("Weights are those of convolutions." + (f"{similar}the last column." if ratio == 4 else ""),),
             assumptions=counted.assumptions,
         ),
-        Comparison(
+        DesignComparison(
             "skip-kept",
             "A skip where the shape stays, beside the main paths that it goes round",
             (
@@ -193,7 +192,7 @@ def residual(
             ),
             ratios=False,
         ),
-        Comparison(
+        DesignComparison(
             "skip-changed",
             "A skip where the plane is halved and the channels are doubled",
             (
@@ -211,13 +210,13 @@ class _CostCounter:
     """Counts the graphs of a comparison by its rules, and collects what they assume."""
 
     def __init__(self, rules: AnalysisOptions) -> None:
-        self._rules = rules
+        self._analysis_options = rules
         self._assumed: dict[Assumption, None] = {}
 
     def __call__(self, builder: Builder) -> CostTable:
         graph = builder.build()
         self._assumed |= dict.fromkeys(graph.assumptions)
-        return analyze(graph, **self._rules)
+        return analyze(graph, **self._analysis_options)
 
     @property
     def assumptions(self) -> tuple[Assumption, ...]:
@@ -255,7 +254,7 @@ def _convolution(builder: Builder, name: str, channels: Size, kernel: int, strid
     return builder.add(f"{name}/bn", OPS["batch_norm2d"]())
 
 
-def _counted(count: int, noun: str) -> str:
+def _plural(count: int, noun: str) -> str:
     return f"{count} {noun}{'s' * (count != 1)}"
 
 
@@ -272,7 +271,7 @@ SYMBOLS: Mapping[str, tuple[str, str]] = {
 }
 
 
-class Symbols(NamedTuple):
+class DesignSymbols(NamedTuple):
     """Symbols in place of `sizes`; by name, the numbers they stand for, what they mean, what they are multiples of."""
 
     sizes: dict[str, Any]
@@ -280,7 +279,7 @@ class Symbols(NamedTuple):
     meanings: dict[str, str]
     multiples: dict[str, int]
 
-    def imply(self, assumption: Assumption) -> bool:
+    def implies(self, assumption: Assumption) -> bool:
         """Whether an assumption holds for all numbers that the symbols may be: positive, and multiples."""
         import sympy
 
@@ -292,7 +291,7 @@ class Symbols(NamedTuple):
         return check_relation(counted(assumption.left), assumption.relation, counted(assumption.right)).answer is True
 
 
-def in_symbols(sizes: Mapping[str, Any], multiples: Mapping[str, int] = MappingProxyType({})) -> Symbols:
+def in_symbols(sizes: Mapping[str, Any], multiples: Mapping[str, int] = MappingProxyType({})) -> DesignSymbols:
     """A symbol for every size: one for a number, one each for a list of them.
 
     A batch of 1, and what is not given (None), stay as they are. `multiples` says of which number a size is one; raises
@@ -300,7 +299,7 @@ def in_symbols(sizes: Mapping[str, Any], multiples: Mapping[str, int] = MappingP
     """
     import sympy
 
-    symbols = Symbols({}, {}, {}, {})
+    symbols = DesignSymbols({}, {}, {}, {})
 
     def symbol(size: str, value: int, number: int | None = None) -> Any:
         name, meaning = SYMBOLS[size]
@@ -323,7 +322,7 @@ def in_symbols(sizes: Mapping[str, Any], multiples: Mapping[str, int] = MappingP
     return symbols
 
 
-def multiplied_out(formula: Any) -> Any:
+def expand_formula(formula: Any) -> Any:
     """A formula as a sum of products."""
     import sympy
 

@@ -12,7 +12,7 @@ from costcalc.frontends.spec.catalogue import find_spec
 from costcalc.ir.graph import Graph
 
 
-class Pair(NamedTuple):
+class NaiveReducedPair(NamedTuple):
     """One thing in both designs."""
 
     name: str
@@ -23,8 +23,8 @@ class Pair(NamedTuple):
 class NaiveVersusReduced(NamedTuple):
     """Module by module at the same input, and the whole network with such modules stacked."""
 
-    modules: tuple[Pair, ...]
-    stacked: Pair
+    modules: tuple[NaiveReducedPair, ...]
+    stacked: NaiveReducedPair
 
 
 def naive_versus_reduced(target: str, given: Mapping[str, Any], **rules: Unpack[AnalysisOptions]) -> NaiveVersusReduced:
@@ -40,13 +40,15 @@ def naive_versus_reduced(target: str, given: Mapping[str, Any], **rules: Unpack[
     modules = []
     for stage in dict.fromkeys(node.name.split("/")[0] for node in reduced.nodes):
         real = reduced.extract(stage)
-        if not _joins(real):
+        if not _has_concat(real):
             continue
         plain = naive.extract(stage, *(i.shape for i in real.inputs))
         if real.nodes != plain.nodes:
-            modules.append(Pair(stage, analyze(plain, **rules), analyze(real, **rules)))
-    return NaiveVersusReduced(tuple(modules), Pair(reduced.name, analyze(naive, **rules), analyze(reduced, **rules)))
+            modules.append(NaiveReducedPair(stage, analyze(plain, **rules), analyze(real, **rules)))
+    return NaiveVersusReduced(
+        tuple(modules), NaiveReducedPair(reduced.name, analyze(naive, **rules), analyze(reduced, **rules))
+    )
 
 
-def _joins(graph: Graph) -> bool:
+def _has_concat(graph: Graph) -> bool:
     return any(node.op.name == "concat" for node in graph.nodes)

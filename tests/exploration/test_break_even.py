@@ -14,8 +14,8 @@ from small_graphs import chain
 
 import costcalc
 from costcalc import CostcalcError, load, solve
-from costcalc.exploration.symbolic.question import read_question
-from costcalc.exploration.symbolic.solve import ValueRange, _differences, _signs
+from costcalc.exploration.symbolic.break_even import ValueRange, _newton_differences, _sign_changes
+from costcalc.exploration.symbolic.question import parse_question
 from costcalc.ir.ops import OPS
 from costcalc.report.views.formula import answer
 
@@ -28,7 +28,7 @@ def test_signs_of_a_polynomial(coefficients):
     def at(n):
         return sum(c * n**i for i, c in enumerate(coefficients))
 
-    signs = _signs(_differences([at(n) for n in range(len(coefficients))]))
+    signs = _sign_changes(_newton_differences([at(n) for n in range(len(coefficients))]))
     assert [place for place, _ in signs] == sorted({place for place, _ in signs})
     assert all(a[1] != b[1] for a, b in pairwise(signs))
     for n in [*range(80), 1000, 10**9]:
@@ -193,13 +193,13 @@ def test_the_network_asked_of_may_lack_the_variable():
      ("memory < 3000000", 3_000_000), ("macs < 4Gi", 4 * 2**30), ("macs < 4P", 4 * 10**15), ("macs ≤ 5", 5), ("macs == 5", 5)],
 )  # fmt: skip
 def test_numbers(text, number):
-    question = read_question(text)
+    question = parse_question(text)
     assert question.right.number == number
     assert question.relation == {"≤": "<=", "==": "="}.get(text.split()[1] if " " in text else "", question.relation)
 
 
 def test_sides():
-    question = read_question("macs at a/b of vgg16:batch=3 >= 2M")
+    question = parse_question("macs at a/b of vgg16:batch=3 >= 2M")
     assert question.left[1:4] == ("macs", "a/b", "vgg16:batch=3")
     assert str(question) == "macs at a/b of vgg16:batch=3 >= 2M"
 
@@ -227,7 +227,7 @@ def test_sides():
 )
 def test_questions_that_are_none(text, message):
     with pytest.raises(CostcalcError, match=re.escape(message)):
-        read_question(text)
+        parse_question(text)
 
 
 def test_a_variable_that_divides_is_not_solved_for():

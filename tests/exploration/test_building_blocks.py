@@ -342,8 +342,8 @@ def test_what_the_domain_implies_is_not_assumed():
     c = symbols.sizes["channels"]
     implied = {4: True, 8: False}
     for divisor, holds in implied.items():
-        assert symbols.imply(Assumption(c, "multiple of", divisor)) is holds
-        assert symbols.imply(Assumption(c, ">=", divisor)) is holds
+        assert symbols.implies(Assumption(c, "multiple of", divisor)) is holds
+        assert symbols.implies(Assumption(c, ">=", divisor)) is holds
 
 
 def test_he_et_al_are_cited_for_a_ratio_of_4_alone():

@@ -20,9 +20,10 @@ from stopwatch import bare_pythons, kept, process
 import costcalc
 from costcalc import Builder, CostcalcError, closed_forms, forms_of, load, solve
 from costcalc.analysis.metrics import METRICS
-from costcalc.exploration.symbolic import Variable, writing
-from costcalc.exploration.symbolic.solve import ValueRange
-from costcalc.exploration.symbolic.variable import growth, never_negative, with_plain_floors
+from costcalc.exploration.symbolic import Variable
+from costcalc.exploration.symbolic import expression_writer as writing
+from costcalc.exploration.symbolic.break_even import ValueRange
+from costcalc.exploration.symbolic.variable import is_nonnegative, normalize_floors, period_and_slope
 from costcalc.ir.op import Assumption
 from costcalc.ir.ops import OPS
 
@@ -364,7 +365,7 @@ def floor_expressions(draw):
 @settings(max_examples=30, deadline=None)
 @given(floor_expressions(), st.integers(1, 500))
 def test_joined_floors_are_the_same_number(expression, value):
-    plain = with_plain_floors(expression)
+    plain = normalize_floors(expression)
     assert plain.subs(X, value) == expression.subs(X, value)
     assert not any(f.args[0].has(sympy.floor) for f in plain.atoms(sympy.floor))
 
@@ -373,9 +374,9 @@ def test_joined_floors_are_the_same_number(expression, value):
 @given(floor_expressions(), floor_expressions(), st.integers(1, 500), st.integers(-9, 9))
 def test_growth_and_signs_hold_where_they_are_said_to(one, other, value, constant):
     for expression in (one, one - other, sympy.Min(one, one + constant)):
-        length, slope = growth(expression, X)
+        length, slope = period_and_slope(expression, X)
         assert expression.subs(X, value + length) == expression.subs(X, value) + slope * length
-        if never_negative(expression, {X: 5}):
+        if is_nonnegative(expression, {X: 5}):
             assert expression.subs(X, 5 + value) >= 0
         elif (expression).subs(X, 5) >= 0 and slope >= 0:
             assert any(expression.subs(X, 5 + place) < 0 for place in range(length))

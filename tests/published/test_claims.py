@@ -19,8 +19,8 @@ from truth_data import exact, published, verdict
 from costcalc import CostcalcError
 from costcalc.cli.published import VERDICTS as OFFERED
 from costcalc.core.written_numbers import UNITS
-from costcalc.published.claims import VERDICTS, Choice, ClaimsFile, Several, choose, read, sources, verify
-from costcalc.published.claims.measure import QUANTITIES
+from costcalc.published.claims import VERDICTS, Choice, ClaimsFile, MultipleValues, choose, read, sources, verify
+from costcalc.published.claims.evaluator import CLAIM_QUANTITIES
 from costcalc.published.claims.verdict import judge, read_claimed_number
 
 FOLDER = Path(__file__).parent / "bad_claims"
@@ -59,7 +59,7 @@ def expected_verdict(row):
 
 def as_text(value):
     """A value as published.csv writes it: shapes and lists."""
-    if isinstance(value, Several):
+    if isinstance(value, MultipleValues):
         shapes = isinstance(value.values[0], tuple)
         return (" / " if shapes else ", ").join(map(as_text, value.values))
     return "x".join(map(str, value)) if isinstance(value, tuple) else str(value)
@@ -81,7 +81,7 @@ def test_verdict_and_exact_value_are_those_of_the_file(name):
     assert each.verdict == expected_verdict(row)
     assert not each.unexpected
     text = row["exact"]
-    if isinstance(each.exact, (Several, tuple)):
+    if isinstance(each.exact, (MultipleValues, tuple)):
         assert as_text(each.exact) == text or name in WITHOUT_VALUE or f"{as_text(each.exact)} padded" in text
     elif name not in WITHOUT_VALUE:
         # Counts are equal; a ratio was divided in floating point, by others in another order.
@@ -287,8 +287,8 @@ def test_exact_values(fields, value):
 
 def test_every_quantity_has_a_meaning_in_the_docs():
     described = (DOCS / "claims.md").read_text(encoding="utf-8")
-    for name, quantity in QUANTITIES.items():
-        assert f"| `{name}` | {quantity.meaning} |" in described
+    for name, quantity in CLAIM_QUANTITIES.items():
+        assert f"| `{name}` | {quantity.description} |" in described
     for unit in UNITS:
         assert f"`{unit}`" in described
 
@@ -300,7 +300,7 @@ def test_bounds_are_part_of_what_is_printed():
 
 def test_percent_of_several():
     found = claim("less_than: {network: vgg19}, unit: '%', each: [{network: vgg16}, {network: vgg13}]")
-    assert found.exact == Several(
+    assert found.exact == MultipleValues(
         tuple(100 * (1 - Fraction(params, 143_667_240)) for params in (138_357_544, 133_047_848))
     )
 
@@ -373,7 +373,7 @@ def test_each_is_right_if_all_are():
     assert claim("quantity: layers, op: conv2d, each: [stage1, stage2], equals: 2").verdict == "exact"
     assert claim("quantity: layers, op: conv2d, each: [stage1, stage3], equals: 2").verdict == "wrong"
     both = claim("quantity: layers, op: conv2d, each: [stage1, stage3], equals: 2 / 3")
-    assert (both.verdict, both.exact) == ("exact", Several((2, 3)))
+    assert (both.verdict, both.exact) == ("exact", MultipleValues((2, 3)))
     nets = claim("quantity: weight_layers, each: [{network: vgg11}, {network: vgg19}], equals: 11 / 19")
     assert nets.verdict == "exact"
 

@@ -16,7 +16,6 @@ import costcalc
 from costcalc import CostcalcError
 from costcalc.analysis.conventions import CONVENTIONS
 from costcalc.published.reconcile import Hypothesis, reconcile
-from costcalc.published.reconcile.printed import printed
 from costcalc.published.reconcile.priors import (
     CHANGE_COST,
     OTHER_NETWORK,
@@ -24,6 +23,7 @@ from costcalc.published.reconcile.priors import (
     TOO_LIKELY,
     TRUNCATED,
 )
+from costcalc.published.reconcile.published_number import printed
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 MODULE = str(EXAMPLES / "inception-module.yaml")

@@ -1,15 +1,15 @@
 """Formulas: of one layer in symbols, of whole networks as closed forms, and the questions that these answer."""
 
-from costcalc.exploration.symbolic.closed_form import ClosedForms, closed_forms, forms_of
-from costcalc.exploration.symbolic.explanation import LECTURE, Explanation, explain
-from costcalc.exploration.symbolic.solve import Network, Solution, solve
+from costcalc.exploration.symbolic.break_even import NetworkSource, Solution, solve
+from costcalc.exploration.symbolic.closed_forms import ClosedForms, closed_forms, forms_of
+from costcalc.exploration.symbolic.layer_formulas import LECTURE_WRITER, Explanation, explain
 from costcalc.exploration.symbolic.variable import Variable
 
 __all__ = [
-    "LECTURE",
+    "LECTURE_WRITER",
     "ClosedForms",
     "Explanation",
-    "Network",
+    "NetworkSource",
     "Solution",
     "Variable",
     "closed_forms",

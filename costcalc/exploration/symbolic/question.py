@@ -22,7 +22,7 @@ from costcalc.core.written_numbers import WrittenNumber, check_byte_unit, find_u
 _EXAMPLE = "such as 'macs < 4G' or 'memory > param-memory'"
 
 
-class Side(NamedTuple):
+class Operand(NamedTuple):
     """One side of a question, as it is written: a metric of a layer of a target (None: of the whole, of the network
     asked about), or a number.
     """
@@ -38,15 +38,15 @@ class Side(NamedTuple):
 class Question(NamedTuple):
     """A relation of two sides, one of them a metric: for which values of the variable does it hold."""
 
-    left: Side
+    left: Operand
     relation: str
-    right: Side
+    right: Operand
 
     def __str__(self) -> str:
         return f"{self.left.text} {self.relation} {self.right.text}"
 
 
-def read_question(text: str) -> Question:
+def parse_question(text: str) -> Question:
     """A question as it is written. Raises CostcalcError for what is none."""
     words = text.split()
     places = [place for place, word in enumerate(words) if find_comparison(word)]
@@ -58,10 +58,12 @@ def read_question(text: str) -> Question:
             said = "has more than one relation" if len(places) > 1 else "has no relation"
             raise CostcalcError(f"the question {text!r} {said}: it is one of {', '.join(COMPARISONS)}, {_EXAMPLE}")
         left, relation, right = match[1].split(), match[2], match[3].split()
-    return _comparable(Question(_side(left, text), find_comparison(relation) or relation, _side(right, text)))
+    return _check_units(
+        Question(_parse_operand(left, text), find_comparison(relation) or relation, _parse_operand(right, text))
+    )
 
 
-def _side(words: list[str], question: str) -> Side:
+def _parse_operand(words: list[str], question: str) -> Operand:
     if not words:
         raise CostcalcError(f"the question {question!r} lacks a side: it compares two, {_EXAMPLE}")
     written = " ".join(words)
@@ -73,7 +75,7 @@ def _side(words: list[str], question: str) -> Side:
                 message = f"{written!r} is no side of a question: write {words[0]} [at LAYER] [of TARGET]"
                 raise CostcalcError(message)
             given[rest[0]], rest = rest[1], rest[2:]
-        return Side(written, words[0], given.get("at"), given.get("of"))
+        return Operand(written, words[0], given.get("at"), given.get("of"))
     if not words[0][0].isdigit():
         known = ", ".join(METRICS)
         raise CostcalcError(
@@ -83,10 +85,10 @@ def _side(words: list[str], question: str) -> Side:
     unit = find_unit(number.unit) if number else None
     if number is None or unit is None or unit.kind == "ratio":
         raise CostcalcError(f"{written!r} is no number: write one such as 4G, 1.5k, 20,000 or 512MiB")
-    return Side(written, None, number=number.value * unit.scale, written=number)
+    return Operand(written, None, number=number.value * unit.scale, written=number)
 
 
-def _comparable(question: Question) -> Question:
+def _check_units(question: Question) -> Question:
     """The question, if both sides are in the same unit."""
     sides = (question.left, question.right)
     if all(side.metric is None for side in sides):

@@ -15,7 +15,7 @@ import sympy
 
 from costcalc.core.sizes import Size
 
-_FURTHEST = 2**62  # how far a least value is looked for
+_SEARCH_LIMIT = 2**62  # how far a least value is looked for
 _LONGEST_PERIOD = 1000  # over which an expression is tried at every place
 
 
@@ -38,7 +38,7 @@ class Variable(NamedTuple):
         return sympy.Symbol(self.name, integer=True, positive=True)
 
     @property
-    def counter(self) -> Any:
+    def index_symbol(self) -> Any:
         """The symbol that counts the values: a size is the smallest of them, or the multiple, so many times further."""
         if self.multiple == 1:
             return self.symbol
@@ -51,7 +51,7 @@ class Variable(NamedTuple):
     @property
     def size(self) -> Size:
         """What a graph is built with: the variable as a multiple of its counter, plus its residue."""
-        made: Size = self.multiple * self.counter + self.residue
+        made: Size = self.multiple * self.index_symbol + self.residue
         return made
 
     @property
@@ -68,7 +68,7 @@ class Variable(NamedTuple):
 # -- floors -------------------------------------------------------------------------------------------------------
 
 
-def with_plain_floors(expression: Any) -> Any:
+def normalize_floors(expression: Any) -> Any:
     """The expression with floors within floors joined, and whole numbers beside a floor drawn into it.
 
     ⌊(⌊(x + j)/m⌋ + i)/n⌋ = ⌊(x + j + i·m)/(m·n)⌋ (Graham, Knuth and Patashnik, Concrete Mathematics, 3.11), and
@@ -76,61 +76,61 @@ def with_plain_floors(expression: Any) -> Any:
     """
     if not isinstance(expression, sympy.Basic) or not expression.has(sympy.floor):
         return expression
-    return _joined(expression)
+    return _merge_nested_floors(expression)
 
 
 @cache
-def _joined(expression: Any) -> Any:
+def _merge_nested_floors(expression: Any) -> Any:
     if not expression.args:
         return expression
-    parts = [_joined(part) for part in expression.args]
+    parts = [_merge_nested_floors(part) for part in expression.args]
     if isinstance(expression, sympy.floor):
-        return _floor(parts[0])
+        return _simplify_floor(parts[0])
     made = expression.func(*parts)
-    return _drawn_in(made) if isinstance(made, sympy.Add) else made
+    return _absorb_integer(made) if isinstance(made, sympy.Add) else made
 
 
-def _drawn_in(added: Any) -> Any:
+def _absorb_integer(added: Any) -> Any:
     """c·⌊x⌋ + c·i as c·⌊x + i⌋; what is taken away stays: a plane is ⌊…⌋ + 1, and a sum of other counts has none."""
     number, rest = added.as_coeff_Add()
     times, atom = rest.as_coeff_Mul()
     further = number / times
-    return times * sympy.floor(atom.args[0] + further) if _is_floor(atom) and _is_count(further) else added
+    return times * sympy.floor(atom.args[0] + further) if _is_floor(atom) and _is_positive_integer(further) else added
 
 
 def _is_floor(part: Any) -> bool:
     return isinstance(part, sympy.floor)
 
 
-def _is_count(number: Any) -> bool:
+def _is_positive_integer(number: Any) -> bool:
     return bool(number.is_Integer and number > 0)
 
 
 @cache
-def _floor(inside: Any) -> Any:
+def _simplify_floor(inside: Any) -> Any:
     made = sympy.floor(inside)
     if not _is_floor(made):  # what is whole was taken out
-        return _joined(made)
+        return _merge_nested_floors(made)
     constant, varying = sympy.expand(made.args[0]).as_coeff_Add()
     times, atom = varying.as_coeff_Mul()
     if not atom.is_integer:
         return made
     below, whole = times.q, sympy.floor(constant * times.q)
     if times.p == -1:  # ⌊(i − x)/n⌋ = −⌈(x − i)/n⌉ = −⌊(x − i + n − 1)/n⌋
-        return -_floor((atom - whole + below - 1) / below)
+        return -_simplify_floor((atom - whole + below - 1) / below)
     if times.p == 1 and _is_floor(atom):
-        return _floor((atom.args[0] + whole) / below)
+        return _simplify_floor((atom.args[0] + whole) / below)
     return made
 
 
-def floors(expression: Any) -> set[Any]:
+def innermost_floors(expression: Any) -> set[Any]:
     """The floors in an expression that hold no further floor."""
     if not isinstance(expression, sympy.Basic):
         return set()
     return {f for f in expression.atoms(sympy.floor) if not f.args[0].has(sympy.floor)}
 
 
-def growth(expression: Any, symbol: Any) -> tuple[int, Any]:
+def period_and_slope(expression: Any, symbol: Any) -> tuple[int, Any]:
     """A period P, and the slope s with f(n + P) = f(n) + s·P for every n; None for s where there is none.
 
     On each residue class modulo P the expression is a polynomial in `symbol`, but where a smallest one is taken of what
@@ -141,7 +141,7 @@ def growth(expression: Any, symbol: Any) -> tuple[int, Any]:
         return 1, sympy.Integer(0)
     if expression == symbol:
         return 1, sympy.Integer(1)
-    parts = [growth(part, symbol) for part in expression.args]
+    parts = [period_and_slope(part, symbol) for part in expression.args]
     length = lcm(*(each for each, _ in parts))
     slopes = [slope for _, slope in parts]
     if isinstance(expression, sympy.floor):
@@ -163,7 +163,7 @@ def growth(expression: Any, symbol: Any) -> tuple[int, Any]:
 # -- what holds on the whole domain -------------------------------------------------------------------------------
 
 
-def rises(expression: Any, least: Mapping[Any, int]) -> bool:
+def is_nondecreasing(expression: Any, least: Mapping[Any, int]) -> bool:
     """Whether the expression never falls as any of its symbols grows from its least value on.
 
     Found by its parts: sums, floors and smallest ones of what never falls, products of what also begins at 0 or more.
@@ -171,15 +171,15 @@ def rises(expression: Any, least: Mapping[Any, int]) -> bool:
     if expression.is_number or expression.is_Symbol:
         return True
     if isinstance(expression, (sympy.Add, sympy.Min, sympy.floor)):
-        return all(rises(part, least) for part in expression.args)
+        return all(is_nondecreasing(part, least) for part in expression.args)
     if isinstance(expression, sympy.Mul):
-        return all(rises(part, least) and part.subs(least) >= 0 for part in expression.args)
+        return all(is_nondecreasing(part, least) and part.subs(least) >= 0 for part in expression.args)
     if isinstance(expression, sympy.Pow) and expression.exp.is_Integer and expression.exp > 0:
-        return rises(expression.base, least) and bool(expression.base.subs(least) >= 0)
+        return is_nondecreasing(expression.base, least) and bool(expression.base.subs(least) >= 0)
     return False
 
 
-def never_negative(expression: Any, least: Mapping[Any, int]) -> bool:
+def is_nonnegative(expression: Any, least: Mapping[Any, int]) -> bool:
     """Whether the expression is found to be 0 or more on the whole domain.
 
     In one symbol, what grows by no less than 0 over a period is so where it is over the first period.
@@ -187,28 +187,28 @@ def never_negative(expression: Any, least: Mapping[Any, int]) -> bool:
     first = expression.subs(least)
     if not first.is_number or first < 0:
         return False
-    if rises(expression, least):
+    if is_nondecreasing(expression, least):
         return True
     if len(expression.free_symbols) != 1:
         return False
     (symbol,) = expression.free_symbols
-    length, slope = _growth_or_none(expression, symbol)
+    length, slope = _period_and_slope_or_none(expression, symbol)
     if slope is None or slope < 0 or length > _LONGEST_PERIOD:
         return False
     return all(expression.subs(symbol, least[symbol] + place) >= 0 for place in range(length))
 
 
-def _growth_or_none(expression: Any, symbol: Any) -> tuple[int, Any]:
+def _period_and_slope_or_none(expression: Any, symbol: Any) -> tuple[int, Any]:
     try:
-        return growth(expression, symbol)
+        return period_and_slope(expression, symbol)
     except ValueError:
         return 1, None
 
 
-def least_for(expression: Any, variable: Variable) -> int | None:
+def find_minimum(expression: Any, variable: Variable) -> int | None:
     """The least value of the only variable of `expression` from which on that is 0 or more; None: not found."""
     symbol = variable.symbol
-    if expression.free_symbols != {symbol} or not rises(expression, {symbol: variable.least}):
+    if expression.free_symbols != {symbol} or not is_nondecreasing(expression, {symbol: variable.least}):
         return None
 
     def holds(place: int) -> bool:
@@ -217,7 +217,7 @@ def least_for(expression: Any, variable: Variable) -> int | None:
     above = 0
     while not holds(above):
         above = 2 * above + 1
-        if above > _FURTHEST:
+        if above > _SEARCH_LIMIT:
             return None
     below = -1
     while above - below > 1:

@@ -9,12 +9,12 @@ from typing import NamedTuple
 from costcalc.core.errors import CostcalcError, did_you_mean
 from costcalc.frontends.spec.catalogue import shipped_folder
 from costcalc.frontends.spec.document import read_text
-from costcalc.published.claims.language import CLAIMS, ClaimsFile
+from costcalc.published.claims.claims_file import CLAIMS_LANGUAGE, ClaimsFile
 
 
 def sources() -> list[str]:
     """The names of the sources that ship, in alphabetical order."""
-    return sorted(file.removesuffix(".yaml") for file in os.listdir(_folder()) if file.endswith(".yaml"))
+    return sorted(file.removesuffix(".yaml") for file in os.listdir(_claims_directory()) if file.endswith(".yaml"))
 
 
 def read(source: str) -> ClaimsFile:
@@ -23,12 +23,14 @@ def read(source: str) -> ClaimsFile:
     Raises CostcalcError, with what may have been meant, when there is neither, and SpecError for all its mistakes.
     """
     if source.endswith((".yaml", ".yml")):
-        return ClaimsFile(read_text(source, CLAIMS), source)
+        return ClaimsFile(read_text(source, CLAIMS_LANGUAGE), source)
     names = sources()
     if source not in names:
         near = did_you_mean(source, names)
         raise CostcalcError(f"no source {source!r}{near}: there are {', '.join(names)}; a file ends in .yaml")
-    return ClaimsFile(read_text(os.path.join(_folder(), f"{source}.yaml"), CLAIMS), f"specs/claims/{source}.yaml")
+    return ClaimsFile(
+        read_text(os.path.join(_claims_directory(), f"{source}.yaml"), CLAIMS_LANGUAGE), f"specs/claims/{source}.yaml"
+    )
 
 
 class Choice(NamedTuple):
@@ -59,5 +61,5 @@ def choose(words: Iterable[str]) -> list[Choice]:
     return [*whole, *(part for part in parts if part.ids)]
 
 
-def _folder() -> str:
+def _claims_directory() -> str:
     return os.path.join(shipped_folder(), "claims")

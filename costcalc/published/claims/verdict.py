@@ -18,18 +18,18 @@ from costcalc.core.written_numbers import UNIT_LIST, UNITS, WrittenNumber, read_
 
 # From best to worst; the last two are of whole claims, and no number alone has them.
 VERDICTS = ("exact", "rounds", "truncated", "approximate", "wrong", "conditional", "not-a-cost")
-RIGHT = frozenset({"exact", "rounds", "truncated"})
-NEAR = Fraction(5, 100)
+CORRECT_VERDICTS = frozenset({"exact", "rounds", "truncated"})
+APPROXIMATE_TOLERANCE = Fraction(5, 100)
 
 
 Shape = tuple[int, ...]
-Exact = int | Fraction | Shape
+ExactValue = int | Fraction | Shape
 
 
-class Several(NamedTuple):
+class MultipleValues(NamedTuple):
     """The values of a claim about several things, in their order."""
 
-    values: tuple[Exact, ...]
+    values: tuple[ExactValue, ...]
 
 
 _UNIT = re.compile(r"[^\W\d_]*|[%×]")
@@ -50,14 +50,14 @@ def read_claimed_number(text: str) -> WrittenNumber | None:
     return number if number and _UNIT.fullmatch(number.unit) and abs(number.value) < _LARGEST else None
 
 
-def read_shape(text: str) -> Shape | None:
+def parse_shape(text: str) -> Shape | None:
     """A shape such as `35x35x288`, height first as papers print it; None for anything else."""
     if not _SHAPE.fullmatch(text):
         return None
     return tuple(int(size) for size in re.split("[x×]", text))
 
 
-def unknown_unit(unit: str) -> str:
+def unknown_unit_message(unit: str) -> str:
     """What to say of a unit that is none of UNITS."""
     near = did_you_mean(unit, UNITS)
     return f"no unit {unit!r}{near}: there are {UNIT_LIST}"
@@ -77,17 +77,17 @@ def judge(number: WrittenNumber, scale: Fraction, exact: int | Fraction) -> Find
             return Finding("rounds")
         if steps == quotient // number.step:
             return Finding("truncated")
-    return near_miss(number.value, quotient)
+    return approximate_or_wrong(number.value, quotient)
 
 
-def near_miss(printed: Fraction, exact: Fraction) -> Finding:
+def approximate_or_wrong(printed: Fraction, exact: Fraction) -> Finding:
     """The finding on a number that is neither rounded nor cut off."""
     if not exact:
         return Finding("wrong")
     error = (printed - exact) / exact
-    return Finding("approximate" if abs(error) <= NEAR else "wrong", error)
+    return Finding("approximate" if abs(error) <= APPROXIMATE_TOLERANCE else "wrong", error)
 
 
-def worst(findings: list[Finding]) -> Finding:
+def worst_finding(findings: list[Finding]) -> Finding:
     """The finding on a claim about several values."""
     return max(findings, key=lambda finding: VERDICTS.index(finding.verdict))

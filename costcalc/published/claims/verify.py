@@ -14,39 +14,39 @@ from costcalc.frontends.spec import SpecError
 from costcalc.frontends.spec.document import Diagnostic, Location, YamlMapping, YamlNode, YamlScalar, YamlSequence
 from costcalc.frontends.spec.expression import LocatedError
 from costcalc.frontends.spec.items import MAX_MISTAKES, line_after
-from costcalc.published.claims.explain import explain
-from costcalc.published.claims.language import (
-    CASES,
-    COVERAGE,
-    RATIOS,
-    READINGS,
-    SUMS,
+from costcalc.published.claims.claims_file import (
+    CASE_FIELDS,
+    COMPARISON_FIELDS,
+    RATIO_FIELDS,
+    SELECTION_FIELDS,
+    SUM_FIELDS,
     Claim,
-    Given,
-    inherited,
-    unknown_field,
+    ClaimFields,
+    inherit_fields,
+    unknown_field_message,
 )
-from costcalc.published.claims.measure import Analyses, Bench, quantity_of
+from costcalc.published.claims.evaluator import AnalysisCache, Evaluator, quantity_of
 from costcalc.published.claims.sources import Choice
 from costcalc.published.claims.verdict import (
-    RIGHT,
+    CORRECT_VERDICTS,
     VERDICTS,
-    Exact,
+    ExactValue,
     Finding,
-    Several,
+    MultipleValues,
+    approximate_or_wrong,
     judge,
-    near_miss,
+    parse_shape,
     read_claimed_number,
-    read_shape,
-    unknown_unit,
-    worst,
+    unknown_unit_message,
+    worst_finding,
 )
+from costcalc.published.claims.wrong_numbers import explain_wrong_number
 
-_MEASURE = (*COVERAGE, *SUMS, *RATIOS)
-_CASE = (*_MEASURE, *READINGS, "each")
+_OPERAND_FIELDS = (*SELECTION_FIELDS, *SUM_FIELDS, *RATIO_FIELDS)
+_OVERRIDE_FIELDS = (*_OPERAND_FIELDS, *COMPARISON_FIELDS, "each")
 
 
-class Verified(NamedTuple):
+class ClaimResult(NamedTuple):
     """A claim and what came of it.
 
     `published` is as printed, without its `unit`. `exact` is in base units, in percent where percent is printed, and
@@ -68,47 +68,47 @@ class Verified(NamedTuple):
     quantity: str = ""
     convention: str = ""
     batch: int = 1
-    exact: Exact | Several | None = None
+    exact: ExactValue | MultipleValues | None = None
     error: Fraction | None = None
-    reproduced: Exact | Several | None = None
+    reproduced: ExactValue | MultipleValues | None = None
 
 
 class _Outcome(NamedTuple):
     """What is true of one reading of a claim."""
 
-    exact: Exact | Several
+    exact: ExactValue | MultipleValues
     finding: Finding
 
     @property
     def right(self) -> bool:
         """Whether what was printed follows from it."""
-        return self.finding.verdict in RIGHT
+        return self.finding.verdict in CORRECT_VERDICTS
 
 
-def verify(choices: Iterable[Choice]) -> list[Verified]:
+def verify(choices: Iterable[Choice]) -> list[ClaimResult]:
     """The chosen claims, in the order of their files. Raises SpecError for all that is wrong with those of a file."""
-    shared = Analyses({}, {})
+    shared = AnalysisCache({}, {})
     return [each for choice in choices for each in _verify(choice, shared)]
 
 
-def _verify(choice: Choice, shared: Analyses) -> list[Verified]:
+def _verify(choice: Choice, shared: AnalysisCache) -> list[ClaimResult]:
     file, ids = choice
-    bench = Bench(file.networks, os.path.dirname(file.file), shared)
+    evaluator = Evaluator(file.networks, os.path.dirname(file.file), shared)
     verified, problems = [], list(file.problems)
     for claim in file.claims:
         if ids is not None and claim.id not in ids:
             continue
         try:
-            verified.append(_Verifier(bench, claim).verified(file.name))
+            verified.append(_Verifier(evaluator, claim).result(file.name))
         except LocatedError as fault:
             place, message = fault.diagnostic
             if place or not file.problems:  # what a claim lacks may be the field that is misspelt
-                problems.append(Diagnostic(place or claim.place, message))
+                problems.append(Diagnostic(place or claim.location, message))
         except SpecError as error:
             problems += error.problems
         if len(problems) > MAX_MISTAKES:
             problems.append(
-                Diagnostic(line_after(claim.place), f"more than {MAX_MISTAKES} mistakes: nothing below is read")
+                Diagnostic(line_after(claim.location), f"more than {MAX_MISTAKES} mistakes: nothing below is read")
             )
             break
     if problems:
@@ -117,53 +117,53 @@ def _verify(choice: Choice, shared: Analyses) -> list[Verified]:
 
 
 class _Verifier:
-    """One claim on the bench."""
+    """One claim on the evaluator."""
 
-    def __init__(self, bench: Bench, claim: Claim) -> None:
-        self.bench, self.claim, self.fields = bench, claim, claim.fields
-        self.printed, self.unit = self._printed()
+    def __init__(self, evaluator: Evaluator, claim: Claim) -> None:
+        self.evaluator, self.claim, self.fields = evaluator, claim, claim.fields
+        self.printed, self.unit = self._parse_published()
 
-    def verified(self, source: str) -> Verified:
-        fields, expected = self.fields, tuple(self._words("verdict"))
+    def result(self, source: str) -> ClaimResult:
+        fields, expected = self.fields, tuple(self._expected_verdicts("verdict"))
         if "not_a_cost" in fields:
-            why = self._sentence("not_a_cost")
-            result = Verified(self.claim, source, *self._as_printed(), "not-a-cost", expected, explanation=why)
-            return self._expecting(result)
+            why = self._text_field("not_a_cost")
+            result = ClaimResult(self.claim, source, *self._published_text(), "not-a-cost", expected, explanation=why)
+            return self._check_expected_verdict(result)
         outcome = self._outcome(fields)
         verdict, error = outcome.finding
-        explanation = self._sentence("why")
+        explanation = self._text_field("why")
         if "rule" in fields:
-            explanation = ": ".join(filter(None, (self._sentence("rule"), explanation)))
+            explanation = ": ".join(filter(None, (self._text_field("rule"), explanation)))
             verdict, error = ("conditional", None) if self._conditional(outcome) else (verdict, error)
         elif "holds_for" in fields or "fails_for" in fields:
             place = (fields.get("holds_for") or fields["fails_for"]).location
             raise LocatedError(place, "holds_for and fails_for go with a rule: say when the claim is right")
         if verdict == "wrong" and not explanation and self.printed is not None and "reproduced_by" not in fields:
-            explanation = explain(
-                self.bench, fields, self.printed, self._unit_meant(self.printed, self.claim.published)[0]
+            explanation = explain_wrong_number(
+                self.evaluator, fields, self.printed, self._effective_unit(self.printed, self.claim.published)[0]
             )
         again = [self._outcome(case) for case in self._cases("reproduced_by")]
-        costs = self.bench.costs(next(self._each(fields)))
-        result = Verified(
+        costs = self.evaluator.costs(next(self._instances(fields)))
+        result = ClaimResult(
             self.claim,
             source,
-            *self._as_printed(),
+            *self._published_text(),
             verdict,
             expected,
             explanation=explanation,
             network=costs.name,
-            quantity=self._sentence("quantity"),
+            quantity=self._text_field("quantity"),
             convention=costs.convention,
             batch=costs.batch,
-            exact=self._shown(outcome.exact),
+            exact=self._in_printed_unit(outcome.exact),
             error=error,
-            reproduced=self._shown(again[0].exact) if again else None,
+            reproduced=self._in_printed_unit(again[0].exact) if again else None,
         )
         if not all(outcome.right for outcome in again):
             return result._replace(unexpected="what it is reproduced by does not give the printed number")
-        return self._expecting(result)
+        return self._check_expected_verdict(result)
 
-    def _expecting(self, result: Verified) -> Verified:
+    def _check_expected_verdict(self, result: ClaimResult) -> ClaimResult:
         if not result.expected or result.verdict in result.expected:
             return result
         return result._replace(unexpected=f"{result.verdict}, not {' or '.join(result.expected)}")
@@ -180,44 +180,48 @@ class _Verifier:
         outcomes = {outcome.right, *right, *wrong}
         return all(right) and not any(wrong) and len(outcomes) == 2
 
-    def _cases(self, name: str) -> Iterator[Given]:
-        for case in _listed(self.fields.get(name)):
+    def _cases(self, name: str) -> Iterator[ClaimFields]:
+        for case in _as_list(self.fields.get(name)):
             if not isinstance(case, YamlMapping):
                 raise LocatedError(
                     case.location, f"{name} must be a mapping of what is otherwise, or a list of such mappings"
                 )
-            yield self._changed(self.fields, case)
+            yield self._override_fields(self.fields, case)
 
-    def _changed(self, fields: Given, case: YamlMapping, known: tuple[str, ...] = _CASE) -> dict[str, YamlNode]:
+    def _override_fields(
+        self, fields: ClaimFields, case: YamlMapping, known: tuple[str, ...] = _OVERRIDE_FIELDS
+    ) -> dict[str, YamlNode]:
         for key, _ in case.entries:
             if key.text not in known:
-                raise LocatedError(key.location, unknown_field(key.text, known))
-        base = {name: value for name, value in fields.items() if name not in CASES and name != "rule"}
-        return inherited(base, case)
+                raise LocatedError(key.location, unknown_field_message(key.text, known))
+        base = {name: value for name, value in fields.items() if name not in CASE_FIELDS and name != "rule"}
+        return inherit_fields(base, case)
 
-    def _outcome(self, fields: Given) -> _Outcome:
-        cases = list(self._each(fields))
-        values = [self.bench.value(case) for case in cases]
-        readings = [name for name in READINGS if name in fields]
+    def _outcome(self, fields: ClaimFields) -> _Outcome:
+        cases = list(self._instances(fields))
+        values = [self.evaluator.value(case) for case in cases]
+        readings = [name for name in COMPARISON_FIELDS if name in fields]
         findings: list[Finding] = []
         for name in readings:
             place = fields[name].location
             if name != "equals" and any(isinstance(value, tuple) for value in values):
                 raise LocatedError(place, f"a shape lies neither above nor below anything: {name} is for numbers")
-            for reading in _listed(fields[name]):
+            for reading in _as_list(fields[name]):
                 if isinstance(reading, YamlMapping):
-                    others = [self.bench.value(self._changed(case, reading, _MEASURE)) for case in cases]
+                    others = [
+                        self.evaluator.value(self._override_fields(case, reading, _OPERAND_FIELDS)) for case in cases
+                    ]
                     if name != "equals" and any(isinstance(other, tuple) for other in others):
                         raise LocatedError(reading.location, f"a shape is nothing to lie {name}")
-                    findings += [_compare(name, *pair) for pair in zip(values, others, strict=True)]
+                    findings += [_compare_values(name, *pair) for pair in zip(values, others, strict=True)]
                 else:
-                    findings += self._against(name, reading, values, fields)
+                    findings += self._compare_with_printed(name, reading, values, fields)
         if not readings:
-            findings = self._against("equals", self.claim.published, values, fields)
+            findings = self._compare_with_printed("equals", self.claim.published, values, fields)
         distinct = tuple(dict.fromkeys(values))
-        return _Outcome(distinct[0] if len(distinct) == 1 else Several(tuple(values)), worst(findings))
+        return _Outcome(distinct[0] if len(distinct) == 1 else MultipleValues(tuple(values)), worst_finding(findings))
 
-    def _each(self, fields: Given) -> Iterator[Given]:
+    def _instances(self, fields: ClaimFields) -> Iterator[ClaimFields]:
         """The fields of each thing that the claim is about: one, unless it has `each`."""
         value = fields.get("each")
         if value is None:
@@ -227,9 +231,15 @@ class _Verifier:
             raise LocatedError(value.location, "each must be a list of layers, or of mappings of what is otherwise")
         base = {name: field for name, field in fields.items() if name != "each"}
         for item in value.items:
-            yield self._changed(base, item, _MEASURE) if isinstance(item, YamlMapping) else {**base, "layers": item}
+            yield (
+                self._override_fields(base, item, _OPERAND_FIELDS)
+                if isinstance(item, YamlMapping)
+                else {**base, "layers": item}
+            )
 
-    def _against(self, name: str, reading: YamlNode, values: list[Exact], fields: Given) -> list[Finding]:
+    def _compare_with_printed(
+        self, name: str, reading: YamlNode, values: list[ExactValue], fields: ClaimFields
+    ) -> list[Finding]:
         """Findings on printed numbers or shapes: one for all values, or one for each, between slashes."""
         if not isinstance(reading, YamlScalar):
             raise LocatedError(
@@ -243,7 +253,7 @@ class _Verifier:
         findings = []
         for part, value in zip(parts * (len(values) // len(parts)), values, strict=True):
             if isinstance(value, tuple):
-                shape = read_shape(part)
+                shape = parse_shape(part)
                 if shape is None or name != "equals":
                     raise LocatedError(
                         reading.location, f"{part!r} is no shape, such as 35x35x288: height, width, channels"
@@ -260,50 +270,50 @@ class _Verifier:
             if reading is self.claim.published:
                 findings.append(judge(number, scale, value))
             else:
-                findings.append(_compare(name, value, number.value * scale))
+                findings.append(_compare_values(name, value, number.value * scale))
         return findings
 
     # -- what is printed ------------------------------------------------------------------------------------------
 
-    def _printed(self) -> tuple[WrittenNumber | None, str]:
+    def _parse_published(self) -> tuple[WrittenNumber | None, str]:
         """The number that is printed, where it is one, and its unit as printed."""
-        if any(name in self.fields for name in READINGS) or "not_a_cost" in self.fields:
+        if any(name in self.fields for name in COMPARISON_FIELDS) or "not_a_cost" in self.fields:
             return None, ""
         number = read_claimed_number(self.claim.published.text)
-        return number, (number.unit if number and number.unit else self._sentence("unit"))
+        return number, (number.unit if number and number.unit else self._text_field("unit"))
 
-    def _as_printed(self) -> tuple[str, str]:
+    def _published_text(self) -> tuple[str, str]:
         text = self.claim.published.text
         return (text, "") if self.printed is None else (text.removesuffix(self.printed.unit).strip(), self.unit)
 
-    def _shown(self, exact: Exact | Several) -> Exact | Several:
-        if isinstance(exact, Several):
-            return Several(tuple([self._in_percent(value) for value in exact.values]))
+    def _in_printed_unit(self, exact: ExactValue | MultipleValues) -> ExactValue | MultipleValues:
+        if isinstance(exact, MultipleValues):
+            return MultipleValues(tuple([self._in_percent(value) for value in exact.values]))
         return self._in_percent(exact)
 
-    def _in_percent(self, exact: Exact) -> Exact:
+    def _in_percent(self, exact: ExactValue) -> ExactValue:
         return exact * 100 if self.unit == "%" and not isinstance(exact, tuple) else exact
 
-    def _scale_of(self, number: WrittenNumber, fields: Given, printed: YamlScalar) -> Fraction:
+    def _scale_of(self, number: WrittenNumber, fields: ClaimFields, printed: YamlScalar) -> Fraction:
         """Return the scale of a number's unit. Raises LocatedError for a unit that does not fit the quantity."""
-        name, place = self._unit_meant(number, printed)
-        kind = "ratio" if any(relation in fields for relation in RATIOS) else quantity_of(fields).kind
+        name, place = self._effective_unit(number, printed)
+        kind = "ratio" if any(relation in fields for relation in RATIO_FIELDS) else quantity_of(fields).kind
         if not name:
             return Fraction(1)
         if name not in UNITS:
-            raise LocatedError(place, unknown_unit(name))
+            raise LocatedError(place, unknown_unit_message(name))
         unit = UNITS[name]
         if unit.kind != kind:
             nouns = {"count": "a count", "bytes": "bytes", "ratio": "a ratio", "shape": "a shape"}
-            quantity = "over, more_than or less_than" if kind == "ratio" else f"quantity {self._sentence('quantity')}"
+            quantity = "over, more_than or less_than" if kind == "ratio" else f"quantity {self._text_field('quantity')}"
             raise LocatedError(place, f"{name} is a unit of {nouns[unit.kind]}, and {quantity} makes {nouns[kind]}")
         return unit.scale
 
-    def _unit_meant(self, number: WrittenNumber, printed: YamlScalar) -> tuple[str, Location]:
+    def _effective_unit(self, number: WrittenNumber, printed: YamlScalar) -> tuple[str, Location]:
         """What the source means by the unit of a number, and where that is said."""
         name, place = number.unit, printed.location
         if not name and printed is self.claim.published:
-            name = self._sentence("unit")
+            name = self._text_field("unit")
             place = self.fields["unit"].location if name else place
         meant = self.fields.get("units")
         if meant is not None and not isinstance(meant, YamlMapping):
@@ -313,7 +323,7 @@ class _Verifier:
         own = meant.get(name) if meant else None
         return (name, place) if own is None else (getattr(own, "text", ""), own.location)
 
-    def _sentence(self, name: str) -> str:
+    def _text_field(self, name: str) -> str:
         value = self.fields.get(name)
         if value is None:
             return ""
@@ -321,8 +331,8 @@ class _Verifier:
             raise LocatedError(value.location, f"{name} must be text")
         return " ".join(value.text.split())
 
-    def _words(self, name: str) -> Iterator[str]:
-        for word in _listed(self.fields.get(name)):
+    def _expected_verdicts(self, name: str) -> Iterator[str]:
+        for word in _as_list(self.fields.get(name)):
             text = getattr(word, "text", "")
             if text not in VERDICTS:
                 near = did_you_mean(text, VERDICTS)
@@ -330,12 +340,12 @@ class _Verifier:
             yield text
 
 
-def _listed(value: YamlNode | None) -> Sequence[YamlNode]:
+def _as_list(value: YamlNode | None) -> Sequence[YamlNode]:
     """The items of a list, or the one thing that stands in place of a list of one."""
     return value.items if isinstance(value, YamlSequence) else () if value is None else (value,)
 
 
-def _compare(name: str, value: Exact, other: Exact) -> Finding:
+def _compare_values(name: str, value: ExactValue, other: ExactValue) -> Finding:
     """The finding on a phrase that says that a value equals another, or lies above or below it.
 
     A phrase such as "doubles" has no decimals to which it could be rounded.
@@ -343,7 +353,7 @@ def _compare(name: str, value: Exact, other: Exact) -> Finding:
     if name == "equals":
         if value == other or isinstance(value, tuple) or isinstance(other, tuple):
             return Finding("exact" if value == other else "wrong")
-        return near_miss(Fraction(other), Fraction(value))
+        return approximate_or_wrong(Fraction(other), Fraction(value))
     assert not isinstance(value, tuple)
     assert not isinstance(other, tuple)
     return Finding("exact" if COMPARISONS[">" if name == "above" else "<"](value, other) else "wrong")

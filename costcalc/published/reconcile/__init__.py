@@ -5,7 +5,7 @@ import costcalc
 costcalc.reconcile("resnet50", "4.11G").explanations
 """
 
-from costcalc.published.reconcile.printed import Quantity
+from costcalc.published.reconcile.published_number import Quantity
 from costcalc.published.reconcile.search import Hypothesis, Reconciliation, reconcile
 
 __all__ = ["Hypothesis", "Quantity", "Reconciliation", "reconcile"]

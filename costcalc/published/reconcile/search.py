@@ -35,8 +35,7 @@ from costcalc.frontends.target import ImportedModel, is_imported
 from costcalc.ir.graph import Graph, Input, Node
 from costcalc.ir.op import Op, infer_output
 from costcalc.ir.paths import is_below
-from costcalc.published.reconcile.measure import BYTES_OF_PARAMETERS, LABELS, Measure, counted_as, measures
-from costcalc.published.reconcile.printed import QUANTITIES, Printed, Quantity, printed
+from costcalc.published.reconcile.counting_rules import BYTES_OF_PARAMETERS, LABELS, Measure, counted_as, measures
 from costcalc.published.reconcile.priors import (
     BATCHES,
     CHANGE_COST,
@@ -47,6 +46,7 @@ from costcalc.published.reconcile.priors import (
     TOO_LIKELY,
     TRUNCATED,
 )
+from costcalc.published.reconcile.published_number import QUANTITIES, Printed, Quantity, printed
 
 Match = Literal["exact", "rounds", "truncated"]
 MATCHES: tuple[Match, ...] = ("exact", "rounds", "truncated")

@@ -8,7 +8,7 @@ from typing import Any
 from costcalc.analysis.conventions import CONVENTIONS
 from costcalc.analysis.cost_table import CostTable, Row
 from costcalc.core.sizes import is_symbolic
-from costcalc.exploration.building_blocks import Comparison, Symbols, multiplied_out, quotient
+from costcalc.exploration.building_blocks import DesignComparison, DesignSymbols, expand_formula, quotient
 from costcalc.report.document import Column, Document, Formula, Kind, Table
 from costcalc.report.views.networks import totals_data
 
@@ -16,9 +16,9 @@ from costcalc.report.views.networks import totals_data
 def designs(
     command: str,
     settings: Mapping[str, Any],
-    comparisons: Sequence[Comparison],
-    in_symbols: Sequence[Comparison] = (),
-    symbols: Symbols | None = None,
+    comparisons: Sequence[DesignComparison],
+    in_symbols: Sequence[DesignComparison] = (),
+    symbols: DesignSymbols | None = None,
 ) -> Document:
     """Each comparison as a table: a line a cost, a column a design, the first design divided by each of the others.
 
@@ -45,7 +45,7 @@ def designs(
     tables = [_table(comparison, how, symbolic=True) for comparison in in_symbols]
     legend = "; ".join(_legend(symbols, name) for name in symbols.meanings)
     legend = f"For all sizes, whatever numbers are given for them: {legend}."
-    assumed = dict.fromkeys(str(a) for c in in_symbols for a in c.assumptions if not symbols.imply(a))
+    assumed = dict.fromkeys(str(a) for c in in_symbols for a in c.assumptions if not symbols.implies(a))
     notes = (legend, *([f"Assuming {'; '.join(assumed)}."] if assumed else []))
     tables[-1] = tables[-1]._replace(notes=(*tables[-1].notes, *notes))
     return Document(
@@ -53,7 +53,7 @@ def designs(
     )
 
 
-def _legend(symbols: Symbols, name: str) -> str:
+def _legend(symbols: DesignSymbols, name: str) -> str:
     multiple = symbols.multiples[name]
     return f"{name} {symbols.meanings[name]}" + (f", a multiple of {multiple}" if multiple > 1 else "")
 
@@ -85,7 +85,7 @@ def _not_weights(row: Row) -> Any:
     return params - row.weights
 
 
-def _table(comparison: Comparison, how: str, *, symbolic: bool = False) -> Table:
+def _table(comparison: DesignComparison, how: str, *, symbolic: bool = False) -> Table:
     totals = [design.costs.total() for design in comparison.designs]
     counts: Kind = "text" if symbolic else "exact"
     columns = [Column("cost", "cost"), *(Column(design.title, design.key, counts) for design in comparison.designs)]
@@ -110,20 +110,20 @@ def _table(comparison: Comparison, how: str, *, symbolic: bool = False) -> Table
     return Table(f"{comparison.title}\n{how}", tuple(columns), tuple(rows), (), comparison.notes)
 
 
-def _divided(comparison: Comparison, by: str) -> str:
+def _divided(comparison: DesignComparison, by: str) -> str:
     """The title of a ratio; two designs say it all, more are named."""
     return "ratio" if len(comparison.designs) == 2 else "÷ " + by
 
 
 def _shown(value: Any) -> Any:
     """A number or a field; a formula; nothing where the plane is gone."""
-    return _formula(multiplied_out(value)) if is_symbolic(value) else "" if value is None else value
+    return _formula(expand_formula(value)) if is_symbolic(value) else "" if value is None else value
 
 
 def _formula(expression: Any) -> Formula:
-    from costcalc.exploration.symbolic import LECTURE
+    from costcalc.exploration.symbolic import LECTURE_WRITER
 
-    return Formula(LECTURE.text(expression), LECTURE.python(expression), LECTURE.latex(expression))
+    return Formula(LECTURE_WRITER.text(expression), LECTURE_WRITER.python(expression), LECTURE_WRITER.latex(expression))
 
 
 def _ratio(first: Any, other: Any) -> float | None:
@@ -134,17 +134,17 @@ def _ratio(first: Any, other: Any) -> float | None:
 
 def _symbolic_ratio(first: Any, other: Any) -> Formula | None:
     """first ÷ other as a formula: no whole number, so that a program divides by /."""
-    from costcalc.exploration.symbolic import LECTURE
-    from costcalc.exploration.symbolic.writing import python
+    from costcalc.exploration.symbolic import LECTURE_WRITER
+    from costcalc.exploration.symbolic.expression_writer import python
 
     first, other = (value[0] if isinstance(value, tuple) else value for value in (first, other))
     if first is None or other is None or other == 0:
         return None
     expression = quotient(first, other)
-    return _formula(expression)._replace(python=python(expression, LECTURE.rank, "/"))
+    return _formula(expression)._replace(python=python(expression, LECTURE_WRITER.rank, "/"))
 
 
-def _data(comparison: Comparison) -> list[dict[str, Any]]:
+def _data(comparison: DesignComparison) -> list[dict[str, Any]]:
     """Each design with its totals, and by how much the first exceeds it."""
     totals = [design.costs.total() for design in comparison.designs]
     entries = []
@@ -166,7 +166,7 @@ def _data(comparison: Comparison) -> list[dict[str, Any]]:
     return entries
 
 
-def _formulas(comparison: Comparison) -> list[dict[str, Any]]:
+def _formulas(comparison: DesignComparison) -> list[dict[str, Any]]:
     """For each design its totals as expressions, and by how much the first exceeds it."""
     totals = [design.costs.total() for design in comparison.designs]
     first = totals_data(totals[0])
@@ -174,7 +174,7 @@ def _formulas(comparison: Comparison) -> list[dict[str, Any]]:
     for total in totals:
         own = totals_data(total)
         formulas = {
-            key: _formula(multiplied_out(value)).python for key, value in (own | {"weights": total.weights}).items()
+            key: _formula(expand_formula(value)).python for key, value in (own | {"weights": total.weights}).items()
         }
         entries.append({"formulas": formulas})
         if comparison.ratios and total is not totals[0]:

@@ -7,13 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
-from costcalc.published.claims import VERDICTS, Several, Verified
+from costcalc.published.claims import VERDICTS, ClaimResult, MultipleValues
 from costcalc.report.document import Column, Document, Kind, Table
 
 _UNITS = "Exact values are elements, operations, bytes and pixels, and percent where percent is printed."
 
 
-def claims(verified: Sequence[Verified], only: Iterable[str], titles: Mapping[str, str]) -> Document:
+def claims(verified: Sequence[ClaimResult], only: Iterable[str], titles: Mapping[str, str]) -> Document:
     """Every claim in the table or slide that it stands in, and how many of each verdict every source has.
 
     `only` are the verdicts to show, `unexpected` standing for whatever its file does not expect (nothing: all);
@@ -26,7 +26,7 @@ def claims(verified: Sequence[Verified], only: Iterable[str], titles: Mapping[st
         title = f"{len(shown)} claim{'s' * (len(shown) != 1)}"
         table = _table(title, shown)
         return Document((table._replace(notes=(*table.notes, _UNITS)),), _data(shown, verified))
-    sections: dict[tuple[str, str], list[Verified]] = {}
+    sections: dict[tuple[str, str], list[ClaimResult]] = {}
     for each in shown:
         sections.setdefault((each.source, each.claim.section), []).append(each)
     tables = [_table(_titled(*section), rows) for section, rows in sections.items()]
@@ -37,7 +37,7 @@ def _titled(source: str, section: str) -> str:
     return f"{source}: {section}" if section else source
 
 
-def _table(title: str, rows: Sequence[Verified]) -> Table:
+def _table(title: str, rows: Sequence[ClaimResult]) -> Table:
     phrases = any(" " in each.published and not each.unit for each in rows)
     explained = any(each.explanation for each in rows)
     off = any(each.error is not None for each in rows)
@@ -59,7 +59,7 @@ def _table(title: str, rows: Sequence[Verified]) -> Table:
     return Table(title, tuple(columns), tuple(cells), (), tuple(surprises))
 
 
-def _summary(verified: Sequence[Verified], titles: Mapping[str, str]) -> Table:
+def _summary(verified: Sequence[ClaimResult], titles: Mapping[str, str]) -> Table:
     counts = _counts(verified)
     columns = (
         Column("source", "source"),
@@ -85,14 +85,14 @@ def _headed(verdict: str) -> str:
     return "not a\ncost" if verdict == "not-a-cost" else verdict
 
 
-def _counts(verified: Iterable[Verified]) -> dict[str, Counter[str]]:
+def _counts(verified: Iterable[ClaimResult]) -> dict[str, Counter[str]]:
     counts: dict[str, Counter[str]] = {}
     for each in verified:
         counts.setdefault(each.source, Counter())[each.verdict] += 1
     return counts
 
 
-def _data(shown: Iterable[Verified], verified: Iterable[Verified]) -> dict[str, Any]:
+def _data(shown: Iterable[ClaimResult], verified: Iterable[ClaimResult]) -> dict[str, Any]:
     return {
         "schema": "costcalc/claims/1",
         "claims": [
@@ -122,13 +122,13 @@ def _data(shown: Iterable[Verified], verified: Iterable[Verified]) -> dict[str, 
     }
 
 
-def _published(each: Verified) -> str:
+def _published(each: ClaimResult) -> str:
     return f"{each.published} {each.unit}" if each.unit else each.published
 
 
 def _value(exact: Any) -> Any:
     """An int, a quotient as a float, or text: a shape as papers print it, several values between slashes."""
-    if isinstance(exact, Several):
+    if isinstance(exact, MultipleValues):
         return " / ".join(str(_value(value)) for value in exact.values)
     if isinstance(exact, tuple):
         return "x".join(map(str, exact))

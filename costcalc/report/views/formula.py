@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 from costcalc.analysis.conventions import CONVENTIONS
 from costcalc.analysis.metrics import METRICS
 from costcalc.core.sizes import without_batch
-from costcalc.exploration.symbolic import writing
+from costcalc.exploration.symbolic import expression_writer as writing
 from costcalc.report.document import Column, Document, Formula, Table
 
 if TYPE_CHECKING:
     from costcalc.exploration.symbolic import ClosedForms, Solution, Variable
-    from costcalc.exploration.symbolic.closed_form import Form
-    from costcalc.exploration.symbolic.solve import ValueRange
+    from costcalc.exploration.symbolic.break_even import ValueRange
+    from costcalc.exploration.symbolic.closed_forms import RowFormulas
 
 # What a formula writes for a variable, in the order of factors; what is not here is written by its name.
 _SHORT = {"batch": "N", "height": "H", "width": "W", "size": "S", "channels": "C", "base_channels": "c", "classes": "K"}
@@ -56,7 +56,7 @@ class _FormulaWriter:
 # -- tables and data ----------------------------------------------------------------------------------------------
 
 
-def formulas(forms: ClosedForms, by: str, rows: Sequence[Form]) -> Document:
+def formulas(forms: ClosedForms, by: str, rows: Sequence[RowFormulas]) -> Document:
     """The forms of the whole below those of the `rows`, which are stages or layers (none for the whole alone)."""
     writer = _FormulaWriter(forms.variables)
     whole = forms.whole()
@@ -77,7 +77,7 @@ def formulas(forms: ClosedForms, by: str, rows: Sequence[Form]) -> Document:
     return Document((table,), _data(forms, by, rows, writer))
 
 
-def _lines(form: Form, forms: ClosedForms, writer: _FormulaWriter, zeros: bool) -> list[tuple[str, Any]]:
+def _lines(form: RowFormulas, forms: ClosedForms, writer: _FormulaWriter, zeros: bool) -> list[tuple[str, Any]]:
     """A cell with the cost's name and one with its formula, for each cost that is not 0."""
     lines: list[tuple[str, Any]] = []
     for metric in forms.of:
@@ -101,11 +101,11 @@ def _headline(forms: ClosedForms, writer: _FormulaWriter) -> str:
     costs = forms.costs
     title = costs.name + (f": {costs.title}" if costs.title not in ("", costs.name) else "")
     inputs = ", ".join(
-        f"{name} {'×'.join(writer.text(forms.in_variables(size)) for size in sizes)}".rstrip()
+        f"{name} {'×'.join(writer.text(forms.to_variables(size)) for size in sizes)}".rstrip()
         for name, sizes in without_batch(costs.inputs).items()
     )
     part = f"{forms.layer} of " if forms.layer else ""
-    batch = writer.text(forms.in_variables(costs.batch))
+    batch = writer.text(forms.to_variables(costs.batch))
     return f"{part}{title}\n{inputs}, batch {batch}, {costs.dtype}, convention {costs.convention}"
 
 
@@ -154,11 +154,11 @@ def _convention(metrics: Set[str | None], convention: str) -> list[str]:
     return [f"Convention {convention}: {CONVENTIONS[convention].definition}"] if depends else []
 
 
-def _data(forms: ClosedForms, by: str, rows: Iterable[Form], writer: _FormulaWriter) -> dict[str, Any]:
+def _data(forms: ClosedForms, by: str, rows: Iterable[RowFormulas], writer: _FormulaWriter) -> dict[str, Any]:
     costs = forms.costs
     named = {v.name for v in forms.variables}
 
-    def as_data(form: Form) -> dict[str, str]:
+    def as_data(form: RowFormulas) -> dict[str, str]:
         return {METRICS[metric].attribute: writer.python(e) for metric, e in form.formulas.items()}
 
     return {
@@ -168,7 +168,7 @@ def _data(forms: ClosedForms, by: str, rows: Iterable[Form], writer: _FormulaWri
         "by": by,
         "settings": {name: value for name, value in costs.settings.items() if name not in named},
         "inputs": {
-            name: [writer.python(forms.in_variables(size)) for size in shape] for name, shape in costs.inputs.items()
+            name: [writer.python(forms.to_variables(size)) for size in shape] for name, shape in costs.inputs.items()
         },
         "dtype": costs.dtype,
         "convention": costs.convention,
@@ -185,7 +185,7 @@ def _data(forms: ClosedForms, by: str, rows: Iterable[Form], writer: _FormulaWri
 # -- LaTeX --------------------------------------------------------------------------------------------------------
 
 
-def latex_page(forms: ClosedForms, rows: Sequence[Form]) -> str:
+def latex_page(forms: ClosedForms, rows: Sequence[RowFormulas]) -> str:
     """Equations for amsmath, a paragraph for each row; what the text says around its table is in comments."""
     writer = _FormulaWriter(forms.variables)
     parts = [f"% {line}" for text in (_headline(forms, writer), *_notes(forms, writer)) for line in text.split("\n")]
@@ -201,7 +201,7 @@ def _escaped(path: str) -> str:
     return "".join(f"\\{character}" if character in "#$%&_{}" else character for character in path)
 
 
-def _align(form: Form, forms: ClosedForms, writer: _FormulaWriter) -> str:
+def _align(form: RowFormulas, forms: ClosedForms, writer: _FormulaWriter) -> str:
     equations = []
     for metric, expression in form.formulas.items():
         relation = r"&\geq" if form.unknown and metric not in _EXACT else "&="
@@ -229,7 +229,7 @@ def _check(**values: int) -> None:
 '''
 
 
-def python_module(forms: ClosedForms, rows: Sequence[Form]) -> str:
+def python_module(forms: ClosedForms, rows: Sequence[RowFormulas]) -> str:
     """A module with a function for each cost: of the whole, or, with `rows`, of each of them by name."""
     writer = _FormulaWriter(forms.variables)
     names = [v.name for v in forms.variables]

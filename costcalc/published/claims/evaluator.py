@@ -27,30 +27,37 @@ from costcalc.ir.graph import Graph
 from costcalc.ir.ops import OPS
 from costcalc.ir.paths import is_below
 from costcalc.ir.work import NO_WORK
-from costcalc.published.claims.language import COVERAGE, RATIOS, SUMS, Given, inherited, unknown_field
-from costcalc.published.claims.verdict import Exact
+from costcalc.published.claims.claims_file import (
+    RATIO_FIELDS,
+    SELECTION_FIELDS,
+    SUM_FIELDS,
+    ClaimFields,
+    inherit_fields,
+    unknown_field_message,
+)
+from costcalc.published.claims.verdict import ExactValue
 
 
-class Quantity(NamedTuple):
+class ClaimQuantity(NamedTuple):
     """Something that can be counted of rows: what kind of unit it has, what it is, and how it comes from them."""
 
     kind: str  # "count", "bytes" or "shape"
-    meaning: str
+    description: str
     of: Callable[[list[Row], CostTable], Any]
 
 
-def _sum(attribute: str) -> Callable[[list[Row], CostTable], Any]:
+def _total(attribute: str) -> Callable[[list[Row], CostTable], Any]:
     return lambda rows, _: sum(getattr(row, attribute) for row in rows)
 
 
-def _outputs(row: Row) -> Any:
+def _output_elements(row: Row) -> Any:
     return prod(row.output or ())
 
 
 def _output_bytes(rows: list[Row], costs: CostTable) -> Any:
     copies = get_convention(costs.convention).activation_copies
-    fed = element_bytes(costs.dtype) * sum(_outputs(row) for row in rows if row.path in costs.inputs)
-    made = element_bytes(costs.dtype) * sum(_outputs(row) for row in rows if row.path not in costs.inputs)
+    fed = element_bytes(costs.dtype) * sum(_output_elements(row) for row in rows if row.path in costs.inputs)
+    made = element_bytes(costs.dtype) * sum(_output_elements(row) for row in rows if row.path not in costs.inputs)
     return fed + copies * made
 
 
@@ -65,125 +72,134 @@ def _shape(rows: list[Row], _: CostTable) -> Any:
     return (*shape[2:], *shape[1:2])
 
 
-def _size(place: int) -> Callable[[list[Row], CostTable], Any]:
+def _output_size(place: int) -> Callable[[list[Row], CostTable], Any]:
     return lambda rows, _: (rows[-1].output or ())[place : place + 1]
 
 
-def _field(rows: list[Row], _: CostTable) -> Any:
+def _receptive_field(rows: list[Row], _: CostTable) -> Any:
     return tuple(dict.fromkeys(rows[-1].receptive_field or ()))
 
 
-QUANTITIES: Mapping[str, Quantity] = MappingProxyType(
+CLAIM_QUANTITIES: Mapping[str, ClaimQuantity] = MappingProxyType(
     {
-        "params": Quantity("count", "parameters, with bias and normalisation", _sum("params")),
-        "weights": Quantity("count", "parameters of kernels and matrices alone", _sum("weights")),
-        "macs": Quantity("count", "multiply-accumulates", _sum("macs")),
-        "flops": Quantity("count", "what the convention counts as its FLOPs", _sum("flops")),
-        "activations": Quantity("count", "elements of the tensors that layers make", _sum("activations")),
-        "output": Quantity("count", "elements of the last layer's output", lambda rows, _: _outputs(rows[-1])),
-        "outputs": Quantity(
-            "count", "elements of all outputs, of views and of layers in place too",
-            lambda rows, _: sum(map(_outputs, rows)),
+        "params": ClaimQuantity("count", "parameters, with bias and normalisation", _total("params")),
+        "weights": ClaimQuantity("count", "parameters of kernels and matrices alone", _total("weights")),
+        "macs": ClaimQuantity("count", "multiply-accumulates", _total("macs")),
+        "flops": ClaimQuantity("count", "what the convention counts as its FLOPs", _total("flops")),
+        "activations": ClaimQuantity("count", "elements of the tensors that layers make", _total("activations")),
+        "output": ClaimQuantity(
+            "count", "elements of the last layer's output", lambda rows, _: _output_elements(rows[-1])
         ),
-        "counted_params": Quantity("count", "parameters as the convention counts them", _sum("counted_params")),
-        "counted_activations": Quantity(
-            "count", "activation elements as the convention counts them", _sum("counted_activations")
+        "outputs": ClaimQuantity(
+            "count",
+            "elements of all outputs, of views and of layers in place too",
+            lambda rows, _: sum(map(_output_elements, rows)),
         ),
-        "param_bytes": Quantity("bytes", "bytes of parameters, by the convention", _sum("param_bytes")),
-        "weight_bytes": Quantity("bytes", "bytes of weights, by the convention", _weight_bytes),
-        "activation_bytes": Quantity("bytes", "bytes of activations, by the convention", _sum("activation_bytes")),
-        "output_bytes": Quantity("bytes", "bytes of all outputs, each stored as the convention does", _output_bytes),
-        "weight_layers": Quantity("count", "weight layers on the longest path", _sum("weight_layers")),
-        "layers": Quantity("count", "how many layers there are", _sum("layer_count")),
-        "receptive_field": Quantity("count", "pixels on a side that the last layer sees", _field),
-        "shape": Quantity("shape", "output of the last layer, HxWxC", _shape),
-        "channels": Quantity("count", "channels of the last layer's output", _size(1)),
-        "height": Quantity("count", "height of the last layer's output", _size(2)),
-        "width": Quantity("count", "width of the last layer's output", _size(3)),
+        "counted_params": ClaimQuantity("count", "parameters as the convention counts them", _total("counted_params")),
+        "counted_activations": ClaimQuantity(
+            "count", "activation elements as the convention counts them", _total("counted_activations")
+        ),
+        "param_bytes": ClaimQuantity("bytes", "bytes of parameters, by the convention", _total("param_bytes")),
+        "weight_bytes": ClaimQuantity("bytes", "bytes of weights, by the convention", _weight_bytes),
+        "activation_bytes": ClaimQuantity(
+            "bytes", "bytes of activations, by the convention", _total("activation_bytes")
+        ),
+        "output_bytes": ClaimQuantity(
+            "bytes", "bytes of all outputs, each stored as the convention does", _output_bytes
+        ),
+        "weight_layers": ClaimQuantity("count", "weight layers on the longest path", _total("weight_layers")),
+        "layers": ClaimQuantity("count", "how many layers there are", _total("layer_count")),
+        "receptive_field": ClaimQuantity("count", "pixels on a side that the last layer sees", _receptive_field),
+        "shape": ClaimQuantity("shape", "output of the last layer, HxWxC", _shape),
+        "channels": ClaimQuantity("count", "channels of the last layer's output", _output_size(1)),
+        "height": ClaimQuantity("count", "height of the last layer's output", _output_size(2)),
+        "width": ClaimQuantity("count", "width of the last layer's output", _output_size(3)),
     }
-)  # fmt: skip
+)
 
 
-class Analyses(NamedTuple):
+class AnalysisCache(NamedTuple):
     """Networks built and analysed, each once for each way in which it is asked for."""
 
     graphs: dict[Any, Graph]
     tables: dict[Any, CostTable]
 
 
-class NetworkQuery(NamedTuple):
-    """A network as `load` takes it (None: it is written in the file of claims), with its settings and sizes."""
+class LoadArguments(NamedTuple):
+    """The arguments of `load` for a network; the target is None for a network that the claims file itself defines."""
 
     target: str | None
-    sizes: dict[str, Any]
+    options: dict[str, Any]
 
 
-class Bench:
+class Evaluator:
     """Measures the claims of one file.
 
     `networks` are the file's own specs by name, which win over those that ship; a network's file is looked for in
-    `folder`. Analyses of networks that ship are put into `shared`, for other files.
+    `folder`. AnalysisCache of networks that ship are put into `shared`, for other files.
     """
 
-    def __init__(self, networks: Mapping[str, tuple[Spec, str]], folder: str, shared: Analyses) -> None:
+    def __init__(self, networks: Mapping[str, tuple[Spec, str]], folder: str, shared: AnalysisCache) -> None:
         self.networks, self.folder, self.shared = networks, folder, shared
-        self.own = Analyses({}, {})
+        self.file_cache = AnalysisCache({}, {})
 
-    def value(self, given: Given) -> Exact:
+    def value(self, fields: ClaimFields) -> ExactValue:
         """The exact value of what the fields cover, in base units. Raises Fault, and SpecError for a network's own."""
-        name = _text(given, "limit") if "limit" in given else None
+        name = _text_field(fields, "limit") if "limit" in fields else None
         if name is None:
-            return self._value(given, {})
-        place, ratio = given["limit"].location, given.get("over")
-        if not isinstance(ratio, YamlMapping) or "more_than" in given or "less_than" in given:
+            return self._value(fields, {})
+        place, ratio = fields["limit"].location, fields.get("over")
+        if not isinstance(ratio, YamlMapping) or "more_than" in fields or "less_than" in fields:
             raise LocatedError(place, "limit goes with over: it is what a ratio of two counts tends to")
-        settings = self.costs(given).settings
+        settings = self.costs(fields).settings
         if type(settings.get(name)) is not int:
             near = did_you_mean(name, [key for key, value in settings.items() if type(value) is int])
-            raise LocatedError(place, f"{_text(given, 'network')} has no setting {name!r} that is a whole number{near}")
+            raise LocatedError(
+                place, f"{_text_field(fields, 'network')} has no setting {name!r} that is a whole number{near}"
+            )
         # Counts are polynomials in a width: their leading terms decide, which differences of values give exactly.
         sizes = range(1, 10)
         above, below = (
-            _leading([_number(self._operand(side, {name: size}), side) for size in sizes])
-            for side in (given, self._operand_fields(given, ratio))
+            _leading_term([_require_number(self._operand(side, {name: size}), side) for size in sizes])
+            for side in (fields, self._operand_fields(fields, ratio))
         )
         if above is None or below is None or above[0] > below[0] or not below[1]:
             raise LocatedError(place, f"the ratio has no limit as {name} grows")
         return Fraction(0) if above[0] < below[0] else Fraction(above[1]) / below[1]
 
-    def costs(self, given: Given, extra: Mapping[str, int] | None = None) -> CostTable:
+    def costs(self, fields: ClaimFields, extra: Mapping[str, int] | None = None) -> CostTable:
         """The analysis of the network that the fields name, with `extra` settings. Raises Fault and SpecError."""
-        network = self._network(given)
-        sizes = {**self._sizes(given), **(extra or {})}
-        done = self.own if network in self.networks or _is_file(network) else self.shared
+        network = self._network(fields)
+        sizes = {**self._load_options(fields), **(extra or {})}
+        done = self.file_cache if network in self.networks or _is_file(network) else self.shared
         built = (network, repr(sorted(sizes.items())))
         if built not in done.graphs:
-            done.graphs[built] = self._build(given, network, sizes)
-        convention, dtype = _text(given, "convention") or "flops", _text(given, "dtype") or "fp32"
+            done.graphs[built] = self._build(fields, network, sizes)
+        convention, dtype = _text_field(fields, "convention") or "flops", _text_field(fields, "dtype") or "fp32"
         counted = (*built, convention, dtype)
         if counted not in done.tables:
             try:
                 done.tables[counted] = analyze(done.graphs[built], convention=convention, dtype=dtype)
             except CostcalcError as error:
                 wrong = "dtype" if str(error).startswith("no dtype") else "convention"
-                raise LocatedError(given[wrong].location, str(error)) from None
+                raise LocatedError(fields[wrong].location, str(error)) from None
         return done.tables[counted]
 
-    def asked(self, given: Given) -> NetworkQuery:
+    def load_arguments(self, fields: ClaimFields) -> LoadArguments:
         """What network the fields ask for, and the settings and sizes they give it."""
-        network = self._network(given)
-        return NetworkQuery(None if network in self.networks else self._target(network), self._sizes(given))
+        network = self._network(fields)
+        return LoadArguments(None if network in self.networks else self._target(network), self._load_options(fields))
 
-    def _network(self, given: Given) -> str:
-        network = _text(given, "network")
+    def _network(self, fields: ClaimFields) -> str:
+        network = _text_field(fields, "network")
         if not network:
             raise LocatedError(None, "names no network")
         return network
 
-    def _sizes(self, given: Given) -> dict[str, Any]:
+    def _load_options(self, fields: ClaimFields) -> dict[str, Any]:
         sizes: dict[str, Any] = {}
         for field in ("set", "input"):
-            value = given.get(field)
+            value = fields.get(field)
             if value is not None and not isinstance(value, YamlMapping):
                 example = "{convs: [2, 2, 2, 3, 3]}" if field == "set" else "{height: 227, width: 227}"
                 raise LocatedError(value.location, f"{field} must be a mapping, such as {example}")
@@ -193,13 +209,13 @@ class Bench:
                     raise LocatedError(
                         key.location, f"{key.text} is the input's: give it there" if field == "set" else known
                     )
-                sizes[key.text] = _plain(entry)
-        if "batch" in given:
-            sizes["batch"] = getattr(given["batch"], "value", None)
+                sizes[key.text] = _plain_value(entry)
+        if "batch" in fields:
+            sizes["batch"] = getattr(fields["batch"], "value", None)
         return sizes
 
-    def _build(self, given: Given, network: str, sizes: Mapping[str, Any]) -> Graph:
-        place = given["network"].location
+    def _build(self, fields: ClaimFields, network: str, sizes: Mapping[str, Any]) -> Graph:
+        place = fields["network"].location
         try:
             spec, variant = self.networks.get(network) or find_spec(
                 os.path.join(self.folder, network) if _is_file(network) else network
@@ -208,16 +224,17 @@ class Bench:
         except SpecError as error:
             if network in self.networks:
                 raise
-            place = given["input"].location if "input" in given else place
+            place = fields["input"].location if "input" in fields else place
             raise LocatedError(place, f"{network} cannot be built so: {error.problems[0].message}") from None
         except CostcalcError as error:
             message = str(error)
             if message.startswith("no architecture"):
-                near = did_you_mean(network, self.networks) or did_you_mean(network, _shipped())
+                near = did_you_mean(network, self.networks) or did_you_mean(network, _shipped_networks())
                 message = f"no network {network!r}{near}: `costcalc list` prints those that ship; others are files"
                 raise LocatedError(place, message + " ending in .yaml, or written under networks") from None
             fault = next(
-                (p for p, word in _assigned(given) if message.startswith(word) or repr(word) in message), place
+                (p for p, word in _setting_locations(fields) if message.startswith(word) or repr(word) in message),
+                place,
             )
             raise LocatedError(fault, message) from None
 
@@ -226,37 +243,37 @@ class Bench:
 
     # -- arithmetic -----------------------------------------------------------------------------------------------
 
-    def _value(self, given: Given, extra: Mapping[str, int]) -> Exact:
-        value = self._operand(given, extra)
-        for relation in RATIOS:
-            if relation in given:
-                part = _number(value, given)
-                whole = self._part(given, given[relation], extra)
+    def _value(self, fields: ClaimFields, extra: Mapping[str, int]) -> ExactValue:
+        value = self._operand(fields, extra)
+        for relation in RATIO_FIELDS:
+            if relation in fields:
+                part = _require_number(value, fields)
+                whole = self._term_value(fields, fields[relation], extra)
                 if not whole:
-                    raise LocatedError(given[relation].location, f"{relation} is 0: nothing can be divided by it")
+                    raise LocatedError(fields[relation].location, f"{relation} is 0: nothing can be divided by it")
                 ratio = Fraction(part) / whole
                 value = {"over": ratio, "more_than": ratio - 1, "less_than": 1 - ratio}[relation]
         return value
 
-    def _operand(self, given: Given, extra: Mapping[str, int]) -> Exact:
+    def _operand(self, fields: ClaimFields, extra: Mapping[str, int]) -> ExactValue:
         """The quantity of what is covered, with what is added and taken away."""
-        value = self._quantity(given, extra)
-        for relation, sign in zip(SUMS, (1, -1), strict=True):
-            terms = given.get(relation)
+        value = self._quantity(fields, extra)
+        for relation, sign in zip(SUM_FIELDS, (1, -1), strict=True):
+            terms = fields.get(relation)
             for term in terms.items if isinstance(terms, YamlSequence) else [] if terms is None else [terms]:
-                value = _number(value, given) + sign * self._part(given, term, extra)
+                value = _require_number(value, fields) + sign * self._term_value(fields, term, extra)
         return value
 
-    def _part(self, given: Given, value: YamlNode, extra: Mapping[str, int]) -> int | Fraction:
+    def _term_value(self, fields: ClaimFields, value: YamlNode, extra: Mapping[str, int]) -> int | Fraction:
         """What stands in a sum or a ratio: a mapping of what it covers otherwise, or an expression of sizes."""
         if isinstance(value, YamlMapping):
-            fields = self._operand_fields(given, value)
-            return _number(self._operand(fields, extra), fields)
+            fields = self._operand_fields(fields, value)
+            return _require_number(self._operand(fields, extra), fields)
         if not isinstance(value, YamlScalar):
             raise LocatedError(
                 value.location, "must be a mapping of what it covers otherwise, or an expression such as 9 * C"
             )
-        costs = self.costs(given, extra)
+        costs = self.costs(fields, extra)
         shape = next(iter(costs.inputs.values()))
         names = {**costs.settings, **(dict(zip(IMAGE_SIZES, shape, strict=True)) if len(shape) == 4 else {})}
         expression = Expression(value)
@@ -267,22 +284,22 @@ class Bench:
             raise LocatedError(value.location, f"must be a whole number, not {number!r}")
         return number
 
-    def _operand_fields(self, given: Given, part: YamlMapping) -> dict[str, YamlNode]:
+    def _operand_fields(self, fields: ClaimFields, part: YamlMapping) -> dict[str, YamlNode]:
         """The fields of a part: it covers what the claim does, but for what it says; relations are its own."""
         for key, _ in part.entries:
-            if key.text not in (*COVERAGE, *SUMS):
-                raise LocatedError(key.location, unknown_field(key.text, (*COVERAGE, *SUMS)))
-        return inherited({name: value for name, value in given.items() if name in COVERAGE}, part)
+            if key.text not in (*SELECTION_FIELDS, *SUM_FIELDS):
+                raise LocatedError(key.location, unknown_field_message(key.text, (*SELECTION_FIELDS, *SUM_FIELDS)))
+        return inherit_fields({name: value for name, value in fields.items() if name in SELECTION_FIELDS}, part)
 
-    def _quantity(self, given: Given, extra: Mapping[str, int]) -> Exact:
-        quantity = quantity_of(given)
-        costs = self.costs(given, extra)
-        rows = _covered(given, costs)
+    def _quantity(self, fields: ClaimFields, extra: Mapping[str, int]) -> ExactValue:
+        quantity = quantity_of(fields)
+        costs = self.costs(fields, extra)
+        rows = _selected_rows(fields, costs)
         if quantity.kind != "shape":
             unknown = [row.path for row in rows if row.unknown_layers]
             if unknown:
                 raise LocatedError(
-                    given["network"].location, f"{unknown[0]} cannot be counted: it is unknown to costcalc"
+                    fields["network"].location, f"{unknown[0]} cannot be counted: it is unknown to costcalc"
                 )
         value = quantity.of(rows, costs)
         if isinstance(value, tuple) and quantity.kind == "count":  # a size that the last layer may not have
@@ -290,30 +307,32 @@ class Bench:
                 last = rows[-1].path
                 sides = "×".join(map(str, value))
                 raise LocatedError(
-                    given["quantity"].location,
-                    f"{last} has no single {_text(given, 'quantity')}: " + (sides or "no plane"),
+                    fields["quantity"].location,
+                    f"{last} has no single {_text_field(fields, 'quantity')}: " + (sides or "no plane"),
                 )
             (value,) = value
         return value  # type: ignore[no-any-return]
 
 
-def quantity_of(given: Given) -> Quantity:
+def quantity_of(fields: ClaimFields) -> ClaimQuantity:
     """The quantity that the fields name. Raises Fault."""
-    name = _text(given, "quantity")
+    name = _text_field(fields, "quantity")
     if not name:
-        raise LocatedError(None, f"names no quantity: there are {', '.join(QUANTITIES)}")
-    if name not in QUANTITIES:
-        near = did_you_mean(name, QUANTITIES)
-        raise LocatedError(given["quantity"].location, f"no quantity {name!r}{near}: there are {', '.join(QUANTITIES)}")
-    return QUANTITIES[name]
+        raise LocatedError(None, f"names no quantity: there are {', '.join(CLAIM_QUANTITIES)}")
+    if name not in CLAIM_QUANTITIES:
+        near = did_you_mean(name, CLAIM_QUANTITIES)
+        raise LocatedError(
+            fields["quantity"].location, f"no quantity {name!r}{near}: there are {', '.join(CLAIM_QUANTITIES)}"
+        )
+    return CLAIM_QUANTITIES[name]
 
 
-def _covered(given: Given, costs: CostTable) -> list[Row]:
+def _selected_rows(fields: ClaimFields, costs: CostTable) -> list[Row]:
     """The rows that `layers` and `op` choose; the input is a row like any other, with its own name."""
-    names = _texts(given, "layers", "a layer, or a list of them")
+    names = _text_list_field(fields, "layers", "a layer, or a list of them")
     rows: list[Row] = []
     for name, place in names:
-        found = _rows_of(name.strip("/"), costs)
+        found = _matching_rows(name.strip("/"), costs)
         if not found:
             near = did_you_mean(name, _paths(costs))
             raise LocatedError(place, f"{costs.name} has no layer {name!r}{near}")
@@ -322,7 +341,7 @@ def _covered(given: Given, costs: CostTable) -> list[Row]:
             raise LocatedError(place, f"{twice} is covered twice: what counts twice goes under plus")
         rows += found
     rows = rows if names else list(costs.rows)
-    kinds = _texts(given, "op", "an op, or a list of them")
+    kinds = _text_list_field(fields, "op", "an op, or a list of them")
     for kind, place in kinds:
         if kind not in OPS:
             raise LocatedError(
@@ -335,7 +354,7 @@ def _covered(given: Given, costs: CostTable) -> list[Row]:
     return rows
 
 
-def _rows_of(name: str, costs: CostTable) -> list[Row]:
+def _matching_rows(name: str, costs: CostTable) -> list[Row]:
     if name in costs.inputs:
         shape = costs.inputs[name]
         elements = prod(shape)
@@ -366,7 +385,7 @@ def _paths(costs: CostTable) -> set[str]:
     return {"/".join(path[:depth]) for path in parts for depth in range(1, len(path) + 1)}
 
 
-def _leading(values: list[int | Fraction]) -> tuple[int, int | Fraction] | None:
+def _leading_term(values: list[int | Fraction]) -> tuple[int, int | Fraction] | None:
     """Degree of the polynomial that takes these values at 1, 2, …, and its leading coefficient times degree!.
 
     None where they are too few to tell: the last differences are not yet equal.
@@ -381,8 +400,8 @@ def _leading(values: list[int | Fraction]) -> tuple[int, int | Fraction] | None:
 # -- reading fields -----------------------------------------------------------------------------------------------
 
 
-def _text(given: Given, name: str) -> str:
-    value = given.get(name)
+def _text_field(fields: ClaimFields, name: str) -> str:
+    value = fields.get(name)
     if value is None:
         return ""
     if not isinstance(value, YamlScalar) or not isinstance(value.value, str):
@@ -390,8 +409,8 @@ def _text(given: Given, name: str) -> str:
     return value.value
 
 
-def _texts(given: Given, name: str, what: str) -> list[tuple[str, Location]]:
-    value = given.get(name)
+def _text_list_field(fields: ClaimFields, name: str, what: str) -> list[tuple[str, Location]]:
+    value = fields.get(name)
     if value is None:
         return []
     items: Iterable[YamlNode] = value.items if isinstance(value, YamlSequence) else [value]
@@ -405,28 +424,28 @@ def _is_file(network: str) -> bool:
     return network.partition(":")[0].endswith((".yaml", ".yml"))
 
 
-def _plain(value: YamlNode) -> Any:
+def _plain_value(value: YamlNode) -> Any:
     if isinstance(value, YamlSequence):
-        return tuple(map(_plain, value.items))
+        return tuple(map(_plain_value, value.items))
     return value.value if isinstance(value, YamlScalar) else None
 
 
-def _number(value: Exact, given: Given) -> int | Fraction:
+def _require_number(value: ExactValue, fields: ClaimFields) -> int | Fraction:
     if isinstance(value, tuple):
-        raise LocatedError(given["quantity"].location, "a shape cannot be added to or divided")
+        raise LocatedError(fields["quantity"].location, "a shape cannot be added to or divided")
     return value
 
 
-def _assigned(given: Given) -> Iterable[tuple[Location, str]]:
+def _setting_locations(fields: ClaimFields) -> Iterable[tuple[Location, str]]:
     for field in ("set", "input"):
-        value = given.get(field)
+        value = fields.get(field)
         for key, entry in value.entries if isinstance(value, YamlMapping) else ():
             yield (entry.location if isinstance(entry, YamlScalar) else key.location), key.text
-    if "batch" in given:
-        yield given["batch"].location, "batch"
+    if "batch" in fields:
+        yield fields["batch"].location, "batch"
 
 
-def _shipped() -> Iterable[str]:
+def _shipped_networks() -> Iterable[str]:
     from costcalc.frontends.spec.catalogue import architectures
 
     return architectures()

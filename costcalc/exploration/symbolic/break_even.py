@@ -22,19 +22,19 @@ from costcalc.analysis.analyze import AnalysisOptions, analyze
 from costcalc.analysis.metrics import METRICS
 from costcalc.core.comparisons import COMPARISONS
 from costcalc.core.errors import CostcalcError
-from costcalc.exploration.symbolic.closed_form import SQUARE, Build, closed_forms, defaults, refuse_graph
-from costcalc.exploration.symbolic.question import Question, Side, read_question
-from costcalc.exploration.symbolic.variable import Variable, growth
-from costcalc.exploration.symbolic.writing import degree, relation
+from costcalc.exploration.symbolic.closed_forms import SQUARE, Build, closed_forms, defaults, reject_graph
+from costcalc.exploration.symbolic.expression_writer import degree, relation
+from costcalc.exploration.symbolic.question import Operand, Question, parse_question
+from costcalc.exploration.symbolic.variable import Variable, period_and_slope
 from costcalc.frontends.target import load
 from costcalc.ir.op import Assumption
 
-_MOST_CLASSES = 10_000
+_MAX_CLASSES = 10_000
 
-_Places = tuple[int, int | None, int]  # first, last (None: there is none) and step, counted from the least value
+_IndexRange = tuple[int, int | None, int]  # first, last (None: there is none) and step, counted from the least value
 
 
-class Network(NamedTuple):
+class NetworkSource(NamedTuple):
     """What a side of a question is of: a function that makes the graph from sizes and settings, and how to count it."""
 
     build: Build
@@ -86,7 +86,7 @@ def solve(
     exact: bool = False,
     convention: str = "flops",
     dtype: str = "fp32",
-    other: Callable[[str], Network] | None = None,
+    other: Callable[[str], NetworkSource] | None = None,
     **given: Any,
 ) -> Solution:
     """The values of a size or setting for which a question such as `macs < 4G` holds, every one of them.
@@ -96,26 +96,26 @@ def solve(
     CostcalcError for a question that cannot be read, or not be answered, and TypeError for a graph in place of what
     builds it, and for more than the name of one variable.
     """
-    refuse_graph(target, "solve")
+    reject_graph(target, "solve")
     if not isinstance(variable, str):
         raise TypeError(f"a question has one unknown: variable is the name of a size or setting, not {variable!r}")
-    asked = read_question(question)
+    asked = parse_question(question)
     build: Build = target if callable(target) else partial(load, target)
-    first = Network(partial(build, **given), convention, dtype)
+    first = NetworkSource(partial(build, **given), convention, dtype)
     if other is None:
 
-        def other(name: str) -> Network:
-            return Network(partial(load, name, **given), convention, dtype)
+        def other(name: str) -> NetworkSource:
+            return NetworkSource(partial(load, name, **given), convention, dtype)
 
     base = first.build()
     sides = [
-        _side(side, first if side.target is None else other(side.target), variable, exact)
+        _operand_form(side, first if side.target is None else other(side.target), variable, exact)
         for side in (asked.left, asked.right)
     ]
-    domain = _common([side.variable for side in sides if side.variable], variable)
-    runs = _runs(asked, sides, domain)
+    domain = _common_domain([side.variable for side in sides if side.variable], variable)
+    runs = _solve_ranges(asked, sides, domain)
     assumptions = tuple(dict.fromkeys(each for side in sides for each in side.assumptions))
-    checks = tuple(_checked(asked, sides, domain, runs, assumptions))
+    checks = tuple(_check_boundaries(asked, sides, domain, runs, assumptions))
     left, right = (side.form for side in sides)
     return Solution(asked, base.name, convention, domain, tuple(runs), checks, left, right, assumptions, exact)
 
@@ -129,7 +129,7 @@ class _SolvedSide(NamedTuple):
     counted: Callable[[int], Any]
 
 
-def _side(side: Side, network: Network, variable: str, exact: bool) -> _SolvedSide:
+def _operand_form(side: Operand, network: NetworkSource, variable: str, exact: bool) -> _SolvedSide:
     if side.metric is None:
         number = int(side.number) if side.number.denominator == 1 else side.number
         return _SolvedSide(sympy.Rational(number), None, (), lambda value: number)
@@ -156,7 +156,7 @@ def _side(side: Side, network: Network, variable: str, exact: bool) -> _SolvedSi
     return _SolvedSide(whole.formulas[side.metric], forms.variables[0], forms.assumptions, counted)
 
 
-def _common(variables: Sequence[Variable], name: str) -> Variable:
+def _common_domain(variables: Sequence[Variable], name: str) -> Variable:
     """The values that all domains have: the sides may be of different networks."""
     if not variables:
         return Variable(name)
@@ -180,7 +180,7 @@ def _common(variables: Sequence[Variable], name: str) -> Variable:
 # -- where a difference changes its sign --------------------------------------------------------------------------
 
 
-def _runs(question: Question, sides: Sequence[_SolvedSide], domain: Variable) -> list[ValueRange]:
+def _solve_ranges(question: Question, sides: Sequence[_SolvedSide], domain: Variable) -> list[ValueRange]:
     """All values on the domain for which the relation holds."""
     symbol, compare = domain.symbol, COMPARISONS[question.relation]
     wanted = {sign for sign in (-1, 0, 1) if compare(sign, 0)}
@@ -188,12 +188,12 @@ def _runs(question: Question, sides: Sequence[_SolvedSide], domain: Variable) ->
     if not sympy.denom(sympy.together(above)).is_number:
         raise CostcalcError(f"{domain.name} divides a cost: no question about it can be answered")
     try:
-        length = growth(above, symbol)[0]
+        length = period_and_slope(above, symbol)[0]
     except ValueError:
-        length = _MOST_CLASSES * domain.multiple + 1
+        length = _MAX_CLASSES * domain.multiple + 1
     classes = length // gcd(length, domain.multiple)
-    settled = _settled(above, domain)
-    if classes > _MOST_CLASSES or settled is None or (settled - domain.least) // domain.multiple > _MOST_CLASSES:
+    settled = _settles_from(above, domain)
+    if classes > _MAX_CLASSES or settled is None or (settled - domain.least) // domain.multiple > _MAX_CLASSES:
         raise CostcalcError(f"'{question}' has floors that keep changing with {domain.name}: it cannot be answered")
     scale = sympy.lcm([term.as_coeff_Mul()[0].q for term in sympy.Add.make_args(above)])
 
@@ -202,16 +202,16 @@ def _runs(question: Question, sides: Sequence[_SolvedSide], domain: Variable) ->
 
     start = -(-(settled - domain.least) // domain.multiple)
     early = [(place, _sign(difference(place)) in wanted) for place in range(start)]
-    runs: list[_Places] = [(place, place, 1) for place, holds in early if holds]
-    runs += _found(difference, wanted, start, classes, degree(above))
+    runs: list[_IndexRange] = [(place, place, 1) for place, holds in early if holds]
+    runs += _solve_index_ranges(difference, wanted, start, classes, degree(above))
     step = domain.multiple
     return [
         ValueRange(domain.least + first * step, None if last is None else domain.least + last * step, each * step)
-        for first, last, each in _joined(runs)
+        for first, last, each in _merge_ranges(runs)
     ]
 
 
-def _settled(expression: Any, domain: Variable) -> int | None:
+def _settles_from(expression: Any, domain: Variable) -> int | None:
     """A value from which on it is settled which of several sizes is the smallest; None: none is found.
 
     Over a period P a difference of two grows by P times its slope, at every place: it settles where the last of P
@@ -221,7 +221,7 @@ def _settled(expression: Any, domain: Variable) -> int | None:
     for smallest in expression.atoms(sympy.Min):
         for one, another in combinations(smallest.args, 2):
             difference = sympy.expand(one - another)
-            length, slope = growth(difference, domain.symbol)
+            length, slope = period_and_slope(difference, domain.symbol)
             if slope is None:
                 return None
             for value in range(domain.least, domain.least + length if slope else domain.least):
@@ -231,15 +231,15 @@ def _settled(expression: Any, domain: Variable) -> int | None:
     return settled
 
 
-def _found(
+def _solve_index_ranges(
     difference: Callable[[int], int], wanted: set[int], start: int, classes: int, degree_: int
-) -> Iterator[_Places]:
+) -> Iterator[_IndexRange]:
     """Runs of places from `start` on: on each class of places, the difference is a polynomial of such a degree."""
     changes: list[list[int]] = []  # by class: the places where the relation begins or ceases to hold
     answers: list[list[bool]] = []
     for first in range(start, start + classes):
         values = [difference(first + classes * i) for i in range(degree_ + 1)]
-        signs = [(first + classes * i, sign in wanted) for i, sign in _signs(_differences(values))]
+        signs = [(first + classes * i, sign in wanted) for i, sign in _sign_changes(_newton_differences(values))]
         kept = [signs[0], *(b for a, b in pairwise(signs) if a[1] != b[1])]
         changes.append([place for place, _ in kept])
         answers.append([holds for _, holds in kept])
@@ -260,7 +260,7 @@ def _found(
                 yield begin + i, None if end is None else end - 1 - (end - 1 - begin - i) % step, step
 
 
-def _differences(values: list[int]) -> list[int]:
+def _newton_differences(values: list[int]) -> list[int]:
     """The first of the values, of their differences, of the differences of these, and so on (Newton's form)."""
     found = []
     while values:
@@ -269,7 +269,7 @@ def _differences(values: list[int]) -> list[int]:
     return found
 
 
-def _signs(differences: list[int]) -> list[tuple[int, int]]:
+def _sign_changes(differences: list[int]) -> list[tuple[int, int]]:
     """Where the polynomial Σ differences[i]·C(n, i) over n = 0, 1, … has which sign: each place where it changes."""
     if len(differences) == 1:
         return [(0, _sign(differences[0]))]
@@ -277,7 +277,7 @@ def _signs(differences: list[int]) -> list[tuple[int, int]]:
     def sign(place: int) -> int:
         return _sign(sum(d * comb(place, i) for i, d in enumerate(differences)))
 
-    slopes = _signs(differences[1:])
+    slopes = _sign_changes(differences[1:])
     found: list[tuple[int, int]] = []
     for (begin, slope), following in zip(slopes, [*slopes[1:], None], strict=True):
         end = None if following is None else following[0]  # from begin to end it only rises, falls, or stays
@@ -308,9 +308,9 @@ def _sign(number: int) -> int:
     return (number > 0) - (number < 0)
 
 
-def _joined(runs: Iterable[_Places]) -> list[_Places]:
+def _merge_ranges(runs: Iterable[_IndexRange]) -> list[_IndexRange]:
     """The runs in rising order, those that follow each other without a gap as one."""
-    joined: list[_Places] = []
+    joined: list[_IndexRange] = []
     for first, last, step in sorted(runs, key=lambda run: run[0]):
         dense = step == 1 or first == last
         if joined and dense and joined[-1][2] == 1 and joined[-1][1] == first - 1:
@@ -323,7 +323,7 @@ def _joined(runs: Iterable[_Places]) -> list[_Places]:
 # -- the check ----------------------------------------------------------------------------------------------------
 
 
-def _checked(
+def _check_boundaries(
     question: Question,
     sides: Sequence[_SolvedSide],
     domain: Variable,

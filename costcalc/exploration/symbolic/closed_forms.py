@@ -24,22 +24,28 @@ from costcalc.analysis.cost_table import CostTable, Row
 from costcalc.analysis.metrics import METRICS
 from costcalc.core.errors import CostcalcError, FixedSizeError, did_you_mean
 from costcalc.core.sizes import Size, identical, is_plain, is_symbolic
-from costcalc.exploration.symbolic.variable import Variable, floors, least_for, never_negative, with_plain_floors
+from costcalc.exploration.symbolic.variable import (
+    Variable,
+    find_minimum,
+    innermost_floors,
+    is_nonnegative,
+    normalize_floors,
+)
 from costcalc.frontends.target import load
 from costcalc.ir.graph import DIM_NAMES, Graph
 from costcalc.ir.op import Assumption
 from costcalc.ir.paths import stage_of
 
 SQUARE = "size"  # the side of a square input: its height and its width
-EVERY = ("params", "macs", "flops", "activations", "memory")
+DEFAULT_METRICS = ("params", "macs", "flops", "activations", "memory")
 
 _LARGEST_MULTIPLE = 10**6
-_ROUNDS = 20
+_MAX_ROUNDS = 20
 
 Build = Callable[..., Graph]  # a network, its sizes and settings given by name
 
 
-class Form(NamedTuple):
+class RowFormulas(NamedTuple):
     """The closed forms of a layer, a stage or the whole, by metric; those that nobody knows are left out.
 
     With `unknown` layers in it, they are lower bounds.
@@ -66,18 +72,18 @@ class ClosedForms:
     exact: bool
     layer: str | None = None
 
-    def whole(self) -> Form:
+    def whole(self) -> RowFormulas:
         """All layers together."""
         return self._form(self.layer or "whole", self.costs.rows)
 
-    def by_stage(self, depth: int = 1) -> list[Form]:
+    def by_stage(self, depth: int = 1) -> list[RowFormulas]:
         """One form a stage: the layers whose paths share their first `depth` parts."""
         stages: dict[str, list[Row]] = {}
         for row in self.costs.rows:
             stages.setdefault(stage_of(row.path, depth), []).append(row)
         return [self._form(stage, rows) for stage, rows in stages.items()]
 
-    def by_layer(self) -> list[Form]:
+    def by_layer(self) -> list[RowFormulas]:
         """One form a layer."""
         return [self._form(row.path, [row]) for row in self.costs.rows]
 
@@ -85,29 +91,29 @@ class ClosedForms:
         """What the form of a metric of the whole comes to, with a number for each variable, on its domain."""
         return int(self.whole().formulas[metric].subs({v.symbol: values[v.name] for v in self.variables}))
 
-    def in_variables(self, size: Size) -> Any:
+    def to_variables(self, size: Size) -> Any:
         """A size of the graph, which is in the variables' counters, in the variables."""
         return self._terms.of(size)
 
-    def _form(self, path: str, rows: Sequence[Row]) -> Form:
+    def _form(self, path: str, rows: Sequence[Row]) -> RowFormulas:
         formulas = {}
         for metric in self.of:
             values = Counter(getattr(row, METRICS[metric].attribute) for row in rows)
             del values[None]
             if values:  # layers that are alike are made into a formula once
                 formulas[metric] = sympy.Add(*[times * self._terms.of(value) for value, times in values.items()])
-        return Form(path, formulas, sum(row.unknown_layers for row in rows))
+        return RowFormulas(path, formulas, sum(row.unknown_layers for row in rows))
 
     @cached_property
-    def _terms(self) -> _Translation:
-        return _Translation(self.variables)
+    def _terms(self) -> _VariableSubstitution:
+        return _VariableSubstitution(self.variables)
 
 
 def closed_forms(
     target: str | os.PathLike[str] | Build,
     variables: str | Iterable[str],
     *,
-    of: Sequence[str] = EVERY,
+    of: Sequence[str] = DEFAULT_METRICS,
     at: str | None = None,
     exact: bool = False,
     convention: str = "flops",
@@ -127,38 +133,38 @@ def closed_forms(
     Raises CostcalcError for a variable that is none, or that the network's structure depends on, and TypeError for a
     graph, which is built already.
     """
-    refuse_graph(target, "closed_forms")
+    reject_graph(target, "closed_forms")
     build: Build = partial(target if callable(target) else partial(load, target), **given)
     base = build()
     names = tuple(dict.fromkeys([variables] if isinstance(variables, str) else variables))
-    _check(build, base, names)
+    _check_variables(build, base, names)
     _check_metrics(of)
     if at is not None:
         base.select(at)
     start = {} if exact else _strides(base, names)
     usual = defaults(base)
     made = [Variable(name, start.get(name, 1), usual[name] % start.get(name, 1)) for name in names]
-    for _ in range(_ROUNDS):
-        graph = _built(build, base, made)
+    for _ in range(_MAX_ROUNDS):
+        graph = _build_symbolic(build, base, made)
         costs = analyze(graph, convention=convention, dtype=dtype)
         if exact:
-            narrowed = [_narrowed(variable, graph, made) for variable in made]
+            narrowed = [_restrict_to_multiples(variable, graph, made) for variable in made]
             if narrowed == made:
-                return _forms(graph, costs, made, of, at, exact)
+                return _build_closed_forms(graph, costs, made, of, at, exact)
             made = narrowed
             continue
-        further = _further_multiples(made, _sizes_of(graph, costs, of))
+        further = _extra_multiples(made, _floor_candidates(graph, costs, of))
         if not further:
-            return _forms(graph, costs, made, of, at, exact)
+            return _build_closed_forms(graph, costs, made, of, at, exact)
         for place, variable in enumerate(made):
-            multiple = variable.multiple * further.get(variable.counter, 1)
+            multiple = variable.multiple * further.get(variable.index_symbol, 1)
             made[place] = Variable(variable.name, multiple, usual[variable.name] % multiple)
         if max(v.multiple for v in made) > _LARGEST_MULTIPLE:
             break
     raise CostcalcError(f"no multiples of {', '.join(names)} leave {base.name} without floors: use exact forms")
 
 
-def refuse_graph(target: object, name: str) -> None:
+def reject_graph(target: object, name: str) -> None:
     """Raise TypeError where a graph is given for what builds one."""
     if isinstance(target, Graph):
         message = f"{name} builds the network itself: give it a name, a file or a function that makes a graph"
@@ -169,7 +175,7 @@ def forms_of(
     graph: Graph,
     variables: Sequence[Variable] | None = None,
     *,
-    of: Sequence[str] = EVERY,
+    of: Sequence[str] = DEFAULT_METRICS,
     at: str | None = None,
     convention: str = "flops",
     dtype: str = "fp32",
@@ -183,19 +189,21 @@ def forms_of(
     exact = variables is None
     costs = analyze(graph, convention=convention, dtype=dtype)
     if variables is None:
-        found = {s for size in _sizes_of(graph, costs, of) if is_symbolic(size) for s in sympy.S(size).free_symbols}
+        found = {
+            s for size in _floor_candidates(graph, costs, of) if is_symbolic(size) for s in sympy.S(size).free_symbols
+        }
         plain = [Variable(symbol.name) for symbol in sorted(found, key=lambda symbol: symbol.name)]
-        variables = [_narrowed(variable, graph, plain) for variable in plain]
+        variables = [_restrict_to_multiples(variable, graph, plain) for variable in plain]
     if at is not None:
         graph.select(at)
-    return _forms(graph, costs, variables, of, at, exact)
+    return _build_closed_forms(graph, costs, variables, of, at, exact)
 
 
-def _forms(
+def _build_closed_forms(
     graph: Graph, costs: CostTable, variables: Sequence[Variable], of: Sequence[str], at: str | None, exact: bool
 ) -> ClosedForms:
     """The forms on the largest domain of each variable on which one formula is true and the network can be."""
-    terms = _Translation(variables)
+    terms = _VariableSubstitution(variables)
     assumptions = dict.fromkeys(terms.assumption(each) for each in graph.assumptions)
     least = {v.symbol: v.smallest for v in variables}
     by_symbol = {v.symbol: v for v in variables}
@@ -204,41 +212,45 @@ def _forms(
         """Demand values from which on an expression in one variable is never negative, where there are such."""
         if len(expression.free_symbols) == 1:
             (symbol,) = expression.free_symbols
-            found = least_for(expression, by_symbol[symbol]._replace(least=least[symbol]))
+            found = find_minimum(expression, by_symbol[symbol]._replace(least=least[symbol]))
             least[symbol] = least[symbol] if found is None else max(least[symbol], found)
 
     for left, relation, right in assumptions:
         if relation == ">=":
             raised(left - right)
     if not exact:
-        for smallest in {m for size in _sizes_of(graph, costs, of) if is_symbolic(size) for m in size.atoms(sympy.Min)}:
+        for smallest in {
+            m for size in _floor_candidates(graph, costs, of) if is_symbolic(size) for m in size.atoms(sympy.Min)
+        }:
             for each in terms.plain(smallest).atoms(sympy.Min):
                 for one, other in permutations(each.args, 2):
                     raised(sympy.expand(one - other))
-    open_ = tuple(each for each in assumptions if not _holds(each, by_symbol, least))
+    open_ = tuple(each for each in assumptions if not _always_holds(each, by_symbol, least))
     placed = tuple(v._replace(least=least[v.symbol]) for v in variables)
     layer = None if at is None else at.strip("/")
     part = costs if layer is None else costs.below(layer)
     return ClosedForms(part, placed, tuple(dict.fromkeys(of)), open_, exact, layer)
 
 
-def _holds(assumption: Assumption, variables: Mapping[Any, Variable], least: Mapping[Any, int]) -> bool:
+def _always_holds(assumption: Assumption, variables: Mapping[Any, Variable], least: Mapping[Any, int]) -> bool:
     """Whether an assumption is found to hold on the whole domain, where variables begin at their `least`."""
     left, right = map(sympy.sympify, (assumption.left, assumption.right))
     relation, difference = assumption.relation, left - right  # as it is: products of what rises are seen to rise
     if relation == ">=":
-        return never_negative(difference, least)
+        return is_nonnegative(difference, least)
     if relation == "==":
         return bool(sympy.expand(difference) == 0)
     if relation == "!=":
-        return any(never_negative(sign * difference - 1, least) for sign in (1, -1)) or _never(difference, variables)
+        return any(is_nonnegative(sign * difference - 1, least) for sign in (1, -1)) or _is_never_zero(
+            difference, variables
+        )
     counted = (left / right).xreplace({symbol: variable.size for symbol, variable in variables.items()})
     return bool(sympy.expand(counted).is_integer)
 
 
-def _never(difference: Any, variables: Mapping[Any, Variable]) -> bool:
+def _is_never_zero(difference: Any, variables: Mapping[Any, Variable]) -> bool:
     """Whether a sum of a variable and a number is 0 at none of the variable's values."""
-    linear = _linear(difference)
+    linear = _as_linear(difference)
     if linear is None:
         return False
     symbol, slope, constant = linear
@@ -246,22 +258,22 @@ def _never(difference: Any, variables: Mapping[Any, Variable]) -> bool:
     return not zero.is_Integer or zero < variable.smallest or zero % variable.multiple != variable.residue
 
 
-def _linear(expression: Any) -> tuple[Any, Any, Any] | None:
+def _as_linear(expression: Any) -> tuple[Any, Any, Any] | None:
     """Symbol, slope and constant of slope·symbol + constant; None where the expression is no such one."""
     constant, varying = sympy.expand(expression).as_coeff_Add()
     slope, symbol = varying.as_coeff_Mul()
     return (symbol, slope, constant) if symbol.is_Symbol and slope.is_Rational and constant.is_Rational else None
 
 
-def _narrowed(variable: Variable, graph: Graph, variables: Iterable[Variable]) -> Variable:
+def _restrict_to_multiples(variable: Variable, graph: Graph, variables: Iterable[Variable]) -> Variable:
     """The variable on those of its values for which a multiple is what the graph assumes to be one.
 
     a·x/q + b/q is a multiple of n where a·x + b is one of q·n, which is so on a residue class of x modulo q·n over the
     common divisor of a and q·n, or nowhere.
     """
-    terms = _Translation(variables)
+    terms = _VariableSubstitution(variables)
     for left, relation, right in map(terms.assumption, graph.assumptions):
-        linear = _linear(left) if relation == "multiple of" and sympy.sympify(right).is_Integer else None
+        linear = _as_linear(left) if relation == "multiple of" and sympy.sympify(right).is_Integer else None
         if linear is None or linear[0] != variable.symbol:
             continue
         _, slope, constant = linear
@@ -275,7 +287,7 @@ def _narrowed(variable: Variable, graph: Graph, variables: Iterable[Variable]) -
     return variable
 
 
-class _Translation:
+class _VariableSubstitution:
     """Expressions in counters made into expressions in variables, with joined floors, and without a smallest one where
     it is known which one that is.
     """
@@ -283,7 +295,7 @@ class _Translation:
     def __init__(self, variables: Iterable[Variable]) -> None:
         variables = tuple(variables)
         self.named = {v.name: v.size for v in variables}
-        self.counted = {v.counter: v.counted for v in variables if v.counter != v.symbol}
+        self.counted = {v.index_symbol: v.counted for v in variables if v.index_symbol != v.symbol}
         self.least = {v.symbol: v.least for v in variables}
         self.known: dict[Any, Any] = {}
 
@@ -292,19 +304,19 @@ class _Translation:
         if is_plain(size):
             return sympy.Integer(size)
         if size not in self.known:
-            self.known[size] = sympy.expand(self._decided(self.plain(size)))
+            self.known[size] = sympy.expand(self._resolve_minimum(self.plain(size)))
         return self.known[size]
 
     def plain(self, size: Size) -> Any:
         """The expression in the variables as it is."""
         expression = sympy.sympify(size)
         given = {s: self.named[s.name] for s in expression.free_symbols if s.name in self.named}
-        return with_plain_floors(expression.xreplace(given).xreplace(self.counted))
+        return normalize_floors(expression.xreplace(given).xreplace(self.counted))
 
     def assumption(self, assumption: Assumption) -> Assumption:
         return Assumption(self.plain(assumption.left), assumption.relation, self.plain(assumption.right))
 
-    def _decided(self, expression: Any) -> Any:
+    def _resolve_minimum(self, expression: Any) -> Any:
         if not expression.has(sympy.Min):
             return expression
         return expression.replace(sympy.Min, self._smallest)
@@ -313,8 +325,8 @@ class _Translation:
         """The args without those that another is never larger than."""
         kept: list[Any] = []
         for arg in args:
-            if not any(never_negative(sympy.expand(arg - other), self.least) for other in kept):
-                kept = [o for o in kept if not never_negative(sympy.expand(o - arg), self.least)] + [arg]
+            if not any(is_nonnegative(sympy.expand(arg - other), self.least) for other in kept):
+                kept = [o for o in kept if not is_nonnegative(sympy.expand(o - arg), self.least)] + [arg]
         return sympy.Min(*kept)
 
 
@@ -329,7 +341,7 @@ def _strides(graph: Graph, names: Iterable[str]) -> dict[str, int]:
     return {name: along[name] for name in names if name in along}
 
 
-def _sizes_of(graph: Graph, costs: CostTable, of: Sequence[str]) -> Iterator[Any]:
+def _floor_candidates(graph: Graph, costs: CostTable, of: Sequence[str]) -> Iterator[Any]:
     """Everything that must be free of floors: all shapes, what is assumed, and the metrics that are asked for."""
     for shape in graph.shapes.values():
         yield from shape
@@ -343,14 +355,14 @@ def _sizes_of(graph: Graph, costs: CostTable, of: Sequence[str]) -> Iterator[Any
             yield getattr(row, METRICS[metric].attribute)
 
 
-def _further_multiples(variables: Iterable[Variable], sizes: Iterable[Any]) -> dict[Any, int]:
+def _extra_multiples(variables: Iterable[Variable], sizes: Iterable[Any]) -> dict[Any, int]:
     """For each counter, how many times its multiple must be for the innermost floors to vanish; empty: there are none.
 
     ⌊(p/q)·n + c⌋ is free of its floor where n is a multiple of q.
     """
-    counters = {v.counter for v in variables}
+    counters = {v.index_symbol for v in variables}
     further: dict[Any, int] = {}
-    for floor in {f for size in {s for s in sizes if is_symbolic(s)} for f in floors(size)}:
+    for floor in {f for size in {s for s in sizes if is_symbolic(s)} for f in innermost_floors(size)}:
         for term in sympy.Add.make_args(sympy.expand(floor.args[0])):
             below = term.as_coeff_Mul()[0].q
             inside = sorted(term.free_symbols & counters, key=lambda symbol: symbol.name)
@@ -374,7 +386,7 @@ def defaults(graph: Graph) -> dict[str, Any]:
     return {**sizes, **graph.settings}
 
 
-def _check(build: Build, base: Graph, names: tuple[str, ...]) -> None:
+def _check_variables(build: Build, base: Graph, names: tuple[str, ...]) -> None:
     """Raise CostcalcError for all names that are no size and no integer setting, and say what can be."""
     known = defaults(base)
     mistakes = [] if names else ["a closed form needs a variable"]
@@ -382,7 +394,7 @@ def _check(build: Build, base: Graph, names: tuple[str, ...]) -> None:
     for name in names:
         if name not in known:
             mistakes.append(f"{base.name} has no size or setting {name!r}{did_you_mean(name, known)}")
-        elif not _is_whole(known[name]):
+        elif not _is_int(known[name]):
             kind = kinds.get(type(known[name]), "no integer")
             mistakes.append(f"{name} is {kind}, and structure of {base.name}: it cannot be a variable")
     if SQUARE in names and SQUARE in known:
@@ -395,7 +407,7 @@ def _check(build: Build, base: Graph, names: tuple[str, ...]) -> None:
                 f"name height,width, or take a square (--input {min(height, width)}x{min(height, width)})"
             )
     if mistakes:
-        raise CostcalcError("\n".join([*mistakes, _what_can_be(_refusals(build, base))]))
+        raise CostcalcError("\n".join([*mistakes, _variables_hint(_rejections(build, base))]))
 
 
 def _check_metrics(of: Iterable[str]) -> None:
@@ -405,24 +417,24 @@ def _check_metrics(of: Iterable[str]) -> None:
             raise CostcalcError(f"no quantity {metric!r}{near}: there are {', '.join(METRICS)}")
 
 
-def _is_whole(value: Any) -> bool:
+def _is_int(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _given(variable: Variable) -> dict[str, Size]:
+def _size_arguments(variable: Variable) -> dict[str, Size]:
     """The sizes and settings that a variable stands for, as expressions."""
     names = ("height", "width") if variable.name == SQUARE else (variable.name,)
     return dict.fromkeys(names, variable.size)
 
 
-def _built(build: Build, base: Graph, variables: Sequence[Variable]) -> Graph:
+def _build_symbolic(build: Build, base: Graph, variables: Sequence[Variable]) -> Graph:
     """The graph with the variables' expressions for sizes."""
     try:
-        return build(**{name: size for variable in variables for name, size in _given(variable).items()})
+        return build(**{name: size for variable in variables for name, size in _size_arguments(variable).items()})
     except FixedSizeError:
         raise
     except CostcalcError as error:
-        refusals = _refusals(build, base)
+        refusals = _rejections(build, base)
         names = [v.name for v in variables if refusals[v.name]]
         if not names:
             raise
@@ -430,19 +442,19 @@ def _built(build: Build, base: Graph, variables: Sequence[Variable]) -> Graph:
             f"{name} cannot be a variable of {base.name}: {_why_not(build, base, name) or refusals[name]}"
             for name in names
         ]
-        raise CostcalcError("\n".join([*blamed, _what_can_be(refusals)])) from error
+        raise CostcalcError("\n".join([*blamed, _variables_hint(refusals)])) from error
 
 
-def _refusals(build: Build, base: Graph) -> dict[str, str]:
+def _rejections(build: Build, base: Graph) -> dict[str, str]:
     """For each size and integer setting, why it cannot be a variable; empty where it can."""
     refusals = {}
     usual = defaults(base)
     with suppress(CostcalcError, TypeError):  # what is imported is imported once, with all of them free
-        build(**{name: Variable(name).size for name in DIM_NAMES if _is_whole(usual.get(name))})
+        build(**{name: Variable(name).size for name in DIM_NAMES if _is_int(usual.get(name))})
     for name, value in usual.items():
-        if _is_whole(value) and (name != SQUARE or _is_square(base)):
+        if _is_int(value) and (name != SQUARE or _is_square(base)):
             try:
-                build(**_given(Variable(name)))
+                build(**_size_arguments(Variable(name)))
                 refusals[name] = ""
             except (CostcalcError, TypeError) as refusal:  # TypeError: a function that does not take it
                 refusals[name] = _first_line(refusal)
@@ -462,11 +474,11 @@ def _why_not(build: Build, base: Graph, name: str) -> str:
     """What is said of a number other than the default, where it will not do: that is plainer than what symbols say."""
     default = defaults(base)[name]
     try:
-        build(**dict.fromkeys(_given(Variable(name)), default + 1))
+        build(**dict.fromkeys(_size_arguments(Variable(name)), default + 1))
     except CostcalcError as refusal:
         return f"it can be {default}, and not {default + 1}: {_first_line(refusal)}"
     return ""
 
 
-def _what_can_be(refusals: Mapping[str, str]) -> str:
+def _variables_hint(refusals: Mapping[str, str]) -> str:
     return f"variables can be {', '.join(name for name, refusal in refusals.items() if not refusal) or 'none'}"

@@ -23,20 +23,35 @@ from costcalc.frontends.spec.document import (
     parse,
 )
 
-CLAIMS = FileKind("a file of claims", "a source and claims", "write a group, and give it what its claims share")
+CLAIMS_LANGUAGE = FileKind(
+    "a file of claims", "a source and claims", "write a group, and give it what its claims share"
+)
 
-COVERAGE = ("network", "set", "input", "batch", "dtype", "layers", "op", "quantity", "convention", "limit")
-SUMS = ("plus", "minus")
-RATIOS = ("over", "more_than", "less_than")
-READINGS = ("equals", "above", "below")
-CASES = ("holds_for", "fails_for", "reproduced_by")
-SHARED = (*COVERAGE, *SUMS, *RATIOS, *READINGS, "each", *CASES, "rule", "unit", "units", "verdict", "where", "why")
-CLAIM = (*SHARED, "id", "published", "not_a_cost")
-GROUP = (*SHARED, "claims")
-TABLE = (*SHARED, "id", "columns", "rows")
-FILE = (*GROUP, "source", "networks")
+SELECTION_FIELDS = ("network", "set", "input", "batch", "dtype", "layers", "op", "quantity", "convention", "limit")
+SUM_FIELDS = ("plus", "minus")
+RATIO_FIELDS = ("over", "more_than", "less_than")
+COMPARISON_FIELDS = ("equals", "above", "below")
+CASE_FIELDS = ("holds_for", "fails_for", "reproduced_by")
+SHARED_FIELDS = (
+    *SELECTION_FIELDS,
+    *SUM_FIELDS,
+    *RATIO_FIELDS,
+    *COMPARISON_FIELDS,
+    "each",
+    *CASE_FIELDS,
+    "rule",
+    "unit",
+    "units",
+    "verdict",
+    "where",
+    "why",
+)
+CLAIM_FIELDS = (*SHARED_FIELDS, "id", "published", "not_a_cost")
+GROUP_FIELDS = (*SHARED_FIELDS, "claims")
+TABLE_FIELDS = (*SHARED_FIELDS, "id", "columns", "rows")
+FILE_FIELDS = (*GROUP_FIELDS, "source", "networks")
 
-Given = Mapping[str, YamlNode]
+ClaimFields = Mapping[str, YamlNode]
 
 
 class Claim(NamedTuple):
@@ -46,9 +61,9 @@ class Claim(NamedTuple):
     """
 
     id: str
-    place: Location
+    location: Location
     published: YamlScalar
-    fields: Given
+    fields: ClaimFields
     section: str
     where: str
 
@@ -66,7 +81,7 @@ class ClaimsFile:
         self.source = self.name
         self.problems: list[Diagnostic] = []
         self.networks: dict[str, tuple[Spec, str]] = {}
-        document, keys = parse(text, file, CLAIMS)
+        document, keys = parse(text, file, CLAIMS_LANGUAGE)
         self.problems += keys
         self.claims: tuple[Claim, ...] = ()
         if isinstance(document, YamlMapping):
@@ -75,7 +90,7 @@ class ClaimsFile:
             message = "a file of claims is a mapping, with source, claims, and what the claims share"
             raise SpecError(file, text, [Diagnostic(document.location, message)])
 
-    def _wrong(self, value: YamlNode, message: str) -> None:
+    def _add_problem(self, value: YamlNode, message: str) -> None:
         self.problems.append(Diagnostic(value.location, message))
 
     def _read(self, document: YamlMapping) -> None:
@@ -83,23 +98,25 @@ class ClaimsFile:
         if isinstance(source, YamlScalar) and isinstance(source.value, str):
             self.source = source.value
         elif source is not None:
-            self._wrong(source, "source must be text: who published these numbers, and where")
-        elif all(key.text in FILE for key, _ in document.entries):  # a misspelt key may be the one that is missing
+            self._add_problem(source, "source must be text: who published these numbers, and where")
+        elif all(
+            key.text in FILE_FIELDS for key, _ in document.entries
+        ):  # a misspelt key may be the one that is missing
             self.problems.append(Diagnostic(None, "has no source: say who published these numbers, and where"))
         networks = document.get("networks")
         if isinstance(networks, YamlMapping):
             for key, part in networks.entries:
                 self._read_network(key, part)
         elif networks is not None:
-            self._wrong(networks, "networks must be a mapping of names to specs, each with input and layers")
-        self._known(document, FILE)
+            self._add_problem(networks, "networks must be a mapping of names to specs, each with input and layers")
+        self._check_keys(document, FILE_FIELDS)
         self.claims = tuple(self._group(document, {}, ()))
         seen: dict[str, Claim] = {}
         for claim in self.claims:
             if claim.id in seen:
-                first = seen[claim.id].place.line + 1
+                first = seen[claim.id].location.line + 1
                 message = f"the id {claim.id!r} is given twice (first in line {first})"
-                self.problems.append(Diagnostic(claim.place, message))
+                self.problems.append(Diagnostic(claim.location, message))
             seen.setdefault(claim.id, claim)
 
     def _read_network(self, key: YamlScalar, part: YamlNode) -> None:
@@ -112,35 +129,37 @@ class ClaimsFile:
         for variant in spec.variants or [key.text]:
             self.networks[variant] = spec, variant
 
-    def _known(self, fields: YamlMapping, known: tuple[str, ...]) -> None:
+    def _check_keys(self, fields: YamlMapping, known: tuple[str, ...]) -> None:
         for key, _ in fields.entries:
             if key.text not in known:
-                self._wrong(key, unknown_field(key.text, known))
+                self._add_problem(key, unknown_field_message(key.text, known))
 
-    def _group(self, group: YamlMapping, around: Given, section: tuple[str, ...]) -> Iterator[Claim]:
-        shared = inherited(around, group)
+    def _group(self, group: YamlMapping, around: ClaimFields, section: tuple[str, ...]) -> Iterator[Claim]:
+        shared = inherit_fields(around, group)
         section = self._section(section, group)
         claims = group.get("claims")
         if not isinstance(claims, YamlSequence) or not claims.items:
             message = "claims must be a list, each item starting with '- '"
             if claims is not None:
-                self._wrong(claims, message)
-            elif all(key.text in FILE for key, _ in group.entries):
-                self._wrong(group, f"has no claims: {message}")
+                self._add_problem(claims, message)
+            elif all(key.text in FILE_FIELDS for key, _ in group.entries):
+                self._add_problem(group, f"has no claims: {message}")
             return
         for item in claims.items:
             if not isinstance(item, YamlMapping):
-                self._wrong(item, "a claim is a mapping, such as {published: 138 M, network: vgg16, quantity: params}")
+                self._add_problem(
+                    item, "a claim is a mapping, such as {published: 138 M, network: vgg16, quantity: params}"
+                )
             elif item.get("claims") is not None:
-                self._known(item, GROUP)
+                self._check_keys(item, GROUP_FIELDS)
                 yield from self._group(item, shared, section)
             elif item.get("rows") is not None or item.get("columns") is not None:
-                self._known(item, TABLE)
+                self._check_keys(item, TABLE_FIELDS)
                 yield from self._table(item, shared, section)
             else:
                 yield from self._claim(item, shared, section)
 
-    def _table(self, table: YamlMapping, around: Given, section: tuple[str, ...]) -> Iterator[Claim]:
+    def _table(self, table: YamlMapping, around: ClaimFields, section: tuple[str, ...]) -> Iterator[Claim]:
         """One claim a cell: its column's fields win over its row's, and its own over both."""
         columns, rows, prefix = table.get("columns"), table.get("rows"), self._text(table, "id")
         for part, value, example in (
@@ -148,49 +167,51 @@ class ClaimsFile:
             ("rows", rows, "{conv1: {params: 35}}"),
         ):
             if not isinstance(value, YamlMapping) or not value.entries:
-                self._wrong(value or table, f"a table needs {part}, such as {example}")
+                self._add_problem(value or table, f"a table needs {part}, such as {example}")
         if not isinstance(columns, YamlMapping) or not isinstance(rows, YamlMapping):
             return
-        shared, section = inherited(around, table), self._section(section, table)
+        shared, section = inherit_fields(around, table), self._section(section, table)
         for key, column in columns.entries:
-            if key.text in CLAIM:
-                self._wrong(key, f"a column cannot be called {key.text!r}: that is a field of claims")
+            if key.text in CLAIM_FIELDS:
+                self._add_problem(key, f"a column cannot be called {key.text!r}: that is a field of claims")
             elif not isinstance(column, YamlMapping):
-                self._wrong(column, "a column is a mapping of the fields its cells share, such as {quantity: params}")
+                self._add_problem(
+                    column, "a column is a mapping of the fields its cells share, such as {quantity: params}"
+                )
             else:
-                self._known(column, SHARED)
-        known = (*SHARED, *(key.text for key, _ in columns.entries))
+                self._check_keys(column, SHARED_FIELDS)
+        known = (*SHARED_FIELDS, *(key.text for key, _ in columns.entries))
         for key, row in rows.entries:
             if not isinstance(row, YamlMapping):
-                self._wrong(row, "a row is a mapping of columns to what is printed, such as {params: 35}")
+                self._add_problem(row, "a row is a mapping of columns to what is printed, such as {params: 35}")
                 continue
-            self._known(row, known)
-            fields = inherited(shared, row)
+            self._check_keys(row, known)
+            fields = inherit_fields(shared, row)
             if row.get("layers") is None and row.get("network") is None:
                 fields = {**fields, "layers": key}
             for name, cell in row.entries:
                 shares = columns.get(name.text)
                 if isinstance(shares, YamlMapping):
                     own = "-".join(filter(None, (prefix, key.text, name.text)))
-                    yield from self._claim(cell, inherited(fields, shares), section, key.text, own)
+                    yield from self._claim(cell, inherit_fields(fields, shares), section, key.text, own)
 
     def _claim(
-        self, cell: YamlNode, around: Given, section: tuple[str, ...], row: str = "", name: str = ""
+        self, cell: YamlNode, around: ClaimFields, section: tuple[str, ...], row: str = "", name: str = ""
     ) -> Iterator[Claim]:
         """The claim of an item of a list or, with a `row` and a `name`, of a cell of a table."""
         published, fields, place = cell, around, section
         if isinstance(cell, YamlMapping):
-            self._known(cell, CLAIM)
+            self._check_keys(cell, CLAIM_FIELDS)
             found = cell.get("published")
             if found is None:
-                if all(key.text in CLAIM for key, _ in cell.entries):
+                if all(key.text in CLAIM_FIELDS for key, _ in cell.entries):
                     message = "a claim needs published: the number as printed, with its unit, such as 13.6 G"
-                    self._wrong(cell, message)
+                    self._add_problem(cell, message)
                 return
-            published, fields, place = found, inherited(around, cell), self._section(section, cell)
+            published, fields, place = found, inherit_fields(around, cell), self._section(section, cell)
             name = self._text(cell, "id") or name
         if not isinstance(published, YamlScalar) or published.value is None:
-            self._wrong(published, "published is one number or phrase, as it is printed")
+            self._add_problem(published, "published is one number or phrase, as it is printed")
             return
         where = ", ".join(filter(None, (*section, row, *place[len(section) :])))
         name = name or f"{self.name}-{published.location.line + 1}"
@@ -205,18 +226,18 @@ class ClaimsFile:
         if value is None:
             return ""
         if not isinstance(value, YamlScalar) or not value.text:
-            self._wrong(value, f"{name} must be text")
+            self._add_problem(value, f"{name} must be text")
             return ""
         return value.text
 
 
-def unknown_field(name: str, known: Iterable[str]) -> str:
+def unknown_field_message(name: str, known: Iterable[str]) -> str:
     """What to say of a field that is none of those known in its place."""
     near = did_you_mean(name, known)
     return f"no field {name!r}{near}" + ("" if near else f": there are {', '.join(known)}")
 
 
-def inherited(around: Given, given: YamlMapping) -> dict[str, YamlNode]:
+def inherit_fields(around: ClaimFields, given: YamlMapping) -> dict[str, YamlNode]:
     """The fields of something: those around it, its own winning.
 
     A network given anew brings its own settings and input: those of the network around are not for it.

@@ -14,17 +14,17 @@ import sympy
 from costcalc.core.sizes import RELATION_SIGNS
 from costcalc.ir.op import Assumption
 
-Rank = Callable[[Any], Any]  # of a symbol: where it stands in a product, smallest first
+SymbolKey = Callable[[Any], Any]  # of a symbol: where it stands in a product, smallest first
 Name = Callable[[Any], str]  # of a symbol: what is written for it
 
 _SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
-class Writer(NamedTuple):
+class ExpressionWriter(NamedTuple):
     """How expressions are written: what for a symbol, and where it stands in a product."""
 
     name: Name
-    rank: Rank
+    rank: SymbolKey
 
     def text(self, expression: Any) -> str:
         """As the lecture writes it."""
@@ -47,14 +47,14 @@ class FormulaTerm(NamedTuple):
     factors: tuple[tuple[Any, int], ...]
 
 
-def terms(expression: Any, rank: Rank) -> list[FormulaTerm]:
+def terms(expression: Any, rank: SymbolKey) -> list[FormulaTerm]:
     """The terms of a sum, of higher degree first, then by the rank of their factors."""
     made = [_term(term, rank) for term in sympy.Add.make_args(sympy.sympify(expression))]
 
     def place(term: FormulaTerm) -> Any:
         above = [(base, exponent) for base, exponent in term.factors if exponent > 0]
         return -sum(degree(base) * exponent for base, exponent in above), [
-            _place(base, rank) for base, exponent in above for _ in range(exponent)
+            _factor_key(base, rank) for base, exponent in above for _ in range(exponent)
         ]
 
     return sorted(made, key=place)
@@ -71,20 +71,20 @@ def degree(factor: Any) -> int:
     return 1 if factor.free_symbols else 0
 
 
-def _term(product: Any, rank: Rank) -> FormulaTerm:
+def _term(product: Any, rank: SymbolKey) -> FormulaTerm:
     number, rest = product.as_coeff_Mul()
     powers = [(f.base, int(f.exp)) if isinstance(f, sympy.Pow) else (f, 1) for f in sympy.Mul.make_args(rest)]
-    factors = sorted(((f, n) for f, n in powers if f != 1), key=lambda power: _place(power[0], rank))
+    factors = sorted(((f, n) for f, n in powers if f != 1), key=lambda power: _factor_key(power[0], rank))
     return FormulaTerm(bool(number < 0), abs(number), tuple(factors))
 
 
-def _place(factor: Any, rank: Rank) -> Any:
+def _factor_key(factor: Any, rank: SymbolKey) -> Any:
     """Symbols by rank, then what is made of them, by its first symbol: all in an order that two runs agree on."""
     inside = sorted(map(rank, factor.free_symbols))
     return (not factor.is_Symbol, inside[:1], sympy.default_sort_key(factor))
 
 
-def _signed(parts: Iterable[tuple[bool, str]], minus: str = "−") -> Iterator[str]:
+def _with_signs(parts: Iterable[tuple[bool, str]], minus: str = "−") -> Iterator[str]:
     """Each term with its sign, the first without a +."""
     for place, (negative, part) in enumerate(parts):
         if place:
@@ -96,12 +96,12 @@ def _signed(parts: Iterable[tuple[bool, str]], minus: str = "−") -> Iterator[s
 # -- text ---------------------------------------------------------------------------------------------------------
 
 
-def text(expression: Any, name: Name, rank: Rank) -> str:
+def text(expression: Any, name: Name, rank: SymbolKey) -> str:
     """As the lecture writes it: (297/4)·H·W·c² + 59·H·W·c."""
-    return " ".join(_signed((term.negative, _text_term(term, name, rank)) for term in terms(expression, rank)))
+    return " ".join(_with_signs((term.negative, _text_term(term, name, rank)) for term in terms(expression, rank)))
 
 
-def _text_term(term: FormulaTerm, name: Name, rank: Rank) -> str:
+def _text_term(term: FormulaTerm, name: Name, rank: SymbolKey) -> str:
     number = term.coefficient
     below = [_text_power(base, -n, name, rank) for base, n in term.factors if n < 0]
     above = [_text_power(base, n, name, rank) for base, n in term.factors if n > 0]
@@ -116,13 +116,13 @@ def _text_term(term: FormulaTerm, name: Name, rank: Rank) -> str:
     return "·".join(above) + under
 
 
-def _text_power(base: Any, exponent: int, name: Name, rank: Rank) -> str:
+def _text_power(base: Any, exponent: int, name: Name, rank: SymbolKey) -> str:
     if base.is_Symbol:
         written = name(base)
     elif isinstance(base, sympy.floor):
         written = f"⌊{_text_quotient(base.args[0], name, rank)}⌋"
     elif isinstance(base, sympy.Min):
-        written = f"min({','.join(_tight(a, name, rank) for a in _in_order(base))})"
+        written = f"min({','.join(_text_without_spaces(a, name, rank) for a in _sorted_arguments(base))})"
     else:
         written = f"({text(base, name, rank)})"
     if exponent == 1:
@@ -132,13 +132,13 @@ def _text_power(base: Any, exponent: int, name: Name, rank: Rank) -> str:
     return written + str(exponent).translate(_SUPERSCRIPTS)
 
 
-def _text_quotient(inside: Any, name: Name, rank: Rank) -> str:
-    above, below = _over_common(inside)
-    written = _tight(above, name, rank)
+def _text_quotient(inside: Any, name: Name, rank: SymbolKey) -> str:
+    above, below = _numerator_and_denominator(inside)
+    written = _text_without_spaces(above, name, rank)
     return f"{written if len(terms(above, rank)) == 1 else f'({written})'}/{below}"
 
 
-def _tight(expression: Any, name: Name, rank: Rank) -> str:
+def _text_without_spaces(expression: Any, name: Name, rank: SymbolKey) -> str:
     """Without spaces, so that no line breaks there."""
     return text(expression, name, rank).replace(" ", "")
 
@@ -146,17 +146,17 @@ def _tight(expression: Any, name: Name, rank: Rank) -> str:
 # -- LaTeX --------------------------------------------------------------------------------------------------------
 
 
-def latex_terms(expression: Any, name: Name, rank: Rank) -> list[str]:
+def latex_terms(expression: Any, name: Name, rank: SymbolKey) -> list[str]:
     r"""Each term with its sign: [r"\tfrac{297}{4} H W c^{2}", "+ 59 H W c"]."""
-    return [*_signed(((t.negative, _latex_term(t, name, rank)) for t in terms(expression, rank)), "-")]
+    return [*_with_signs(((t.negative, _latex_term(t, name, rank)) for t in terms(expression, rank)), "-")]
 
 
-def latex(expression: Any, name: Name, rank: Rank) -> str:
+def latex(expression: Any, name: Name, rank: SymbolKey) -> str:
     """The expression in LaTeX, for math mode."""
     return " ".join(latex_terms(expression, name, rank))
 
 
-def _latex_term(term: FormulaTerm, name: Name, rank: Rank) -> str:
+def _latex_term(term: FormulaTerm, name: Name, rank: SymbolKey) -> str:
     number = term.coefficient
     over = [(base, n) for base, n in term.factors if n > 0]
     under = [(base, -n) for base, n in term.factors if n < 0]
@@ -166,13 +166,13 @@ def _latex_term(term: FormulaTerm, name: Name, rank: Rank) -> str:
         )
     above = [_latex_power(base, n, name, rank) for base, n in over]
     if number.q != 1:
-        above.insert(0, rf"\tfrac{{{_grouped(number.p)}}}{{{_grouped(number.q)}}}")
+        above.insert(0, rf"\tfrac{{{_latex_thousands(number.p)}}}{{{_latex_thousands(number.q)}}}")
     elif number != 1 or not above:
-        above.insert(0, _grouped(int(number)))
+        above.insert(0, _latex_thousands(int(number)))
     return " ".join(above)
 
 
-def _latex_product(number: int, powers: list[tuple[Any, int]], name: Name, rank: Rank) -> str:
+def _latex_product(number: int, powers: list[tuple[Any, int]], name: Name, rank: SymbolKey) -> str:
     """Above or below a line, where a sum that stands alone needs no brackets."""
     if number == 1 and len(powers) == 1 and powers[0][1] == 1 and isinstance(powers[0][0], sympy.Add):
         return latex(powers[0][0], name, rank)
@@ -180,19 +180,19 @@ def _latex_product(number: int, powers: list[tuple[Any, int]], name: Name, rank:
     return " ".join(([str(number)] if number != 1 or not factors else []) + factors)
 
 
-def _grouped(number: int) -> str:
+def _latex_thousands(number: int) -> str:
     """A whole number with its thousands told apart, by a comma that is no punctuation to TeX."""
     return f"{number:,}".replace(",", "{,}")
 
 
-def _latex_power(base: Any, exponent: int, name: Name, rank: Rank) -> str:
+def _latex_power(base: Any, exponent: int, name: Name, rank: SymbolKey) -> str:
     if base.is_Symbol:
         written = latex_name(name(base))
     elif isinstance(base, sympy.floor):
-        above, below = _over_common(base.args[0])
+        above, below = _numerator_and_denominator(base.args[0])
         written = rf"\left\lfloor \frac{{{latex(above, name, rank)}}}{{{below}}} \right\rfloor"
     elif isinstance(base, sympy.Min):
-        written = rf"\min({', '.join(latex(a, name, rank) for a in _in_order(base))})"
+        written = rf"\min({', '.join(latex(a, name, rank) for a in _sorted_arguments(base))})"
     else:
         written = rf"\left({latex(base, name, rank)}\right)"
     return written if exponent == 1 else f"{written}^{{{exponent}}}"
@@ -210,13 +210,13 @@ def latex_name(name: str) -> str:
 # -- Python -------------------------------------------------------------------------------------------------------
 
 
-def python(expression: Any, rank: Rank, divide: str = "//") -> str:
+def python(expression: Any, rank: SymbolKey, divide: str = "//") -> str:
     """A Python expression in the variables' own names, exact on ints: all over one common denominator, with //.
 
     The division is exact wherever the expression is a whole number; for a quotient that is none, `divide` by "/". A
     floor is //, a smallest is min.
     """
-    above, below = _over_common(sympy.sympify(expression))
+    above, below = _numerator_and_denominator(sympy.sympify(expression))
     written = _python_sum(above, rank)
     if below == 1:
         return written
@@ -226,34 +226,34 @@ def python(expression: Any, rank: Rank, divide: str = "//") -> str:
     return f"{written}{divide}{bottom if bottom.isidentifier() or bottom.isdecimal() else f'({bottom})'}"
 
 
-def _python_sum(expression: Any, rank: Rank) -> str:
-    return " ".join(_signed(((t.negative, _python_term(t, rank)) for t in terms(expression, rank)), "-"))
+def _python_sum(expression: Any, rank: SymbolKey) -> str:
+    return " ".join(_with_signs(((t.negative, _python_term(t, rank)) for t in terms(expression, rank)), "-"))
 
 
-def _python_term(term: FormulaTerm, rank: Rank) -> str:
+def _python_term(term: FormulaTerm, rank: SymbolKey) -> str:
     factors = [_python_power(base, n, rank) for base, n in term.factors]
     if term.coefficient != 1 or not factors:
         factors.insert(0, str(term.coefficient))
     return "*".join(factors)
 
 
-def _python_power(base: Any, exponent: int, rank: Rank) -> str:
+def _python_power(base: Any, exponent: int, rank: SymbolKey) -> str:
     if base.is_Symbol:
         written = base.name
     elif isinstance(base, sympy.floor):
         written = f"({python(base.args[0], rank)})"
     elif isinstance(base, sympy.Min):
-        written = f"min({', '.join(python(a, rank) for a in _in_order(base))})"
+        written = f"min({', '.join(python(a, rank) for a in _sorted_arguments(base))})"
     else:
         written = f"({python(base, rank)})"
     return written if exponent == 1 else f"{written}**{exponent}"
 
 
-def _in_order(smallest: Any) -> list[Any]:
+def _sorted_arguments(smallest: Any) -> list[Any]:
     return sorted(smallest.args, key=sympy.default_sort_key)
 
 
-def _over_common(expression: Any) -> tuple[Any, Any]:
+def _numerator_and_denominator(expression: Any) -> tuple[Any, Any]:
     """Numerator and denominator: the smallest that makes every coefficient whole and every exponent positive."""
     parts = sympy.Add.make_args(expression)
     below = sympy.Integer(lcm(*(part.as_coeff_Mul()[0].q for part in parts)))

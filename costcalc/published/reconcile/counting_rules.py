@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from costcalc.analysis.conventions import CONVENTIONS, Convention, Term, no_layers
 from costcalc.ir.graph import Graph
-from costcalc.published.reconcile.printed import Quantity
+from costcalc.published.reconcile.published_number import Quantity
 
 BYTES_OF_PARAMETERS = "bytes of parameters"
 LABELS = {"flops": "MACs", "params": "parameters", "activations": "activation elements"}

@@ -16,17 +16,17 @@ from costcalc.analysis.conventions import ALL_PARAMETERS, Convention, CountedLay
 from costcalc.core.dtypes import element_bytes
 from costcalc.core.errors import CostcalcError
 from costcalc.core.sizes import Shape, is_plain, prod
-from costcalc.exploration.symbolic.writing import Writer, text
+from costcalc.exploration.symbolic.expression_writer import ExpressionWriter, text
 from costcalc.ir.arguments import ArgumentSpec
 from costcalc.ir.graph import Graph, Node
 from costcalc.ir.op import Op
 
 # Products are written in this order: the lecture's 2·H·W·C_out·C_in·k·k.
-_ORDER = [
+_SYMBOL_ORDER = [
     *("N", "D", "H", "W", "L", "T_d", "T_h", "T_w", "T_l", "C_out", "C", "C_in", "S", "V", "F_out", "F_in"),
     *("k_d", "k_h", "k_w", "k", "n", "g", "P"),
 ]
-_MEANINGS = {
+_SYMBOL_MEANINGS = {
     "N": "batch",
     "H": "height out",
     "W": "width out",
@@ -58,7 +58,7 @@ _MEANINGS = {
 
 
 # The axes of a sequence and of a volume, by how many sizes the tensor has that an op takes.
-_ALONG: Mapping[int | None, str] = {3: "L", 5: "DHW"}
+_SPATIAL_SYMBOLS: Mapping[int | None, str] = {3: "L", 5: "DHW"}
 
 
 class Explanation(NamedTuple):
@@ -95,14 +95,14 @@ def _explain(graph: Graph, node: Node, rule: Convention, element: int) -> list[E
     """The costs of one layer, `element` being the bytes that an element of its output counts for."""
     symbols = _LayerSymbols()
     runs = graph.resolved_op(node)
-    op = symbols.stand_in(runs, structure=True)
+    op = symbols.symbolic_op(runs, structure=True)
     inputs = tuple(
         symbols.input(
             graph.shapes[name], graph.layouts[name].spatial_dims, i, len(node.inputs), runs.rank if i == 1 else None
         )
         for i, name in enumerate(node.inputs, 1)
     )
-    made = symbols.stand_in(runs, structure=False).output(*inputs)
+    made = symbols.symbolic_op(runs, structure=False).output(*inputs)
     output = symbols.output(made, graph.shapes[node.name], graph.layouts[node.name].spatial_dims, runs.rank)
     work = op.work(inputs, output)
     real = CountedLayer(runs, graph.input_shapes(node), graph.shapes[node.name], work)
@@ -121,9 +121,9 @@ def _explain(graph: Graph, node: Node, rule: Convention, element: int) -> list[E
         formula = sympy.sympify(formula)
         value = int(formula.subs(symbols.values))
         if value:
-            numbers = text(formula, lambda s: str(symbols.values[s]), _rank)
-            meanings = {s.name: symbols.meaning(s.name) for s in sorted(formula.free_symbols, key=_rank)}
-            lines.append(Explanation(node.name, quantity, LECTURE.text(formula), numbers, value, meanings))
+            numbers = text(formula, lambda s: str(symbols.values[s]), _symbol_key)
+            meanings = {s.name: symbols.meaning(s.name) for s in sorted(formula.free_symbols, key=_symbol_key)}
+            lines.append(Explanation(node.name, quantity, LECTURE_WRITER.text(formula), numbers, value, meanings))
     return lines
 
 
@@ -158,9 +158,9 @@ class _LayerSymbols:
 
     def meaning(self, name: str) -> str:
         base, _, number = name.rpartition("_")
-        return _MEANINGS.get(name) or f"{_MEANINGS[base]} of input {number}"
+        return _SYMBOL_MEANINGS.get(name) or f"{_SYMBOL_MEANINGS[base]} of input {number}"
 
-    def stand_in(self, op: Op, *, structure: bool) -> Op:
+    def symbolic_op(self, op: Op, *, structure: bool) -> Op:
         """The op with symbols for its channels and features and, where `structure` too, for its kernel.
 
         An output's size depends on the kernel by cases, so it is worked out with the kernel as it is.
@@ -182,8 +182,8 @@ class _LayerSymbols:
         names = {1: "C_in"} if plane == (2, 3) else {len(shape) - 2: "S", len(shape) - 1: "F_in"}
         if plane is not None:
             names |= dict(zip(plane, ("H_in", "W_in"), strict=True))
-        if rank in _ALONG:  # of the op, which knows them
-            names = {1: "C_in"} | {d: f"{name}_in" for d, name in enumerate(_ALONG[rank], 2)}
+        if rank in _SPATIAL_SYMBOLS:  # of the op, which knows them
+            names = {1: "C_in"} | {d: f"{name}_in" for d, name in enumerate(_SPATIAL_SYMBOLS[rank], 2)}
         suffix = f"_{number}" if of > 1 else ""
         named = [self.symbol(names[d] + suffix, n) if d in names else n for d, n in enumerate(shape)]
         return (self._batch(shape[0]), *named[1:]) if shape else ()
@@ -191,8 +191,10 @@ class _LayerSymbols:
     def output(self, formula: Shape, shape: Shape, plane: tuple[int, int] | None, rank: int | None = None) -> Shape:
         """The output with symbols of its own for its plane; channels and features as the op makes them."""
         own = {0: self._batch(shape[0])} if shape else {}
-        if rank in _ALONG:
-            own |= {d: self.symbol(name, shape[d]) for d, name in enumerate(_ALONG[rank], 2) if d < len(formula)}
+        if rank in _SPATIAL_SYMBOLS:
+            own |= {
+                d: self.symbol(name, shape[d]) for d, name in enumerate(_SPATIAL_SYMBOLS[rank], 2) if d < len(formula)
+            }
         if plane is not None:
             own |= {d: self.symbol(name, shape[d]) for d, name in zip(plane, ("H", "W"), strict=True)}
         return tuple([own.get(d, size) for d, size in enumerate(formula)])
@@ -201,8 +203,8 @@ class _LayerSymbols:
         return 1 if batch == 1 else self.symbol("N", batch)
 
 
-def _rank(symbol: sympy.Symbol) -> tuple[int, str]:
-    return _ORDER.index(symbol.name) if symbol.name in _ORDER else len(_ORDER), symbol.name
+def _symbol_key(symbol: sympy.Symbol) -> tuple[int, str]:
+    return _SYMBOL_ORDER.index(symbol.name) if symbol.name in _SYMBOL_ORDER else len(_SYMBOL_ORDER), symbol.name
 
 
-LECTURE = Writer(lambda symbol: str(symbol.name), _rank)  # factors in the lecture's order
+LECTURE_WRITER = ExpressionWriter(lambda symbol: str(symbol.name), _symbol_key)  # factors in the lecture's order
