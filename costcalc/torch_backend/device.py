@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 
 from costcalc.core.errors import CostcalcError, did_you_mean
+from costcalc.core.torch_versions import untested
 
 _DTYPES = {"fp64": torch.float64, "fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
@@ -27,6 +28,12 @@ class Environment(NamedTuple):
     def description(self) -> str:
         """All but the dtype."""
         return f"{self.device} ({self.name}), torch {self.torch}"
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a reader of the numbers must know of it: that this torch is newer than the tested ones."""
+        sentence = untested(self.torch)
+        return () if sentence is None else (sentence,)
 
 
 def environment(device: str = "auto", dtype: str = "fp32") -> Environment:

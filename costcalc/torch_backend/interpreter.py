@@ -102,6 +102,8 @@ class LayerInterpreter(fx.Interpreter, Generic[Reading]):
         self._layer = ""  # that runs forward
         self._recomputing = False  # for the second time
         self._segments: dict[fx.Node, list[fx.Node]] = {}  # by the first step
+        if checkpointed:
+            import torch._dynamo  # noqa: F401 (else torch imports it in the run, and old releases create tensors then)
         for prefix in checkpointed:
             names = {node.name for node in workload.graph.select(prefix)}
             steps = [step for step in workload.network.graph.nodes if step.meta.get(LAYER) in names]

@@ -44,7 +44,7 @@ def build(
     unknown = [f"{node.name} ({node.op.label()})" for node in graph.nodes if not node.op.modelled]
     if unknown and not allow_unknown:
         raise CostcalcError(f"{graph.name} cannot be built: nobody has told what {', '.join(unknown)} computes")
-    with torch.device(device or torch.get_default_device()):
+    with torch.device(device or torch.empty(0).device):
         modules = {node.name: lower(graph.resolved_op(node), *graph.input_shapes(node)) for node in graph.nodes}
     _share_parameters(graph.nodes, modules)
     root = nn.Module()

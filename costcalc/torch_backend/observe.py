@@ -136,7 +136,7 @@ class LiveStorages(TorchDispatchMode):
         """The bytes that autograd kept, each storage once, by who made it; without what stood before, and inputs."""
         saved: dict[str, int] = {}
         for storage in self.allocated:
-            if storage.saved:
+            if storage.saved and storage.nbytes:  # checkpoint of torch 2.6 saves an empty tensor
                 saved[storage.allocated_by[0]] = saved.get(storage.allocated_by[0], 0) + storage.nbytes
         return saved
 

@@ -67,7 +67,9 @@ def check(graph: Graph, *, device: str = "auto", dtype: str = "fp32", train: boo
             reasons = [
                 entry.reason
                 for entry in KNOWN_DIFFERENCES
-                if entry.figure == difference.figure and entry.torch_value(node.op, row) == difference.measured
+                if entry.figure == difference.figure
+                and entry.seen_with.covers(measured.environment)
+                and entry.torch_value(node.op, row) == difference.measured
             ]
             if reasons:
                 known.append(difference._replace(reason=reasons[0]))

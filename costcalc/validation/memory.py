@@ -12,10 +12,17 @@ from costcalc.core.errors import CostcalcError
 from costcalc.core.sizes import Shape
 from costcalc.ir.graph import Graph
 from costcalc.validation.costs import WHOLE_NETWORK, Difference, find_differences, load_torch_backend
-from costcalc.validation.known_differences import KNOWN_EXCESSES, Excess, LayerAllocations
+from costcalc.validation.known_differences import (
+    KNOWN_EXCESSES,
+    Excess,
+    LayerAllocations,
+    OtherKernels,
+    other_kernels,
+    with_kernels,
+)
 
 if TYPE_CHECKING:
-    from costcalc.torch_backend import Observation
+    from costcalc.torch_backend import Environment, Observation
 
 
 class MemoryFigures(NamedTuple):
@@ -29,9 +36,10 @@ class MemoryFigures(NamedTuple):
 class MemoryCheck(NamedTuple):
     """A network's memory predicted and observed, layer by layer and whole, and which figures differ.
 
-    `differences` are disagreements; `known` are figures that torch is known to get wrong on `meta`, as it was known to.
-    Equality is claimed of `meta` and CPUs alone: elsewhere kernels keep other tensors, and nothing is compared.
-    `allocated` is the most that CUDA's allocator held for the same run, None on other devices.
+    `differences` are disagreements; `known` are figures that torch is known to get wrong on `meta`, or to have computed
+    by other kernels in older releases, as it was known to. Equality is claimed of `meta` and CPUs alone: elsewhere
+    kernels keep other tensors, and nothing is compared. `allocated` is the most that CUDA's allocator held for the same
+    run, None on other devices.
     """
 
     predicted: Timeline
@@ -87,7 +95,7 @@ def check_memory(graph: Graph, *, device: str = "auto", dtype: str = "fp32", tra
     )
     if not check.expects_equality:
         return check
-    together, alone = _apply_known_excesses(graph, predicted) if where == "meta" else (predicted, {})
+    together, alone = _as_torch_runs(graph, predicted, observed.environment)
     differences: list[Difference] = []
     known: list[Difference] = []
     for layer, expected, found in (*layers, whole):
@@ -116,16 +124,24 @@ def _memory_figures(answer: Timeline | Observation, layer: str, train: bool) -> 
     return forward | backward | {"saved for backward": answer.saved_by_layer.get(layer, 0)}
 
 
-def _apply_known_excesses(graph: Graph, run: Timeline) -> tuple[Timeline, dict[str, Timeline]]:
-    """The run as torch makes it on `meta`: with all that is known to be wrong, and by reason with one thing alone."""
+def _as_torch_runs(graph: Graph, run: Timeline, where: Environment) -> tuple[Timeline, dict[str, Timeline]]:
+    """The run with all that is known of this torch on this device, and by reason with one thing alone."""
+    together, alone = run, {}
+    if others := other_kernels(graph, where):
+
+        def by(*entries: OtherKernels) -> Timeline:
+            return timeline(with_kernels(graph, entries), training=run.training, dtype=run.dtype)
+
+        together, alone = by(*others), {entry.reason: by(entry) for entry in others}
     tensors: dict[str, dict[tuple[str, str], int]] = {node.name: {} for node in graph.nodes}
     for phase, layer, born, tensor in run.events:
         if born and phase in ("forward", "backward") and layer:
             tensors[layer][phase, tensor.name] = tensor.nbytes
     element = element_bytes(run.dtype)
     layers = [LayerAllocations(n.op, graph.input_shapes(n), element, tensors[n.name]) for n in graph.nodes]
-    together, alone = run, {}
     for entry in KNOWN_EXCESSES:
+        if not entry.seen_with.covers(where):
+            continue
         excesses = {n.name: tuple(entry.excesses(layer)) for n, layer in zip(graph.nodes, layers, strict=True)}
         if any(excesses.values()):
             together, alone[entry.reason] = _add_excess(together, excesses), _add_excess(run, excesses)

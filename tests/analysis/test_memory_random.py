@@ -8,9 +8,10 @@ import pytest
 from hypothesis import HealthCheck, assume, given, note, settings
 from hypothesis import strategies as st
 from op_cases import ALONE, CASES
+from small_graphs import as_torch_runs
 
 from costcalc import CostcalcError, Graph, Input, Node
-from costcalc.analysis.memory import timeline
+from costcalc.analysis.analyze import memory
 from costcalc.core.errors import OpError
 from costcalc.ir.op import infer_output
 from costcalc.ir.ops import OPS
@@ -190,6 +191,11 @@ def graphs(draw, names=(*SHIPPED, *FREQUENT, *FREQUENT), back=4, ends=2, several
     assume(nodes)
     others = draw(st.lists(st.sampled_from([n.name for n in nodes]), min_size=0, max_size=ends))
     return Graph("random", tuple(inputs), tuple(nodes), (nodes[-1].name, *others))
+
+
+def timeline(graph, **how):
+    """The predicted timeline, by the kernels of the torch release that is installed."""
+    return memory.timeline(as_torch_runs(graph), **how)
 
 
 def figures(answer):

@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
-from small_graphs import chain
+from small_graphs import as_torch_runs, chain
 from test_memory import TORCH_OPTIMIZERS, figures, network
 from test_memory_random import SHIPPED, graphs
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -88,9 +88,10 @@ def test_checkpointing_in_a_random_graph_is_what_torch_runs(graph, data, device)
     for node in graph.nodes:
         note(f"{node.name} = {node.op} of {', '.join(node.inputs)}; shares {node.shares}")
     note(f"{graph.inputs[0].shape} to {', '.join(graph.outputs)}; frozen {frozen}, {device}")
+    as_run = as_torch_runs(graph)
     try:
-        plain = timeline(graph, training=True, frozen=frozen)
-        predicted = timeline(graph, training=True, frozen=frozen, checkpoint="stage")
+        plain = timeline(as_run, training=True, frozen=frozen)
+        predicted = timeline(as_run, training=True, frozen=frozen, checkpoint="stage")
     except CostcalcError:
         return
     note(f"{predicted.checkpointed}; left {predicted.not_checkpointed}")

@@ -287,6 +287,7 @@ def exported(folder: Path, module: nn.Module, *example: torch.Tensor, **options:
     path = folder / "exported.onnx"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        options = {"optimize": True, **options}  # the default of the newest torch, not of 2.6
         torch.onnx.export(module.eval(), example, path, verbose=False, external_data=False, **options)
     return path
 

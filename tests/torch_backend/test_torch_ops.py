@@ -123,6 +123,20 @@ def test_zero_pad_shortcut_takes_every_stride_th_place_and_adds_empty_channels()
     assert not made[:, 3:].any()
 
 
+@pytest.mark.parametrize("mode", ["sum", "mean", "max"])
+def test_each_row_of_indices_is_a_bag_whether_or_not_the_last_offset_is_included(mode):
+    table = torch.arange(15.0).reshape(5, 3)
+    indices = torch.tensor([[0, 4], [2, 3], [1, 1]])
+    expected = getattr(torch, {"max": "amax"}.get(mode, mode))(table[indices], 1)
+    op = OPS["embedding_bag"](5, 3, mode=mode, include_last_offset=True)
+    assert torch.equal(run(op, indices, table), expected)
+    own = lower(op, (3, 2))
+    with torch.no_grad():
+        own.weight.copy_(table)
+    assert torch.equal(own(indices), expected)
+    assert torch.equal(run(op, indices.flatten(), torch.tensor([0, 2, 4, 6]), table), expected)
+
+
 @pytest.mark.parametrize("mode", ["constant", "reflect", "replicate", "circular"])
 def test_pad_is_left_right_top_bottom(mode):
     padding = (1, 2, 3, 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from functools import cache
 
 import pytest
@@ -14,13 +15,14 @@ from small_graphs import chain
 import costcalc
 from costcalc import CostcalcError, Graph, Input, Node
 from costcalc.cli import cli
+from costcalc.core.torch_versions import NEWEST_TESTED, OLDEST_TESTED, release
 from costcalc.ir.op import op
 from costcalc.ir.ops import OPS
 from costcalc.ir.ops.conv import Conv2d
 from costcalc.ir.work import Work
 from costcalc.torch_backend import build, environment, measure, time_layers
 from costcalc.validation.costs import WHOLE_NETWORK
-from costcalc.validation.known_differences import KNOWN_DIFFERENCES
+from costcalc.validation.known_differences import KNOWN_DIFFERENCES, SeenWith
 
 NETWORKS = [*costcalc.architectures()]
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device: nothing is claimed of one")
@@ -124,7 +126,7 @@ class WrongBias(Conv2d):
 class WrongTensor(Conv2d):
     """A convolution that claims to work in place. Work: as it is."""
 
-    def makes_tensor(self, training=False):
+    def allocates_output(self, training=False):
         return False
 
 
@@ -209,11 +211,46 @@ SHOWN = {
 
 @pytest.mark.parametrize("entry", KNOWN_DIFFERENCES, ids=lambda entry: f"{entry.figure}: {entry.reason[:40]}")
 def test_every_known_difference_is_still_needed(entry):
-    """If this fails, torch has learnt: say in `seen_in` which versions were wrong."""
+    """If this fails with a newer torch, torch has changed: give `seen_with` the last release that was wrong."""
     graph, device = next(shown for word, shown in SHOWN.items() if word in entry.reason)
     result = costcalc.check(graph, device=device, train=True)
     assert result.differences == ()
-    assert [d.layer for d in result.known_differences if (d.figure, d.reason) == (entry.figure, entry.reason)]
+    found = [d.layer for d in result.known_differences if (d.figure, d.reason) == (entry.figure, entry.reason)]
+    assert bool(found) == entry.seen_with.covers(environment(device))
+
+
+def test_a_known_difference_is_of_its_devices_and_releases_alone():
+    seen_with = SeenWith(("cpu",), (2, 7), (2, 14))
+    where = environment("cpu")
+    for version, expected in {"2.6.0": False, "2.7.0+cpu": True, "2.14.1": True, "2.15.0": False}.items():
+        assert seen_with.covers(where._replace(torch=version)) == expected
+        assert not seen_with.covers(where._replace(torch=version, device="meta"))
+    assert seen_with._replace(last=None).covers(where._replace(torch="3.0.0"))
+
+
+@pytest.mark.parametrize(
+    ("trained", "features"),
+    [(("query",), 4 + 3), (("value",), 3), (("query", "key"), 4 + 4 + 3)],  # through the scores, by way of a value
+    ids=str,
+)
+def test_attention_on_a_cpu_makes_every_gradient_and_its_scores_again(trained, features):
+    """2 heads of 2 queries and 5 keys are 20 pairs; a query and a key have 4 features, a value has 3."""
+    shapes = {"query": (1, 2, 2, 4), "key": (1, 2, 5, 4), "value": (1, 2, 5, 3)}
+    graph = Graph(
+        "attention",
+        tuple(Input(name, shape) for name, shape in shapes.items() if name not in trained),
+        (
+            *(Node(name, OPS["parameter"](shapes[name]), ()) for name in trained),
+            Node("op", OPS["scaled_dot_product_attention"](), tuple(shapes)),
+        ),
+        ("op",),
+    )
+    row = costcalc.analyze(graph).rows[-1]
+    pairs = 2 * 2 * 5
+    assert row.backward_macs == pairs * features
+    entry = of_reason("attention kernel runs")
+    assert entry.torch_value(graph.nodes[-1].op, row) == 2 * pairs * (3 * 4 + 2 * 3)
+    assert costcalc.check(graph, device="cpu", train=True).differences == ()
 
 
 def of_reason(word):
@@ -361,9 +398,35 @@ def test_without_torch_the_command_says_how_to_get_it(monkeypatch):
 
     for name in [name for name in sys.modules if name.startswith("costcalc.torch_backend")]:
         monkeypatch.delitem(sys.modules, name)
-    monkeypatch.delattr(costcalc, "load_torch_backend")
+    monkeypatch.delattr(costcalc, "torch_backend")
     monkeypatch.setitem(sys.modules, "torch", None)
     assert "pip install 'costcalc[torch]'" in run("nin", code=1)
+
+
+NEWER = (
+    "torch 3.0.1 is newer than 2.15, the newest release that costcalc is tested with: a difference may come from a "
+    "change in torch."
+)
+
+
+@pytest.mark.parametrize("how", [[], ["--memory"]], ids=["costs", "memory"])
+@pytest.mark.parametrize("targets", [["nin"], ["nin", "vgg11"]], ids=len)
+def test_a_torch_newer_than_the_tested_ones_is_said_to_be(monkeypatch, how, targets):
+    arguments = (*targets, *how, "--device", "meta")
+    assert "newer" not in run(*arguments)
+    assert json.loads(run(*arguments, "--format", "json"))["warnings"] == []
+    monkeypatch.setattr(torch, "__version__", "3.0.1")
+    assert NEWER in " ".join(run(*arguments).split())
+    assert json.loads(run(*arguments, "--format", "json"))["warnings"] == [NEWER]
+
+
+def test_the_tested_releases_are_those_that_the_test_extra_installs():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    oldest, (major, minor) = ".".join(map(str, OLDEST_TESTED)), NEWEST_TESTED
+    extras = project["optional-dependencies"]
+    assert f"torch>={oldest},<{major}.{minor + 1}" in extras["test"]
+    assert f"torch>={oldest}" in extras["torch"]
+    assert OLDEST_TESTED <= release(torch.__version__) <= NEWEST_TESTED
 
 
 # -- devices and time ---------------------------------------------------------------------------------------------

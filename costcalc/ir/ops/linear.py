@@ -41,15 +41,8 @@ class Linear(WeightedOp):
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
         count = len(inputs)
         if self.has_weight_inputs(inputs):
-            product = Kernel(tuple(range(count)), prod(output), saved_for_operand=((0, 1), (1, 0)))
-        else:
-            product = Kernel((0,), prod(output), saved_for_parameters=(0,), reduced_parameter="bias")
-        if len(output) == 2 or not self.bias:
-            return (product,)
-        return (
-            product,
-            Kernel((count,), prod(output), aliases=count, forwards_gradient=True),
-        )  # of rows, in the input's shape
+            return (Kernel(tuple(range(count)), prod(output), saved_for_operand=((0, 1), (1, 0))),)
+        return (Kernel((0,), prod(output), saved_for_parameters=(0,), reduced_parameter="bias"),)
 
     def layout(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Layout:
         """A plane that lies before the last dimension is kept; one that the features are a part of is gone."""

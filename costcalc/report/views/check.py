@@ -34,6 +34,7 @@ def cross_check(checks: Sequence[CrossCheck], timings: Sequence[Timing] = (), re
         "schema": "costcalc/check/1",
         "networks": [_data(check, verdicts=_verdicts(check)) for check in checks],
         "refused": list(refused),
+        "warnings": list(checks[0].measured.environment.warnings),
     }
     if timings:
         data["times"] = [_times_data(check.calculated, timing) for check, timing in zip(checks, timings, strict=True)]
@@ -114,7 +115,7 @@ def _notes(checks: Sequence[CrossCheck]) -> tuple[str, ...]:
         of = [f"{name} " if len(checks) > 1 else "" for name, _ in unknown]
         names = ", ".join(f"{name}{row.path} ({row.op})" for name, (_, row) in zip(of, unknown, strict=True))
         notes.append(f"Not compared, because nobody has told what they compute: {names}.")
-    return tuple(notes)
+    return (*notes, *checks[0].measured.environment.warnings)
 
 
 # -- several networks ---------------------------------------------------------------------------------------------

@@ -29,6 +29,7 @@ def memory_check(checks: Sequence[MemoryCheck], refused: Sequence[str] = ()) -> 
         "schema": "costcalc/memory-check/1",
         "networks": [_data(check) for check in checks],
         "refused": list(refused),
+        "warnings": list(checks[0].observed.environment.warnings),
     }
     return Document(tuple(tables), data)
 
@@ -159,7 +160,7 @@ def _notes(checks: Sequence[MemoryCheck]) -> tuple[str, ...]:
                 f"the difference of {check.allocator_peak - predicted:+,} is workspace and rounding, which the "
                 "model does not predict, and what CUDA's kernels keep otherwise."
             )
-    return tuple(notes)
+    return (*notes, *checks[0].observed.environment.warnings)
 
 
 def _key(figure: str) -> str:

@@ -128,9 +128,12 @@ class ZeroPadShortcutModule(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """A tensor of out_channels channels."""
+        seen = x
+        for dim, stride in enumerate(self.stride, start=2):
+            if stride > 1:  # indexing would slice the other dimensions, too, in torch 2.6
+                seen = torch.ops.aten.slice(seen, dim, None, None, stride)
         # in order in memory: what pad would make of another order depends on the size
-        seen = x[:, :, :: self.stride[0], :: self.stride[1]].contiguous()
-        return nn.functional.pad(seen, (0, 0, 0, 0, 0, self.out_channels - x.shape[1]))
+        return nn.functional.pad(seen.contiguous(), (0, 0, 0, 0, 0, self.out_channels - x.shape[1]))
 
 
 @lower.register

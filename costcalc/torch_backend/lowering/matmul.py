@@ -49,17 +49,33 @@ _WEIGHTED_OPS: dict[
 @lower.register
 def _(op: embedding.EmbeddingBag, *inputs: Shape) -> nn.Module:
     if op.parameters(*inputs):
-        return nn.EmbeddingBag(**argument_values(op))
-    return EmbeddingBagModule(F.embedding_bag, op, "mode", "include_last_offset")
+        return EmbeddingBagModule(**argument_values(op))
+    return EmbeddingBagOfTable(F.embedding_bag, op, "mode", "include_last_offset")
 
 
-class EmbeddingBagModule(KeywordFunctionModule):
+# Where each row of the indices is a bag, there are no offsets to include the last of. Torch before release 2.10 then
+# loses the last bag, or crashes, unless it is told so.
+class EmbeddingBagModule(nn.EmbeddingBag):
+    """Bags of rows of its own table."""
+
+    def forward(self, indices: Tensor, offsets: Tensor | None = None) -> Tensor:  # type: ignore[override]
+        """The bags are the rows of the indices or, with offsets, begin at these."""
+        last = self.include_last_offset and offsets is not None
+        return F.embedding_bag(indices, self.weight, offsets, mode=self.mode, include_last_offset=last)
+
+
+class EmbeddingBagOfTable(KeywordFunctionModule):
     """Bags of rows of a table that is the last input."""
 
+    mode: str
+    include_last_offset: bool
+
     def forward(self, *tensors: Tensor) -> Tensor:
-        """The table comes after the indices, and the bags' offsets last."""
+        """The table comes after the indices and, if there are any, the bags' offsets."""
         indices, *offsets, weight = tensors
-        return super().forward(indices, weight, *offsets)
+        last = self.include_last_offset and bool(offsets)
+        result: Tensor = self.function(indices, weight, *offsets, mode=self.mode, include_last_offset=last)
+        return result
 
 
 @lower.register(conv.WeightedOp)

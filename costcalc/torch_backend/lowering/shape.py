@@ -119,7 +119,8 @@ class CreationModule(nn.Module):
     def __init__(self, op: Op, function: Callable[..., Tensor]) -> None:
         super().__init__()
         self.op, self.function = op, function
-        self.device, self.dtype = torch.get_default_device(), torch.get_default_dtype()
+        default = torch.empty(0)  # torch.get_default_device() of torch 2.6 does not look at `with torch.device`
+        self.device, self.dtype = default.device, default.dtype
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
         moved = fn(torch.empty(0, device=self.device, dtype=self.dtype))
