@@ -254,7 +254,7 @@ def test_a_first_input_that_is_a_single_number(own, tmp_path):
 
 def test_what_torch_says_of_what_it_refuses_is_said_once(own, capfd):
     message = refused(f"{own}:Branch", input="3x8x8")
-    assert "branches depend on what is in a tensor" in message
+    assert "a branch depends on the values of a tensor" in message
     refused(f"{own}:Net", input="4x8x8")
     said = capfd.readouterr()
     assert not re.search("def forward|Traceback|W1|E1|data-dependent", said.out + said.err)

@@ -31,7 +31,9 @@ from torch.utils import _pytree as pytree
 
 from costcalc.core.errors import CostcalcError, did_you_mean
 from costcalc.frontends.free_sizes import SymbolicGraph
-from costcalc.frontends.torch.export import size_names, source_location, trace
+from costcalc.frontends.torch.export import trace
+from costcalc.frontends.torch.program import source_location
+from costcalc.frontends.torch.symbols import size_names
 from costcalc.ir.graph import DIM_NAMES, Input
 
 _DTYPES = {
