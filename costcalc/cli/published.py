@@ -90,6 +90,6 @@ def reconcile(
     found = reconcile(wanted.name, number, wanted.options, of=of, at=layer, dtype=wanted.counting["dtype"])
     print_document(reconciliation(found, top), output_format, output)
     if not found.explanations:
-        truth = ", ".join(f"{each.value:,} {each.label}" for each in found.ours if "macs" in each.conventions)
+        truth = ", ".join(f"{each.value:,} {each.label}" for each in found.own_counts if "macs" in each.conventions)
         what = wanted.name if layer is None else f"{layer} of {wanted.name}"
         fail(f"no explanation of {number} for {what}, which has {truth}")

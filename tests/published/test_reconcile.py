@@ -15,15 +15,8 @@ from truth_data import exact, published
 import costcalc
 from costcalc import CostcalcError
 from costcalc.analysis.conventions import CONVENTIONS
-from costcalc.published.reconcile import Hypothesis, reconcile
-from costcalc.published.reconcile.priors import (
-    CHANGE_COST,
-    OTHER_NETWORK,
-    SAME_NETWORK,
-    TOO_LIKELY,
-    TRUNCATED,
-)
-from costcalc.published.reconcile.published_number import printed
+from costcalc.published.reconcile import Explanation, priors, reconcile
+from costcalc.published.reconcile.published_number import parse_published_number
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 MODULE = str(EXAMPLES / "inception-module.yaml")
@@ -43,7 +36,7 @@ def best(target, value, **options):
     return search(target, value, **options).explanations[0]
 
 
-def facts(explanation: Hypothesis):
+def facts(explanation: Explanation):
     """What an explanation says: network, first convention, change, how it is printed, and what it comes to."""
     return (
         explanation.architecture,
@@ -106,7 +99,7 @@ KNOWN = [
     ("inception_v3", "5G", {}, ("inception_v3", "macs", "", "truncated", 5_713_216_096)),
     ("inception_v3", "5.73G", {}, ("inception_v3", "fvcore", "", "rounds", 5_731_282_144)),
     ("inception_v3", "27161264", {}, ("inception_v3", "flops", "with auxiliary heads", "exact", 27_161_264)),
-    ("inception_v3", "5.75G", {"given": {"height": 224, "width": 224}},
+    ("inception_v3", "5.75G", {"options": {"height": 224, "width": 224}},
      ("inception_v3", "ptflops", "at its own 299×299", "rounds", 5_747_660_552)),
     # CS231n's Inception module on 28×28×256, and the slide that counts its 3×3 twice; NiN's snapshot
     (MODULE, "358M", {"at": "module"}, ("inception-module", "macs", TWICE, "rounds", 358_055_936)),
@@ -150,7 +143,7 @@ def test_a_known_number_has_its_explanation_first(target, value, options, expect
 def test_a_number_that_nothing_gives(target, value, options):
     found = search(target, value, **options)
     assert found.explanations == ()
-    assert found.ours
+    assert found.own_counts
 
 
 def test_there_are_enough_of_both():
@@ -170,16 +163,16 @@ def test_there_are_enough_of_both():
     ],
 )
 def test_our_own_number_is_the_published_tables_exact_one(name, target, value):
-    number = printed(value)
+    number = parse_published_number(value)
     assert number.digits * Fraction(10) ** number.exponent == Fraction(published()[name]["published"])
-    ours = {each.value for each in search(target, value).ours}
+    ours = {each.value for each in search(target, value).own_counts}
     assert exact(name) in ours
 
 
 def test_two_tools_that_print_the_same_are_both_named():
     first, second = reconcile("resnet50", "4.13G").explanations
     assert {first.conventions[0], second.conventions[0]} == {"ptflops", "thop"}
-    assert (first.cost, first.alike) == (second.cost, second.alike) == (2, 1)
+    assert (first.cost, first.ties) == (second.cost, second.ties) == (2, 1)
 
 
 def test_the_layer_left_out_is_any_of_those_alike():
@@ -197,28 +190,28 @@ def test_the_layer_left_out_is_any_of_those_alike():
 @pytest.mark.parametrize(("target", "value", "options", "expected"), KNOWN, ids=lambda v: v if type(v) is str else "")
 def test_bridges_add_up_and_costs_are_in_order(target, value, options, expected):
     found = search(target, value, **options)
-    number = printed(value)
+    number = parse_published_number(value)
     costs = [each.cost for each in found.explanations]
     assert costs == sorted(costs)
     for each in found.explanations:
         assert sum(step.amount for step in each.bridge) == each.value
         assert all(step.amount for step in each.bridge)
-        assert each.bridge[0].amount in {ours.value for ours in found.ours if "macs" in ours.conventions}
+        assert each.bridge[0].amount in {ours.value for ours in found.own_counts if "macs" in ours.conventions}
         kilo = 1024 if each.unit.endswith(("2^10", "2^20", "2^30", "1024")) else 1000
         steps = each.value / number.step(kilo)
         low, high = {"exact": (0, 0), "rounds": (Fraction(-1, 2), Fraction(1, 2)), "truncated": (0, 1)}[each.match]
         assert low <= steps - number.digits <= high
-        assert each.explained <= TOO_LIKELY * found.numbers
+        assert each.numbers_explained <= priors.MAX_EXPLAINED_FRACTION * found.window_size
 
 
 def test_a_cost_is_the_sum_of_its_parts():
     thop = CONVENTIONS["thop"].prior
-    assert best("resnet50", "4133742592").cost == SAME_NETWORK + thop
-    assert best("resnet50", "3.8G").cost == TRUNCATED
-    assert best("vgg16", "13.6G").cost == CHANGE_COST["left out"]
-    assert best("vgg16", "7609090048").cost == OTHER_NETWORK
+    assert best("resnet50", "4133742592").cost == priors.SAME_NETWORK_COST + thop
+    assert best("resnet50", "3.8G").cost == priors.TRUNCATED_COST
+    assert best("vgg16", "13.6G").cost == priors.LEFT_OUT.prior
+    assert best("vgg16", "7609090048").cost == priors.OTHER_NETWORK_COST
     assert (
-        best("inception_v3", "5749219168", given={"height": 224, "width": 224}).cost == CHANGE_COST["own size"] + thop
+        best("inception_v3", "5749219168", options={"height": 224, "width": 224}).cost == priors.OWN_SIZE.prior + thop
     )
 
 
@@ -234,7 +227,7 @@ def test_a_tie_is_told():
     assert facts(first) == ("googlenet-torchvision", "macs", "", "rounds", 1_498_376_192)
     assert facts(second) == ("googlenet", "macs", "", "truncated", 1_582_671_872)
     assert (first.cost, second.cost) == (1, 1)
-    assert first.alike == second.alike >= 1
+    assert first.ties == second.ties >= 1
 
 
 def test_a_number_said_to_be_of_macs_is_less_likely_to_be_of_flops():
@@ -247,25 +240,25 @@ def test_more_digits_leave_less_to_chance():
     for value in ("4.1G", "4.11G", "4.112G", "4.1115G"):
         found = reconcile("resnet50", value)
         each = next(e for e in found.explanations if e.conventions[0] == "fvcore")
-        chances.append(each.explained / found.numbers)
+        chances.append(each.numbers_explained / found.window_size)
     assert chances == sorted(chances, reverse=True)
     assert chances[0] > 10 * chances[-1]
 
 
 def test_batch_size_and_settings_are_those_asked_for():
     given = {"batch": 128}
-    assert best("vgg16", "14733.5MB", given=given).change == ""
-    found = best("resnet50", f"{16 * 3_857_973_248} MACs", given={"batch": 3})
+    assert best("vgg16", "14733.5MB", options=given).change == ""
+    found = best("resnet50", f"{16 * 3_857_973_248} MACs", options={"batch": 3})
     assert (found.change, found.bridge[0].amount) == ("at batch 16", 3 * 3_857_973_248)
-    one = best("resnet50", "3857973248", given={"batch": 8})
-    assert (one.change, one.cost, one.bridge[-1].words) == ("at batch 1", CHANGE_COST["batch"], "at batch 1")
-    ours = reconcile("resnet50", "1G", given={"classes": 10, "batch": 3}, of=("flops",)).ours
+    one = best("resnet50", "3857973248", options={"batch": 8})
+    assert (one.change, one.cost, one.bridge[-1].description) == ("at batch 1", priors.OTHER_BATCH.prior, "at batch 1")
+    ours = reconcile("resnet50", "1G", options={"classes": 10, "batch": 3}, of=("flops",)).own_counts
     assert 3 * (3_857_973_248 - 2048 * 990) in {each.value for each in ours}
 
 
 def test_another_input_size():
     found = best("resnet50", f"{costcalc.analyze(costcalc.load('resnet50', height=320, width=320)).total().macs}")
-    assert (found.architecture, found.change, found.cost) == ("resnet50", "at 320×320", CHANGE_COST["size"])
+    assert (found.architecture, found.change, found.cost) == ("resnet50", "at 320×320", priors.OTHER_SIZE.prior)
 
 
 def test_keras_and_tf_slim_make_inception_v3_without_scales():
@@ -330,7 +323,9 @@ def test_every_convention_is_found_by_its_own_number():
     ],
 )
 def test_a_number_is_read_as_printed(text, digits, exponent, power, binary, quantity):
-    assert printed(text)[1:6] == (digits, exponent, power, binary, quantity)
+    number = parse_published_number(text)
+    assert (number.digits, number.exponent) == (digits, exponent)
+    assert (number.prefix_power, number.is_binary, number.quantity) == (power, binary, quantity)
 
 
 def test_an_op_in_place_whose_input_is_still_read_makes_a_tensor_here_too(tmp_path):
@@ -342,20 +337,20 @@ def test_an_op_in_place_whose_input_is_still_read_makes_a_tensor_here_too(tmp_pa
     activations = costcalc.analyze(costcalc.load(path)).total().activations
     assert activations == 3 * 5 * 8 * 8
     found = reconcile(str(path), str(activations), of=["activations"])
-    assert [ours.value for ours in found.ours if "flops" in ours.conventions] == [activations]
+    assert [ours.value for ours in found.own_counts if "flops" in ours.conventions] == [activations]
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("many", "a published number is one as it is printed, such as 3.8G"),
-        ("-3G", "a published number is one as it is printed"),
-        ("", "a published number is one as it is printed"),
+        ("many", "write the published number as it is printed, such as 3.8G"),
+        ("-3G", "write the published number as it is printed"),
+        ("", "write the published number as it is printed"),
         ("3.8X", "no unit 'X' in '3.8X'"),
         ("15,5G", "no unit ',5G' in '15,5G'"),
         ("1,38,357", "no unit ',38,357'"),
         ("3.8 G bananas", "no unit 'G bananas'"),
-        ("0.0G", "is more than 0"),
+        ("0.0G", "must be more than 0"),
         ("312 TFLOP/s", "is a rate"),
         ("15 GFLOPs per second", "is a rate"),
         ("1e40", "more than any network costs"),
@@ -365,7 +360,7 @@ def test_an_op_in_place_whose_input_is_still_read_makes_a_tensor_here_too(tmp_pa
 )
 def test_what_is_no_number_is_answered(text, message):
     with pytest.raises(CostcalcError, match=message):
-        printed(text)
+        parse_published_number(text)
 
 
 def test_a_unit_and_a_quantity_must_agree():
@@ -435,7 +430,7 @@ def test_every_format(style, tmp_path):
     [
         (["vgg61", "3G"], 1, "no architecture 'vgg61'"),
         (["vgg16"], 2, "Missing argument 'VALUE"),
-        (["vgg16", "lots"], 1, "a published number is one as it is printed, such as 3.8G"),
+        (["vgg16", "lots"], 1, "write the published number as it is printed, such as 3.8G"),
         (["vgg16", "3", "apples"], 1, "no unit 'apples' in '3 apples'"),
         (["vgg16", "3G", "--at", "stage9"], 1, "vgg16 has no layer 'stage9' (did you mean 'stage"),
         (["vgg16", "3G", "--of", "flop"], 2, "'flop' is not one of"),

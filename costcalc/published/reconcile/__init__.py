@@ -6,6 +6,6 @@ costcalc.reconcile("resnet50", "4.11G").explanations
 """
 
 from costcalc.published.reconcile.published_number import Quantity
-from costcalc.published.reconcile.search import Hypothesis, Reconciliation, reconcile
+from costcalc.published.reconcile.search import Explanation, Reconciliation, reconcile
 
-__all__ = ["Hypothesis", "Quantity", "Reconciliation", "reconcile"]
+__all__ = ["Explanation", "Quantity", "Reconciliation", "reconcile"]

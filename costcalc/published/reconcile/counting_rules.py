@@ -1,4 +1,4 @@
-"""The ways to count a quantity: those of all conventions, each sum of terms once."""
+"""Counting rules: every way in which a convention counts a quantity, equal ways once."""
 
 from __future__ import annotations
 
@@ -10,72 +10,68 @@ from costcalc.ir.graph import Graph
 from costcalc.published.reconcile.published_number import Quantity
 
 BYTES_OF_PARAMETERS = "bytes of parameters"
-LABELS = {"flops": "MACs", "params": "parameters", "activations": "activation elements"}
+QUANTITY_LABELS = {"flops": "MACs", "params": "parameters", "activations": "activation elements"}
 
 
-class Measure(NamedTuple):
-    """One way of counting a quantity: a sum of terms, and the conventions that count so.
-
-    `label` is what our own number is called. Bytes are `copies` × the terms; `with_input` adds the input's elements;
-    `kilo` is what K is worth; `batch` that of the source's tables, 1 where they have none of their own.
-    """
+class CountingRule(NamedTuple):
+    """One way of counting a quantity: a sum of terms, and the conventions that count in this way."""
 
     quantity: Quantity
-    label: str
+    label: str  # the name of the project's own count
     conventions: tuple[str, ...]
-    terms: tuple[Term, ...]
-    copies: int
-    excluded_layers: Callable[[Graph], Set[str]]
-    kilo: int
-    batch: int
-    includes_input: bool
-    per_image: bool
-    cost: int
+    terms: tuple[Term, ...] = ()
+    multiplier: int = 1  # bytes per element, times the copies that the convention stores
+    excluded_layers: Callable[[Graph], Set[str]] = no_layers
+    kilo: int = 1000  # value of K
+    batch: int = 1  # batch size of the convention's own tables
+    includes_input: bool = False
+    per_image: bool = True  # grows with the batch
+    prior: int = 0
 
 
-def measures(quantities: Iterable[Quantity], element: int) -> list[Measure]:
-    """Every way to count these quantities, conventions that count alike together, the most ordinary first."""
-    found: dict[Any, Measure] = {}
+def counting_rules(quantities: Iterable[Quantity], element_size: int) -> list[CountingRule]:
+    """Return every counting rule of these quantities, the most usual first; conventions with equal rules share one."""
+    found: dict[Any, CountingRule] = {}
     for quantity in quantities:
-        for rule in CONVENTIONS.values():
-            for measure in _measures_of(rule, quantity, element):
-                key = measure._replace(conventions=(), cost=0)
-                known = found.get(key, measure._replace(conventions=()))
-                names = sorted((*known.conventions, rule.name), key=lambda name: CONVENTIONS[name].prior)
-                found[key] = known._replace(conventions=tuple(names), cost=min(known.cost, measure.cost))
-    return sorted(found.values(), key=lambda measure: measure.cost)
+        for convention in CONVENTIONS.values():
+            for rule in _counting_rules_of(convention, quantity, element_size):
+                key = rule._replace(conventions=(), prior=0)
+                known = found.get(key, rule._replace(conventions=()))
+                names = sorted((*known.conventions, convention.name), key=lambda name: CONVENTIONS[name].prior)
+                found[key] = known._replace(conventions=tuple(names), prior=min(known.prior, rule.prior))
+    return sorted(found.values(), key=lambda rule: rule.prior)
 
 
-def _measures_of(rule: Convention, quantity: Quantity, element: int) -> Iterator[Measure]:
-    names, cost = (rule.name,), rule.prior
-    plain = Measure(quantity, LABELS.get(quantity, ""), names, (), 1, no_layers, 1000, rule.batch, False, True, cost)
+def _counting_rules_of(convention: Convention, quantity: Quantity, element_size: int) -> Iterator[CountingRule]:
+    rule = CountingRule(
+        quantity=quantity,
+        label=QUANTITY_LABELS.get(quantity, ""),
+        conventions=(convention.name,),
+        prior=convention.prior,
+    )
+    of_activations = rule._replace(
+        terms=convention.activations,
+        excluded_layers=convention.excluded_layers,
+        includes_input=convention.includes_input,
+    )
+    of_parameters = rule._replace(terms=convention.parameters, per_image=False)
     if quantity == "flops":
-        yield plain._replace(terms=rule.work)
+        yield rule._replace(terms=convention.work, batch=convention.batch)
     elif quantity == "params":
-        yield plain._replace(terms=rule.parameters, kilo=rule.kilo, batch=1, per_image=False)
+        yield of_parameters._replace(kilo=convention.kilo)
     elif quantity == "activations":
-        yield plain._replace(
-            terms=rule.activations, excluded_layers=rule.excluded_layers, includes_input=rule.includes_input, batch=1
-        )
+        yield of_activations
     else:
-        yield plain._replace(
-            label=BYTES_OF_PARAMETERS,
-            terms=rule.parameters,
-            copies=element * rule.param_copies,
-            batch=1,
-            per_image=False,
-        )
-        yield plain._replace(
+        yield of_parameters._replace(label=BYTES_OF_PARAMETERS, multiplier=element_size * convention.param_copies)
+        yield of_activations._replace(
             label="bytes of activations",
-            terms=rule.activations,
-            copies=element * rule.activation_copies,
-            excluded_layers=rule.excluded_layers,
-            includes_input=rule.includes_input,
+            multiplier=element_size * convention.activation_copies,
+            batch=convention.batch,
         )
 
 
-def counted_as(quantity: Quantity, label: str, conventions: tuple[str, ...]) -> str:
-    """How something is counted, in words: its conventions, and of what where that is not operations."""
+def describe_counting(quantity: Quantity, label: str, conventions: tuple[str, ...]) -> str:
+    """Describe a way of counting by its conventions and, for quantities other than operations, by its label."""
     if quantity == "flops":
         return ", ".join(conventions)
     return label if "flops" in conventions else f"{label} of {', '.join(conventions)}"

@@ -30,7 +30,7 @@ def reconciliation(found: Any, top: int = 10) -> Document:
 def _headline(found: Any) -> str:
     where = found.architecture if found.at is None else f"{found.at} of {found.architecture}"
     inputs = format_inputs(found.inputs)
-    return f"{found.printed.text} for {where}\n{inputs}, batch {found.batch}"
+    return f"{found.published.text} for {where}\n{inputs}, batch {found.batch}"
 
 
 def _explained(found: Any, top: int) -> tuple[Table, ...]:
@@ -54,12 +54,12 @@ def _explained(found: Any, top: int) -> tuple[Table, ...]:
             each.value,
             _MATCH[each.match] + (f", {each.unit}" if each.unit else ""),
             each.cost,
-            each.explained / found.numbers,
+            each.numbers_explained / found.window_size,
         )
         for rank, each in enumerate(shown, 1)
     ]
     best = shown[0]
-    notes = [_sentence(best, found.printed)]
+    notes = [_sentence(best, found.published)]
     if len(best.layers) > 1:
         layers = ", ".join(best.layers[:12]) + (", …" if len(best.layers) > 12 else "")
         notes.append(f"The layer is any one of {len(best.layers)}: {layers}.")
@@ -67,18 +67,18 @@ def _explained(found: Any, top: int) -> tuple[Table, ...]:
     if best.quantity == "flops" or rule.name != "flops":
         notes.append(f"Convention {rule.name}: {rule.definition}")
     notes.append(
-        f"{best.alike} other{'s are' if best.alike > 1 else ' is'} as ordinary as the first."
-        if best.alike
+        f"{best.ties} other{'s are' if best.ties > 1 else ' is'} as ordinary as the first."
+        if best.ties
         else "No other is as ordinary as the first."
     )
     if len(found.explanations) > top:
         notes.append(f"{len(found.explanations) - top} more, less ordinary: --top {len(found.explanations)}.")
-    notes.append(_CHANCE.format(numbers=found.numbers))
+    notes.append(_CHANCE.format(numbers=found.window_size))
     notes += _unknown(found)
     steps = (Column("#", "rank", "exact"), Column("step", "step"), Column("amount", "amount", "exact"))
     bridges: list[tuple[Any, ...]] = []
     for rank, each in enumerate(shown, 1):
-        bridges += [(rank if i == 0 else "", step.words, step.amount) for i, step in enumerate(each.bridge)]
+        bridges += [(rank if i == 0 else "", step.description, step.amount) for i, step in enumerate(each.bridge)]
         bridges.append(("", f"= {each.architecture}, {each.counted_as}", each.value))
     return (
         Table(_headline(found), columns, tuple(rows), (), tuple(notes)),
@@ -92,10 +92,10 @@ def _change(each: Any) -> str:
 
 def _sentence(best: Any, number: Any) -> str:
     """The first bridge in one line, in the unit of the printed number: `4.134 G = 3.858 G MACs of resnet50 + …`."""
-    binary = "2^" in best.unit or number.binary
-    unit, scale = list((BINARY if binary else DECIMAL).items())[number.power]
+    binary = "2^" in best.unit or number.is_binary
+    unit, scale = list((BINARY if binary else DECIMAL).items())[number.prefix_power]
     unit = unit.removesuffix("B") if binary else unit
-    parts = [f"{_in(abs(step.amount), scale, unit)} {step.words}" for step in best.bridge]
+    parts = [f"{_in(abs(step.amount), scale, unit)} {step.description}" for step in best.bridge]
     signs = ["", *(" − " if step.amount < 0 else " + " for step in best.bridge[1:])]
     return f"{_in(best.value, scale, unit)} = {''.join(s + p for s, p in zip(signs, parts, strict=True))}."
 
@@ -109,7 +109,7 @@ def _in(value: Any, scale: int, unit: str) -> str:
 
 def _unexplained(found: Any) -> Table:
     columns = (Column("ours", "counted_as"), Column("exactly", "value", "exact"))
-    rows = tuple((each.counted_as, each.value) for each in found.ours)
+    rows = tuple((each.counted_as, each.value) for each in found.own_counts)
     notes = ["No explanation: no variant, convention and single change gives this number."]
     if not found.exhausted:
         notes = [
@@ -126,7 +126,7 @@ def _unknown(found: Any) -> Sequence[str]:
 
 
 def _data(found: Any) -> dict[str, Any]:
-    number = found.printed
+    number = found.published
     return {
         "schema": "costcalc/reconcile/1",
         "architecture": found.architecture,
@@ -135,7 +135,7 @@ def _data(found: Any) -> dict[str, Any]:
         "inputs": {name: list(shape) for name, shape in found.inputs.items()},
         "published": number.text,
         "quantities": list(found.quantities),
-        "numbers": found.numbers,
+        "numbers": found.window_size,
         "exhausted": found.exhausted,
         "explanations": [
             {
@@ -149,9 +149,9 @@ def _data(found: Any) -> dict[str, Any]:
                 "match": each.match,
                 "unit": each.unit or None,
                 "cost": each.cost,
-                "alike": each.alike,
-                "explained": each.explained,
-                "bridge": [{"step": step.words, "amount": step.amount} for step in each.bridge],
+                "alike": each.ties,
+                "explained": each.numbers_explained,
+                "bridge": [{"step": step.description, "amount": step.amount} for step in each.bridge],
             }
             for each in found.explanations
         ],
@@ -162,7 +162,7 @@ def _data(found: Any) -> dict[str, Any]:
                 "conventions": list(each.conventions),
                 "exact": each.value,
             }
-            for each in found.ours
+            for each in found.own_counts
         ],
         "unknown": list(found.unknown),
     }
