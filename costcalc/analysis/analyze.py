@@ -18,6 +18,7 @@ from costcalc.analysis.receptive_field import receptive_fields
 from costcalc.core.dtypes import ELEMENT_TYPES, element_bytes
 from costcalc.core.sizes import Count, Shape, Size, identical, prod
 from costcalc.ir.graph import Graph, Node
+from costcalc.ir.op import Device
 
 
 class AnalysisOptions(TypedDict, total=False):
@@ -34,6 +35,7 @@ def analyze(
     dtype: str = "fp32",
     training: bool = False,
     frozen: Collection[str] = (),
+    device: Device | None = None,
 ) -> CostTable:
     """Return the cost of every layer of `graph`, in execution order, for its whole batch.
 
@@ -47,12 +49,14 @@ def analyze(
         training: analyze training mode, in which dropout allocates its output.
         frozen: paths of layers, or prefixes of paths, whose parameters require no gradient. Affects only the MACs of
             the backward pass.
+        device: device whose kernels run, which decides which reshapes copy. Without one, attention has a contiguous
+            output.
 
     Raises:
         CostcalcError: there is no such convention, dtype or layer.
     """
     size = element_bytes(dtype)
-    analysis = _Analysis(graph, get_convention(convention), size, training, frozen)
+    analysis = _Analysis(graph, get_convention(convention), size, training, frozen, device)
     rows = tuple([analysis.row(node) for node in graph.nodes])
     return CostTable(
         graph.name,
@@ -92,12 +96,19 @@ class _Analysis:
     """One analysis of a graph: its options, and the facts that are computed for all layers at once."""
 
     def __init__(
-        self, graph: Graph, convention: Convention, dtype_bytes: int, training: bool, frozen: Collection[str]
+        self,
+        graph: Graph,
+        convention: Convention,
+        dtype_bytes: int,
+        training: bool,
+        frozen: Collection[str],
+        device: Device | None,
     ) -> None:
         self.graph = graph
         self.convention = convention
         self.dtype_bytes = dtype_bytes
         self.training = training
+        self.execution = graph.execution(device, training)
         self.excluded_layers = convention.excluded_layers(graph)
         self.inputs = {node.name: graph.input_shapes(node) for node in graph.nodes}
         self.parameters = {node.name: node.op.parameters(*self.inputs[node.name]) for node in graph.nodes}
@@ -109,7 +120,7 @@ class _Analysis:
 
     def row(self, node: Node) -> Row:
         """Return the costs of a layer."""
-        op, resolved_op = node.op, self.graph.resolved_op(node)
+        op, resolved_op = node.op, self.execution.op(node)
         inputs, output = self.inputs[node.name], self.graph.shapes[node.name]
         owned = {} if node.shares else self.parameters[node.name]
         layer = None  # what the convention counts; None if the cost of the layer is not known

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from costcalc.core.errors import CostcalcError, OpError, did_you_mean
 from costcalc.core.sizes import Shape, Size, batch_of, identical
 from costcalc.ir.layout import Layout
-from costcalc.ir.op import Assumption, Op, infer_output
+from costcalc.ir.op import Assumption, Device, Op, infer_output
 from costcalc.ir.ops.tensors import Buffer, Parameter, Result
 from costcalc.ir.paths import is_below
 
@@ -164,31 +164,23 @@ class Graph:
         return tuple([self.shapes[name] for name in node.inputs])
 
     def resolved_op(self, node: Node) -> Op:
-        """The op as it can run.
+        """The op as it runs without a device (see `Execution.op`)."""
+        return self.execution().op(node)
 
-        Not in place where a later layer, or an output, still reads what it would overwrite; copying where its result
-        cannot be a view of what it takes.
-        """
-        if node.name not in self._unsafe_in_place:
-            return self._resolve(node)
-        changes: dict[str, Any] = {"inplace": False}
-        return replace(node.op, **changes)
+    @property
+    def layouts(self) -> Mapping[str, Layout]:
+        """The layout of each tensor by name, without a device (see `Execution.layouts`)."""
+        return self.execution().layouts
 
-    def _resolve(self, node: Node) -> Op:
-        return node.op.resolve(self.input_shapes(node), tuple([self.layouts[name] for name in node.inputs]))
+    def execution(self, device: Device | None = None, gradients: bool = False) -> Execution:
+        """The graph as the kernels of `device` run it, with `gradients` in training."""
+        if (device, gradients) not in self._executions:
+            self._executions[device, gradients] = Execution(self, device, gradients)
+        return self._executions[device, gradients]
 
     @cached_property
-    def layouts(self) -> Mapping[str, Layout]:
-        """Where the dimensions of each tensor are, by its name: its plane, and their order in memory."""
-        layouts = {name: Layout.contiguous(len(shape)) for name, shape, _ in self.inputs}
-        for node in self.nodes:
-            taken = tuple([layouts[name] for name in node.inputs])
-            shapes = self.input_shapes(node)
-            layout = node.op.layout(shapes, taken)
-            if layout.strided_dims and node.op.resolve(shapes, taken).allocates_output():  # what is made anew has none
-                layout = layout._replace(strided_dims=frozenset())
-            layouts[node.name] = layout
-        return layouts
+    def _executions(self) -> dict[tuple[Device | None, bool], Execution]:
+        return {}
 
     @cached_property
     def element_types(self) -> Mapping[str, str]:
@@ -220,30 +212,6 @@ class Graph:
             if node.name in reached and self.element_types[node.name] == "float":
                 reached.update(node.inputs)
         return frozenset(reached)
-
-    @cached_property
-    def _unsafe_in_place(self) -> frozenset[str]:
-        """Layers in place whose input, or a view of it, is read by a later layer, is an output, or is to stay.
-
-        What stays are parameters and buffers.
-        """
-        last_read = {name: place for place, node in enumerate(self.nodes) for name in node.inputs}
-        standing = [node.name for node in self.nodes if isinstance(node.op, (Parameter, Buffer))]
-        last_read |= dict.fromkeys([*self.outputs, *standing], len(self.nodes))
-        memory_of = {name: name for name, *_ in self.inputs}  # by tensor: the first tensor that lay where it lies
-        needed_until = {name: last_read.get(name, -1) for name, *_ in self.inputs}  # by such a place
-        unsafe = set()
-        for place, node in enumerate(self.nodes):
-            memory = memory_of[node.inputs[0]] if node.inputs else node.name
-            in_place = getattr(node.op, "inplace", False)
-            if in_place and needed_until[memory] > place:
-                unsafe.add(node.name)
-                memory = node.name
-            elif self._resolve(node).allocates_output():
-                memory = node.name
-            memory_of[node.name] = memory
-            needed_until[memory] = max(needed_until.get(memory, -1), last_read.get(node.name, -1))
-        return frozenset(unsafe)
 
     def select(self, layer: str) -> tuple[Node, ...]:
         """The node of that name, or everything below that prefix.
@@ -281,6 +249,90 @@ class Graph:
         )
         ends = tuple(node.name for node in reversed(nodes) if node.name not in taken)
         return Graph(f"{self.name}:{prefix}", tuple(inputs), nodes, ends, self.title, self.settings)
+
+
+@dataclass(frozen=True)
+class Execution:
+    """A graph as the kernels of a device run it: the layout of each tensor, and the variant of each op that runs.
+
+    Without a device, fused kernels give contiguous results (see `Op.running`).
+    """
+
+    graph: Graph
+    device: Device | None = None
+    gradients: bool = False
+
+    def op(self, node: Node) -> Op:
+        """The op as it can run.
+
+        Not in place where a later layer, or an output, still reads what it would overwrite; copying where its result
+        cannot be a view of its input; with the kernels that the device picks.
+        """
+        if node.name not in self._unsafe_in_place:
+            return self._resolve(node)
+        changes: dict[str, Any] = {"inplace": False}
+        return replace(node.op, **changes)
+
+    def input_layouts(self, node: Node) -> tuple[Layout, ...]:
+        """The layouts of a node's inputs."""
+        return tuple([self.layouts[name] for name in node.inputs])
+
+    @cached_property
+    def layouts(self) -> Mapping[str, Layout]:
+        """The layout of each tensor by name: its plane, and the order of its dimensions in memory."""
+        layouts = {name: Layout.contiguous(len(shape)) for name, shape, _ in self.graph.inputs}
+        for node in self.graph.nodes:
+            inputs = tuple([layouts[name] for name in node.inputs])
+            shapes = self.graph.input_shapes(node)
+            resolve = node.op.resolve(shapes, inputs, self.device, self._requires_grad(node))
+            layout = resolve.layout(shapes, inputs)
+            if layout.strided_dims and resolve.allocates_output():  # a new tensor has none
+                layout = layout._replace(strided_dims=frozenset())
+            layouts[node.name] = layout
+        return layouts
+
+    def _resolve(self, node: Node) -> Op:
+        shapes, layouts = self.graph.input_shapes(node), self.input_layouts(node)
+        return node.op.resolve(shapes, layouts, self.device, self._requires_grad(node))
+
+    def _requires_grad(self, node: Node) -> tuple[bool, ...]:
+        return tuple([name in self._trained for name in node.inputs])
+
+    @cached_property
+    def _trained(self) -> frozenset[str]:
+        """The tensors that depend on parameters, if there are gradients."""
+        graph = self.graph
+        trained: set[str] = set()
+        for node in graph.nodes if self.gradients else ():
+            depends = bool(node.op.parameters(*graph.input_shapes(node))) or not trained.isdisjoint(node.inputs)
+            if depends and graph.element_types[node.name] == "float":
+                trained.add(node.name)
+        return frozenset(trained)
+
+    @cached_property
+    def _unsafe_in_place(self) -> frozenset[str]:
+        """Layers in place whose input, or a view of it, is read by a later layer, is an output, or is to stay.
+
+        What stays are parameters and buffers.
+        """
+        graph = self.graph
+        last_read = {name: place for place, node in enumerate(graph.nodes) for name in node.inputs}
+        standing = [node.name for node in graph.nodes if isinstance(node.op, (Parameter, Buffer))]
+        last_read |= dict.fromkeys([*graph.outputs, *standing], len(graph.nodes))
+        memory_of = {name: name for name, *_ in graph.inputs}  # by tensor: the first tensor that lay where it lies
+        needed_until = {name: last_read.get(name, -1) for name, *_ in graph.inputs}  # by such a place
+        unsafe = set()
+        for place, node in enumerate(graph.nodes):
+            memory = memory_of[node.inputs[0]] if node.inputs else node.name
+            in_place = getattr(node.op, "inplace", False)
+            if in_place and needed_until[memory] > place:
+                unsafe.add(node.name)
+                memory = node.name
+            elif self._resolve(node).allocates_output():
+                memory = node.name
+            memory_of[node.name] = memory
+            needed_until[memory] = max(needed_until.get(memory, -1), last_read.get(node.name, -1))
+        return frozenset(unsafe)
 
 
 def infer_shapes(inputs: Iterable[Input], nodes: Collection[Node]) -> ShapeInference:

@@ -6,9 +6,11 @@ A layer is one kernel or a few (a local response normalisation is seven). Operan
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
-from costcalc.core.sizes import Size
+from costcalc.core.sizes import Shape, Size
+from costcalc.ir.layout import Layout
 
 INT64_BYTES = 8  # bytes of a pool's index, whatever the network computes in
 
@@ -32,7 +34,8 @@ class Kernel(NamedTuple):
     """One operation that torch dispatches, and the node that autograd makes of it.
 
     `reads` are the operands that a gradient flows to. The result is a new tensor of so many elements, unless it
-    `lies_in` the memory of an operand: a view of it, or it overwritten (`in_place`). `keeps` are the operands that
+    `lies_in` the memory of an operand: a view of it (which autograd does not know of, if it is an `unsafe_view`), or it
+    overwritten (`in_place`). `keeps` are the operands that
     backward needs, the result being one, and `keeps_to_learn` those that the gradients of parameters alone need;
     `keeps_for` are pairs of an operand and of that whose gradient alone needs it. An operand that no later kernel reads
     is dead after this one; `holds` are further ones that live until it has run. Backward makes a new gradient for each
@@ -42,6 +45,11 @@ class Kernel(NamedTuple):
     which is then summed. If `unasked`, it makes a gradient for operands that need none, too, and drops it at once. It
     `sums` the gradient of the parameter of that name, which it makes many times over, at the very end, when it has let
     go of what it unpacked. An element of the result takes `size` bytes, where that is not what the dtype takes.
+
+    A view or a copy names in `gradients`, by operand, the op that gives the operand's gradient when it is applied to
+    the gradient of the result, which has this `shape`; the gradient is a new tensor where that op copies. A new
+    gradient is contiguous, unless `gradient_order` gives the order in memory of its dimensions for the layout of the
+    result's gradient.
     """
 
     differentiable_operands: tuple[int, ...]
@@ -61,3 +69,12 @@ class Kernel(NamedTuple):
     computes_unneeded_gradients: bool = False
     reduced_parameter: str | None = None
     element_size: int | None = None
+    unsafe_view: bool = False
+    shape: Shape | None = None
+    gradients: tuple[Any, ...] = ()  # ops, whose module imports this one
+    gradient_order: Callable[[Layout], tuple[int, ...] | None] | None = None
+
+
+def as_given(layout: Layout) -> tuple[int, ...]:
+    """The `gradient_order` of a pointwise kernel: that of the result's gradient."""
+    return layout.dim_order

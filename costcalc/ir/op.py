@@ -16,7 +16,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Iterator
-from typing import ClassVar, NamedTuple, TypeVar, dataclass_transform
+from typing import ClassVar, Literal, NamedTuple, TypeVar, dataclass_transform
 
 from costcalc.core.axes import DIM_NAMES_BY_RANK
 from costcalc.core.errors import OpError
@@ -68,6 +68,10 @@ class Window(NamedTuple):
     stride: int = 1
     padding: int = 0
     dilation: int = 1
+
+
+# Where an op may run. The kernel that a device picks decides how a result is laid out and what is saved for backward.
+Device = Literal["cpu", "meta", "cuda", "mps"]
 
 
 class Assumption(NamedTuple):
@@ -125,6 +129,8 @@ class Op:
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
+        if cls.__name__.startswith("_"):
+            return  # a variant of an op has its name
         cls.name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", cls.__name__).lower()
 
     def __post_init__(self) -> None:
@@ -200,7 +206,12 @@ class Op:
         count = len(inputs)
         new = self.allocates_output(training)
         keeps = (*range(count * self.saves_input), *([count] if self.saves_output else ()))
-        return (Kernel(tuple(range(count)), prod(output), None if new else 0, not new, keeps),)
+        operands, dim_order = tuple(range(count)), self.gradient_order
+        return (Kernel(operands, prod(output), None if new else 0, not new, keeps, gradient_order=dim_order),)
+
+    def gradient_order(self, given: Layout) -> tuple[int, ...] | None:
+        """The order in memory of the dimensions of a new gradient, for the layout of the result's; None: contiguous."""
+        return None
 
     def sliding_windows(self, *inputs: Shape) -> tuple[Window, ...] | None:
         """The window each output looks through, per axis.
@@ -224,8 +235,19 @@ class Op:
             return first
         return Layout(_NCHW.spatial_dims, first.dim_order) if first.dim_order == CHANNELS_LAST else _NCHW
 
-    def resolve(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Op:
-        """The op as it runs on inputs that are laid out so: itself, or one that copies what cannot be a view."""
+    def resolve(
+        self,
+        inputs: tuple[Shape, ...],
+        layouts: tuple[Layout, ...],
+        device: Device | None = None,
+        requires_grad: tuple[bool, ...] = (),
+    ) -> Op:
+        """The op as `device` runs it on inputs with these layouts: itself, or a variant with other kernels.
+
+        A variant copies what cannot be a view, or is the kernel that the device picks, which may depend on which inputs
+        require a gradient. Without a device, an op that has a fused kernel (attention) runs as one kernel with a
+        contiguous result.
+        """
         return self
 
     def __str__(self) -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import platform
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 
 from costcalc.core.errors import CostcalcError, did_you_mean
 from costcalc.core.torch_versions import untested
+from costcalc.ir.op import Device
 
 _DTYPES = {"fp64": torch.float64, "fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
@@ -16,7 +17,7 @@ _DTYPES = {"fp64": torch.float64, "fp32": torch.float32, "fp16": torch.float16, 
 class Environment(NamedTuple):
     """What a number was measured with."""
 
-    device: str  # cuda, mps, cpu or meta
+    device: Device
     name: str  # of the hardware
     dtype: str
     torch: str  # its version
@@ -52,7 +53,7 @@ def environment(device: str = "auto", dtype: str = "fp32") -> Environment:
     if not has[device]:
         there = ", ".join(name for name, is_there in has.items() if is_there)
         raise CostcalcError(f"torch {torch.__version__} finds no {device} device here, but {there}")
-    return Environment(device, _hardware(device), dtype, torch.__version__)
+    return Environment(cast(Device, device), _hardware(device), dtype, torch.__version__)
 
 
 def torch_dtype(dtype: str) -> torch.dtype:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 import re
 from keyword import kwlist
+from typing import get_args
 
 import torch
 from torch import fx, nn
@@ -12,6 +13,7 @@ from torch import fx, nn
 from costcalc.core.errors import CostcalcError
 from costcalc.core.sizes import is_plain
 from costcalc.ir.graph import Graph, Node
+from costcalc.ir.op import Device
 from costcalc.ir.ops.tensors import Result
 from costcalc.torch_backend.lowering.base import lower
 
@@ -44,8 +46,10 @@ def build(
     unknown = [f"{node.name} ({node.op.label()})" for node in graph.nodes if not node.op.modelled]
     if unknown and not allow_unknown:
         raise CostcalcError(f"{graph.name} cannot be built: nobody has told what {', '.join(unknown)} computes")
-    with torch.device(device or torch.empty(0).device):
-        modules = {node.name: lower(graph.resolved_op(node), *graph.input_shapes(node)) for node in graph.nodes}
+    where = torch.device(device or torch.get_default_device())
+    execution = graph.execution(next((name for name in get_args(Device) if name == where.type), None))
+    with where:
+        modules = {node.name: lower(execution.op(node), *graph.input_shapes(node)) for node in graph.nodes}
     _share_parameters(graph.nodes, modules)
     root = nn.Module()
     steps = fx.Graph()

@@ -52,7 +52,7 @@ def check(graph: Graph, *, device: str = "auto", dtype: str = "fp32", train: boo
     installed, and for what it refuses to run.
     """
     backend = load_torch_backend()
-    calculated = analyze(graph, dtype=dtype, training=train)
+    calculated = analyze(graph, dtype=dtype, training=train, device=backend.environment(device).device)
     measured: Measurement = backend.measure(graph, device=device, dtype=dtype, train=train)
     seen = {row.path: row for row in measured.costs.rows}
     compared = 0

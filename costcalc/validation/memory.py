@@ -72,12 +72,12 @@ def check_memory(graph: Graph, *, device: str = "auto", dtype: str = "fp32", tra
     CostcalcError as `check` does, and for a layer of which nobody has told what it keeps.
     """
     backend = load_torch_backend()
-    predicted = timeline(graph, training=train, dtype=dtype)
+    where = backend.environment(device).device
+    predicted = timeline(graph, training=train, dtype=dtype, device=where)
     if predicted.unknown:
         names = ", ".join(predicted.unknown)
         raise CostcalcError(f"{graph.name}: nobody has told what is kept by {names}: its memory cannot be checked")
     observed: Observation = backend.observe(graph, device=device, dtype=dtype, training=train, include_meta_only=True)
-    where = observed.environment.device
     *layers, whole = (
         MemoryFigures(layer, _memory_figures(predicted, layer, train), _memory_figures(observed, layer, train))
         for layer in (*(node.name for node in graph.nodes), WHOLE_NETWORK)

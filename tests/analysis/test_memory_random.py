@@ -11,7 +11,7 @@ from op_cases import ALONE, CASES
 from small_graphs import as_torch_runs
 
 from costcalc import CostcalcError, Graph, Input, Node
-from costcalc.analysis.analyze import memory
+from costcalc.analysis import memory
 from costcalc.core.errors import OpError
 from costcalc.ir.op import infer_output
 from costcalc.ir.ops import OPS
@@ -27,10 +27,10 @@ NOT_EXACT: tuple[str, ...] = (
     *("unfold", "fold"),
     # of every step, and of kernels that differ from device to device
     *("lstm", "gru", "rnn", "lstm_cell", "gru_cell", "rnn_cell"),
-    # exact as they are mostly used (test_products.py): batches that are broadcast are copied, scaled gradients are
-    # further tensors, and gradients that come in another order are copied by the layer before
+    # exact as they are mostly used (test_products.py, test_device_kernels.py): scaled gradients are further tensors, and
+    # a product with a vector or with one matrix for a whole batch runs by other kernels
     *("matmul", "addmm", "baddbmm", "einsum"),
-    # told as the one kernel that a CPU or a GPU has for it; on meta it is a dozen
+    # its kernels differ from device to device, and here no device is named (test_device_kernels.py names it)
     "scaled_dot_product_attention",
     # on a CPU it keeps a tensor for its gradient that a GPU has no use for
     "log_sigmoid",

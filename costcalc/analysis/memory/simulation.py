@@ -20,8 +20,11 @@ from costcalc.analysis.memory.timeline import PERSISTENT_KINDS, Allocation, Allo
 from costcalc.core.dtypes import ELEMENT_TYPES, element_bytes
 from costcalc.core.errors import CostcalcError
 from costcalc.core.sizes import Size, prod
-from costcalc.ir.graph import Graph, Node
+from costcalc.ir.graph import Execution, Graph, Node
 from costcalc.ir.kernel import INT64_BYTES, Kernel
+from costcalc.ir.layout import Layout
+from costcalc.ir.op import Device
+from costcalc.ir.ops.shape import is_contiguous
 from costcalc.ir.ops.tensors import Buffer, Parameter
 
 
@@ -36,6 +39,7 @@ def timeline(
     accumulating: bool = False,
     checkpoint: str = "none",
     master_weights: bool = False,
+    device: Device | None = None,
 ) -> Timeline:
     """The memory of one run of `graph` for its whole batch, event by event.
 
@@ -48,7 +52,8 @@ def timeline(
     runs of layers keep only what they take, and run again in the backward pass (see `memory.checkpoint`). With
     `master_weights` the whole network is in fp16 or bf16, and the optimizer has a copy of each parameter in fp32, as
     its own state is (Micikevicius et al., "Mixed precision training", 2018): its step first copies all gradients to
-    fp32, and then changes these copies, and the parameters by them.
+    fp32, and then changes these copies, and the parameters by them. The kernels are those that `device` picks; without
+    one, attention is one fused kernel with a contiguous result.
 
     Raises CostcalcError for an unknown dtype, optimizer, layer or checkpoint, and where a layer in place overwrites
     what a gradient needs, which torch refuses to train.
@@ -72,7 +77,7 @@ def timeline(
     still = frozenset(node.name for prefix in frozen for node in graph.select(prefix))
 
     def forward(segments: Sequence[Segment]) -> _Simulation:
-        run = _Simulation(graph, training, gradients, element_bytes(dtype), segments)
+        run = _Simulation(graph.execution(device, gradients), training, gradients, element_bytes(dtype), segments)
         run.allocate_persistent(steps, still, accumulating, master_weights)
         run.forward()
         return run
@@ -119,9 +124,15 @@ class _Simulation:
     """One run, as it goes on."""
 
     def __init__(
-        self, graph: Graph, training: bool, gradients: bool, element_size: int, segments: Sequence[Segment] = ()
+        self,
+        execution: Execution,
+        training: bool,
+        gradients: bool,
+        element_size: int,
+        segments: Sequence[Segment] = (),
     ) -> None:
-        self.graph, self.training, self.gradients, self.element_size = graph, training, gradients, element_size
+        self.execution, self.graph = execution, execution.graph
+        self.training, self.gradients, self.element_size = training, gradients, element_size
         self._event_log: list[tuple[Phase, str, bool, Storage]] = []
         self.phase: Phase = "before"
         self.layer = ""
@@ -254,7 +265,7 @@ class _Simulation:
     def run_layer(self, node: Node, reached: bool) -> TensorRef:
         """What a layer makes."""
         graph = self.graph
-        op, shapes = graph.resolved_op(node), graph.input_shapes(node)
+        op, shapes = self.execution.op(node), graph.input_shapes(node)
         values = [self.tensors[name] for name in node.inputs]
         inputs = len(values)
         kernels = op.kernels(shapes, graph.shapes[node.name], self.training)
@@ -270,8 +281,9 @@ class _Simulation:
         used = [self.parameters[node.name, name] for name in op.parameters(*shapes)] if self.gradients else []
         parameters = [parameter for parameter in used if not parameter.frozen]
         needed = _released_after(kernels, inputs)
+        computing = [place for place, kernel in enumerate(kernels) if not kernel.gradients]
         for place, kernel in enumerate(kernels):
-            first = place == 0
+            first = place == (computing or [0])[0]
             if place == len(kernels) - 1:
                 kernel = kernel._replace(element_size=ELEMENT_TYPES[graph.element_types[node.name]])
             made = self.run_kernel(
@@ -290,7 +302,8 @@ class _Simulation:
         parameter, memory = self.parameters[node.name, "weight"], self.last_parameter[node.shares or node.name]
         source = None
         if self.gradients and not parameter.frozen:
-            source = AutogradNode(node.name, parameter.elements, Kernel((), parameter.elements), [])
+            shape = self.graph.shapes[node.name]
+            source = AutogradNode(node.name, parameter.elements, Kernel((), parameter.elements, shape=shape), [])
             source.leaf_parameter = parameter
         return TensorRef(memory, parameter.elements, source)
 
@@ -326,7 +339,7 @@ class _Simulation:
             lies_in = values[kernel.aliases]
             memory = lies_in.storage
             self.retain(memory)
-            base = lies_in.base if kernel.in_place else lies_in.base or lies_in
+            base = lies_in.base if kernel.in_place or kernel.unsafe_view else lies_in.base or lies_in
             if kernel.in_place:
                 self.overwritten_by.setdefault(memory, []).append(self.layer)
                 if memory.saved_by:
@@ -491,10 +504,13 @@ class _Simulation:
             how for target, how in zip(node.next_nodes, node.broadcast_operands, strict=True) if target is not None
         ]
         made = []
+        layouts = []
         for place, target in enumerate(node.next_nodes):
             if target is None:
                 continue
-            if node.forwards_gradient and not node.new_gradient_operands[place]:
+            is_given, layout = self.gradient_of(node, place)
+            layouts.append(layout)
+            if is_given:
                 given.refcount += 1
                 made.append(given)
             else:
@@ -518,6 +534,7 @@ class _Simulation:
             if repeated:
                 whole = made[place]
                 made[place] = self.allocate("gradient", "gradient of an activation", targets[place].elements)
+                layouts[place] = None
                 self.release(whole)
         node.grad = None
         self.release(given)
@@ -526,8 +543,8 @@ class _Simulation:
             again.pending_nodes -= 1
             if not again.pending_nodes:
                 self.release(again.input)
-        for target, gradient in zip(targets, made, strict=True):
-            self.accumulate_gradient(target, gradient, node.is_view)
+        for target, gradient, layout in zip(targets, made, layouts, strict=True):
+            self.accumulate_gradient(target, gradient, node.is_view or bool(node.gradients), layout)
         for parameter, gradient in zip(node.parameters, learnt, strict=True):
             self.accumulate_gradient(parameter, gradient)
         for parameter in node.parameters:
@@ -536,6 +553,20 @@ class _Simulation:
                 assert parameter.grad is not None
                 self.release(parameter.grad)
                 parameter.grad = None
+
+    def gradient_of(self, node: AutogradNode, place: int) -> tuple[bool, Layout | None]:
+        """Whether the gradient of an operand is the one given, or a view of it, and its layout."""
+        if node.gradients and not node.new_gradient_operands[place]:
+            assert node.shape is not None
+            shapes, op = (node.shape,), node.gradients[place]
+            given = node.layout or Layout(None, tuple(range(len(node.shape))))
+            running = op.resolve(shapes, (given,))
+            layout = running.layout(shapes, (given,))
+            return not running.allocates_output(), layout
+        if node.forwards_gradient and not node.new_gradient_operands[place]:
+            return True, node.layout
+        order = node.gradient_order(node.layout) if node.gradient_order and node.layout else None
+        return False, None if order is None else Layout(None, order)
 
     def release_saved(self, node: AutogradNode) -> None:
         for piece in node.saved:
@@ -602,22 +633,35 @@ class _Simulation:
                 self.release(parameter.grad)
 
     def accumulate_gradient(
-        self, target: AutogradNode | ParameterState | None, gradient: Storage, viewed: bool = False
+        self,
+        target: AutogradNode | ParameterState | None,
+        gradient: Storage,
+        viewed: bool = False,
+        layout: Layout | None = None,
     ) -> None:
-        """Add a gradient to what there is of it; the target holds it from then on. It may be a view of what is told."""
+        """Add a gradient to what there is of it; the target holds it from then on. It may be a view of what is told.
+
+        A sum is laid out as what there was before.
+        """
         if target is None:
             self.release(gradient)
             return
         if isinstance(target, AutogradNode) and target.leaf_parameter is not None:
-            self.accumulate_gradient(target.leaf_parameter, gradient)
+            self.accumulate_gradient(target.leaf_parameter, gradient, layout=layout)
             target.leaf_parameter.pending_gradients -= 1
             if not target.leaf_parameter.pending_gradients:
-                self.finish_leaf_gradient(target.leaf_parameter, viewed)
+                layout = target.leaf_parameter.layout
+                assert target.shape is not None
+                self.finish_leaf_gradient(
+                    target.leaf_parameter, viewed, layout is None or is_contiguous(target.shape, layout)
+                )
             return
         before = target.grad
         if before is None:
-            target.grad = gradient
+            target.grad, target.layout = gradient, layout
             return
+        if target.layout is not None:
+            target.layout = target.layout._replace(strided_dims=frozenset())
         kind: AllocationKind = (
             _PARAMETER_GRADIENT if isinstance(target, ParameterState) else "gradient of an activation"
         )
@@ -625,14 +669,22 @@ class _Simulation:
         self.release(before)
         self.release(gradient)
 
-    def finish_leaf_gradient(self, parameter: ParameterState, viewed: bool) -> None:
-        """The gradient of a parameter that is a tensor is there: it stays, or a copy where it is not its own."""
+    def finish_leaf_gradient(self, parameter: ParameterState, viewed: bool, contiguous: bool) -> None:
+        """The gradient of a parameter that is a tensor is there: it stays, or a copy where it is not its own.
+
+        It is copied, too, where it is not contiguous, as the parameter is.
+        """
         gradient = parameter.grad
         assert gradient is not None
         size = parameter.elements * self.element_size
         if parameter.existing_grad is not None:  # added in place
             parameter.grad = None
-        elif gradient in self.loss_storages or gradient.nbytes != size or (gradient.refcount > 1 and not viewed):
+        elif (
+            gradient in self.loss_storages
+            or gradient.nbytes < size  # expanded
+            or (gradient.refcount > 1 and not viewed)
+            or not contiguous
+        ):
             parameter.grad = self.allocate(f"gradient of {parameter.name}", _PARAMETER_GRADIENT, parameter.elements)
         else:
             gradient.kind = _PARAMETER_GRADIENT

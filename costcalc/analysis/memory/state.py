@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from costcalc.analysis.memory.timeline import AllocationKind
 from costcalc.core.sizes import Size
 from costcalc.ir.kernel import Kernel
+from costcalc.ir.layout import Layout
 
 
 class Storage:
@@ -40,8 +41,11 @@ class AutogradNode:
         "elements",
         "forwards_gradient",
         "grad",
+        "gradient_order",
+        "gradients",
         "is_view",
         "layer",
+        "layout",
         "leaf_parameter",
         "new_gradient_operands",
         "next_nodes",
@@ -50,6 +54,7 @@ class AutogradNode:
         "recompute_record",
         "reduced_parameter",
         "saved",
+        "shape",
         "unneeded_elements",
         "workspace_elements",
     )
@@ -68,6 +73,8 @@ class AutogradNode:
         operands = (*kernel.differentiable_operands, *[-1] * len(next_nodes))[: len(next_nodes)]
         self.new_gradient_operands = tuple([operand in kernel.new_gradient_operands for operand in operands])
         self.broadcast_operands = tuple([operand in kernel.broadcast_operands for operand in operands])
+        self.shape, self.gradients, self.gradient_order = kernel.shape, kernel.gradients, kernel.gradient_order
+        self.layout: Layout | None = None  # of its result's gradient; None where it is contiguous
         self.parameters: list[ParameterState] = []
         self.saved: list[Storage] = []
         self.unneeded_elements: Size = 0  # elements of gradients that it makes, and nobody needs
@@ -109,11 +116,12 @@ class RecomputeRecord:
 class ParameterState:
     """A parameter: its elements, and its gradient once there is one."""
 
-    __slots__ = ("elements", "existing_grad", "frozen", "grad", "name", "pending_gradients", "trainable")
+    __slots__ = ("elements", "existing_grad", "frozen", "grad", "layout", "name", "pending_gradients", "trainable")
 
     def __init__(self, name: str, elements: Size) -> None:
         self.name, self.elements = name, elements
         self.grad: Storage | None = None
+        self.layout: Layout | None = None  # of its gradient; None where it is contiguous
         self.pending_gradients = 0  # how many nodes have yet to give it one
         self.existing_grad: Storage | None = None  # the gradient that was there before, to which it is added
         self.frozen = False

@@ -62,7 +62,8 @@ class _Registry(Mapping[str, type[Op]]):
     def __getitem__(self, name: str) -> type[Op]:
         if name not in self._loaded:
             family = vars(import_module(f"costcalc.ir.ops.{_FAMILY_OF[name]}"))
-            self._loaded |= {c.name: c for c in family.values() if isinstance(c, type) and hasattr(c, "name")}
+            public = [c for name, c in family.items() if isinstance(c, type) and not name.startswith("_")]
+            self._loaded |= {c.name: c for c in public if hasattr(c, "name")}
         return self._loaded[name]
 
     def __contains__(self, name: object) -> bool:

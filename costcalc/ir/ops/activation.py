@@ -30,6 +30,9 @@ class Activation(Op):
     def work(self, inputs: tuple[Shape, ...], output: Shape) -> Work:
         return self.per_element * prod(output)
 
+    def gradient_order(self, given: Layout) -> tuple[int, ...] | None:
+        return given.dim_order
+
 
 def _in_place_kernels(op: Activation, kernels: tuple[Kernel, ...], output: Shape) -> tuple[Kernel, ...]:
     """What an activation runs that overwrites its input: where the gradient needs that, it is copied first."""
@@ -375,6 +378,9 @@ class Softmax(Activation):
     def layout(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Layout:
         """Torch makes it anew, its dimensions in order."""
         return Layout(layouts[0].spatial_dims, tuple(range(len(inputs[0]))))
+
+    def gradient_order(self, given: Layout) -> tuple[int, ...] | None:
+        return None
 
 
 class Softmin(Softmax):

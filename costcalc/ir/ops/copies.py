@@ -16,6 +16,7 @@ from costcalc.ir.kernel import Kernel
 from costcalc.ir.layout import CHANNELS_LAST, Layout
 from costcalc.ir.op import Op, Requirement, Window, op
 from costcalc.ir.ops.shape import normalize_dim
+from costcalc.ir.ops.slicing import Select, Slice
 
 
 def contiguous_layout(layout: Layout, rank: int | None = None) -> Layout:
@@ -143,7 +144,8 @@ class Stack(Op):
         return (*inputs[0][:place], len(inputs), *inputs[0][place:])
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
-        return (Kernel(tuple(range(len(inputs))), prod(output), forwards_gradient=True),)
+        parts = tuple([Select(self.dim, place) for place in range(len(inputs))])
+        return (Kernel(tuple(range(len(inputs))), prod(output), forwards_gradient=True, shape=output, gradients=parts),)
 
     def layout(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Layout:
         rank, plane = len(inputs[0]) + 1, layouts[0].spatial_dims
@@ -347,7 +349,11 @@ class Concat(Op):
         return Layout(layouts[0].spatial_dims, CHANNELS_LAST if last else tuple(range(len(inputs[0]))))
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
-        return (Kernel(tuple(range(len(inputs))), prod(output), forwards_gradient=True),)
+        along = self.dim % len(inputs[0])
+        ends = [sum([shape[along] for shape in inputs[: place + 1]]) for place in range(len(inputs))]
+        parts = tuple([Slice(along, end - shape[along], end) for shape, end in zip(inputs, ends, strict=True)])
+        reads = tuple(range(len(inputs)))
+        return (Kernel(reads, prod(output), forwards_gradient=True, shape=output, gradients=parts),)
 
 
 def _equal_size_requirements(name: str, inputs: tuple[Shape, ...], along: int) -> Iterator[Requirement]:

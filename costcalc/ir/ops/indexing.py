@@ -23,7 +23,8 @@ class _IndexRead(Op):
     arity: ClassVar[tuple[int, int | None]] = (2, 2)
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
-        return (Kernel((0,), prod(output), saved=tuple(range(1, len(inputs)))),)
+        # Backward makes a tensor of zeros, and then the gradient, which is the sum of it and of what is added to it.
+        return (Kernel((0,), prod(output), saved=tuple(range(1, len(inputs))), workspace_elements=prod(inputs[0])),)
 
     def sliding_windows(self, *inputs: Shape) -> None:
         return None
@@ -117,9 +118,7 @@ class Gather(_IndexRead):
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
         (kernel,) = super().kernels(inputs, output, training)
-        return (
-            kernel._replace(workspace_elements=prod(inputs[0])),
-        )  # zeros, and then a tensor of what is added to them
+        return (kernel._replace(saved=(0, 1)),)
 
 
 class _IndexWrite(Op):

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import ClassVar
 
 from costcalc.core.errors import OpError
 from costcalc.core.sizes import Shape, Size, format_shape, prod
 from costcalc.ir.arguments import flag, size
 from costcalc.ir.kernel import Kernel
 from costcalc.ir.layout import Layout
-from costcalc.ir.op import Requirement, op
+from costcalc.ir.op import Device, Op, Requirement, op
 from costcalc.ir.ops.conv import WeightedOp
+from costcalc.ir.ops.shape import Reshape, is_contiguous
 from costcalc.ir.work import Work
 
 
@@ -41,13 +43,75 @@ class Linear(WeightedOp):
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
         count = len(inputs)
         if self.has_weight_inputs(inputs):
-            return (Kernel(tuple(range(count)), prod(output), saved_for_operand=((0, 1), (1, 0))),)
-        return (Kernel((0,), prod(output), saved_for_parameters=(0,), reduced_parameter="bias"),)
+            product = Kernel(tuple(range(count)), prod(output), saved_for_operand=((0, 1), (1, 0)))
+        else:
+            product = Kernel((0,), prod(output), saved_for_parameters=(0,), reduced_parameter="bias")
+        if len(output) == 2:
+            return (product,)
+        return (product, _of_rows(count, output))
+
+    def resolve(
+        self,
+        inputs: tuple[Shape, ...],
+        layouts: tuple[Layout, ...],
+        device: Device | None = None,
+        requires_grad: tuple[bool, ...] = (),
+    ) -> Op:
+        if len(inputs[0]) < 3 or is_contiguous(inputs[0], layouts[0]):
+            return self
+        rows = Reshape((prod(inputs[0][:-1]), inputs[0][-1])).resolve(inputs[:1], layouts[:1])
+        return (_LinearOfCopy if rows.allocates_output() else _LinearOfView)(self.out_features, self.bias)
 
     def layout(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Layout:
         """A plane that lies before the last dimension is kept; one that the features are a part of is gone."""
         last, plane = len(inputs[0]) - 1, layouts[0].spatial_dims
         return Layout(None if plane is None or last in plane else plane, tuple(range(last + 1)))
+
+
+def _of_rows(number: int, output: Shape) -> Kernel:
+    """The rows that a matrix product gives, as a tensor of the layer's shape."""
+    rows = Reshape((prod(output[:-1]), output[-1]))
+    return Kernel(
+        (number,),
+        prod(output),
+        aliases=number,
+        forwards_gradient=True,
+        unsafe_view=True,
+        shape=output,
+        gradients=(rows,),
+    )
+
+
+class _LinearOfView(Linear):
+    """A linear layer on an input that is not contiguous: its rows multiplied, and then the bias added."""
+
+    copied: ClassVar[bool] = False
+
+    def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
+        count, has_weight_inputs = len(inputs), self.has_weight_inputs(inputs)
+        rows = Kernel(
+            (0,),
+            prod(inputs[0]),
+            None if self.copied else 0,
+            forwards_gradient=True,
+            shape=(prod(inputs[0][:-1]), inputs[0][-1]),
+            gradients=(Reshape(inputs[0]),),
+        )
+        if has_weight_inputs:
+            product = Kernel((count, 1), prod(output), saved_for_operand=((count, 1), (1, count)))
+        else:
+            product = Kernel((count,), prod(output), saved_for_parameters=(count,))
+        kernels = (rows, product, _of_rows(count + 1, output))
+        if not self.bias:
+            return kernels
+        added = (count + 2, 2) if has_weight_inputs else (count + 2,)
+        return (*kernels, Kernel(added, prod(output), forwards_gradient=True, broadcast_operands=added[1:]))
+
+
+class _LinearOfCopy(_LinearOfView):
+    """One whose rows are no view of its input."""
+
+    copied = True
 
 
 @op

@@ -6,12 +6,13 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from costcalc.core.errors import OpError
-from costcalc.core.sizes import Shape, Size, format_shape, prod
+from costcalc.core.sizes import Shape, Size, format_shape, identical, prod
 from costcalc.ir.arguments import flag, number, scalar, text
 from costcalc.ir.broadcasting import broadcast_operands, broadcast_shape, is_one
-from costcalc.ir.kernel import AuxiliaryOutput, Kernel
+from costcalc.ir.kernel import AuxiliaryOutput, Kernel, as_given
 from costcalc.ir.layout import Layout
-from costcalc.ir.op import Op, Requirement, op
+from costcalc.ir.op import Device, Op, Requirement, op
+from costcalc.ir.ops.shape import Expand, Permute, Reshape
 from costcalc.ir.work import Work
 
 
@@ -30,6 +31,68 @@ class Product(Op):
         return (Kernel((0, 1), prod(output), saved_for_operand=((1, 0), (0, 1))),)
 
 
+class _Factor(NamedTuple):
+    """An operand of a matrix product: its number, its shape and its layout."""
+
+    number: int
+    shape: Shape
+    layout: Layout
+
+
+def _batched_product(a: _Factor, b: _Factor, made: int, holds: tuple[int, ...] = ()) -> list[Kernel]:
+    """The kernels of a matrix product of tensors with three dimensions or more, torch.matmul.
+
+    `made` is the number of the first one's result. Each factor is broadcast, and its leading dimensions are merged into
+    one, which copies what cannot be a view; the copy is what backward needs. `holds` are operands that live until the
+    product is made.
+    """
+    batch = broadcast_shape(a.shape[:-2], b.shape[:-2])
+    kernels: list[Kernel] = []
+    numbers: list[int] = []
+    for place, shape, layout in (a, b):
+        wide = (*batch, *shape[-2:])
+        if broadcast_operands((shape,), wide):
+            kernels.append(Kernel((place,), prod(wide), aliases=place))
+            place, layout = made + len(kernels) - 1, Expand(wide).layout((shape,), (layout,))
+        if len(batch) > 1:
+            flat = (prod(batch), *shape[-2:])
+            whole = all(is_one(a) for a, b in zip(shape[:-2], batch[-len(shape[:-2]) :], strict=True) if not is_one(b))
+            copied = (
+                not whole and Reshape(flat).resolve((wide,), (layout,)).allocates_output()
+            )  # one matrix repeats as a view
+            kernels.append(
+                Kernel(
+                    (place,),
+                    prod(wide),
+                    None if copied else place,
+                    forwards_gradient=True,
+                    shape=flat,
+                    gradients=(Reshape(wide),),
+                )
+            )
+            place = made + len(kernels) - 1
+        numbers.append(place)
+    one, other = numbers
+    product = (prod(batch), a.shape[-2], b.shape[-1])
+    held = (a.number, b.number, *holds)
+    kernels.append(
+        Kernel((one, other), prod(product), saved_for_operand=((other, one), (one, other)), operands_kept_alive=held)
+    )
+    result = made + len(kernels) - 1
+    kernels.append(
+        Kernel(
+            (result,),
+            prod(product),
+            aliases=result,
+            forwards_gradient=True,
+            unsafe_view=True,
+            shape=(*batch, *product[1:]),
+            gradients=(Reshape(product),),
+        )
+    )
+    return kernels
+
+
 @op
 class Matmul(Product):
     """The matrix product of two tensors' last two sizes, those before them broadcast, torch.matmul.
@@ -46,6 +109,29 @@ class Matmul(Product):
 
     def work(self, inputs: tuple[Shape, ...], output: Shape) -> Work:
         return Work(macs=prod(output) * inputs[0][-1])
+
+    def resolve(
+        self,
+        inputs: tuple[Shape, ...],
+        layouts: tuple[Layout, ...],
+        device: Device | None = None,
+        requires_grad: tuple[bool, ...] = (),
+    ) -> Op:
+        return _BatchedMatmul(layouts) if min(map(len, inputs)) > 2 else self
+
+
+class _BatchedMatmul(Matmul):
+    """A product of batches of matrices with these layouts."""
+
+    layouts: tuple[Layout, ...]
+
+    def __init__(self, layouts: tuple[Layout, ...]) -> None:
+        super().__init__()
+        self.__dict__["layouts"] = layouts
+
+    def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
+        one, other = map(_Factor, (0, 1), inputs, self.layouts)
+        return tuple(_batched_product(one, other, 2))
 
 
 class _MatmulAdd(Product):
@@ -285,6 +371,23 @@ class ScaledDotProductAttention(Product):
     def output(self, *inputs: Shape) -> Shape:
         return (*inputs[0][:-1], inputs[2][-1])
 
+    def resolve(
+        self,
+        inputs: tuple[Shape, ...],
+        layouts: tuple[Layout, ...],
+        device: Device | None = None,
+        requires_grad: tuple[bool, ...] = (),
+    ) -> Op:
+        """The fused kernel of a CPU, where it takes these inputs, or the steps that torch runs on `meta`.
+
+        The fused kernel has neither dropout nor a gradient for the mask.
+        """
+        if device not in ("cpu", "meta") or len(inputs[0]) < 3:
+            return self
+        plain = not self.dropout_p and not any(requires_grad[3:])
+        fused = device == "cpu" and plain and _is_fused(inputs, layouts)
+        return (_FlashAttention if fused else _MathAttention)(self, layouts)
+
     def work(self, inputs: tuple[Shape, ...], output: Shape) -> Work:
         query, key, value, *masks = inputs
         pairs = prod(query[:-1]) * key[-2]
@@ -319,6 +422,136 @@ class ScaledDotProductAttention(Product):
                 computes_unneeded_gradients=True,
             ),
         )
+
+
+def _is_fused(inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> bool:
+    """Whether a CPU's fused kernel takes query, key and value: 4 dimensions, as many features, and these innermost."""
+    query, key, value = inputs[:3]
+    features_innermost = all(layout.dim_order[-1] == 3 and 3 not in layout.strided_dims for layout in layouts[:3])
+    return len(query) == 4 and features_innermost and identical(query[-1], key[-1]) and identical(query[-1], value[-1])
+
+
+class _Attention(ScaledDotProductAttention):
+    """Attention by a kernel that depends on the layouts of its inputs."""
+
+    layouts: tuple[Layout, ...]
+
+    def __init__(self, of: ScaledDotProductAttention, layouts: tuple[Layout, ...]) -> None:
+        super().__init__(of.dropout_p, of.is_causal, of.scale, of.enable_gqa)
+        self.__dict__["layouts"] = layouts
+
+
+class _FlashAttention(_Attention):
+    """The fused kernel of a CPU: the result is laid out as the query, and gradients with the heads inside of rows."""
+
+    def layout(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Layout:
+        return Layout(None, layouts[0].dim_order)
+
+    def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
+        (kernel,) = super().kernels(inputs, output, training)
+        return (kernel._replace(differentiable_operands=(0, 1, 2), gradient_order=self.gradient_order),)
+
+    def gradient_order(self, given: Layout) -> tuple[int, ...] | None:
+        return (0, 2, 1, 3)
+
+
+class _MathAttention(_Attention):
+    """Attention in steps, as torch runs it where there is no fused kernel: the products, and softmax between them.
+
+    A mask is one of numbers, which are added; one of true and false is turned into such a mask first, which is not
+    modelled.
+    """
+
+    def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
+        query, key, value, *masks = inputs
+        query_layout, key_layout, value_layout = self.layouts[:3]
+        rank, heads = len(query), query[:-2]
+        scores = (*query[:-1], key[-2])
+        steps = _Steps(len(inputs))
+        scaled = steps.add(Kernel((0,), prod(query), gradient_order=as_given))
+        held = [scaled]
+        added = 3 if masks else None
+        if self.is_causal:
+            added = steps.causal_mask(scores)
+            held.append(added)
+        keys, values = _Factor(1, key, key_layout), _Factor(2, value, value_layout)
+        if self.enable_gqa:
+            keys, values = steps.repeat_heads(keys, heads), steps.repeat_heads(values, heads)
+            held += [factor.number for factor in (keys, values) if factor.number > 2]
+        turned = Permute((*range(rank - 2), rank - 1, rank - 2))
+        across = _Factor(
+            steps.add(
+                Kernel(
+                    (keys.number,),
+                    prod(keys.shape),
+                    aliases=keys.number,
+                    forwards_gradient=True,
+                    shape=turned.output(keys.shape),
+                    gradients=(turned,),
+                )
+            ),
+            turned.output(keys.shape),
+            turned.layout((keys.shape,), (keys.layout,))._replace(strided_dims=frozenset()),
+        )
+        across = across._replace(number=steps.add(Kernel((across.number,), prod(keys.shape), gradient_order=as_given)))
+        weights = steps.multiply(_Factor(scaled, query, query_layout._replace(strided_dims=frozenset())), across)
+        if added is not None:
+            reads = (weights, added) if masks else (weights,)
+            repeats = (added,) if masks and broadcast_operands((masks[0],), scores) else ()
+            weights = steps.add(
+                Kernel(
+                    reads,
+                    prod(scores),
+                    forwards_gradient=True,
+                    broadcast_operands=repeats,
+                    operands_kept_alive=(added,),
+                ),
+            )
+        weights = steps.add(Kernel((weights,), prod(scores), saved=(steps.number,)))  # softmax
+        if self.dropout_p:
+            factors = steps.add(Kernel((), prod(scores) if self.dropout_p < 1 else 1))
+            weights = steps.add(Kernel((weights,), prod(scores), saved=(factors,), operands_kept_alive=(factors,)))
+        steps.multiply(_Factor(weights, scores, Layout(None, tuple(range(rank)))), values, tuple(held))
+        return tuple(steps.kernels)
+
+
+class _Steps:
+    """The kernels of attention as they are added, and the number of the next one's result."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.kernels: list[Kernel] = []
+
+    def add(self, *kernels: Kernel) -> int:
+        """Append kernels; returns the number of the last one's result."""
+        self.kernels += kernels
+        self.number += len(kernels)
+        return self.number - 1
+
+    def multiply(self, a: _Factor, b: _Factor, holds: tuple[int, ...] = ()) -> int:
+        """The matrix product of two factors."""
+        return self.add(*_batched_product(a, b, self.number, holds))
+
+    def causal_mask(self, scores: Shape) -> int:
+        """Zeros, and −inf where a key comes after the query: made of a triangle of ones and of two numbers."""
+        pairs = scores[-2] * scores[-1]
+        ones = self.add(Kernel((), pairs, element_size=1))
+        triangle = self.add(Kernel((), pairs, element_size=1, operands_kept_alive=(ones,)))
+        numbers = (self.add(Kernel((), 1)), self.add(Kernel((), 1)))
+        return self.add(Kernel((), pairs, operands_kept_alive=(triangle, *numbers)))
+
+    def repeat_heads(self, factor: _Factor, heads: Shape) -> _Factor:
+        """Keys or values repeated for each of the query's heads that they serve."""
+        number, shape, _ = factor
+        if identical(shape[-3], heads[-1]):
+            return factor
+        wide = (*shape[:-2], heads[-1] // shape[-3], *shape[-2:])
+        whole = (*heads, *shape[-2:])
+        self.add(Kernel((number,), prod(wide), aliases=number))
+        copied = self.add(
+            Kernel((self.number - 1,), prod(wide), forwards_gradient=True, shape=whole, gradients=(Reshape(wide),))
+        )
+        return _Factor(copied, whole, Layout(None, tuple(range(len(whole)))))
 
 
 # -- sizes that meet ----------------------------------------------------------------------------------------------

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from costcalc.core.errors import OpError
 from costcalc.core.sizes import Shape, Size, format_shape, prod
 from costcalc.ir.arguments import flag, integer, number, shape, size
-from costcalc.ir.kernel import AuxiliaryOutput, Kernel
+from costcalc.ir.kernel import AuxiliaryOutput, Kernel, as_given
 from costcalc.ir.layout import Layout
-from costcalc.ir.op import Op, Requirement, op
+from costcalc.ir.op import Device, Op, Requirement, op
 from costcalc.ir.work import Work
 
 
@@ -172,7 +172,31 @@ class LayerNorm(_LastDimsNorm):
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
         rows, reads = self._num_rows(output), tuple(range(len(inputs)))
         statistics = (AuxiliaryOutput("mean", rows), AuxiliaryOutput("inverse deviation", rows))
-        return (Kernel(reads, prod(output), saved=reads, auxiliary_outputs=statistics),)
+        dim_order = self.gradient_order
+        return (Kernel(reads, prod(output), saved=reads, auxiliary_outputs=statistics, gradient_order=dim_order),)
+
+    def resolve(
+        self,
+        inputs: tuple[Shape, ...],
+        layouts: tuple[Layout, ...],
+        device: Device | None = None,
+        requires_grad: tuple[bool, ...] = (),
+    ) -> Op:
+        if device != "meta":
+            return self
+        return _DecomposedLayerNorm(self.normalized_shape, self.eps, self.elementwise_affine, self.bias)
+
+
+class _DecomposedLayerNorm(LayerNorm):
+    """As `meta` runs it: backward is computed in steps, of which the last multiplies by the inverse deviation."""
+
+    def gradient_order(self, given: Layout) -> tuple[int, ...] | None:
+        """All dimensions in order but the last, which lies outside of those before it that it is given outside of."""
+        *outer, last = range(len(given.dim_order))
+        at = len(outer)
+        while at and given.dim_order.index(outer[at - 1]) > given.dim_order.index(last):
+            at -= 1
+        return (*outer[:at], last, *outer[at:])
 
 
 @op
@@ -377,7 +401,10 @@ class Dropout(Op):
         mask = AuxiliaryOutput(
             "mask", self.mask_elements(output) if self.p < 1 else 1, saved_before_output=True
         )  # 0 for all, where p is 1
-        return (Kernel((0,), prod(output), 0 if self.inplace else None, self.inplace, auxiliary_outputs=(mask,)),)
+        new = not self.inplace
+        return (
+            Kernel((0,), prod(output), None if new else 0, not new, auxiliary_outputs=(mask,), gradient_order=as_given),
+        )
 
 
 class FeatureDropout(Dropout):

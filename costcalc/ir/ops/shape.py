@@ -11,7 +11,7 @@ from costcalc.ir.arguments import choice, dimensions, integer, integers
 from costcalc.ir.arguments import shape as extents
 from costcalc.ir.kernel import Kernel
 from costcalc.ir.layout import CHANNELS_LAST, Layout
-from costcalc.ir.op import Op, Requirement, op
+from costcalc.ir.op import Device, Op, Requirement, op
 
 
 def normalize_dim(dim: int, rank: int, name: str = "dim") -> int:
@@ -29,7 +29,14 @@ class View(Op):
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
         new = self.allocates_output(training)
-        return (Kernel((0,), prod(output), None if new else 0, forwards_gradient=True),)
+        gradients = self.gradients(inputs[0])
+        return (
+            Kernel((0,), prod(output), None if new else 0, forwards_gradient=True, shape=output, gradients=gradients),
+        )
+
+    def gradients(self, taken: Shape) -> tuple[Op, ...]:
+        """The op that gives the gradient of the input out of that of the result; none where they are alike."""
+        return ()
 
 
 @op
@@ -51,6 +58,9 @@ class Reshape(View):
     def output(self, *inputs: Shape) -> Shape:
         return self.sizes
 
+    def gradients(self, taken: Shape) -> tuple[Op, ...]:
+        return (Reshape(taken),)
+
     def layout(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Layout:
         plane, stays = layouts[0].spatial_dims, _unchanged_dims(inputs[0], self.sizes)
         if plane is not None:
@@ -58,7 +68,13 @@ class Reshape(View):
         seen = _view_layout(inputs[0], layouts[0], self.sizes)
         return Layout(plane, *(seen or (tuple(range(len(self.sizes))), frozenset())))
 
-    def resolve(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Op:
+    def resolve(
+        self,
+        inputs: tuple[Shape, ...],
+        layouts: tuple[Layout, ...],
+        device: Device | None = None,
+        requires_grad: tuple[bool, ...] = (),
+    ) -> Op:
         return self if _view_layout(inputs[0], layouts[0], self.sizes) else _CopyingReshape(self.sizes)
 
 
@@ -145,6 +161,9 @@ class Squeeze(View):
         dims = self._dims(len(inputs[0]))
         return tuple([n for d, n in enumerate(inputs[0]) if d not in dims])
 
+    def gradients(self, taken: Shape) -> tuple[Op, ...]:
+        return (Reshape(taken),)
+
     def layout(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Layout:
         return _drop_dims(self._dims(len(inputs[0])), layouts[0], layouts[0].strided_dims)
 
@@ -172,6 +191,9 @@ class Unsqueeze(View):
     def output(self, *inputs: Shape) -> Shape:
         place = normalize_dim(self.dim, len(inputs[0]) + 1)
         return (*inputs[0][:place], 1, *inputs[0][place:])
+
+    def gradients(self, taken: Shape) -> tuple[Op, ...]:
+        return (Reshape(taken),)
 
     def layout(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Layout:
         rank, (plane, order, gaps) = len(inputs[0]), layouts[0]
@@ -206,7 +228,8 @@ class Expand(View):
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
         alone = bool(check_relation(prod(output), "==", prod(inputs[0])).answer)
-        return (Kernel((0,), prod(output), aliases=0, forwards_gradient=alone),)
+        gradients = (Reshape(inputs[0]),) if alone else ()
+        return (Kernel((0,), prod(output), aliases=0, forwards_gradient=alone, shape=output, gradients=gradients),)
 
     def layout(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Layout:
         (taken,), (plane, order, gaps) = inputs, layouts[0]
@@ -253,7 +276,13 @@ class Contiguous(View):
         in_order = is_contiguous(inputs[0], layouts[0], order)
         return layouts[0] if in_order else Layout(layouts[0].spatial_dims, order)
 
-    def resolve(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Op:
+    def resolve(
+        self,
+        inputs: tuple[Shape, ...],
+        layouts: tuple[Layout, ...],
+        device: Device | None = None,
+        requires_grad: tuple[bool, ...] = (),
+    ) -> Op:
         in_order = is_contiguous(inputs[0], layouts[0], self._order(len(inputs[0])))
         return self if in_order else _CopyingContiguous(self.memory_format)
 
@@ -295,19 +324,30 @@ class Flatten(Op):
         start, end = self._span(len(inputs[0]))
         if start == end:
             return ()
-        return (Kernel((0,), prod(output), None if self.allocates_output() else 0, forwards_gradient=True),)
+        new, gradients = self.allocates_output(), (Reshape(inputs[0]),)
+        return (
+            Kernel((0,), prod(output), None if new else 0, forwards_gradient=True, shape=output, gradients=gradients),
+        )
 
     def layout(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Layout:
         (start, end), (plane, order, gaps) = self._span(len(inputs[0])), layouts[0]
         place = [d if d <= start else max(start, d - (end - start)) for d in range(len(order))]  # that it has after
         if plane is not None and start < end:
             plane = None if any(start <= d <= end for d in plane) else (place[plane[0]], place[plane[1]])
-        kept = dict.fromkeys(place[d] for d in order)
+        long = [d for d in range(start, end + 1) if not check_relation(inputs[0][d], "==", 1).answer] or [end]
+        short = set(range(start, end + 1)).difference(long)  # of size 1, they are at no particular place in memory
+        kept = dict.fromkeys(place[d] for d in order if d not in short)
         if not self._is_view(inputs[0], layouts[0]):
             return Layout(plane, tuple(range(len(kept))))
-        return Layout(plane, tuple(kept), frozenset([place[d] for d in gaps if not start <= d < end]))
+        return Layout(plane, tuple(kept), frozenset([place[d] for d in gaps if not start <= d <= end or d == long[-1]]))
 
-    def resolve(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Op:
+    def resolve(
+        self,
+        inputs: tuple[Shape, ...],
+        layouts: tuple[Layout, ...],
+        device: Device | None = None,
+        requires_grad: tuple[bool, ...] = (),
+    ) -> Op:
         return self if self._is_view(inputs[0], layouts[0]) else _CopyingFlatten(self.start_dim, self.end_dim)
 
     def _is_view(self, taken: Shape, layout: Layout) -> bool:
@@ -351,7 +391,8 @@ class Permute(Op):
         return False
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
-        return (Kernel((0,), prod(output), aliases=0, forwards_gradient=True),)
+        back = Permute(tuple(map(self.dims.index, range(len(self.dims)))))
+        return (Kernel((0,), prod(output), aliases=0, forwards_gradient=True, shape=output, gradients=(back,)),)
 
     def layout(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Layout:
         plane, order, gaps = layouts[0]

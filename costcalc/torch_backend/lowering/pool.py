@@ -95,7 +95,7 @@ _FUNCTIONAL_NORMS = {
 
 
 def _norm(op: Op, x: Shape, *given: Shape) -> nn.Module:
-    module, affine = _NORMS[type(op)]
+    module, affine = next(_NORMS[kind] for kind in type(op).__mro__ if kind in _NORMS)
     told = argument_values(op) | ({affine: False} if given else {})
     if not issubclass(module, (nn.LayerNorm, nn.RMSNorm)):
         told["num_channels" if module is nn.GroupNorm else "num_features"] = x[1]
