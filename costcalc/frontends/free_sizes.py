@@ -1,4 +1,4 @@
-"""A graph whose sizes are free: expressions in the names that an importer has for them, until they are put in."""
+"""Symbolic graphs: graphs of imported models whose dynamic sizes are symbols, and the substitution of values."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from costcalc.ir.op import Op
 
 
 def symbol_of(name: str) -> Any:
-    """The size of that name."""
+    """Return the symbol for the size of that name."""
     return sympy.Symbol(name, integer=True, positive=True)
 
 
 class SymbolicGraph(NamedTuple):
-    """A model as a graph, its sizes numbers or, where they were asked to be free, expressions.
+    """An imported model as a graph in which the dynamic sizes are symbols.
 
-    `fixed` are the sizes that were to be free and that the model allows one value of alone, with that value; `tied`
-    those that it allows no other value of than that of another size, which is named.
+    `fixed` are the dynamic sizes for which the model accepts one value only, with that value. `tied` are those that the
+    model requires to be equal to another dynamic size, with its name.
     """
 
     graph: Graph
@@ -32,34 +32,36 @@ class SymbolicGraph(NamedTuple):
     tied: Mapping[str, str]
 
     def specialize(self, **sizes: Any) -> Graph:
-        """The graph with sizes put in by name. Raises CostcalcError for one that the module fixes to another value."""
+        """Substitute sizes by name. Raises CostcalcError for sizes that `fixed` or `tied` rules out."""
         for name, value in sizes.items():
             if name in self.fixed and value != self.fixed[name]:
-                message = f"{self.graph.name} fixes {name} to {self.fixed[name]}: it cannot be {value}"
-                raise CostcalcError(message)
+                raise CostcalcError(f"{self.graph.name} fixes {name} to {self.fixed[name]}: it cannot be {value}")
         for name, other in self.tied.items():
             if name in sizes and other in sizes and not identical(sizes[name], sizes[other]):
-                raise CostcalcError(f"{self.graph.name} takes inputs whose {name} is their {other} alone")
-        put_in = {symbol_of(name): value for name, value in sizes.items()}
-        inputs = tuple(Input(name, _substitute_shape(shape, put_in), holds) for name, shape, holds in self.graph.inputs)
-        nodes = tuple(replace(node, op=_substitute_op(node.op, put_in)) for node in self.graph.nodes)
+                raise CostcalcError(f"{self.graph.name} requires {name} and {other} to be equal")
+        values = {symbol_of(name): value for name, value in sizes.items()}
+        inputs = tuple(
+            Input(name, _substitute_shape(shape, values), element_type)
+            for name, shape, element_type in self.graph.inputs
+        )
+        nodes = tuple(replace(node, op=_substitute_op(node.op, values)) for node in self.graph.nodes)
         return replace(self.graph, inputs=inputs, nodes=nodes)
 
 
 def _substitute_size(size: Any, sizes: Mapping[Any, Any]) -> Any:
     if not isinstance(size, sympy.Basic):
         return size
-    given = {symbol: sizes[symbol] for symbol in size.free_symbols if symbol in sizes}
-    if any(map(is_array, given.values())):
-        return as_size(_evaluate(size, given))
-    return as_size(size.subs(given))
+    values = {symbol: sizes[symbol] for symbol in size.free_symbols if symbol in sizes}
+    if any(map(is_array, values.values())):
+        return as_size(_evaluate(size, values))
+    return as_size(size.subs(values))
 
 
 def _evaluate(expression: Any, values: Mapping[Any, Any]) -> Any:
-    """A whole expression in numbers, which arrays among the values are computed with."""
-    above, below = sympy.fraction(sympy.together(expression))
-    if below != 1:
-        return _evaluate(above, values) // _evaluate(below, values)
+    """Evaluate an integer expression with values some of which are arrays; a fraction is a floor division."""
+    numerator, denominator = sympy.fraction(sympy.together(expression))
+    if denominator != 1:
+        return _evaluate(numerator, values) // _evaluate(denominator, values)
     parts = [_evaluate(part, values) for part in expression.args] if expression.args else []
     if isinstance(expression, sympy.Add):
         return sum(parts)

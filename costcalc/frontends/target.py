@@ -1,9 +1,9 @@
-"""Finding a network, whatever it is written in: a spec, an ONNX file, or a model of torch's.
+"""TARGETs: what a command-line argument, or the argument of `load`, names.
 
 vgg16, net.yaml, net.yaml:wide                      a spec
 net.onnx                                            an ONNX file
 torchvision:resnet50, timm:convnext_tiny            a model of a library
-package.module:attribute, file.py:attribute         anyone's own nn.Module, or what makes one
+package.module:attribute, file.py:attribute         an nn.Module of the user, its class, or a function that returns one
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from costcalc.core.errors import CostcalcError, FixedSizeError
 from costcalc.core.sizes import is_array, is_plain, is_symbolic
@@ -23,17 +23,23 @@ if TYPE_CHECKING:
     from costcalc.frontends.free_sizes import SymbolicGraph
 
 LIBRARIES = ("torchvision", "timm")
+_DOTTED_NAME = r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*"
 
 
 def load(target: str | os.PathLike[str], **options: Any) -> Graph:
-    """The graph of `target`: a shipped architecture (`vgg16`), a file (`net.yaml`, or one of its variants,
-    `net.yaml:wide`; `net.onnx`), a model of a library (`torchvision:resnet50`, `timm:convnext_tiny`), or anyone's own
-    (`package.module:attribute`).
+    """Return the graph of the network that `target` names.
 
-    Keywords are the input's sizes (`batch`, `channels`, `height`, `width`; `sequence` of indices) and the settings of a
-    spec (`classes`, …) or of what makes the model (`num_classes`, …); sizes, and integer settings of a spec, may be
-    ints, NumPy arrays or SymPy expressions. `input` says what one's own model is called with, as --input does:
-    "3x224x224", "128:int64". Raises CostcalcError, saying what is wrong and what may have been meant.
+    A target is a shipped architecture (`vgg16`), a file (`net.yaml`, or one of its variants, `net.yaml:wide`;
+    `net.onnx`), a model of a library (`torchvision:resnet50`, `timm:convnext_tiny`), or an nn.Module of the user, its
+    class, or a function that returns one (`package.module:attribute`, `file.py:attribute`).
+
+    `options` are input sizes (`batch`, `channels`, `height`, `width`; `sequence` for indices) and settings of the spec
+    (`classes`, …) or of the model's constructor (`num_classes`, …). Sizes, and integer settings of a spec, may be ints,
+    NumPy arrays or SymPy expressions. `input` describes the inputs of a model of the user, as --input does:
+    "3x224x224", "128:int64".
+
+    Raises:
+        CostcalcError: there is no such network, it does not accept the options, or it cannot be imported.
     """
     name = os.fspath(target)
     if is_imported(name):
@@ -42,100 +48,113 @@ def load(target: str | os.PathLike[str], **options: Any) -> Graph:
 
 
 def is_imported(target: str) -> bool:
-    """Whether a target is a model that is imported, and no spec."""
+    """Whether a target names a model to import rather than a spec."""
     if target.endswith(".onnx"):
         return True
-    home, colon, rest = target.partition(":")
+    home, colon, attribute = target.partition(":")
     if home in LIBRARIES and colon:
         return True
-    if not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", rest) or home.endswith((".yaml", ".yml")):
+    if not re.fullmatch(_DOTTED_NAME, attribute) or home.endswith((".yaml", ".yml")):
         return False
     if home.endswith(".py"):
         return True
-    return bool(re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", home)) and not catalogue.is_shipped(home)
+    return bool(re.fullmatch(_DOTTED_NAME, home)) and not catalogue.is_shipped(home)
 
 
 @dataclass(frozen=True)
 class ImportedModel:
-    """A model that is imported, by its target without settings."""
+    """A model to import, named by a target without settings."""
 
     target: str
 
     def graph(self, **options: Any) -> Graph:
-        """The graph at these sizes, with these settings; what is no plain number of them is free."""
-        free = {name: value for name, value in options.items() if is_symbolic(value) or is_array(value)}
-        plain = {name: value for name, value in options.items() if name not in free}
-        return self.graph_factory(*free, **plain)(**free)
+        """Return the graph with these options; arrays and expressions are substituted for sizes after the import."""
+        dynamic = {name: value for name, value in options.items() if is_symbolic(value) or is_array(value)}
+        plain = {name: value for name, value in options.items() if name not in dynamic}
+        return self.graph_factory(*dynamic, **plain)(**dynamic)
 
     def graph_factory(self, *dynamic_sizes: str, **options: Any) -> Callable[..., Graph]:
-        """A function that gives the graph from a value for each of these sizes, of any carrier; imported once.
+        """Import the model once, and return a function from values of the dynamic sizes to the graph.
 
-        Raises FixedSize for a size that the model allows one value of alone.
+        The values may be ints, arrays or expressions. Raises FixedSizeError for a dynamic size for which the model
+        accepts one value only.
         """
         if self.target.endswith(".onnx"):
             return _onnx_factory(self.target, options, dynamic_sizes)
-        structure = [name for name in dynamic_sizes if name not in DIM_NAMES]
-        if structure:
-            message = f"{structure[0]} is no size of an input, and an imported model is built anew for another"
-            raise CostcalcError(f"{self.target}: {message}: it cannot be a variable")
-        found, usual = _trace_torch(self.target, options, dynamic_sizes)
+        for name in dynamic_sizes:
+            if name not in DIM_NAMES:
+                raise CostcalcError(
+                    f"{self.target}: {name} is not an input size but a setting of the model: "
+                    "it cannot be a variable; give it a number"
+                )
+        symbolic, default_sizes = _trace_torch(self.target, options, dynamic_sizes)
         if not dynamic_sizes:
-            return lambda: found.graph
-        reject_fixed_sizes(self.target, found, dynamic_sizes)
-        others = {name: size for name, size in usual.items() if name not in found.fixed and name not in dynamic_sizes}
-        return lambda **sizes: found.specialize(**others, **sizes)
+            return lambda: symbolic.graph
+        reject_fixed_sizes(self.target, symbolic, dynamic_sizes)
+        others = {
+            name: size
+            for name, size in default_sizes.items()
+            if name not in symbolic.fixed and name not in dynamic_sizes
+        }
+        return lambda **sizes: symbolic.specialize(**others, **sizes)
 
 
 def reject_fixed_sizes(target: str, symbolic: SymbolicGraph, dynamic_sizes: tuple[str, ...]) -> None:
-    """Raise FixedSize for sizes that are not free: the shape of a parameter depends on them, or a layer is of one."""
+    """Raise FixedSizeError if a dynamic size is fixed: by the export, by a layer, or by the shape of a parameter."""
     for name in dynamic_sizes:
         if name in symbolic.fixed:
             raise FixedSizeError(f"{target} fixes {name} to {symbolic.fixed[name]}")
+    fixes = f"{target} fixes {' and '.join(dynamic_sizes)}"
     for left, relation, right in symbolic.graph.assumptions:
         if relation == "==" and is_plain(left):
             left, right = right, left
         if relation == "==" and is_plain(right):
-            raise FixedSizeError(
-                f"{target} fixes {' and '.join(dynamic_sizes)}: a layer takes them where {left} = {right} alone"
-            )
+            raise FixedSizeError(f"{fixes}: a layer requires {left} = {right}")
     for node in symbolic.graph.nodes:
         for shape in node.op.parameters(*symbolic.graph.input_shapes(node)).values():
             if any(map(is_symbolic, shape)):
-                raise FixedSizeError(
-                    f"{target} fixes {' and '.join(dynamic_sizes)}: parameters of {node.name} are of one size alone"
-                )
+                raise FixedSizeError(f"{fixes}: the shape of a parameter of {node.name} depends on them")
 
 
-_trace_cache: dict[
-    Any, list[tuple[frozenset[str], Any]]
-] = {}  # what was imported, by what was asked and the free sizes
-_TRACE_CACHE_SIZE = 64  # how many of them
+class _Trace(NamedTuple):
+    """An imported torch model, the sizes that were dynamic, and the sizes of its example inputs."""
+
+    dynamic_sizes: frozenset[str]
+    symbolic: SymbolicGraph
+    default_sizes: Mapping[str, int]
+
+
+_trace_cache: dict[Any, list[_Trace]] = {}  # by target, working directory and options
+_TRACE_CACHE_SIZE = 64  # traces
 
 
 def _trace_torch(
     target: str, options: Mapping[str, Any], dynamic_sizes: tuple[str, ...]
 ) -> tuple[SymbolicGraph, Mapping[str, int]]:
-    """The model with these sizes free at least, and its sizes as they are by default; what was imported is kept."""
-    asked = (target, os.getcwd(), repr(sorted(options.items())))
-    for free, kept in _trace_cache.get(asked, []):
-        if free == frozenset(dynamic_sizes) or (dynamic_sizes and free > frozenset(dynamic_sizes)):
-            return cast("tuple[SymbolicGraph, Mapping[str, int]]", kept)
+    """Import a model with at least these sizes dynamic, and return it with the sizes of its example inputs."""
+    key = (target, os.getcwd(), repr(sorted(options.items())))
+    wanted = frozenset(dynamic_sizes)
+    for cached in _trace_cache.get(key, []):
+        if cached.dynamic_sizes == wanted or (wanted and cached.dynamic_sizes > wanted):
+            return cached.symbolic, cached.default_sizes
     try:
         from costcalc.frontends.torch.models import trace_target
     except ModuleNotFoundError as error:
         if error.name != "torch":
             raise
-        raise CostcalcError("this needs torch, which is not installed: pip install 'costcalc[torch]'") from None
-    found, model = trace_target(target, options, dynamic_sizes)
-    made = found._replace(graph=replace(found.graph, settings=dict(model.settings))), model.example_inputs.sizes()
+        message = f"importing {target} requires torch, which is not installed: pip install 'costcalc[torch]'"
+        raise CostcalcError(message) from None
+    symbolic, model = trace_target(target, options, dynamic_sizes)
+    symbolic = symbolic._replace(graph=replace(symbolic.graph, settings=dict(model.settings)))
+    trace = _Trace(wanted, symbolic, model.example_inputs.sizes())
     if sum(map(len, _trace_cache.values())) >= _TRACE_CACHE_SIZE:
         _trace_cache.clear()
-    _trace_cache.setdefault(asked, []).append((frozenset(dynamic_sizes), made))
-    return made
+    _trace_cache.setdefault(key, []).append(trace)
+    return trace.symbolic, trace.default_sizes
 
 
 def _onnx_factory(path: str, options: Mapping[str, Any], dynamic_sizes: tuple[str, ...]) -> Callable[..., Graph]:
-    """A function that gives the graph of a file from a value for each of these sizes."""
+    """Read a file, and return a function from values of the dynamic sizes to the graph."""
     from costcalc.frontends.onnx import load_onnx, trace_onnx
 
     sizes = {name: value for name, value in options.items() if name != "input"}
@@ -144,14 +163,14 @@ def _onnx_factory(path: str, options: Mapping[str, Any], dynamic_sizes: tuple[st
     batch = sizes.pop("batch", None)
     if not dynamic_sizes:
         return lambda: load_onnx(path, batch=batch, sizes=sizes)
-    found = trace_onnx(path, dynamic_sizes, batch=batch, sizes=sizes)
-    reject_fixed_sizes(path, found, dynamic_sizes)
+    symbolic = trace_onnx(path, dynamic_sizes, batch=batch, sizes=sizes)
+    reject_fixed_sizes(path, symbolic, dynamic_sizes)
     others = {name: size for name, size in sizes.items() if name not in dynamic_sizes}
-    return lambda **free: found.specialize(**others, **free)
+    return lambda **values: symbolic.specialize(**others, **values)
 
 
 def _image_sizes(input_text: str) -> dict[str, int]:
-    """The sizes that --input gives an image: a square's side, HxW, or CxHxW."""
+    """Return the sizes of an image that --input gives: the side of a square, HxW, or CxHxW."""
     sizes = input_text.lower().replace("×", "x").split("x")
     if len(sizes) > 3 or not all(re.fullmatch("[0-9]{1,18}", size) and int(size) for size in sizes):
         raise CostcalcError(f"--input is HxW or CxHxW, such as 320x480 or 3x320x480, not {input_text!r}")

@@ -16,7 +16,8 @@ from costcalc import Graph, Input, Node
 from costcalc.cli import cli
 from costcalc.core.errors import CostcalcError, FixedSizeError
 from costcalc.frontends.free_sizes import SymbolicGraph
-from costcalc.frontends.target import ImportedModel, is_imported, reject_fixed_sizes
+from costcalc.frontends.target import LIBRARIES, ImportedModel, is_imported, reject_fixed_sizes
+from costcalc.frontends.torch.sources import LIBRARY_SOURCES
 from costcalc.ir.ops import OPS
 
 RESNET = "torchvision:resnet18"
@@ -175,7 +176,7 @@ def test_a_layer_that_is_of_one_size_fixes_it():
     n = sympy.Symbol("batch", integer=True, positive=True)
     nodes = (Node("made", OPS["full"]((2, 3)), ()), Node("sum", OPS["add"](), ("x", "made")))
     found = SymbolicGraph(Graph("net", (Input("x", (n, 3)),), nodes, ("sum",)), {}, {})
-    with pytest.raises(FixedSizeError, match="fixes batch: a layer takes them where batch = 2 alone"):
+    with pytest.raises(FixedSizeError, match="fixes batch: a layer requires batch = 2"):
         reject_fixed_sizes("net", found, ("batch",))
     halves = Graph("net", (Input("x", (1, n)),), (Node("half", OPS["reshape"]((1, 2, n // 2)), ("x",)),), ("half",))
     reject_fixed_sizes("net", SymbolicGraph(halves, {}, {}), ("batch",))  # an even one is no fixed one
@@ -261,17 +262,23 @@ def test_what_torch_says_of_what_it_refuses_is_said_once(own, capfd):
 
 
 def test_mistakes_about_ones_own(own):
-    assert "nobody says what it is called with: --input" in refused(f"{own}:Net")
+    assert "input shape unknown; pass --input without the batch" in refused(f"{own}:Net")
     assert "--input 12:int64" in refused(f"{own}:Text", input="12")
     assert "no dtype 'int65' (did you mean 'int64'?)" in refused(f"{own}:Text", input="12:int65")
-    assert re.search(rf"{own}:broken cannot be made: KeyError: 'nope' \(.*{own}\.py:\d+\)", refused(f"{own}:broken"))
+    assert re.search(rf"{own}:broken cannot be created: KeyError: 'nope' \(.*{own}\.py:\d+\)", refused(f"{own}:broken"))
     assert re.search(rf"to have 3 channels.*{own}\.py:\d+", refused(f"{own}:Net", input="4x8x8"))
-    assert "of type int, and no nn.Module" in refused(f"{own}:no_module")
-    assert "of type int, and no nn.Module" in refused(f"{own}:number")
-    assert "has no 'Nett' (did you mean 'Net'?)" in refused(f"{own}:Nett")
-    assert "is made already: it takes no setting 'classes'" in refused(f"{own}:net", input="3x8x8", classes=3)
-    assert "there is no Python module 'own_nothing' here" in refused("own_nothing:Net")
-    assert "there is no such file" in refused("nothing.py:Net")
+    assert "returns an object of type int; it must return an nn.Module" in refused(f"{own}:no_module")
+    assert "is of type int; name an nn.Module" in refused(f"{own}:number")
+    assert "has no attribute 'Nett' (did you mean 'Net'?)" in refused(f"{own}:Nett")
+    assert "is a module instance and takes no settings; remove 'classes'" in refused(
+        f"{own}:net", input="3x8x8", classes=3
+    )
+    assert "no Python module 'own_nothing' and no shipped architecture" in refused("own_nothing:Net")
+    assert "nothing.py: no such file" in refused("nothing.py:Net")
+
+
+def test_the_libraries_have_sources():
+    assert tuple(LIBRARY_SOURCES) == LIBRARIES
 
 
 def test_what_is_a_spec_and_what_is_imported():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
+from costcalc.core.axes import EXAMPLE_IMAGE
 from costcalc.core.dtypes import element_type_of
 from costcalc.core.errors import CostcalcError, did_you_mean
 from costcalc.frontends.onnx.free import SymbolicInt, as_int
@@ -13,7 +14,13 @@ from costcalc.ir.graph import Input
 
 _BATCH = ("batch", "batch_size", "batchsize", "n", "b", "bs")
 # What a free size is where a decision needs a number, by what it is called; others are few, for tables may be short.
-_DEFAULT_HINTS = {"batch": 2, "depth": 16, "height": 224, "width": 224, "sequence": 16}
+_DEFAULT_HINTS = {
+    "batch": 2,
+    "depth": 16,
+    "height": EXAMPLE_IMAGE["height"],
+    "width": EXAMPLE_IMAGE["width"],
+    "sequence": 16,
+}
 _DEFAULT_HINT = 16
 
 
@@ -107,7 +114,7 @@ class SizeRequest(NamedTuple):
         missing = {name: usual(name) for name in opened if name not in values}
         if missing:
             plane = [ours.get(name) for name in ("height", "width")]
-            options = ["--input 224"] if set(plane) <= missing.keys() else []
+            options = [f"--input {EXAMPLE_IMAGE['height']}"] if set(plane) <= missing.keys() else []
             called_here = {size: name for name, size in reversed(ours.items())}
             others = {name: n for name, n in missing.items() if not options or name not in plane}
             options += [f"--set {called_here.get(name, name)}={n}" for name, n in others.items()]

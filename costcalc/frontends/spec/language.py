@@ -12,6 +12,7 @@ import keyword
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+from costcalc.core.axes import EXAMPLE_IMAGE
 from costcalc.core.dtypes import ELEMENT_TYPES
 from costcalc.core.errors import CostcalcError, OpError, did_you_mean
 from costcalc.core.sizes import as_size, can_broadcast, is_array, is_symbolic
@@ -52,6 +53,7 @@ from costcalc.ir.ops import OPS
 SECTIONS = ("name", "title", "source", "input", "inputs", "settings", "variants", "blocks", "layers", "outputs")
 _RESERVED_WORDS = (*CALL_KEYWORDS, "skip", "holds", "shape", "true", "false", "null")  # that name no size
 _SIZE = ArgumentSpec("size", minimum=1)
+_EXAMPLE_INPUT = f"{{{', '.join(f'{name}: {size}' for name, size in EXAMPLE_IMAGE.items())}}}"
 
 
 class Setting(NamedTuple):
@@ -250,7 +252,7 @@ class Spec:
         ):  # a misspelt section may be the one that is missing
             for section, wanted in (
                 ("name", "`name: …`"),
-                ("input", "`input: {channels: 3, height: 224, width: 224}`"),
+                ("input", f"`input: {_EXAMPLE_INPUT}`"),
                 ("layers", "`layers:` and a list"),
             ):
                 named = section == "name" and self.name
@@ -268,16 +270,16 @@ class Spec:
             misspelt = any(key.text not in IMAGE_SIZES for key, _ in value.entries)
             for size in IMAGE_SIZES:
                 if size not in sizes and value.get(size) is None and not misspelt:
-                    self._report(value, f"input needs {size}: it is {{channels: 3, height: 224, width: 224}} or alike")
+                    self._report(value, f"input needs {size}: it is {_EXAMPLE_INPUT} or alike")
             self.inputs["input"] = InputDeclaration(IMAGE_SIZES, tuple(sizes.get(size, 1) for size in IMAGE_SIZES))
         elif isinstance(several, YamlMapping) and several.entries:
             for key, entry in several.entries:
                 self.inputs[key.text] = self._input_declaration(key, entry, alone=len(several.entries) == 1)
         elif value is not None or several is not None:
-            message = "input must be {channels: 3, height: 224, width: 224} or alike, inputs {name: [1, 128]} or alike"
+            message = f"input must be {_EXAMPLE_INPUT} or alike, inputs {{name: [1, 128]}} or alike"
             self._report(value or several or document, message)
         if not self.inputs:
-            self.inputs["input"] = InputDeclaration(IMAGE_SIZES, (1, 3, 224, 224))
+            self.inputs["input"] = InputDeclaration(IMAGE_SIZES, (1, *EXAMPLE_IMAGE.values()))
         for declared in self.inputs.values():
             for each, number in zip(declared.names, declared.shape, strict=True):
                 if each:
