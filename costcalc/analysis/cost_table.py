@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple, cast
 
 from costcalc.core.sizes import Count, Shape, Size, batch_of, is_array
-from costcalc.ir.paths import is_below, stage_of
+from costcalc.ir.paths import is_selected, stage_of
 from costcalc.ir.work import NO_WORK, Work
 
 
@@ -140,11 +140,11 @@ class CostTable:
         return replace(self, rows=tuple(_sum_rows(name, rows) for name, rows in groups.items()))
 
     def below(self, prefix: str) -> CostTable:
-        """Return the table of the layer `prefix`, or of all layers below that path; empty if there are none."""
+        """Return the table of the layers that `prefix` selects (`paths.is_selected`); empty if there are none."""
         return replace(
             self,
-            rows=tuple(row for row in self.rows if is_below(row.path, prefix)),
-            unknown=tuple(row for row in self.unknown if is_below(row.path, prefix)),
+            rows=tuple(row for row in self.rows if is_selected(row.path, prefix)),
+            unknown=tuple(row for row in self.unknown if is_selected(row.path, prefix)),
         )
 
 

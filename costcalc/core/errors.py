@@ -13,6 +13,18 @@ class FixedSizeError(CostcalcError):
     """A size that was to be a variable, and that a model allows one value of alone."""
 
 
+class UnknownArchitecture(CostcalcError):
+    """A TARGET that names no architecture that ships, and no file or model."""
+
+
+class SettingError(CostcalcError):
+    """A size or setting that a spec does not have, or a value that it does not take."""
+
+    def __init__(self, setting: str, message: str) -> None:
+        super().__init__(message)
+        self.setting = setting
+
+
 class OpError(CostcalcError):
     """A layer that cannot be: a field out of range, or an input it does not take.
 

@@ -17,7 +17,7 @@ from costcalc.core.sizes import Shape, Size, batch_of, identical
 from costcalc.ir.layout import Layout
 from costcalc.ir.op import Assumption, Device, Op, infer_output
 from costcalc.ir.ops.tensors import Buffer, Parameter, Result
-from costcalc.ir.paths import is_below
+from costcalc.ir.paths import is_selected, prefixes
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,15 +219,10 @@ class Graph:
         Raises CostcalcError, with what may have been meant, when there is neither.
         """
         layer = layer.strip("/")
-        found = tuple(n for n in self.nodes if is_below(n.name, layer))
+        found = tuple(node for node in self.nodes if is_selected(node.name, layer))
         if not found:
-            paths = {
-                "/".join(parts[:i])
-                for n in self.nodes
-                for parts in [n.name.split("/")]
-                for i in range(1, len(parts) + 1)
-            }
-            raise CostcalcError(f"{self.name} has no layer {layer!r}{did_you_mean(layer, paths)}")
+            near = did_you_mean(layer, prefixes(node.name for node in self.nodes))
+            raise CostcalcError(f"{self.name} has no layer {layer!r}{near}")
         return found
 
     def extract(self, prefix: str, *shapes: Shape) -> Graph:

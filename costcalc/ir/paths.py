@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
+from functools import lru_cache
+
 
 def stage_of(path: str, depth: int = 1) -> str:
     """The stage that a path lies in: its first `depth` parts."""
@@ -11,3 +15,22 @@ def stage_of(path: str, depth: int = 1) -> str:
 def is_below(path: str, prefix: str) -> bool:
     """Whether a path is a prefix's own, or lies below it."""
     return path == prefix or path.startswith(prefix + "/")
+
+
+def is_selected(path: str, layer: str) -> bool:
+    """Return whether `layer` selects a path: the layer itself, all layers below a prefix, or a pattern of either.
+
+    In a pattern, `*` stands for any text within one part of the path.
+    """
+    return is_below(path, layer) if "*" not in layer else _pattern(layer).fullmatch(path) is not None
+
+
+@lru_cache
+def _pattern(layer: str) -> re.Pattern[str]:
+    return re.compile(re.escape(layer).replace(r"\*", "[^/]*") + "(/.*)?")
+
+
+def prefixes(paths: Iterable[str]) -> set[str]:
+    """Return every path and every prefix of one: the names that select a layer."""
+    parts = [path.split("/") for path in paths]
+    return {"/".join(path[:depth]) for path in parts for depth in range(1, len(path) + 1)}

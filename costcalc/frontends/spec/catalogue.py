@@ -7,7 +7,7 @@ from functools import cache
 from typing import Any
 
 import costcalc
-from costcalc.core.errors import CostcalcError, did_you_mean
+from costcalc.core.errors import CostcalcError, UnknownArchitecture, did_you_mean
 from costcalc.frontends.spec.document import read_text
 from costcalc.frontends.spec.language import Spec
 from costcalc.ir.graph import Graph
@@ -39,7 +39,7 @@ def find_spec(target: str) -> tuple[Spec, str | None]:
     near = did_you_mean(target, names)
     if "+" in target and target.partition("+")[0] in names:
         raise CostcalcError(f"{target}: design moves are made by `rewrite`, on a graph that is loaded without them")
-    raise CostcalcError(
+    raise UnknownArchitecture(
         f"no architecture {target!r}{near}: `costcalc list` prints all {len(names)}; a file ends in .yaml or "
         ".onnx; a model of torch is torchvision:NAME, timm:NAME or package.module:attribute"
     )

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from costcalc.core.axes import EXAMPLE_IMAGE
 from costcalc.core.dtypes import ELEMENT_TYPES
-from costcalc.core.errors import CostcalcError, OpError, did_you_mean
+from costcalc.core.errors import CostcalcError, OpError, SettingError, did_you_mean
 from costcalc.core.sizes import as_size, can_broadcast, is_array, is_symbolic
 from costcalc.frontends.spec.document import (
     Diagnostic,
@@ -177,11 +177,11 @@ class Spec:
                 else:
                     near = did_you_mean(name, [*self.settings, *self.sizes])
                     known = ", ".join(self.settings) or "none"
-                    raise CostcalcError(f"{self.name} has no setting {name!r}{near}: there are {known}")
+                    raise SettingError(name, f"{self.name} has no setting {name!r}{near}: there are {known}")
             except OpError as error:
-                raise CostcalcError(str(error)) from None
+                raise SettingError(name, str(error)) from None
             except TypeError as error:
-                raise CostcalcError(f"{name} {error}") from None
+                raise SettingError(name, f"{name} {error}") from None
         values = [*sizes.values(), *settings.values()]
         if any(map(is_array, values)) and any(map(is_symbolic, values)):
             raise CostcalcError("arrays and expressions cannot be mixed: give sizes and settings of one kind")

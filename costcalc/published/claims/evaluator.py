@@ -6,7 +6,6 @@ Fields are still located values, so that whatever is wrong with one is said at i
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Iterable, Mapping
 from fractions import Fraction
 from itertools import pairwise
@@ -17,15 +16,15 @@ from costcalc.analysis.analyze import analyze
 from costcalc.analysis.conventions import get_convention
 from costcalc.analysis.cost_table import CostTable, Row
 from costcalc.core.dtypes import element_bytes
-from costcalc.core.errors import CostcalcError, did_you_mean
+from costcalc.core.errors import CostcalcError, SettingError, UnknownArchitecture, did_you_mean
 from costcalc.core.sizes import prod
 from costcalc.frontends.spec import Spec, SpecError
-from costcalc.frontends.spec.catalogue import find_spec
+from costcalc.frontends.spec.catalogue import architectures, find_spec
 from costcalc.frontends.spec.document import Location, YamlMapping, YamlNode, YamlScalar, YamlSequence
 from costcalc.frontends.spec.expression import IMAGE_SIZES, Expression, LocatedError
 from costcalc.ir.graph import Graph
 from costcalc.ir.ops import OPS
-from costcalc.ir.paths import is_below
+from costcalc.ir.paths import prefixes
 from costcalc.ir.work import NO_WORK
 from costcalc.published.claims.claims_file import (
     RATIO_FIELDS,
@@ -178,11 +177,12 @@ class Evaluator:
         convention, dtype = _text_field(fields, "convention") or "flops", _text_field(fields, "dtype") or "fp32"
         counted = (*built, convention, dtype)
         if counted not in done.tables:
-            try:
-                done.tables[counted] = analyze(done.graphs[built], convention=convention, dtype=dtype)
-            except CostcalcError as error:
-                wrong = "dtype" if str(error).startswith("no dtype") else "convention"
-                raise LocatedError(fields[wrong].location, str(error)) from None
+            for field, check, name in (("convention", get_convention, convention), ("dtype", element_bytes, dtype)):
+                try:
+                    check(name)
+                except CostcalcError as error:
+                    raise LocatedError(fields[field].location, str(error)) from None
+            done.tables[counted] = analyze(done.graphs[built], convention=convention, dtype=dtype)
         return done.tables[counted]
 
     def load_arguments(self, fields: ClaimFields) -> LoadArguments:
@@ -215,28 +215,24 @@ class Evaluator:
         return sizes
 
     def _build(self, fields: ClaimFields, network: str, sizes: Mapping[str, Any]) -> Graph:
-        place = fields["network"].location
+        location = fields["network"].location
         try:
-            spec, variant = self.networks.get(network) or find_spec(
-                os.path.join(self.folder, network) if _is_file(network) else network
-            )
+            spec, variant = self.networks.get(network) or find_spec(self._target(network))
             return spec.build(variant, sizes)
         except SpecError as error:
             if network in self.networks:
                 raise
-            place = fields["input"].location if "input" in fields else place
-            raise LocatedError(place, f"{network} cannot be built so: {error.problems[0].message}") from None
+            location = fields["input"].location if "input" in fields else location
+            message = f"{network} cannot be built with this input: {error.problems[0].message}"
+            raise LocatedError(location, message) from None
+        except UnknownArchitecture:
+            near = did_you_mean(network, self.networks) or did_you_mean(network, architectures())
+            message = f"no network {network!r}{near}: `costcalc list` prints those that ship; others are files"
+            raise LocatedError(location, message + " ending in .yaml, or written under networks") from None
+        except SettingError as error:
+            raise LocatedError(_setting_locations(fields).get(error.setting, location), str(error)) from None
         except CostcalcError as error:
-            message = str(error)
-            if message.startswith("no architecture"):
-                near = did_you_mean(network, self.networks) or did_you_mean(network, _shipped_networks())
-                message = f"no network {network!r}{near}: `costcalc list` prints those that ship; others are files"
-                raise LocatedError(place, message + " ending in .yaml, or written under networks") from None
-            fault = next(
-                (p for p, word in _setting_locations(fields) if message.startswith(word) or repr(word) in message),
-                place,
-            )
-            raise LocatedError(fault, message) from None
+            raise LocatedError(location, str(error)) from None
 
     def _target(self, network: str) -> str:
         return os.path.join(self.folder, network) if _is_file(network) else network
@@ -334,7 +330,7 @@ def _selected_rows(fields: ClaimFields, costs: CostTable) -> list[Row]:
     for name, place in names:
         found = _matching_rows(name.strip("/"), costs)
         if not found:
-            near = did_you_mean(name, _paths(costs))
+            near = did_you_mean(name, prefixes(row.path for row in costs.rows))
             raise LocatedError(place, f"{costs.name} has no layer {name!r}{near}")
         twice = next((row.path for row in found if row in rows), None)
         if twice is not None:
@@ -374,15 +370,7 @@ def _matching_rows(name: str, costs: CostTable) -> list[Row]:
                 layer_count=0,
             )
         ]
-    if "*" not in name:
-        return [row for row in costs.rows if is_below(row.path, name)]
-    pattern = re.compile(re.escape(name).replace(r"\*", "[^/]*") + "(/.*)?")
-    return [row for row in costs.rows if pattern.fullmatch(row.path)]
-
-
-def _paths(costs: CostTable) -> set[str]:
-    parts = [row.path.split("/") for row in costs.rows]
-    return {"/".join(path[:depth]) for path in parts for depth in range(1, len(path) + 1)}
+    return list(costs.below(name).rows)
 
 
 def _leading_term(values: list[int | Fraction]) -> tuple[int, int | Fraction] | None:
@@ -436,16 +424,11 @@ def _require_number(value: ExactValue, fields: ClaimFields) -> int | Fraction:
     return value
 
 
-def _setting_locations(fields: ClaimFields) -> Iterable[tuple[Location, str]]:
-    for field in ("set", "input"):
+def _setting_locations(fields: ClaimFields) -> dict[str, Location]:
+    """Return the source locations of the values of sizes and settings, by name."""
+    locations = {"batch": fields["batch"].location} if "batch" in fields else {}
+    for field in ("input", "set"):
         value = fields.get(field)
         for key, entry in value.entries if isinstance(value, YamlMapping) else ():
-            yield (entry.location if isinstance(entry, YamlScalar) else key.location), key.text
-    if "batch" in fields:
-        yield fields["batch"].location, "batch"
-
-
-def _shipped_networks() -> Iterable[str]:
-    from costcalc.frontends.spec.catalogue import architectures
-
-    return architectures()
+            locations[key.text] = entry.location if isinstance(entry, YamlScalar) else key.location
+    return locations

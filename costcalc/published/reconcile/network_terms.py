@@ -12,7 +12,7 @@ from costcalc.core.errors import OpError
 from costcalc.core.sizes import Count, Shape, prod
 from costcalc.ir.graph import Graph, Input, Node
 from costcalc.ir.op import infer_output
-from costcalc.ir.paths import is_below
+from costcalc.ir.paths import is_selected
 from costcalc.published.reconcile.counting_rules import CountingRule
 
 
@@ -157,7 +157,7 @@ class TermCounter:
         return tuple(node.name for node in graph.nodes if self._selects(node.name) and not node.op.modelled)
 
     def _selects(self, name: str) -> bool:
-        return self.at is None or is_below(name, self.at)
+        return self.at is None or is_selected(name, self.at)
 
     def _plan_of(self, graph: Graph) -> list[LayerPlan]:
         if id(graph) not in self._plans:
