@@ -116,7 +116,7 @@ def _undefined_reason(node: Node, plane: Shape | None) -> str:
         return f"nobody has told what a {node.op.label()} looks at"
     if plane is None:
         return "the plane is gone"
-    if node.op.name.endswith(("_norm", "_norm2d")):
+    if node.op.is_normalization:
         return "each place is scaled by what is in all of them"
     return "one place sees the whole plane" if plane == (1, 1) else "its windows differ in size"
 

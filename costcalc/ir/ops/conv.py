@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from costcalc.core.axes import DIM_NAMES_BY_RANK
 from costcalc.core.errors import OpError
-from costcalc.core.sizes import Shape, Size, exact_div, format_shape, prod, window_positions
+from costcalc.core.sizes import Shape, Size, exact_div, format_shape, prod, window_elements_inside, window_positions
 from costcalc.ir.arguments import flag, per_axis, size
 from costcalc.ir.kernel import Kernel
 from costcalc.ir.layout import Layout
@@ -89,6 +89,11 @@ class Convolution(WeightedOp):
     def kernel_positions(self, inputs: tuple[Shape, ...], output: Shape) -> Shape:
         """The batch, and the sizes of the plane whose places the kernel is laid at."""
         return (output[0], *output[2:])
+
+    def window_elements_inside(self, inputs: tuple[Shape, ...], output: Shape) -> Shape:
+        """Return, per axis, the kernel elements at input elements, not at padding, summed over all positions."""
+        axes = zip(inputs[0][2:], output[2:], self.sliding_windows(*inputs) or (), strict=True)
+        return tuple([window_elements_inside(n, positions, *window) for n, positions, window in axes])
 
     def work(self, inputs: tuple[Shape, ...], output: Shape) -> Work:
         macs = prod(self.kernel_positions(inputs, output)) * prod(self.weights(*inputs)["weight"])
@@ -211,6 +216,11 @@ class TransposedConvolution(Convolution):
 
     def kernel_positions(self, inputs: tuple[Shape, ...], output: Shape) -> Shape:
         return (inputs[0][0], *inputs[0][2:])
+
+    def window_elements_inside(self, inputs: tuple[Shape, ...], output: Shape) -> Shape:
+        """Return those of the convolution of which this is the adjoint: its input is the output here."""
+        axes = zip(output[2:], inputs[0][2:], self.adjoint_windows(), strict=True)
+        return tuple([window_elements_inside(n, positions, *window) for n, positions, window in axes])
 
     def sliding_windows(self, *inputs: Shape) -> None:
         return None  # between strides, places see more of the input or less

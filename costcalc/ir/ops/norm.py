@@ -6,6 +6,7 @@ parameters of its own.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 
 from costcalc.core.errors import OpError
@@ -17,8 +18,27 @@ from costcalc.ir.op import Device, Op, Requirement, op
 from costcalc.ir.work import Work
 
 
+class Normalization(Op, ABC):
+    """A layer that scales its input to a fixed mean or variance, and then, where it has one, by a weight."""
+
+    is_normalization = True
+
+    @property
+    @abstractmethod
+    def has_weight(self) -> bool:
+        """Whether elements are multiplied by a weight, a parameter or an input."""
+
+
+class _ChannelNorm(Normalization):
+    affine: bool
+
+    @property
+    def has_weight(self) -> bool:
+        return self.affine
+
+
 @op
-class BatchNorm(Op):
+class BatchNorm(_ChannelNorm):
     """What batch normalisations of any rank share."""
 
     eps: float = number(default=1e-5, minimum=0)
@@ -104,11 +124,15 @@ def _normalization_work(elements: Size, rows: Size, weight: bool, bias: bool) ->
     return Work(adds=3 + bias, muls=2 + weight) * elements + Work(divs=2, exps=1) * rows
 
 
-class _LastDimsNorm(Op):
+class _LastDimsNorm(Normalization):
     """A normalisation over the last dimensions, `normalized_shape`."""
 
     normalized_shape: tuple[Size, ...]
     elementwise_affine: bool
+
+    @property
+    def has_weight(self) -> bool:
+        return self.elementwise_affine
 
     def __post_init__(self) -> None:
         if not isinstance(self.normalized_shape, (tuple, list)):
@@ -234,7 +258,7 @@ class RmsNorm(_LastDimsNorm):
 
 
 @op
-class GroupNorm(Op):
+class GroupNorm(_ChannelNorm):
     """Groups of channels, over all places, shifted and scaled to zero mean and unit variance, torch.nn.GroupNorm.
 
     Parameters (if affine): weight and bias (channels). Work: as layer_norm, a row being one group of one image.
@@ -269,7 +293,7 @@ class GroupNorm(Op):
 
 
 @op
-class InstanceNorm(Op):
+class InstanceNorm(_ChannelNorm):
     """What instance normalisations of any rank share."""
 
     eps: float = number(default=1e-5, minimum=0)

@@ -74,7 +74,9 @@ def _as_2d_pool(op: Pool, kernel: Kernel, inputs: tuple[Shape, ...]) -> tuple[Ke
     )
 
 
-class _SlidingPool(Pool):
+class SlidingPool(Pool):
+    """A pool with a kernel of fixed size and a stride."""
+
     kernel_size: tuple[int, ...]
     stride: tuple[int, ...] | None
     padding: tuple[int, ...]
@@ -109,7 +111,7 @@ class _SlidingPool(Pool):
         return tuple(map(Window, self.kernel_size, self.stride, self.padding))
 
 
-class _MaxPool(_SlidingPool, _MaxReduction):
+class _MaxPool(SlidingPool, _MaxReduction):
     dilation: tuple[int, ...]
 
     def sliding_windows(self, *inputs: Shape) -> tuple[Window, ...]:
@@ -167,12 +169,14 @@ class MaxPool3d(_MaxPool):
     rank = 5
 
 
-class _AvgPool(_SlidingPool, _MeanReduction):
+class AvgPool(SlidingPool, _MeanReduction):
+    """The mean of each window; base class of average pools of any rank."""
+
     count_include_pad: bool
 
 
 @op
-class AvgPool1d(_AvgPool):
+class AvgPool1d(AvgPool):
     """The mean of each window of a sequence, torch.nn.AvgPool1d.
 
     Output and Work: as avg_pool2d, along one axis.
@@ -188,7 +192,7 @@ class AvgPool1d(_AvgPool):
 
 
 @op
-class AvgPool2d(_AvgPool):
+class AvgPool2d(AvgPool):
     """The mean of each window, torch.nn.AvgPool2d; the stride is the kernel's size unless given.
 
     Output: as max_pool2d. Work: (k_h·k_w − 1) adds and 1 div per output element, also at borders; count_include_pad and
@@ -204,7 +208,7 @@ class AvgPool2d(_AvgPool):
 
 
 @op
-class AvgPool3d(_AvgPool):
+class AvgPool3d(AvgPool):
     """The mean of each window of a volume, torch.nn.AvgPool3d.
 
     Output and Work: as avg_pool2d, along three axes.
@@ -250,7 +254,9 @@ class _AdaptivePool(Pool):
         return all(out == 1 for out in self.output_size)
 
 
-class _AdaptiveAvgPool(_AdaptivePool, _MeanReduction):
+class AdaptiveAvgPool(_AdaptivePool, _MeanReduction):
+    """The mean of each window, with windows that follow from the output size; base class for any rank."""
+
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
         # A mean of the whole plane is a sum, whose gradient needs no value.
         keeps = () if self._is_global() else (0,)
@@ -258,7 +264,7 @@ class _AdaptiveAvgPool(_AdaptivePool, _MeanReduction):
 
 
 @op
-class AdaptiveAvgPool1d(_AdaptiveAvgPool):
+class AdaptiveAvgPool1d(AdaptiveAvgPool):
     """The means of an even division of a sequence into output_size windows, torch.nn.AdaptiveAvgPool1d.
 
     Output and Work: as adaptive_avg_pool2d, along one axis.
@@ -270,7 +276,7 @@ class AdaptiveAvgPool1d(_AdaptiveAvgPool):
 
 
 @op
-class AdaptiveAvgPool2d(_AdaptiveAvgPool):
+class AdaptiveAvgPool2d(AdaptiveAvgPool):
     """The means of an even division of the plane into output_size windows, torch.nn.AdaptiveAvgPool2d.
 
     Output: output_size; an axis of None stays as it is. Work: one add per tap beyond a window's first and 1 div per
@@ -281,7 +287,7 @@ class AdaptiveAvgPool2d(_AdaptiveAvgPool):
 
 
 @op
-class AdaptiveAvgPool3d(_AdaptiveAvgPool):
+class AdaptiveAvgPool3d(AdaptiveAvgPool):
     """The means of an even division of a volume into output_size windows, torch.nn.AdaptiveAvgPool3d.
 
     Output and Work: as adaptive_avg_pool2d, along three axes.
@@ -293,7 +299,7 @@ class AdaptiveAvgPool3d(_AdaptiveAvgPool):
 
 
 @op
-class GlobalAvgPool2d(_AdaptiveAvgPool):
+class GlobalAvgPool2d(AdaptiveAvgPool):
     """The mean of the whole plane, channel by channel (Lin et al., Network in Network, 2013): adaptive_avg_pool2d(1).
 
     Output: 1×1. Work: (H·W − 1) adds and 1 div per channel.
