@@ -1,9 +1,10 @@
-"""Receptive fields: the part of the input that one element of a tensor can see.
+"""Receptive fields: the part of the input that one element of a tensor depends on.
 
-Along an axis, output i sees the input pixels i·stride + low to i·stride + high, borders ignored. A window of k taps
-(stride s, padding p, dilation d) makes of it low − p·stride, high + (d·(k − 1) − p)·stride and stride·s; where paths
-meet, the field is the span of all of them, so a skip does not shrink it. (Araujo, Norris and Sim, Computing Receptive
-Fields of Convolutional Neural Networks, Distill 2019.)
+Along an axis, output i depends on the input pixels i·stride + low to i·stride + high, borders ignored. A window with
+kernel size k, stride s, padding p and dilation d changes low to low − p·stride, high to
+high + (d·(k − 1) − p)·stride, and stride to stride·s. Where paths meet, the field is the union of their fields, so a
+skip connection does not shrink it. (Araujo, Norris and Sim, Computing Receptive Fields of Convolutional Neural
+Networks, Distill 2019.)
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from costcalc.ir.graph import Graph, Node
 
 
 class AxisReceptiveField(NamedTuple):
-    """The field of output 0 along one axis, in input pixels, and how far that of the next output is."""
+    """The field of output 0 along one axis, and the distance to the field of the next output, in input pixels."""
 
     low: int = 0
     high: int = 0
@@ -25,28 +26,28 @@ class AxisReceptiveField(NamedTuple):
 
     @property
     def size(self) -> int:
-        """How many pixels wide."""
+        """The width in pixels."""
         return self.high - self.low + 1
 
     @property
     def center(self) -> float:
-        """Its middle, pixel i being at i, so that a field of even size has its middle between two pixels."""
+        """The centre, with pixel i at i: the centre of a field of even size is between two pixels."""
         return (self.low + self.high) / 2
 
     def visible_pixels(self, outputs: int, pixels: int) -> int:
-        """The most of `pixels` pixels that one of `outputs` outputs sees: what hangs over a border sees nothing."""
-        # How much is seen grows, stays and falls again along the axis: the best output is one of the two beside the
-        # place where the field's middle is the input's.
+        """Return the largest number of `pixels` input pixels in the field of any of `outputs` outputs."""
+        # Along the axis, the number of pixels inside the input rises, stays constant and falls. Its maximum is at one
+        # of the two outputs next to the position where the centre of the field is the centre of the input.
         middle = (pixels - 1 - self.low - self.high) // (2 * self.stride)
         best = 0
-        for place in (middle, middle + 1):
-            first = min(max(place, 0), outputs - 1) * self.stride
-            best = max(best, min(first + self.high, pixels - 1) - max(first + self.low, 0) + 1)
+        for index in (middle, middle + 1):
+            offset = min(max(index, 0), outputs - 1) * self.stride
+            best = max(best, min(offset + self.high, pixels - 1) - max(offset + self.low, 0) + 1)
         return best
 
 
 class NoReceptiveField(NamedTuple):
-    """Why a tensor has no receptive field, and the layer from which on it has none."""
+    """Why a tensor has no receptive field, and the first layer on its path without one."""
 
     reason: str
     layer: str
@@ -56,10 +57,11 @@ ReceptiveField = tuple[AxisReceptiveField, ...]
 
 
 def receptive_fields(graph: Graph) -> Mapping[str, ReceptiveField | None]:
-    """The field of each node by name, per axis; None once the plane is gone or its windows are not all alike.
+    """Return the receptive field of each tensor by name, per axis, or None if it has none.
 
-    A graph's inputs see themselves. Where paths of different strides meet, or planes that lie in different dimensions,
-    no one field describes the result: None. Nor does it where windows slide over what is not the plane.
+    The field of an input is the pixel itself. A tensor has no field if it has no spatial dimensions, if the windows of
+    a layer differ in size or slide along other dimensions, or where paths meet whose strides or spatial dimensions
+    differ.
     """
     return {
         name: None if isinstance(field, NoReceptiveField) else field
@@ -68,21 +70,21 @@ def receptive_fields(graph: Graph) -> Mapping[str, ReceptiveField | None]:
 
 
 def trace_receptive_fields(graph: Graph) -> Mapping[str, ReceptiveField | NoReceptiveField]:
-    """The field of each node by name, per axis, or why it has none."""
+    """Return the receptive field of each tensor by name, per axis, or the reason why it has none."""
     fields: dict[str, ReceptiveField | NoReceptiveField] = {
-        name: NoReceptiveField("the input is no plane", name)
+        name: NoReceptiveField("the input is not an image", name)
         if graph.spatial_size(name) is None
         else (AxisReceptiveField(),) * 2
         for name, *_ in graph.inputs
     }
-    constant = set()  # what depends on no input, and so neither adds to a field nor takes it away
+    constant = set()  # tensors that depend on no input, which do not change a field
     for node in graph.nodes:
-        seen = [fields[i] for i in node.inputs if i not in constant]
-        if not seen:
+        input_fields = [fields[name] for name in node.inputs if name not in constant]
+        if not input_fields:
             constant.add(node.name)
             fields[node.name] = NoReceptiveField("it does not depend on the input", node.name)
             continue
-        field = _merge(node.name, seen)
+        field = _merge(node.name, input_fields)
         fields[node.name] = (
             field if isinstance(field, NoReceptiveField) else _apply_windows(graph, node, field, constant)
         )
@@ -93,32 +95,34 @@ def _apply_windows(
     graph: Graph, node: Node, field: ReceptiveField, constant: Container[str]
 ) -> ReceptiveField | NoReceptiveField:
     windows = node.op.sliding_windows(*graph.input_shapes(node))
-    read = {graph.layouts[name].spatial_dims for name in node.inputs if name not in constant}
-    plane = graph.layouts[node.name].spatial_dims
-    if windows is None or plane is None:
+    input_dims = {graph.layouts[name].spatial_dims for name in node.inputs if name not in constant}
+    spatial_dims = graph.layouts[node.name].spatial_dims
+    if windows is None or spatial_dims is None:
         return NoReceptiveField(_undefined_reason(node, graph.spatial_size(node.name)), node.name)
-    if len(read) > 1:
-        return NoReceptiveField("planes that lie in different dimensions meet", node.name)
-    if node.op.rank == 4 and read != {plane}:
-        return NoReceptiveField("it takes for the plane what is not the plane", node.name)
+    if len(input_dims) > 1:
+        return NoReceptiveField("inputs with different spatial dimensions meet", node.name)
+    if node.op.rank == 4 and input_dims != {spatial_dims}:
+        return NoReceptiveField("its windows slide along other than the spatial dimensions", node.name)
     if not windows:
         return field
     return tuple(
         AxisReceptiveField(
-            a.low - padding * a.stride, a.high + (dilation * (kernel - 1) - padding) * a.stride, a.stride * stride
+            axis.low - padding * axis.stride,
+            axis.high + (dilation * (kernel - 1) - padding) * axis.stride,
+            axis.stride * stride,
         )
-        for a, (kernel, stride, padding, dilation) in zip(field, windows, strict=True)
+        for axis, (kernel, stride, padding, dilation) in zip(field, windows, strict=True)
     )
 
 
-def _undefined_reason(node: Node, plane: Shape | None) -> str:
+def _undefined_reason(node: Node, spatial_size: Shape | None) -> str:
     if not node.op.modelled:
-        return f"nobody has told what a {node.op.label()} looks at"
-    if plane is None:
-        return "the plane is gone"
+        return f"the windows of {node.op.label()} are not known"
+    if spatial_size is None:
+        return "no spatial dimensions are left"
     if node.op.is_normalization:
-        return "each place is scaled by what is in all of them"
-    return "one place sees the whole plane" if plane == (1, 1) else "its windows differ in size"
+        return "each output depends on statistics of all positions"
+    return "one output sees the whole plane" if spatial_size == (1, 1) else "its windows differ in size"
 
 
 def _merge(name: str, fields: list[ReceptiveField | NoReceptiveField]) -> ReceptiveField | NoReceptiveField:
@@ -139,56 +143,69 @@ def _merge(name: str, fields: list[ReceptiveField | NoReceptiveField]) -> Recept
     )
 
 
-# -- against the input --------------------------------------------------------------------------------------------
+# -- coverage of the input ----------------------------------------------------------------------------------------
 
 
 class LayerCoverage(NamedTuple):
-    """What a layer sees: its field or why it has none, and per axis the pixels of the input that one output sees."""
+    """The receptive field of a layer, and the part of the input that it covers."""
 
     layer: str
     op: str
     output: Shape
     receptive_field: ReceptiveField | NoReceptiveField
-    visible: tuple[int, ...] | None
-    is_weight_layer: bool  # whether it is a weight layer
+    visible: tuple[int, ...] | None  # per axis, the most input pixels in the field of one output
+    is_weight_layer: bool
 
-    def covers(self, plane: Shape) -> bool:
-        """Whether one output sees the whole input."""
-        return self.visible == plane
+    def covers(self, input_size: Shape) -> bool:
+        """Return whether the field of one output covers the whole input."""
+        return self.visible == input_size
 
 
 class Coverage(NamedTuple):
-    """How much of its input, of a plane of such a height and width, each layer of a network sees."""
+    """The part of an input image, of size (height, width), that each layer of a network sees."""
 
     network: str
     input_size: Shape
     layers: tuple[LayerCoverage, ...]
 
     def widest_convolution(self) -> LayerCoverage | None:
-        """The weight layer that sees most pixels of the input, the last of several; None where none has a field."""
+        """Return the weight layer that sees the most input pixels, the last of several; None if none has a field."""
         widest, most = None, 0
-        for sight in self.layers:
-            pixels = 0 if sight.visible is None else prod(sight.visible)
-            if sight.is_weight_layer and pixels >= most and sight.visible is not None:
-                widest, most = sight, pixels
+        for layer in self.layers:
+            pixels = 0 if layer.visible is None else prod(layer.visible)
+            if layer.is_weight_layer and pixels >= most and layer.visible is not None:
+                widest, most = layer, pixels
         return widest
 
 
 def coverage(graph: Graph, layer: str | None = None) -> Coverage:
-    """What each layer, or each below a prefix, sees. Raises CostcalcError where there is no such layer or no plane."""
-    planes = [shape[2:] for _, shape, *_ in graph.inputs if len(shape) == 4]
-    if not planes:
-        raise CostcalcError(f"{graph.name} takes no image: it has no receptive fields")
+    """Return the coverage of each layer, or of each layer below the path `layer`.
+
+    Raises:
+        CostcalcError: the graph has no such layer, or no input is an image.
+    """
+    input_sizes = [each.shape[2:] for each in graph.inputs if len(each.shape) == 4]
+    if not input_sizes:
+        raise CostcalcError(f"{graph.name} has no receptive fields: no input of it is an image")
     nodes = graph.nodes if layer is None else graph.select(layer)
     fields = trace_receptive_fields(graph)
-    return Coverage(
-        graph.name, planes[0], tuple(_layer_coverage(graph, node, fields[node.name], planes[0]) for node in nodes)
+    input_size = input_sizes[0]
+    layers = tuple(_layer_coverage(graph, node, fields[node.name], input_size) for node in nodes)
+    return Coverage(graph.name, input_size, layers)
+
+
+def _layer_coverage(
+    graph: Graph, node: Node, field: ReceptiveField | NoReceptiveField, input_size: Shape
+) -> LayerCoverage:
+    output_size, visible = graph.spatial_size(node.name), None
+    if output_size is not None and not isinstance(field, NoReceptiveField):
+        axes = zip(field, output_size, input_size, strict=True)
+        visible = tuple([axis.visible_pixels(outputs, pixels) for axis, outputs, pixels in axes])
+    return LayerCoverage(
+        layer=node.name,
+        op=node.op.label(),
+        output=graph.shapes[node.name],
+        receptive_field=field,
+        visible=visible,
+        is_weight_layer=node.op.weight_layer,
     )
-
-
-def _layer_coverage(graph: Graph, node: Node, field: ReceptiveField | NoReceptiveField, plane: Shape) -> LayerCoverage:
-    output = graph.shapes[node.name]
-    places, seen = graph.spatial_size(node.name), None
-    if places is not None and not isinstance(field, NoReceptiveField):
-        seen = tuple([a.visible_pixels(*sizes) for a, *sizes in zip(field, places, plane, strict=True)])
-    return LayerCoverage(node.name, node.op.label(), output, field, seen, node.op.weight_layer)

@@ -1,4 +1,4 @@
-"""Receptive fields: published ones, what gradients reach in torch, and what is said where there is none."""
+"""Receptive fields: published values, gradients in torch, and the reasons why a layer has none."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ def answer(*arguments):
     return json.loads(run(*arguments, "--format", "json"))
 
 
-def last_field(name, **given):
-    """The field of the last layer that has one."""
-    return [field for field in receptive_fields(costcalc.load(name, **given)).values() if field is not None][-1]
+def last_field(name, **sizes):
+    """Return the field of the last layer that has one."""
+    return [field for field in receptive_fields(costcalc.load(name, **sizes)).values() if field is not None][-1]
 
 
 # -- published ----------------------------------------------------------------------------------------------------
@@ -49,7 +49,7 @@ def last_field(name, **given):
         ("alexnet", "alexnet_v2", 195, 64),
         ("vgg16", "vgg_16", 212, 90),
         ("inception_v3", "inception_v3", 1311, 618),
-        # TF-Slim's stem pool pads its far side alone, so that its fields lie a pool's stride of 2 further on.
+        # TF-Slim's stem pool pads its far side alone, so that its fields are shifted by 2, the stride of that pool.
         ("resnet50", "resnet_v1_50", 483, 239 + 2),
         ("resnet101", "resnet_v1_101", 1027, 511 + 2),
         ("resnet152", "resnet_v1_152", 1507, 751 + 2),
@@ -62,7 +62,7 @@ def test_published_fields(name, published, size, padding):
 
 
 def test_resnets_that_stride_in_the_3x3_see_less():
-    """Each of three strided blocks looks through its 3×3 before it strides: 2·(8 + 16 + 32 − 4 − 8 − 16) pixels less."""
+    """Each of three strided blocks has its stride in the 3×3 convolution and not in the 1×1 before it: 2·(8 + 16 + 32 − 4 − 8 − 16) pixels less."""
     for depth in (50, 101, 152):
         paper, v15 = last_field(f"resnet{depth}"), last_field(f"resnet{depth}-torchvision")
         assert paper[0].size - v15[0].size == 2 * ((8 - 4) + (16 - 8) + (32 - 16))
@@ -85,7 +85,7 @@ INPUT = (1, 1, 41, 37)
 
 
 def ones(graph):
-    """The graph run in torch with every weight 1: all positive, so that no two paths cancel out."""
+    """Return a function that runs the graph in torch with all weights 1, so that no two paths cancel out."""
 
     def forward(x):
         tensors = {"input": x}
@@ -108,10 +108,10 @@ def ones(graph):
     return forward
 
 
-def reached(forward, place):
-    """First and last input pixel, per axis, that an output depends on; None where there is none."""
+def dependencies(forward, position):
+    """Return the first and last input pixel, per axis, that an output depends on; None if there is none."""
     x = torch.zeros(INPUT, dtype=torch.float64, requires_grad=True)
-    forward(x)[0, :, place[0], place[1]].sum().backward()
+    forward(x)[0, :, position[0], position[1]].sum().backward()
     inside = x.grad[0, 0].nonzero()
     return [(int(inside[:, axis].min()), int(inside[:, axis].max())) for axis in (0, 1)] if len(inside) else None
 
@@ -134,10 +134,10 @@ def graphs(draw):
             place = builder.add(f"{i}", OPS["avg_pool2d"](kernel, stride=draw(side), padding=padding), place)
         elif kind == "pad":
             place = builder.add(f"{i}", OPS["pad"](draw(st.tuples(*[st.integers(0, 2)] * 4))), place)
-        elif kind == "branches":  # each as wide as its kernel is padded, so that they join
+        elif kind == "branches":  # each padded to keep its size, so that they can be joined
             ends = []
             for j, half in enumerate(draw(st.lists(st.integers(0, 2), min_size=2, max_size=3))):
-                left = draw(st.integers(0, 2 * half))  # not centred alike
+                left = draw(st.integers(0, 2 * half))  # with different centres
                 padded = builder.add(f"{i}/{j}/pad", OPS["pad"]((left, 2 * half - left, half, half)), place)
                 ends.append(builder.add(f"{i}/{j}/conv", OPS["conv2d"](1, 2 * half + 1), padded))
             place = builder.add(f"{i}/join", OPS[draw(st.sampled_from(["add", "concat"]))](), *ends)
@@ -164,7 +164,7 @@ def test_fields_are_what_gradients_reach(builder, data):
     for _ in range(4):
         place = tuple(data.draw(st.integers(0, n - 1)) for n in places)
         spans = [(i * a.stride + a.low, i * a.stride + a.high) for i, a in zip(place, axes, strict=True)]
-        found = reached(forward, place)
+        found = dependencies(forward, place)
         inside = all(low >= 0 and high < n for (low, high), n in zip(spans, INPUT[2:], strict=True))
         if inside:
             assert found == spans
@@ -207,7 +207,7 @@ def test_vgg16_sees_196_of_224():
     assert (gone["size"], gone["seen"], gone["reason"], gone["since"]) == (
         None,
         None,
-        "the plane is gone",
+        "no spatial dimensions are left",
         "head/flatten",
     )
     text = " ".join(run("vgg16").split())
@@ -216,14 +216,14 @@ def test_vgg16_sees_196_of_224():
 
 
 def test_the_convolution_that_sees_most_need_not_be_the_last():
-    """Branches of one input: 7×3 has 21 pixels, 5×5 has 25; of two alike, the last."""
+    """Branches of one input: 7×3 has 21 pixels, 5×5 has 25; of two equal ones, the last."""
     wide, tall = OPS["conv2d"](1, 5, padding=2), OPS["conv2d"](1, (7, 3), padding=(3, 1))
     graph = chain(("a", wide, "input"), ("b", tall, "input"), ("sum", OPS["add"](), "a", "b"), shape=(1, 1, 32, 32))
     seen = coverage(graph)
     assert [s.visible for s in seen.layers] == [(5, 5), (7, 3), (7, 5)]
     assert seen.widest_convolution().layer == "a"
-    alike = chain(("a", wide, "input"), ("b", wide, "input"), ("sum", OPS["add"](), "a", "b"), shape=(1, 1, 32, 32))
-    assert coverage(alike).widest_convolution().layer == "b"
+    equal = chain(("a", wide, "input"), ("b", wide, "input"), ("sum", OPS["add"](), "a", "b"), shape=(1, 1, 32, 32))
+    assert coverage(equal).widest_convolution().layer == "b"
     assert coverage(chain(("pool", OPS["max_pool2d"](2)))).widest_convolution() is None
 
 
@@ -240,7 +240,7 @@ def test_the_convolution_that_sees_most_is_named(tmp_path):
     )
 
 
-def test_a_field_of_195_sees_194_where_it_is_nowhere_whole():
+def test_a_field_of_195_sees_194_where_it_always_crosses_the_border():
     """AlexNet's pool5 on 224 pixels: 6 outputs, of which the third reaches from −66 + 64 to 128 + 64."""
     sight = next(s for s in coverage(costcalc.load("alexnet-torchvision")).layers if s.layer == "avgpool")
     assert sight.receptive_field[0] == AxisReceptiveField(-66, 128, 32)
@@ -263,23 +263,23 @@ def test_the_first_layer_that_sees_all():
     assert small["first_to_see_all"] == "layer1/block_3/main/conv2/conv"
 
 
-def test_an_input_that_is_no_square():
+def test_an_input_that_is_not_square():
     text = run("resnet50", "layer4/block_3/relu", "--input", "320x480")
     assert "320×466 of 320×480 (100.0%×97.1%)" in text
     row = answer("resnet50", "layer4/block_3/relu", "--input", "320x480")["rows"][0]
     assert (row["size"], row["seen"], row["sees_all"]) == ([483, 483], [320, 466], False)
 
 
-# -- where there is none ------------------------------------------------------------------------------------------
+# -- layers without a field ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("layers", "reason"),
     [
-        ([("flat", OPS["flatten"]())], "the plane is gone"),
-        ([("pool", OPS["global_avg_pool2d"]())], "one place sees the whole plane"),
+        ([("flat", OPS["flatten"]())], "no spatial dimensions are left"),
+        ([("pool", OPS["global_avg_pool2d"]())], "one output sees the whole plane"),
         ([("pool", OPS["adaptive_avg_pool2d"](3))], "its windows differ in size"),
-        ([("odd", OPS["unknown"]("wavelet"))], "nobody has told what a wavelet looks at"),
+        ([("odd", OPS["unknown"]("wavelet"))], "the windows of wavelet are not known"),
         (
             [
                 ("half", OPS["conv2d"](3, 1, stride=2)),
@@ -291,7 +291,7 @@ def test_an_input_that_is_no_square():
     ],
     ids=["flatten", "global", "uneven", "unknown", "strides"],
 )
-def test_why_there_is_none(layers, reason):
+def test_the_reason_why_there_is_none(layers, reason):
     graph = chain(("conv", OPS["conv2d"](3, 1)), *layers, ("after", OPS["relu"]()))
     fields = trace_receptive_fields(graph)
     last = layers[-1][0]
@@ -305,7 +305,7 @@ def test_a_branch_without_a_field_leaves_none():
     graph = chain(
         ("odd", OPS["unknown"]("wavelet"), "input"), ("one", OPS["conv2d"](3, 1), "input"), ("sum", OPS["add"](), "one", "odd")
     )  # fmt: skip
-    assert trace_receptive_fields(graph)["sum"] == NoReceptiveField("nobody has told what a wavelet looks at", "odd")
+    assert trace_receptive_fields(graph)["sum"] == NoReceptiveField("the windows of wavelet are not known", "odd")
 
 
 def test_even_adaptive_windows_have_a_field():
@@ -315,14 +315,14 @@ def test_even_adaptive_windows_have_a_field():
 
 def test_a_network_without_images_has_no_fields():
     graph = Graph("mlp", (Input("input", (1, 8)),), (Node("fc", OPS["linear"](2), ("input",)),), ("fc",))
-    with pytest.raises(CostcalcError, match="mlp takes no image: it has no receptive fields"):
+    with pytest.raises(CostcalcError, match="mlp has no receptive fields: no input of it is an image"):
         coverage(graph)
-    assert trace_receptive_fields(graph)["fc"] == NoReceptiveField("the input is no plane", "input")
+    assert trace_receptive_fields(graph)["fc"] == NoReceptiveField("the input is not an image", "input")
 
 
-def test_layers_after_the_plane_are_told_where_it_ended():
+def test_later_layers_name_the_first_without_a_field():
     text = run("googlenet", "head")
-    assert "none: one place sees the whole plane" in text
+    assert "none: one output sees the whole plane" in text
     assert "none since head/pool" in text
     assert "No layer here has a receptive field." in text
 
@@ -348,7 +348,7 @@ def test_every_format(style):
         assert max(map(len, text.splitlines())) <= 100
 
 
-def test_mistakes_are_told():
+def test_errors():
     result = CliRunner().invoke(cli, ["field", "vgg16", "stage6"])
     assert result.exit_code == 1
     assert "vgg16 has no layer 'stage6' (did you mean 'stage" in result.stderr
