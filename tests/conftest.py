@@ -3,10 +3,17 @@
 import gc
 import os
 
+import exhaustive
 import pytest
 
 # Small tensors on a shared machine: threads would wait for each other more than they compute.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Mark what only `pytest -m exhaustive` runs, before markers select."""
+    exhaustive.mark(items)
 
 
 @pytest.fixture
