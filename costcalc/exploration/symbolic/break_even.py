@@ -151,7 +151,7 @@ def _operand_form(side: Operand, network: NetworkSource, variable: str, exact: b
         return _SolvedSide(sympy.Integer(counted(0)), None, (), counted)
     forms = closed_forms(network.build, [variable], of=[side.metric], at=side.layer, exact=exact, **rules)
     whole = forms.whole()
-    if whole.unknown and metric.attribute not in ("activations", "activation_bytes"):
+    if whole.unknown and metric.is_lower_bound:
         raise CostcalcError(f"'{side.text}' is known as a lower bound alone: {graph.name} has unknown layers")
     return _SolvedSide(whole.formulas[side.metric], forms.variables[0], forms.assumptions, counted)
 
