@@ -450,7 +450,7 @@ def test_an_explanation_must_give_what_is_printed():
     text = "network: vgg16\nclaims:\n  - {%s}\n"
     (right,), (wrong,) = claims(text % (drawn % 2)), claims(text % (drawn % 1))
     assert (right.unexpected, right.reproduced) == ("", 13_620_576_256)
-    assert wrong.unexpected == "what it is reproduced by does not give the printed number"
+    assert wrong.unexpected == "reproduced_by does not give the published number"
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
-"""The claims language: from a YAML document to claims, each with every field that it or what is around it gives.
+"""The claims language: parse a YAML document into claims, each with its own and its inherited fields.
 
-A file is a group of claims: fields that all of them share, and `claims`, a list of claims, further groups and tables.
-What is said deeper wins. Values are not looked at here: `verify` does, and blames the place where each was written.
+A file is a group of claims: the fields that they share, and `claims`, a list of claims, groups and tables. An inner
+field overrides an outer one. This module checks the names of fields; `verify` checks their values.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from costcalc.frontends.spec.document import (
 )
 
 CLAIMS_LANGUAGE = FileKind(
-    "a file of claims", "a source and claims", "write a group, and give it what its claims share"
+    "a claims file", "a source and claims", "write a group with the fields that its claims share"
 )
 
 SELECTION_FIELDS = ("network", "set", "input", "batch", "dtype", "layers", "op", "quantity", "convention", "limit")
@@ -55,9 +55,9 @@ ClaimFields = Mapping[str, YamlNode]
 
 
 class Claim(NamedTuple):
-    """One claim: what is printed, and the fields that say of what and how it was counted.
+    """One claim: the published number, and the fields that say what was counted, and how.
 
-    `section` names the table or slide that it stands in, with those around it; `where` adds its own place there.
+    `section` names the table or slide with the claim, and the chapters around it; `where` adds the row or line.
     """
 
     id: str
@@ -71,8 +71,8 @@ class Claim(NamedTuple):
 class ClaimsFile:
     """The claims of one source.
 
-    `networks` are the specs written in the file itself, by name; `problems` are the mistakes found without verifying
-    anything: `verify` raises SpecError with them and all that it finds.
+    `networks` are the specs that the file itself defines, by name. `problems` are the mistakes of the file's structure;
+    `verify` raises SpecError with them and with its own findings.
     """
 
     def __init__(self, text: str, file: str) -> None:
@@ -87,7 +87,7 @@ class ClaimsFile:
         if isinstance(document, YamlMapping):
             self._read(document)
         else:
-            message = "a file of claims is a mapping, with source, claims, and what the claims share"
+            message = "a claims file must be a mapping with source, claims and the fields that they share"
             raise SpecError(file, text, [Diagnostic(document.location, message)])
 
     def _add_problem(self, value: YamlNode, message: str) -> None:
@@ -98,11 +98,11 @@ class ClaimsFile:
         if isinstance(source, YamlScalar) and isinstance(source.value, str):
             self.source = source.value
         elif source is not None:
-            self._add_problem(source, "source must be text: who published these numbers, and where")
+            self._add_problem(source, "source must be text: author and publication")
         elif all(
             key.text in FILE_FIELDS for key, _ in document.entries
         ):  # a misspelt key may be the one that is missing
-            self.problems.append(Diagnostic(None, "has no source: say who published these numbers, and where"))
+            self.problems.append(Diagnostic(None, "has no source: add `source:` with author and publication"))
         networks = document.get("networks")
         if isinstance(networks, YamlMapping):
             for key, part in networks.entries:
@@ -115,7 +115,7 @@ class ClaimsFile:
         for claim in self.claims:
             if claim.id in seen:
                 first = seen[claim.id].location.line + 1
-                message = f"the id {claim.id!r} is given twice (first in line {first})"
+                message = f"duplicate id {claim.id!r} (first used in line {first}): give each claim its own"
                 self.problems.append(Diagnostic(claim.location, message))
             seen.setdefault(claim.id, claim)
 
@@ -134,8 +134,8 @@ class ClaimsFile:
             if key.text not in known:
                 self._add_problem(key, unknown_field_message(key.text, known))
 
-    def _group(self, group: YamlMapping, around: ClaimFields, section: tuple[str, ...]) -> Iterator[Claim]:
-        shared = inherit_fields(around, group)
+    def _group(self, group: YamlMapping, outer: ClaimFields, section: tuple[str, ...]) -> Iterator[Claim]:
+        shared = inherit_fields(outer, group)
         section = self._section(section, group)
         claims = group.get("claims")
         if not isinstance(claims, YamlSequence) or not claims.items:
@@ -159,8 +159,8 @@ class ClaimsFile:
             else:
                 yield from self._claim(item, shared, section)
 
-    def _table(self, table: YamlMapping, around: ClaimFields, section: tuple[str, ...]) -> Iterator[Claim]:
-        """One claim a cell: its column's fields win over its row's, and its own over both."""
+    def _table(self, table: YamlMapping, outer: ClaimFields, section: tuple[str, ...]) -> Iterator[Claim]:
+        """Yield one claim per cell: the fields of its column override those of its row, and its own override both."""
         columns, rows, prefix = table.get("columns"), table.get("rows"), self._text(table, "id")
         for part, value, example in (
             ("columns", columns, "{params: {quantity: params, unit: k}}"),
@@ -170,7 +170,7 @@ class ClaimsFile:
                 self._add_problem(value or table, f"a table needs {part}, such as {example}")
         if not isinstance(columns, YamlMapping) or not isinstance(rows, YamlMapping):
             return
-        shared, section = inherit_fields(around, table), self._section(section, table)
+        shared, section = inherit_fields(outer, table), self._section(section, table)
         for key, column in columns.entries:
             if key.text in CLAIM_FIELDS:
                 self._add_problem(key, f"a column cannot be called {key.text!r}: that is a field of claims")
@@ -196,30 +196,30 @@ class ClaimsFile:
                     yield from self._claim(cell, inherit_fields(fields, shares), section, key.text, own)
 
     def _claim(
-        self, cell: YamlNode, around: ClaimFields, section: tuple[str, ...], row: str = "", name: str = ""
+        self, cell: YamlNode, outer: ClaimFields, section: tuple[str, ...], row: str = "", name: str = ""
     ) -> Iterator[Claim]:
-        """The claim of an item of a list or, with a `row` and a `name`, of a cell of a table."""
-        published, fields, place = cell, around, section
+        """Yield the claim of an item of a list or, with a `row` and a `name`, of a cell of a table."""
+        published, fields, cell_section = cell, outer, section
         if isinstance(cell, YamlMapping):
             self._check_keys(cell, CLAIM_FIELDS)
-            found = cell.get("published")
-            if found is None:
+            number = cell.get("published")
+            if number is None:
                 if all(key.text in CLAIM_FIELDS for key, _ in cell.entries):
                     message = "a claim needs published: the number as printed, with its unit, such as 13.6 G"
                     self._add_problem(cell, message)
                 return
-            published, fields, place = found, inherit_fields(around, cell), self._section(section, cell)
+            published, fields, cell_section = number, inherit_fields(outer, cell), self._section(section, cell)
             name = self._text(cell, "id") or name
         if not isinstance(published, YamlScalar) or published.value is None:
-            self._add_problem(published, "published is one number or phrase, as it is printed")
+            self._add_problem(published, "published must be one number or phrase, as it is printed")
             return
-        where = ", ".join(filter(None, (*section, row, *place[len(section) :])))
+        where = ", ".join(filter(None, (*section, row, *cell_section[len(section) :])))
         name = name or f"{self.name}-{published.location.line + 1}"
         yield Claim(name, cell.location, published, MappingProxyType(dict(fields)), ", ".join(section), where)
 
-    def _section(self, around: tuple[str, ...], fields: YamlMapping) -> tuple[str, ...]:
+    def _section(self, outer: tuple[str, ...], fields: YamlMapping) -> tuple[str, ...]:
         where = self._text(fields, "where")
-        return (*around, where) if where else around
+        return (*outer, where) if where else outer
 
     def _text(self, fields: YamlMapping, name: str) -> str:
         value = fields.get(name)
@@ -232,16 +232,16 @@ class ClaimsFile:
 
 
 def unknown_field_message(name: str, known: Iterable[str]) -> str:
-    """What to say of a field that is none of those known in its place."""
+    """Return the message for an unknown field."""
     near = did_you_mean(name, known)
     return f"no field {name!r}{near}" + ("" if near else f": there are {', '.join(known)}")
 
 
-def inherit_fields(around: ClaimFields, given: YamlMapping) -> dict[str, YamlNode]:
-    """The fields of something: those around it, its own winning.
+def inherit_fields(outer: ClaimFields, inner: YamlMapping) -> dict[str, YamlNode]:
+    """Return the inherited fields, overridden by the inner ones.
 
-    A network given anew brings its own settings and input: those of the network around are not for it.
+    An inner network does not inherit the settings and the input of the outer network.
     """
-    own = {key.text: value for key, value in given.entries if key.text not in ("claims", "columns", "rows")}
-    base = {name: value for name, value in around.items() if "network" not in own or name not in ("set", "input")}
+    own = {key.text: value for key, value in inner.entries if key.text not in ("claims", "columns", "rows")}
+    base = {name: value for name, value in outer.items() if "network" not in own or name not in ("set", "input")}
     return base | own

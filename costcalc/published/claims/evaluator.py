@@ -1,6 +1,6 @@
-"""What a claim is about, as an exact number: its network analysed, its layers chosen, its quantity added up.
+"""The exact value of a claim: analyze its network, select its layers, and sum its quantity.
 
-Fields are still located values, so that whatever is wrong with one is said at its place.
+Fields are YAML nodes with source locations, and LocatedError reports a mistake at the location of its field.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from costcalc.published.claims.verdict import ExactValue
 
 
 class ClaimQuantity(NamedTuple):
-    """Something that can be counted of rows: what kind of unit it has, what it is, and how it comes from them."""
+    """A quantity of claims: its kind of unit, its description, and its value for some rows of a cost table."""
 
     kind: str  # "count", "bytes" or "shape"
     description: str
@@ -66,13 +66,13 @@ def _weight_bytes(rows: list[Row], costs: CostTable) -> Any:
 
 
 def _shape(rows: list[Row], _: CostTable) -> Any:
-    """Without the batch, the channels last, as papers print it."""
+    """Return the last output's shape without the batch, channels last, as papers print it."""
     shape = rows[-1].output or ()
     return (*shape[2:], *shape[1:2])
 
 
-def _output_size(place: int) -> Callable[[list[Row], CostTable], Any]:
-    return lambda rows, _: (rows[-1].output or ())[place : place + 1]
+def _output_size(dim: int) -> Callable[[list[Row], CostTable], Any]:
+    return lambda rows, _: (rows[-1].output or ())[dim : dim + 1]
 
 
 def _receptive_field(rows: list[Row], _: CostTable) -> Any:
@@ -118,7 +118,7 @@ CLAIM_QUANTITIES: Mapping[str, ClaimQuantity] = MappingProxyType(
 
 
 class AnalysisCache(NamedTuple):
-    """Networks built and analysed, each once for each way in which it is asked for."""
+    """Graphs and cost tables by the arguments that they were made with."""
 
     graphs: dict[Any, Graph]
     tables: dict[Any, CostTable]
@@ -132,10 +132,10 @@ class LoadArguments(NamedTuple):
 
 
 class Evaluator:
-    """Measures the claims of one file.
+    """Computes the exact values of the claims of one file.
 
-    `networks` are the file's own specs by name, which win over those that ship; a network's file is looked for in
-    `folder`. AnalysisCache of networks that ship are put into `shared`, for other files.
+    `networks` are the specs that the file defines, by name; they override those that ship. `folder` is where files of
+    networks are looked up. Analyses of networks that ship are cached in `shared`, for other claims files.
     """
 
     def __init__(self, networks: Mapping[str, tuple[Spec, str]], folder: str, shared: AnalysisCache) -> None:
@@ -143,31 +143,34 @@ class Evaluator:
         self.file_cache = AnalysisCache({}, {})
 
     def value(self, fields: ClaimFields) -> ExactValue:
-        """The exact value of what the fields cover, in base units. Raises Fault, and SpecError for a network's own."""
+        """Return the exact value of a claim's fields, in base units.
+
+        Raises LocatedError for a mistake in a field, and SpecError for mistakes in a network of the file.
+        """
         name = _text_field(fields, "limit") if "limit" in fields else None
         if name is None:
             return self._value(fields, {})
-        place, ratio = fields["limit"].location, fields.get("over")
+        location, ratio = fields["limit"].location, fields.get("over")
         if not isinstance(ratio, YamlMapping) or "more_than" in fields or "less_than" in fields:
-            raise LocatedError(place, "limit goes with over: it is what a ratio of two counts tends to")
+            raise LocatedError(location, "limit needs over: it is the limit of a ratio as a setting grows")
         settings = self.costs(fields).settings
         if type(settings.get(name)) is not int:
             near = did_you_mean(name, [key for key, value in settings.items() if type(value) is int])
             raise LocatedError(
-                place, f"{_text_field(fields, 'network')} has no setting {name!r} that is a whole number{near}"
+                location, f"{_text_field(fields, 'network')} has no setting {name!r} that is a whole number{near}"
             )
-        # Counts are polynomials in a width: their leading terms decide, which differences of values give exactly.
+        # Counts are polynomials in a width. Differences of their values give the leading terms, which decide the limit.
         sizes = range(1, 10)
         above, below = (
             _leading_term([_require_number(self._operand(side, {name: size}), side) for size in sizes])
             for side in (fields, self._operand_fields(fields, ratio))
         )
         if above is None or below is None or above[0] > below[0] or not below[1]:
-            raise LocatedError(place, f"the ratio has no limit as {name} grows")
+            raise LocatedError(location, f"the ratio has no limit as {name} grows")
         return Fraction(0) if above[0] < below[0] else Fraction(above[1]) / below[1]
 
     def costs(self, fields: ClaimFields, extra: Mapping[str, int] | None = None) -> CostTable:
-        """The analysis of the network that the fields name, with `extra` settings. Raises Fault and SpecError."""
+        """Return the cost table of the claim's network, with `extra` settings. Raises LocatedError and SpecError."""
         network = self._network(fields)
         sizes = {**self._load_options(fields), **(extra or {})}
         done = self.file_cache if network in self.networks or _is_file(network) else self.shared
@@ -186,14 +189,14 @@ class Evaluator:
         return done.tables[counted]
 
     def load_arguments(self, fields: ClaimFields) -> LoadArguments:
-        """What network the fields ask for, and the settings and sizes they give it."""
+        """Return the arguments of `load` for the claim's network."""
         network = self._network(fields)
         return LoadArguments(None if network in self.networks else self._target(network), self._load_options(fields))
 
     def _network(self, fields: ClaimFields) -> str:
         network = _text_field(fields, "network")
         if not network:
-            raise LocatedError(None, "names no network")
+            raise LocatedError(None, "has no network: add `network:`")
         return network
 
     def _load_options(self, fields: ClaimFields) -> dict[str, Any]:
@@ -207,7 +210,7 @@ class Evaluator:
                 if (key.text in IMAGE_SIZES) is not (field == "input"):
                     known = f"an input has {', '.join(IMAGE_SIZES)}"
                     raise LocatedError(
-                        key.location, f"{key.text} is the input's: give it there" if field == "set" else known
+                        key.location, f"{key.text} is a size: put it under input" if field == "set" else known
                     )
                 sizes[key.text] = _plain_value(entry)
         if "batch" in fields:
@@ -246,13 +249,13 @@ class Evaluator:
                 part = _require_number(value, fields)
                 whole = self._term_value(fields, fields[relation], extra)
                 if not whole:
-                    raise LocatedError(fields[relation].location, f"{relation} is 0: nothing can be divided by it")
+                    raise LocatedError(fields[relation].location, f"{relation} is 0, and cannot be a divisor")
                 ratio = Fraction(part) / whole
                 value = {"over": ratio, "more_than": ratio - 1, "less_than": 1 - ratio}[relation]
         return value
 
     def _operand(self, fields: ClaimFields, extra: Mapping[str, int]) -> ExactValue:
-        """The quantity of what is covered, with what is added and taken away."""
+        """Return the quantity of the selected layers, with the terms of plus and minus."""
         value = self._quantity(fields, extra)
         for relation, sign in zip(SUM_FIELDS, (1, -1), strict=True):
             terms = fields.get(relation)
@@ -261,13 +264,13 @@ class Evaluator:
         return value
 
     def _term_value(self, fields: ClaimFields, value: YamlNode, extra: Mapping[str, int]) -> int | Fraction:
-        """What stands in a sum or a ratio: a mapping of what it covers otherwise, or an expression of sizes."""
+        """Return the value of a term: a mapping of the fields that differ, or an expression of sizes."""
         if isinstance(value, YamlMapping):
             fields = self._operand_fields(fields, value)
             return _require_number(self._operand(fields, extra), fields)
         if not isinstance(value, YamlScalar):
             raise LocatedError(
-                value.location, "must be a mapping of what it covers otherwise, or an expression such as 9 * C"
+                value.location, "must be a mapping of the fields that differ, or an expression such as 9 * C"
             )
         costs = self.costs(fields, extra)
         shape = next(iter(costs.inputs.values()))
@@ -281,7 +284,7 @@ class Evaluator:
         return number
 
     def _operand_fields(self, fields: ClaimFields, part: YamlMapping) -> dict[str, YamlNode]:
-        """The fields of a part: it covers what the claim does, but for what it says; relations are its own."""
+        """Return the fields of a term: the claim's selection, overridden by the term's own fields."""
         for key, _ in part.entries:
             if key.text not in (*SELECTION_FIELDS, *SUM_FIELDS):
                 raise LocatedError(key.location, unknown_field_message(key.text, (*SELECTION_FIELDS, *SUM_FIELDS)))
@@ -295,26 +298,26 @@ class Evaluator:
             unknown = [row.path for row in rows if row.unknown_layers]
             if unknown:
                 raise LocatedError(
-                    fields["network"].location, f"{unknown[0]} cannot be counted: it is unknown to costcalc"
+                    fields["network"].location, f"cannot count layer {unknown[0]!r}: its op is not modelled"
                 )
         value = quantity.of(rows, costs)
-        if isinstance(value, tuple) and quantity.kind == "count":  # a size that the last layer may not have
+        if isinstance(value, tuple) and quantity.kind == "count":  # the last layer may have several sizes, or none
             if len(value) != 1:
                 last = rows[-1].path
                 sides = "×".join(map(str, value))
                 raise LocatedError(
                     fields["quantity"].location,
-                    f"{last} has no single {_text_field(fields, 'quantity')}: " + (sides or "no plane"),
+                    f"{last} has no single {_text_field(fields, 'quantity')}: " + (sides or "no spatial size"),
                 )
             (value,) = value
         return value  # type: ignore[no-any-return]
 
 
 def quantity_of(fields: ClaimFields) -> ClaimQuantity:
-    """The quantity that the fields name. Raises Fault."""
+    """Return the quantity that the fields name. Raises LocatedError for a missing or an unknown one."""
     name = _text_field(fields, "quantity")
     if not name:
-        raise LocatedError(None, f"names no quantity: there are {', '.join(CLAIM_QUANTITIES)}")
+        raise LocatedError(None, f"has no quantity: add `quantity:` with one of {', '.join(CLAIM_QUANTITIES)}")
     if name not in CLAIM_QUANTITIES:
         near = did_you_mean(name, CLAIM_QUANTITIES)
         raise LocatedError(
@@ -324,29 +327,29 @@ def quantity_of(fields: ClaimFields) -> ClaimQuantity:
 
 
 def _selected_rows(fields: ClaimFields, costs: CostTable) -> list[Row]:
-    """The rows that `layers` and `op` choose; the input is a row like any other, with its own name."""
+    """Return the rows that `layers` and `op` select. An input is selected by its name, and has a row of its own."""
     names = _text_list_field(fields, "layers", "a layer, or a list of them")
     rows: list[Row] = []
-    for name, place in names:
+    for name, location in names:
         found = _matching_rows(name.strip("/"), costs)
         if not found:
             near = did_you_mean(name, prefixes(row.path for row in costs.rows))
-            raise LocatedError(place, f"{costs.name} has no layer {name!r}{near}")
+            raise LocatedError(location, f"{costs.name} has no layer {name!r}{near}")
         twice = next((row.path for row in found if row in rows), None)
         if twice is not None:
-            raise LocatedError(place, f"{twice} is covered twice: what counts twice goes under plus")
+            raise LocatedError(location, f"{twice} is selected twice: to count a layer twice, repeat it under plus")
         rows += found
     rows = rows if names else list(costs.rows)
     kinds = _text_list_field(fields, "op", "an op, or a list of them")
-    for kind, place in kinds:
+    for kind, location in kinds:
         if kind not in OPS:
             raise LocatedError(
-                place, f"no op {kind!r}{did_you_mean(kind, OPS)}: `costcalc schema` lists all {len(OPS)}"
+                location, f"no op {kind!r}{did_you_mean(kind, OPS)}: `costcalc schema` lists all {len(OPS)}"
             )
     if kinds:
         rows = [row for row in rows if row.op in {kind for kind, _ in kinds}]
         if not rows:
-            raise LocatedError(kinds[0][1], f"{costs.name} has no {' or '.join(k for k, _ in kinds)} there")
+            raise LocatedError(kinds[0][1], f"{costs.name} has no {' or '.join(k for k, _ in kinds)} in this selection")
     return rows
 
 
@@ -374,9 +377,9 @@ def _matching_rows(name: str, costs: CostTable) -> list[Row]:
 
 
 def _leading_term(values: list[int | Fraction]) -> tuple[int, int | Fraction] | None:
-    """Degree of the polynomial that takes these values at 1, 2, …, and its leading coefficient times degree!.
+    """Return the degree of the polynomial with these values at 1, 2, …, and its leading coefficient times degree!.
 
-    None where they are too few to tell: the last differences are not yet equal.
+    Returns None for too few values: the last differences are not equal.
     """
     for degree in range(len(values) - 1):
         if len(set(values)) == 1:
@@ -420,7 +423,7 @@ def _plain_value(value: YamlNode) -> Any:
 
 def _require_number(value: ExactValue, fields: ClaimFields) -> int | Fraction:
     if isinstance(value, tuple):
-        raise LocatedError(fields["quantity"].location, "a shape cannot be added to or divided")
+        raise LocatedError(fields["quantity"].location, "a shape cannot be added or divided")
     return value
 
 

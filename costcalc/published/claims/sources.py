@@ -1,4 +1,4 @@
-"""Where files of claims are found: by the name of a source that ships, or in a user's file."""
+"""The claims files: those that ship, by the name of their source, and users' own."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from costcalc.published.claims.claims_file import CLAIMS_LANGUAGE, ClaimsFile
 
 
 def sources() -> list[str]:
-    """The names of the sources that ship, in alphabetical order."""
+    """Return the names of the sources that ship, in alphabetical order."""
     return sorted(file.removesuffix(".yaml") for file in os.listdir(_claims_directory()) if file.endswith(".yaml"))
 
 
 def read(source: str) -> ClaimsFile:
-    """The claims of a shipped source (`cs231n`), or of a file (`slides.yaml`).
+    """Read the claims of a shipped source (`cs231n`), or of a file (`slides.yaml`).
 
-    Raises CostcalcError, with what may have been meant, when there is neither, and SpecError for all its mistakes.
+    Raises CostcalcError for an unknown source, and SpecError for the mistakes of a file.
     """
     if source.endswith((".yaml", ".yml")):
         return ClaimsFile(read_text(source, CLAIMS_LANGUAGE), source)
@@ -34,16 +34,16 @@ def read(source: str) -> ClaimsFile:
 
 
 class Choice(NamedTuple):
-    """A file of claims, and which of them are wanted (None: all)."""
+    """A claims file, and the ids of the selected claims (None: all)."""
 
     file: ClaimsFile
     ids: frozenset[str] | None = None
 
 
 def choose(words: Iterable[str]) -> list[Choice]:
-    """What each word stands for: a shipped source, a file, or a claim of a shipped source by its id.
+    """Resolve words to claims: each is a shipped source, a file, or the id of a claim of a shipped source.
 
-    Raises CostcalcError, with what may have been meant, for a word that is none of them.
+    Raises CostcalcError for any other word.
     """
     words = list(dict.fromkeys(words))
     names = sources()

@@ -1,8 +1,8 @@
-"""Numbers as they are printed, and how a printed number follows from an exact one.
+"""Verdicts: how a printed number follows from an exact one.
 
-With q the exact value in the printed unit, the printed number is `exact` where it is q, `rounds` where q rounded half
-up to its decimals gives it, `truncated` where q cut off there does, and otherwise `approximate` up to 5 % off, or
-`wrong`. Everything is exact: fractions, never floats.
+With q the exact value in the printed unit, the printed number is `exact` if it equals q, `rounds` if q rounded half up
+to the printed decimals equals it, `truncated` if q truncated to them does, and otherwise `approximate` if its relative
+error is at most 5 %, or `wrong`. All arithmetic is exact, in fractions.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from costcalc.core.errors import did_you_mean
 from costcalc.core.units import round_half_up
 from costcalc.core.written_numbers import UNIT_LIST, UNITS, WrittenNumber, read_number
 
-# From best to worst; the last two are of whole claims, and no number alone has them.
+# From best to worst. The last two are verdicts on whole claims, not on single numbers.
 VERDICTS = ("exact", "rounds", "truncated", "approximate", "wrong", "conditional", "not-a-cost")
 CORRECT_VERDICTS = frozenset({"exact", "rounds", "truncated"})
 APPROXIMATE_TOLERANCE = Fraction(5, 100)
@@ -27,7 +27,7 @@ ExactValue = int | Fraction | Shape
 
 
 class MultipleValues(NamedTuple):
-    """The values of a claim about several things, in their order."""
+    """The values of a claim about several layers or networks, in the order of the claim."""
 
     values: tuple[ExactValue, ...]
 
@@ -38,7 +38,7 @@ _LARGEST = 10**30
 
 
 class Finding(NamedTuple):
-    """A verdict, and the signed error of the printed number where it is approximate or wrong and has one."""
+    """A verdict, and the signed relative error of a number that is approximate or wrong."""
 
     verdict: str
     error: Fraction | None = None
@@ -51,20 +51,20 @@ def read_claimed_number(text: str) -> WrittenNumber | None:
 
 
 def parse_shape(text: str) -> Shape | None:
-    """A shape such as `35x35x288`, height first as papers print it; None for anything else."""
+    """Parse a shape such as `35x35x288`, height first as papers print it; None for any other text."""
     if not _SHAPE.fullmatch(text):
         return None
     return tuple(int(size) for size in re.split("[x×]", text))
 
 
 def unknown_unit_message(unit: str) -> str:
-    """What to say of a unit that is none of UNITS."""
+    """Return the message for an unknown unit."""
     near = did_you_mean(unit, UNITS)
     return f"no unit {unit!r}{near}: there are {UNIT_LIST}"
 
 
 def judge(number: WrittenNumber, scale: Fraction, exact: int | Fraction) -> Finding:
-    """How a printed number follows from an exact value in base units."""
+    """Judge how a printed number follows from an exact value in base units."""
     quotient = exact / scale
     if number.bound:
         compare = COMPARISONS[find_comparison(number.bound) or number.bound]
@@ -81,7 +81,7 @@ def judge(number: WrittenNumber, scale: Fraction, exact: int | Fraction) -> Find
 
 
 def approximate_or_wrong(printed: Fraction, exact: Fraction) -> Finding:
-    """The finding on a number that is neither rounded nor cut off."""
+    """Return the finding on a number that is neither rounded nor truncated."""
     if not exact:
         return Finding("wrong")
     error = (printed - exact) / exact
@@ -89,5 +89,5 @@ def approximate_or_wrong(printed: Fraction, exact: Fraction) -> Finding:
 
 
 def worst_finding(findings: list[Finding]) -> Finding:
-    """The finding on a claim about several values."""
+    """Return the finding on a claim about several values."""
     return max(findings, key=lambda finding: VERDICTS.index(finding.verdict))

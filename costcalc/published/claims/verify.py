@@ -1,4 +1,4 @@
-"""Claims against the analysis: what each number really is, and how what was printed follows from it."""
+"""Verification of claims: the exact value of each, and the verdict on the published number."""
 
 from __future__ import annotations
 
@@ -47,46 +47,41 @@ _OVERRIDE_FIELDS = (*_OPERAND_FIELDS, *COMPARISON_FIELDS, "each")
 
 
 class ClaimResult(NamedTuple):
-    """A claim and what came of it.
-
-    `published` is as printed, without its `unit`. `exact` is in base units, in percent where percent is printed, and
-    several values where a claim is about several things that differ; None where nothing can be computed. `error` is the
-    signed relative error of a printed number that is approximate or wrong. `reproduced` is what the claim's explanation
-    gives instead, which must be what was printed. `expected` are the verdicts that the file allows (none: it does not
-    say), and `unexpected` says what is not as the file says.
-    """
+    """A verified claim."""
 
     claim: Claim
     source: str
-    published: str
+    published: str  # as printed, without the unit
     unit: str
     verdict: str
-    expected: tuple[str, ...]
-    unexpected: str = ""
+    expected: tuple[str, ...]  # the verdicts that the file allows; empty: any
+    unexpected: str = ""  # what differs from the file's expectation
     explanation: str = ""
+
+    # Empty for a claim that is not a cost
     network: str = ""
     quantity: str = ""
     convention: str = ""
     batch: int = 1
-    exact: ExactValue | MultipleValues | None = None
-    error: Fraction | None = None
-    reproduced: ExactValue | MultipleValues | None = None
+    exact: ExactValue | MultipleValues | None = None  # in base units, or in percent where percent is printed
+    error: Fraction | None = None  # signed relative error of a number that is approximate or wrong
+    reproduced: ExactValue | MultipleValues | None = None  # value of the count that explains a wrong number
 
 
 class _Outcome(NamedTuple):
-    """What is true of one reading of a claim."""
+    """The exact value of one reading of a claim, and the finding on the published number."""
 
     exact: ExactValue | MultipleValues
     finding: Finding
 
     @property
-    def right(self) -> bool:
-        """Whether what was printed follows from it."""
+    def correct(self) -> bool:
+        """Whether the published number follows from the exact value."""
         return self.finding.verdict in CORRECT_VERDICTS
 
 
 def verify(choices: Iterable[Choice]) -> list[ClaimResult]:
-    """The chosen claims, in the order of their files. Raises SpecError for all that is wrong with those of a file."""
+    """Verify the selected claims, in the order of their files. Raises SpecError with every mistake of a file."""
     shared = AnalysisCache({}, {})
     return [each for choice in choices for each in _verify(choice, shared)]
 
@@ -117,7 +112,7 @@ def _verify(choice: Choice, shared: AnalysisCache) -> list[ClaimResult]:
 
 
 class _Verifier:
-    """One claim on the evaluator."""
+    """Verifies one claim."""
 
     def __init__(self, evaluator: Evaluator, claim: Claim) -> None:
         self.evaluator, self.claim, self.fields = evaluator, claim, claim.fields
@@ -137,7 +132,10 @@ class _Verifier:
             verdict, error = ("conditional", None) if self._conditional(outcome) else (verdict, error)
         elif "holds_for" in fields or "fails_for" in fields:
             place = (fields.get("holds_for") or fields["fails_for"]).location
-            raise LocatedError(place, "holds_for and fails_for go with a rule: say when the claim is right")
+            raise LocatedError(
+                place,
+                "holds_for and fails_for need a rule: add `rule:` with the condition",
+            )
         if verdict == "wrong" and not explanation and self.printed is not None and "reproduced_by" not in fields:
             explanation = explain_wrong_number(
                 self.evaluator, fields, self.printed, self._effective_unit(self.printed, self.claim.published)[0]
@@ -159,8 +157,8 @@ class _Verifier:
             error=error,
             reproduced=self._in_printed_unit(again[0].exact) if again else None,
         )
-        if not all(outcome.right for outcome in again):
-            return result._replace(unexpected="what it is reproduced by does not give the printed number")
+        if not all(outcome.correct for outcome in again):
+            return result._replace(unexpected="reproduced_by does not give the published number")
         return self._check_expected_verdict(result)
 
     def _check_expected_verdict(self, result: ClaimResult) -> ClaimResult:
@@ -171,20 +169,20 @@ class _Verifier:
     # -- outcomes -------------------------------------------------------------------------------------------------
 
     def _conditional(self, outcome: _Outcome) -> bool:
-        """Whether the claim is right in some cases and not in others, and in just those that it names."""
+        """Return whether the claim is right in some cases and wrong in others, exactly as it says."""
         right, wrong = (
-            [self._outcome(case).right for case in self._cases(name)] for name in ("holds_for", "fails_for")
+            [self._outcome(case).correct for case in self._cases(name)] for name in ("holds_for", "fails_for")
         )
         if not right and not wrong:
-            raise LocatedError(self.fields["rule"].location, "a rule needs cases that show it: holds_for and fails_for")
-        outcomes = {outcome.right, *right, *wrong}
+            raise LocatedError(self.fields["rule"].location, "a rule needs examples: add holds_for and fails_for")
+        outcomes = {outcome.correct, *right, *wrong}
         return all(right) and not any(wrong) and len(outcomes) == 2
 
     def _cases(self, name: str) -> Iterator[ClaimFields]:
         for case in _as_list(self.fields.get(name)):
             if not isinstance(case, YamlMapping):
                 raise LocatedError(
-                    case.location, f"{name} must be a mapping of what is otherwise, or a list of such mappings"
+                    case.location, f"{name} must be a mapping of the fields that differ, or a list of such mappings"
                 )
             yield self._override_fields(self.fields, case)
 
@@ -205,14 +203,14 @@ class _Verifier:
         for name in readings:
             place = fields[name].location
             if name != "equals" and any(isinstance(value, tuple) for value in values):
-                raise LocatedError(place, f"a shape lies neither above nor below anything: {name} is for numbers")
+                raise LocatedError(place, f"{name} compares numbers, and the quantity is a shape: use equals")
             for reading in _as_list(fields[name]):
                 if isinstance(reading, YamlMapping):
                     others = [
                         self.evaluator.value(self._override_fields(case, reading, _OPERAND_FIELDS)) for case in cases
                     ]
                     if name != "equals" and any(isinstance(other, tuple) for other in others):
-                        raise LocatedError(reading.location, f"a shape is nothing to lie {name}")
+                        raise LocatedError(reading.location, f"{name} compares numbers, not shapes")
                     findings += [_compare_values(name, *pair) for pair in zip(values, others, strict=True)]
                 else:
                     findings += self._compare_with_printed(name, reading, values, fields)
@@ -222,13 +220,13 @@ class _Verifier:
         return _Outcome(distinct[0] if len(distinct) == 1 else MultipleValues(tuple(values)), worst_finding(findings))
 
     def _instances(self, fields: ClaimFields) -> Iterator[ClaimFields]:
-        """The fields of each thing that the claim is about: one, unless it has `each`."""
+        """Yield the fields of every instance of the claim: one, unless it has `each`."""
         value = fields.get("each")
         if value is None:
             yield fields
             return
         if not isinstance(value, YamlSequence) or not value.items:
-            raise LocatedError(value.location, "each must be a list of layers, or of mappings of what is otherwise")
+            raise LocatedError(value.location, "each must be a list of layers, or of mappings of fields that differ")
         base = {name: field for name, field in fields.items() if name != "each"}
         for item in value.items:
             yield (
@@ -240,15 +238,16 @@ class _Verifier:
     def _compare_with_printed(
         self, name: str, reading: YamlNode, values: list[ExactValue], fields: ClaimFields
     ) -> list[Finding]:
-        """Findings on printed numbers or shapes: one for all values, or one for each, between slashes."""
+        """Compare values with printed numbers or shapes: one for all values, or one for each, separated by slashes."""
         if not isinstance(reading, YamlScalar):
             raise LocatedError(
-                reading.location, f"{name} must be what is printed, or a mapping of what it covers otherwise"
+                reading.location, f"{name} must be a printed number or shape, or a mapping of the fields that differ"
             )
         parts = reading.text.split(" / ")
         if len(parts) not in (1, len(values)):
             raise LocatedError(
-                reading.location, f"{len(parts)} numbers are printed of {len(values)} thing{'s' * (len(values) > 1)}"
+                reading.location,
+                f"{len(parts)} numbers for {len(values)} value{'s' * (len(values) > 1)}",
             )
         findings = []
         for part, value in zip(parts * (len(values) // len(parts)), values, strict=True):
@@ -256,13 +255,13 @@ class _Verifier:
                 shape = parse_shape(part)
                 if shape is None or name != "equals":
                     raise LocatedError(
-                        reading.location, f"{part!r} is no shape, such as 35x35x288: height, width, channels"
+                        reading.location, f"{part!r} is no shape: write height, width and channels, such as 35x35x288"
                     )
                 findings.append(Finding("exact" if shape == value else "wrong"))
                 continue
             number = read_claimed_number(part)
             if number is None:
-                message = f"{part!r} is no number: say what it means with equals, above or below"
+                message = f"{part!r} is no number: add its meaning with equals, above or below"
                 raise LocatedError(
                     reading.location, message if reading is self.claim.published else f"{part!r} is no number"
                 )
@@ -276,7 +275,7 @@ class _Verifier:
     # -- what is printed ------------------------------------------------------------------------------------------
 
     def _parse_published(self) -> tuple[WrittenNumber | None, str]:
-        """The number that is printed, where it is one, and its unit as printed."""
+        """Parse the published number. Returns None for a phrase, and the unit as printed."""
         if any(name in self.fields for name in COMPARISON_FIELDS) or "not_a_cost" in self.fields:
             return None, ""
         number = read_claimed_number(self.claim.published.text)
@@ -305,12 +304,12 @@ class _Verifier:
         unit = UNITS[name]
         if unit.kind != kind:
             nouns = {"count": "a count", "bytes": "bytes", "ratio": "a ratio", "shape": "a shape"}
-            quantity = "over, more_than or less_than" if kind == "ratio" else f"quantity {self._text_field('quantity')}"
-            raise LocatedError(place, f"{name} is a unit of {nouns[unit.kind]}, and {quantity} makes {nouns[kind]}")
+            quantity = "a relation such as over" if kind == "ratio" else f"quantity {self._text_field('quantity')}"
+            raise LocatedError(place, f"{name} is a unit of {nouns[unit.kind]}, and {quantity} is {nouns[kind]}")
         return unit.scale
 
     def _effective_unit(self, number: WrittenNumber, printed: YamlScalar) -> tuple[str, Location]:
-        """What the source means by the unit of a number, and where that is said."""
+        """Return the source's meaning of a number's unit, and the source location of that unit."""
         name, place = number.unit, printed.location
         if not name and printed is self.claim.published:
             name = self._text_field("unit")
@@ -318,7 +317,7 @@ class _Verifier:
         meant = self.fields.get("units")
         if meant is not None and not isinstance(meant, YamlMapping):
             raise LocatedError(
-                meant.location, "units must be a mapping of printed units to what they are, such as {MB: MiB}"
+                meant.location, "units must be a mapping of printed units to their meanings, such as {MB: MiB}"
             )
         own = meant.get(name) if meant else None
         return (name, place) if own is None else (getattr(own, "text", ""), own.location)
@@ -341,14 +340,14 @@ class _Verifier:
 
 
 def _as_list(value: YamlNode | None) -> Sequence[YamlNode]:
-    """The items of a list, or the one thing that stands in place of a list of one."""
+    """Return the items of a list, or a single value as a list of one."""
     return value.items if isinstance(value, YamlSequence) else () if value is None else (value,)
 
 
 def _compare_values(name: str, value: ExactValue, other: ExactValue) -> Finding:
-    """The finding on a phrase that says that a value equals another, or lies above or below it.
+    """Return the finding on a phrase that says that a value equals another, or is above or below it.
 
-    A phrase such as "doubles" has no decimals to which it could be rounded.
+    A phrase such as "doubles" has no decimals to round to.
     """
     if name == "equals":
         if value == other or isinstance(value, tuple) or isinstance(other, tuple):
