@@ -1,4 +1,4 @@
-"""A few models of timm, of different kinds; the 200 of `benchmarks/timm_models.csv` are for `benchmarks/imports.py`."""
+"""Import of timm's models: five of different kinds; `benchmarks/imports.py` imports the 200 of `benchmarks/timm_models.csv`."""
 
 from __future__ import annotations
 
@@ -36,6 +36,6 @@ def test_model(name, monkeypatch):
     assert costs.total().params + sum(map(prod, graph.unused_parameters.values())) == sum(
         p.numel() for p in model.parameters()
     )
-    told = costcalc.analyze(graph, convention="timm").total()
-    assert f"{round(told.flops / 1e9, 2)}" == row["gmacs"]
-    assert f"{round(told.counted_activations / 1e6, 2)}" == row["macts"]
+    timm_total = costcalc.analyze(graph, convention="timm").total()
+    assert f"{round(timm_total.flops / 1e9, 2)}" == row["gmacs"]
+    assert f"{round(timm_total.counted_activations / 1e6, 2)}" == row["macts"]

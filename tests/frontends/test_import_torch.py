@@ -1,4 +1,4 @@
-"""Modules that break other tools, imported: parameters and MACs as arithmetic, and the counter of torch on `meta`."""
+"""Import of torch modules that other tools miscount: parameters and MACs as arithmetic, and by torch's FLOP counter."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from costcalc.ir.work import Work
 
 
 class Calls(nn.Module):
-    """A module that computes a function of its parts."""
+    """A module whose forward pass is a function of the module and its inputs."""
 
     def __init__(self, function, **parts):
         super().__init__()
@@ -41,7 +41,7 @@ def totals(graph):
 
 
 def counted(module, *inputs, **named):
-    """What torch's counter says, halved."""
+    """MACs: half of the FLOPs that torch's counter reports."""
     module, inputs = module.to("meta").eval(), [x.to("meta") for x in inputs]
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         module(*inputs, **{name: x.to("meta") if isinstance(x, torch.Tensor) else x for name, x in named.items()})
@@ -53,28 +53,28 @@ def parameter(*shape):
 
 
 CASES = {
-    "a convolution on a parameter of one's own": (
+    "F.conv2d with a parameter": (
         Calls(lambda m, x: F.conv2d(x, m.kernel, padding=1), kernel=parameter(8, 3, 3, 3)),
         [(2, 3, 10, 12)],
         (8 * 3 * 9, 2 * 10 * 12 * 8 * 3 * 9),
     ),
-    "a linear layer on a parameter of one's own": (
+    "F.linear with a parameter": (
         Calls(lambda m, x: F.linear(x, m.matrix, m.shift), matrix=parameter(5, 7), shift=parameter(5)),
         [(2, 7)],
         (5 * 7 + 5, 2 * 5 * 7),
     ),
     "x @ x.mT": (Calls(lambda m, x: x @ x.mT), [(2, 6, 5)], (0, 2 * 6 * 6 * 5)),
-    "attention as one function": (
+    "F.scaled_dot_product_attention": (
         Calls(lambda m, x: F.scaled_dot_product_attention(x, x, x)),
         [(2, 4, 10, 8)],
         (0, 2 * (2 * 4 * 10 * 10 * 8)),
     ),
-    "multi-head attention in evaluation": (
+    "nn.MultiheadAttention in evaluation mode": (
         Calls(lambda m, x: m.mha(x, x, x)[0], mha=nn.MultiheadAttention(8, 2, batch_first=True)),
         [(2, 10, 8)],
         (4 * 8 * 8 + 4 * 8, 2 * 10 * 4 * 8 * 8 + 2 * (2 * 10 * 10 * 8)),
     ),
-    "one linear layer with two parents, called twice": (
+    "a linear layer in two modules, called three times": (
         (lambda one: Calls(lambda m, x: m.a(x) + m.b(m.b(x)), a=nn.Sequential(one), b=nn.Sequential(one)))(nn.Linear(6, 6)),
         [(2, 6)],
         (6 * 6 + 6, 3 * 2 * 6 * 6),
@@ -84,32 +84,32 @@ CASES = {
         [(2, 6, 5, 7)],
         (6 * 4 * 4 + 4, 2 * 5 * 7 * 6 * 4 * 4),
     ),
-    "a linear layer on three sizes": (Calls(lambda m, x: m.fc(x), fc=nn.Linear(8, 3)), [(2, 5, 8)], (27, 2 * 5 * 3 * 8)),
+    "a linear layer on three dimensions": (Calls(lambda m, x: m.fc(x), fc=nn.Linear(8, 3)), [(2, 5, 8)], (27, 2 * 5 * 3 * 8)),
     "einsum": (Calls(lambda m, x, y: torch.einsum("bhqd,bhkd->bhqk", x, y)), [(2, 3, 4, 5), (2, 3, 6, 5)], (0, 2 * 3 * 4 * 6 * 5)),
-    "a kernel that is computed": (
+    "a computed kernel": (
         Calls(lambda m, x: F.conv2d(x, m.kernel - m.kernel.mean((1, 2, 3), keepdim=True)), kernel=parameter(8, 3, 3, 3)),
         [(1, 3, 8, 8)],
         (8 * 3 * 9, 6 * 6 * 8 * 3 * 9),
     ),
-    "a convolution of one image": (
+    "a convolution without a batch": (
         Calls(lambda m, x: m.conv(x), conv=nn.Conv2d(3, 4, 3)),
         [(3, 8, 9)],
         (4 * 27 + 4, 6 * 7 * 4 * 27),
     ),
-    "one place more of padding at the end": (
+    "padding='same' with an odd total": (
         Calls(lambda m, x: m.conv(x), conv=nn.Conv1d(3, 4, 6, padding="same")),
         [(2, 3, 9)],
         (4 * 18 + 4, 2 * 9 * 4 * 18),
     ),
-    "what torch makes of other operations": (
+    "a decomposed operator": (
         Calls(lambda m, x, y: torch.chain_matmul(x, y, x)), [(6, 5), (5, 6)], (0, 5 * 6 * 5 + 6 * 5 * 5)
     ),
-    "a part without elements": (
+    "an empty tensor": (
         Calls(lambda m, x: m.fc(torch.cat([x[:, :0], *x.split([0, 2, 4], 1)], 1).relu()), fc=nn.Linear(6, 4)),
         [(2, 6)],
         (28, 2 * 6 * 4),
     ),
-    "a block without gradients": (
+    "a block under no_grad": (
         Calls(lambda m, x: torch.no_grad()(m.fc)(x), fc=nn.Linear(6, 4)),
         [(2, 6)],
         (28, 2 * 6 * 4),
@@ -118,7 +118,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_what_breaks_other_tools(name):
+def test_modules_that_other_tools_miscount(name):
     module, shapes, expected = CASES[name]
     inputs = [torch.zeros(shape) for shape in shapes]
     graph = from_torch(module, *inputs)
@@ -136,7 +136,7 @@ def test_recurrent_layers(kind, gates):
     assert macs == 2 * 7 * gates * 6 * (5 + 6) + 2 * 6 * 3
 
 
-def test_dict_inputs_and_keywords():
+def test_dictionary_inputs_and_keywords():
     module = Calls(lambda m, batch, *, scale: m.fc(batch["x"]) * scale + batch["y"], fc=nn.Linear(6, 4))
     graph = from_torch(module, {"x": torch.zeros(2, 6), "y": torch.zeros(2, 4)}, scale=2.0)
     assert totals(graph) == (28, 2 * 6 * 4)
@@ -159,7 +159,7 @@ def test_tied_weights_are_counted_once_and_used_twice():
     assert macs == 2 * 8 * (12 * 16 * 16 + 100 * 16) + 2 * 2 * 8 * 8 * 16
 
 
-def test_the_module_is_left_as_it_was():
+def test_the_module_is_unchanged():
     module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Dropout())
     module[1].eval()
     module.register_forward_hook(lambda *args: None)
@@ -200,13 +200,13 @@ def test_paths_are_those_of_the_users_code():
 
 
 class Answer:
-    """A result that torch.export cannot take apart."""
+    """A result that torch.export cannot flatten."""
 
     def __init__(self, logits):
         self.logits = logits
 
 
-def test_one_run_is_observed_where_export_refuses():
+def test_a_run_is_recorded_if_export_fails():
     module = Calls(lambda m, x: Answer(m.net(x)), net=nn.Sequential(nn.Linear(6, 4), nn.ReLU(), nn.Linear(4, 2)))
     graph = from_torch(module, torch.zeros(3, 6))
     assert totals(graph) == (28 + 10, 3 * 24 + 3 * 8)
@@ -214,14 +214,14 @@ def test_one_run_is_observed_where_export_refuses():
     assert "torch.export cannot export the model" in graph.notes[0]
 
 
-def test_sizes_that_depend_on_data_are_told_in_words():
+def test_sizes_that_depend_on_data_are_refused():
     with pytest.raises(CostcalcError, match="depends on"):
         from_torch(Calls(lambda m, x: x[x > 0].sum()), torch.zeros(3, 6))
     with pytest.raises(CostcalcError, match=r"test_import_torch.py:\d+"):
         from_torch(Calls(lambda m, x: x if x.sum() > 0 else 2 * x), torch.zeros(3, 6))
 
 
-def test_a_tuple_of_tensors_for_the_tensors():
+def test_a_tuple_passed_as_one_argument():
     with pytest.raises(CostcalcError, match=r"from_torch\(module, \*example\)"):
         from_torch(nn.Linear(6, 4), (torch.zeros(3, 6),))
 
@@ -245,9 +245,9 @@ def test_torchscript_is_refused():
         (lambda x: (x > 0).cumsum(1, dtype=torch.float32), [(2, 3)], Work(compares=6, adds=4)),
     ],
 )
-def test_what_torch_makes_of_several_operations_is_these(function, shapes, work):
+def test_decomposed_operators(function, shapes, work):
     inputs = [torch.zeros(shape) for shape in shapes]
-    graph = from_torch(Calls(lambda m, *given: function(*given)), *inputs)
+    graph = from_torch(Calls(lambda m, *tensors: function(*tensors)), *inputs)
     total = costcalc.analyze(graph).total()
     assert not total.unknown_layers
     assert work is None or total.work == work
@@ -261,14 +261,14 @@ def test_a_view_of_a_parameter_is_checked(train):
     assert costcalc.check(from_torch(module, torch.zeros(2, 3)), device="meta", train=train).differences == ()
 
 
-def test_an_operation_nobody_knows_is_listed():
+def test_unsupported_operators_are_listed():
     graph = from_torch(Calls(lambda m, x: m.fc(torch.special.i0(x)), fc=nn.Linear(6, 4)), torch.zeros(2, 6))
     costs = costcalc.analyze(graph)
     assert [row.op for row in costs.unknown] == ["special_i0"]
     assert costs.total().work.macs == 2 * 6 * 4
 
 
-# -- sizes that are free ------------------------------------------------------------------------------------------
+# -- dynamic sizes -------------------------------------------------------------------------------------------------
 
 
 def test_attention_is_quadratic_in_the_sequence():
@@ -280,19 +280,19 @@ def test_attention_is_quadratic_in_the_sequence():
         assert macs == batch * (sequence * linear + depth * 2 * sequence**2 * width)
 
 
-def test_an_encoder_of_torchs_own():
+def test_a_torch_encoder():
     traced = trace(Encoder(), [torch.zeros(1, 16, 64)], dynamic_sizes=["batch", "sequence"])
     assert totals(traced.specialize(batch=2, sequence=50))[1] == 2 * (50 * 12 * 64 * 64 * 2 + 2 * 2 * 50 * 50 * 64)
 
 
-def test_distances_of_free_sizes():
+def test_distances_with_dynamic_sizes():
     traced = trace(Calls(lambda m, x: torch.cdist(x, x)), [torch.zeros(2, 5, 3)], dynamic_sizes=["batch", "sequence"])
     work = costcalc.analyze(traced.graph).total().work
     n, length = (sympy.Symbol(name, integer=True, positive=True) for name in ("batch", "sequence"))
     assert sympy.expand(work.muls - 3 * n * length**2) == 0
 
 
-def test_a_size_that_the_model_fixes_is_said():
+def test_a_size_that_the_model_fixes():
     class Fixed(nn.Module):
         def __init__(self):
             super().__init__()

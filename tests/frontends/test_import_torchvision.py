@@ -1,6 +1,6 @@
-"""Models of torchvision, imported: parameters and MACs of the published table, or torch's own, and nothing unknown.
+"""Import of torchvision's models: parameters and MACs equal the published table or torch's counter, nothing is unknown.
 
-Here are those with a spec and the smaller ones, of every family; all run where COSTCALC_ALL_MODELS is set.
+Tested are the models with a spec and the smaller ones of every family; with COSTCALC_ALL_MODELS set, all.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ SPECS = {
 
 def imported(name):
     options = {"init_weights": False} if name in WITHOUT_AUXILIARY_HEADS else {}
-    # A RegNet draws its weights by numbers that meta has not.
+    # A RegNet initializes its weights from values, which tensors on meta do not have.
     with torch.device("cpu" if name.startswith("regnet") else "meta"):
         model = torchvision.models.get_model(name, weights=None, **options)
     side = int(MODELS[name]["crop"])
@@ -42,7 +42,7 @@ def imported(name):
 
 
 def planes(costs):
-    """What there is at each resolution, whatever its layers are called: the lecture's stages."""
+    """Costs at each resolution, independent of the names of layers."""
     return [
         (row.spatial_size, row.params, row.work, row.flops, row.activations, row.activation_bytes)
         for row in costs.by_resolution().rows
@@ -76,32 +76,36 @@ def test_model(name):
             assert ours.total().weight_layers == theirs.total().weight_layers
 
 
-def test_the_specs_that_are_compared():
+def test_number_of_compared_specs():
     assert len(SPECS) == 16
 
 
-def of(*homes):
-    return [name for home in homes for name in torchvision.models.list_models(module=getattr(torchvision.models, home))]
+def models_of(*modules):
+    return [
+        name
+        for module in modules
+        for name in torchvision.models.list_models(module=getattr(torchvision.models, module))
+    ]
 
 
-OTHERS = of("segmentation", "video", "quantization", "optical_flow")
+OTHERS = models_of("segmentation", "video", "quantization", "optical_flow")
 SMALL_OTHERS = ["lraspp_mobilenet_v3_large", "r3d_18", "quantized_googlenet", "raft_small"]
 
 
 @pytest.mark.parametrize("name", OTHERS if ALL else SMALL_OTHERS)
 def test_segmentation_video_quantizable_and_optical_flow(name):
-    found, model = trace_target(f"torchvision:{name}", {})
-    costs = costcalc.analyze(found.graph)
+    symbolic, model = trace_target(f"torchvision:{name}", {})
+    costs = costcalc.analyze(symbolic.graph)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model.module(*model.example_inputs.args)
-    assert (costs.unknown, found.graph.notes) == ((), ())
+    assert (costs.unknown, symbolic.graph.notes) == ((), ())
     assert costs.total().macs == counter.get_total_flops() // 2
-    unused = sum(map(prod, found.graph.unused_parameters.values()))
+    unused = sum(map(prod, symbolic.graph.unused_parameters.values()))
     assert costs.total().params + unused == sum(parameter.numel() for parameter in model.module.parameters())
 
 
-@pytest.mark.parametrize("name", of("detection") if ALL else ["fasterrcnn_mobilenet_v3_large_320_fpn"])
-def test_a_detector_is_refused_in_words_and_its_backbone_is_not(name):
+@pytest.mark.parametrize("name", models_of("detection") if ALL else ["fasterrcnn_mobilenet_v3_large_320_fpn"])
+def test_a_detector_is_refused_and_its_backbone_is_imported(name):
     with pytest.raises(
         CostcalcError, match=r"a size or a branch depends on the values of a tensor.*\(.*\.py:\d+\)\n.*model\.backbone"
     ):

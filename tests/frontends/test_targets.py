@@ -1,4 +1,4 @@
-"""Models of torch as targets: those of libraries, and one's own."""
+"""torch models as targets: models of libraries, and Python code of the user."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def no_module():
 
 @pytest.fixture
 def own(tmp_path, monkeypatch):
-    """A folder with a module of one's own, under a name that no other test has."""
+    """The name of a Python module with models, in the working directory; no other test has the same name."""
     name = "own_" + re.sub(r"\W", "_", tmp_path.name)
     (tmp_path / f"{name}.py").write_text(OWN)
     monkeypatch.chdir(tmp_path)
@@ -112,10 +112,10 @@ def totals(graph):
     return total.params, total.work.macs
 
 
-def refused(target, **given):
-    with pytest.raises(CostcalcError) as refusal:
-        costcalc.load(target, **given)
-    return str(refusal.value)
+def refused(target, **options):
+    with pytest.raises(CostcalcError) as error:
+        costcalc.load(target, **options)
+    return str(error.value)
 
 
 # -- libraries ----------------------------------------------------------------------------------------------------
@@ -139,7 +139,7 @@ def test_sizes_of_every_carrier_give_the_same():
     assert costcalc.load(RESNET, batch=3) == ImportedModel(RESNET).graph_factory("batch")(batch=3)
 
 
-def test_every_command_takes_it():
+def test_every_command_accepts_an_imported_model():
     small = f"{RESNET}:num_classes=10"
     size = ("--input", "64x64")
     assert "11,181,642 parameters" in run("report", small, *size).output
@@ -158,7 +158,7 @@ def test_closed_forms():
     assert "36,144·N·H·W + 512,000·N" in done.output
 
 
-def test_what_a_model_fixes_is_said(own):
+def test_a_size_that_a_model_fixes(own):
     with Path(f"{own}.py").open("a") as file:
         file.write(
             "\nclass Fixed(nn.Module):\n"
@@ -172,17 +172,17 @@ def test_what_a_model_fixes_is_said(own):
     assert "fixes height" in run("memory", f"{own}:Fixed", "--fit", "1MiB", "--input", code=1).stderr
 
 
-def test_a_layer_that_is_of_one_size_fixes_it():
+def test_a_layer_of_one_size_fixes_it():
     n = sympy.Symbol("batch", integer=True, positive=True)
     nodes = (Node("made", OPS["full"]((2, 3)), ()), Node("sum", OPS["add"](), ("x", "made")))
-    found = SymbolicGraph(Graph("net", (Input("x", (n, 3)),), nodes, ("sum",)), {}, {})
+    symbolic = SymbolicGraph(Graph("net", (Input("x", (n, 3)),), nodes, ("sum",)), {}, {})
     with pytest.raises(FixedSizeError, match="fixes batch: a layer requires batch = 2"):
-        reject_fixed_sizes("net", found, ("batch",))
+        reject_fixed_sizes("net", symbolic, ("batch",))
     halves = Graph("net", (Input("x", (1, n)),), (Node("half", OPS["reshape"]((1, 2, n // 2)), ("x",)),), ("half",))
-    reject_fixed_sizes("net", SymbolicGraph(halves, {}, {}), ("batch",))  # an even one is no fixed one
+    reject_fixed_sizes("net", SymbolicGraph(halves, {}, {}), ("batch",))  # "even" is not one value
 
 
-def test_parameters_that_nothing_uses_are_listed(own):
+def test_unused_parameters_are_listed(own):
     target = f"{own}:Ready"
     assert "Not counted: 27 parameters that nothing uses: spare." in run("report", target).output
     data = json.loads(run("report", target, "--format", "json").output)
@@ -198,10 +198,10 @@ def test_mistakes_about_libraries():
     assert "it cannot be a variable" in refused(RESNET, num_classes=sympy.Symbol("n"))
 
 
-# -- one's own ----------------------------------------------------------------------------------------------------
+# -- code of the user ---------------------------------------------------------------------------------------------
 
 
-def test_ones_own(own):
+def test_code_of_the_user(own):
     linear = 8 * 28 + 10 * 9, 32 * 32 * 216 + 80
     for name in ("Net", "net"):
         assert totals(costcalc.load(f"{own}:{name}", input="3x32x32")) == linear
@@ -214,13 +214,13 @@ def test_ones_own(own):
         ("mask", (2, 5), "bool"),
     ]
     assert totals(text) == (800 + 900, 2 * 5 * 800)
-    asked = run("report", f"{own}:Text", "--input", "ids=12:int64,mask=12:bool", "--batch", 3, "--format", "json")
-    assert json.loads(asked.output)["inputs"] == {"ids": [3, 12], "mask": [3, 12]}
+    done = run("report", f"{own}:Text", "--input", "ids=12:int64,mask=12:bool", "--batch", 3, "--format", "json")
+    assert json.loads(done.output)["inputs"] == {"ids": [3, 12], "mask": [3, 12]}
     done = run("formula", f"{own}:text", "--in", "batch,sequence", "--of", "macs")
     assert "1,600·N·sequence" in done.output
 
 
-def test_an_input_whose_first_size_is_another_has_no_batch(own, tmp_path):
+def test_an_input_with_another_leading_dimension_has_no_batch(own, tmp_path):
     target = f"{own}:nodes"
     graph = costcalc.load(target)
     macs, adds = 20 * 16 * 8, 40 * 8
@@ -239,7 +239,7 @@ def test_an_input_whose_first_size_is_another_has_no_batch(own, tmp_path):
     assert "128·N" in done.output
 
 
-def test_a_first_input_that_is_a_single_number(own, tmp_path):
+def test_a_scalar_as_the_first_input(own, tmp_path):
     target = f"{own}:scaled"
     run("import", target, "-o", tmp_path / "scaled.yaml")
     for name in (target, tmp_path / "scaled.yaml"):
@@ -253,15 +253,15 @@ def test_a_first_input_that_is_a_single_number(own, tmp_path):
     run("check", target, "--device", "cpu", "--train")
 
 
-def test_what_torch_says_of_what_it_refuses_is_said_once(own, capfd):
+def test_messages_of_torch_are_printed_once(own, capfd):
     message = refused(f"{own}:Branch", input="3x8x8")
     assert "a branch depends on the values of a tensor" in message
     refused(f"{own}:Net", input="4x8x8")
-    said = capfd.readouterr()
-    assert not re.search("def forward|Traceback|W1|E1|data-dependent", said.out + said.err)
+    captured = capfd.readouterr()
+    assert not re.search("def forward|Traceback|W1|E1|data-dependent", captured.out + captured.err)
 
 
-def test_mistakes_about_ones_own(own):
+def test_mistakes_in_code_of_the_user(own):
     assert "input shape unknown; pass --input without the batch" in refused(f"{own}:Net")
     assert "--input 12:int64" in refused(f"{own}:Text", input="12")
     assert "no dtype 'int65' (did you mean 'int64'?)" in refused(f"{own}:Text", input="12:int65")
@@ -281,7 +281,7 @@ def test_the_libraries_have_sources():
     assert tuple(LIBRARY_SOURCES) == LIBRARIES
 
 
-def test_what_is_a_spec_and_what_is_imported():
+def test_specs_and_imported_targets():
     assert all(map(is_imported, ("net.onnx", "timm:x", "torchvision:x", "a.b:c", "a:c.d", "net.py:C")))
     assert not any(map(is_imported, ("vgg16", "net.yaml", "net.yaml:wide", "vgg16:wide", "vgg16:batch=3", "a-b:c")))
 
