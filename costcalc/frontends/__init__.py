@@ -1,1 +1,1 @@
-"""Everything that builds a graph: specs, torch modules, ONNX files, and what a TARGET means."""
+"""Front ends: code that builds a graph from a spec, a torch module or an ONNX file, and the reader of TARGETs."""

@@ -1,4 +1,4 @@
-"""TARGETs: what a command-line argument, or the argument of `load`, names.
+"""Loading of the network that a TARGET names, on the command line or in `load`.
 
 vgg16, net.yaml, net.yaml:wide                      a spec
 net.onnx                                            an ONNX file

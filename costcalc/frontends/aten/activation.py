@@ -1,4 +1,4 @@
-"""Translators of activation functions; an op with a field `inplace` is in place where the call is."""
+"""Translators of activation functions; an op with a field `inplace` is in place if the call is."""
 
 from __future__ import annotations
 

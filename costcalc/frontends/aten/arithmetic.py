@@ -1,6 +1,6 @@
 """Translators of arithmetic on two or three tensors.
 
-The in-place form `x += y` is the layer `add` too, as in the specs: it counts as a tensor of its own.
+In-place forms make a new tensor: `x += y` is the layer `add`, as in the specs.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The example inputs that a module is called with: given by the model, or by the option --input."""
+"""The example inputs that a module is called with: defined by the model, or by the option --input."""
 
 from __future__ import annotations
 

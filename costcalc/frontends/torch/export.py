@@ -1,7 +1,7 @@
 """Any torch module as a graph, by torch.export.
 
 The module is traced on tensors without data: nothing is computed, and its parameters, mode, hooks and attributes are
-unchanged afterwards. The paths of layers are those of the module's own code.
+unchanged afterwards. The paths of layers are those of the module's code.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def from_torch(module: nn.Module, *args: Any, name: str | None = None, **kwargs:
     default the module's class.
 
     Raises:
-        CostcalcError: torch cannot export the module; the message has the reason, its location and what to try.
+        CostcalcError: torch cannot export the module; the message has the reason, its location and advice.
     """
     try:
         return trace(module, args, kwargs, name=name).graph
@@ -98,7 +98,7 @@ def _preserve_state(module: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def _silence_torch() -> Iterator[None]:
-    """Suppress what torch logs and prints about modules that it cannot export: the error says it once."""
+    """Suppress torch's log messages and output about modules that it cannot export; the error has the reason."""
     loggers = [logger for name, logger in logging.root.manager.loggerDict.items() if name.partition(".")[0] == "torch"]
     handlers = {handler: handler.level for logger in loggers for handler in getattr(logger, "handlers", ())}
     printed = io.StringIO()
@@ -110,4 +110,4 @@ def _silence_torch() -> Iterator[None]:
     finally:
         for handler, level in handlers.items():
             handler.setLevel(level)
-    sys.stderr.write(printed.getvalue())  # printed by the module's own code, which succeeded
+    sys.stderr.write(printed.getvalue())  # printed by the module's code during a successful export

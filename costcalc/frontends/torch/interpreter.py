@@ -242,7 +242,7 @@ def _decompose(node: fx.Node) -> fx.Graph | None:
     try:
         with torch.no_grad():
             graph = make_fx(run, _decompositions())(*[source.meta["val"] for source in tensors]).graph
-    except Exception:  # whatever a decomposition raises for arguments that it does not support
+    except Exception:  # decompositions raise any type for arguments that they do not support
         return None
     for step in graph.nodes:
         if step.op == "call_function" and isinstance(step.target, torch._ops.OpOverload):

@@ -41,7 +41,7 @@ def trace_target(
     """Create the model that a target names, and import it with the sizes in `dynamic_sizes` as symbols.
 
     `options` are sizes and settings as plain values, and the text of --input under "input". Raises CostcalcError if
-    there is no such model, if it cannot be created, or if it cannot be imported, with what to try.
+    there is no such model, if it cannot be created, or if it cannot be imported, with advice.
     """
     source = find_source(target)
     error: CostcalcError | None = None
@@ -104,7 +104,7 @@ def _load_model(source: ModelSource, options: Mapping[str, Any], device: str) ->
 
 
 def _create_module(source: ModelSource, settings: Mapping[str, Any], device: str) -> Any:
-    """Return what the source creates, on a device.
+    """Create the module of a source, and its example inputs if it defines them, on a device.
 
     For `meta`, three ways are tried: all tensors on meta, only uninitialized parameters on meta, and the CPU.
     """
@@ -114,7 +114,7 @@ def _create_module(source: ModelSource, settings: Mapping[str, Any], device: str
             with mode:
                 created = source.create(**settings)
             return _to_meta(created)
-        except (Exception, SystemExit):  # whatever the model's code raises; the last way reports it
+        except (Exception, SystemExit):  # the model's code may raise any type; the last way reports it
             continue
     if source.is_instance:
         return source.create()
@@ -161,7 +161,7 @@ def _with_advice(error: CostcalcError, options: Mapping[str, Any]) -> str:
 
 @contextmanager
 def _redirect_output(is_library: bool) -> Iterator[None]:
-    """Send what the model's code prints to stderr; suppress output and warnings of libraries."""
+    """Redirect the output of the model's code to stderr; suppress output and warnings of libraries."""
     destination = io.StringIO() if is_library else sys.stderr
     with redirect_stdout(destination), redirect_stderr(destination), warnings.catch_warnings():
         if is_library:

@@ -42,12 +42,12 @@ def export_program(
     """Export a module with the sizes named in `dynamic_sizes` as symbols.
 
     Without dynamic sizes, a module that torch.export rejects is run once on tensors without data, and the operators
-    that it calls are recorded. Raises CostcalcError if that fails too, with the source location and what to try.
+    that it calls are recorded. Raises CostcalcError if that fails too, with the source location and advice.
     """
     example = _mark_dynamic(args, kwargs, name, dynamic_sizes, distinct=True)
     try:
         exported = torch.export.export(module, *example[:2], dynamic_shapes=example[2], strict=False)
-    except Exception as error:  # whatever the module's own code raises
+    except Exception as error:  # the module's code may raise any type
         try:
             if isinstance(error, GuardOnDataDependentSymNode) and all(t.is_meta for t in module.state_dict().values()):
                 raise  # a recorded run would fail too: no tensor has values
@@ -153,7 +153,7 @@ def _mark_dynamic(
 
 
 def _export_error(name: str, error: Exception) -> str:
-    """Return why a module cannot be exported, the location in its code, and what to try."""
+    """Return the message for a module that cannot be exported: the reason, its source location and advice."""
     reason, advice = shorten(str(error).strip().partition("\n")[0], 200, placeholder=" …"), ""
     if isinstance(error, GuardOnDataDependentSymNode):
         reason = (
