@@ -20,9 +20,9 @@ from costcalc.cli import cli
 from costcalc.frontends.spec.reference import describe
 from costcalc.published.claims import sources
 from costcalc.report.document import Document
-from costcalc.report.render.render import render
-from costcalc.report.views.check import cross_check
-from costcalc.report.views.memory import memory_overview
+from costcalc.report.render import render
+from costcalc.report.views.check import check_view
+from costcalc.report.views.memory import memory_list_view
 from costcalc.validation.costs import CrossCheck
 
 ROOT = Path(__file__).parent.parent
@@ -80,8 +80,8 @@ def cross_check_page(inference: Sequence[CrossCheck], training: Sequence[CrossCh
     """Return the page of all networks beside torch, the only one that needs torch."""
     return _page(
         "# The calculator against torch",
-        _section("costcalc check --all --device meta", cross_check(inference)),
-        _section("costcalc check --all --device meta --train", cross_check(training)),
+        _section("costcalc check --all --device meta", check_view(inference)),
+        _section("costcalc check --all --device meta --train", check_view(training)),
     )
 
 
@@ -114,7 +114,7 @@ def _memory_page() -> str:
     def overview(batch: int, training: bool) -> str:
         runs = [timeline(graph.with_batch(batch), training=training) for graph in graphs]
         title = f"{'Training' if training else 'Inference'}, batch {batch}"
-        return f"## {title}\n\n{render(memory_overview(runs), 'markdown')}"
+        return f"## {title}\n\n{render(memory_list_view(runs), 'markdown')}"
 
     return _page(
         "# Memory",

@@ -148,6 +148,16 @@ class CostTable:
         )
 
 
+GROUPINGS: Mapping[str, Callable[[CostTable, int], CostTable]] = MappingProxyType(
+    {
+        "layer": lambda costs, depth: costs,
+        "stage": lambda costs, depth: costs.by_stage(depth),
+        "op": lambda costs, depth: costs.by_op(),
+        "resolution": lambda costs, depth: costs.by_resolution(),
+    }
+)  # what the rows of a report stand for; the depth is that of stages
+
+
 def _spatial_size_label(size: Shape | None) -> str:
     if size is None:
         return "head"

@@ -1,6 +1,7 @@
-"""The command line: the one place that prints, exits, and turns an error into a message.
+"""The command line: it alone prints, exits, and turns errors into messages.
 
-A command is imported when it is called: `costcalc report` does not pay for the others.
+Each command is a module of this package with a click command `command`. A module is imported when its command is
+called, so that `costcalc report` does not pay for the others.
 """
 
 from __future__ import annotations
@@ -16,34 +17,27 @@ from costcalc import __version__
 from costcalc.cli.printing import fail
 from costcalc.core.errors import CostcalcError
 
-# In the order in which --help lists them; each module says in its commands' docstrings what they do.
-_COMMANDS = {
-    name: module
-    for module, names in {
-        "networks": "list report compare explain field check",
-        "memory": "memory",
-        "rewriting": "rewrite moves",
-        "importing": "import",
-        "designs": "stage head residual",
-        "formulas": "formula",
-        "published": "claims reconcile",
-        "reference": "conventions schema spec",
-    }.items()
-    for name in names.split()
-}
+# In the order of --help.
+COMMANDS = (
+    *("list", "report", "compare", "explain", "receptive-field", "check", "memory", "rewrite", "moves", "import"),
+    *("stage", "head", "residual", "formula", "claims", "reconcile", "conventions", "schema", "spec"),
+)
+_ALIASES = {"field": "receptive-field"}  # not listed by --help
+_MODULES = {"import": "import_"}  # where a command's name is no module's name
 
 
 class _CommandGroup(click.Group):
-    """Commands by name, and errors of users as messages."""
+    """Commands that are imported when they are called; errors of the user end the program with a message."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(_COMMANDS)
+        return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        if name not in _COMMANDS:
+        name = _ALIASES.get(name, name)
+        if name not in COMMANDS:
             return None
-        module = import_module(f"costcalc.cli.{_COMMANDS[name]}")
-        command: click.Command = getattr(module, f"{name}_" if name in ("list", "import") else name)
+        module = import_module(f"costcalc.cli.{_MODULES.get(name, name.replace('-', '_'))}")
+        command: click.Command = module.command
         return command
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -58,11 +52,11 @@ class _CommandGroup(click.Group):
 @click.group(cls=_CommandGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, message="costcalc %(version)s")
 def cli() -> None:
-    """What a neural network costs before anyone runs it: parameters, MACs, FLOPs, memory, and why.
+    """Calculate what a neural network costs without running it: parameters, MACs, FLOPs, memory, and why.
 
-    A TARGET is a shipped architecture (`costcalc list`), a file such as net.yaml or net.onnx, or a model of torch:
-    torchvision:resnet50, timm:convnext_tiny, package.module:attribute. It may have settings of its own,
-    vgg16:batch=32,dtype=fp16, and be changed by design moves (`costcalc moves`), vgg16+gap-head+fold-bn.
+    A TARGET is an architecture that ships with costcalc (`costcalc list`), a file such as net.yaml or net.onnx, or a
+    PyTorch model: torchvision:resnet50, timm:convnext_tiny, package.module:attribute. Settings follow after a colon,
+    vgg16:batch=32,dtype=fp16, and design moves (`costcalc moves`) after a plus sign, vgg16+gap-head+fold-bn.
 
     \b
     Example:
@@ -71,10 +65,10 @@ def cli() -> None:
 
 
 def main() -> None:
-    """Run the command line; a reader that stops reading, such as `| head`, is no error."""
+    """Run the command line. It is no error if the reader of a pipe stops reading, as `| head` does."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")  # a terminal without × or ≥ is no reason to fail
+            stream.reconfigure(errors="replace")  # for terminals whose encoding has no × or ≥
     try:
         cli.main(prog_name="costcalc")
     except BrokenPipeError:

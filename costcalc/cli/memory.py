@@ -1,4 +1,4 @@
-"""The command about memory."""
+"""`costcalc memory`: the memory of a run."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from costcalc.analysis.memory import CHECKPOINTS, OPTIMIZERS
 from costcalc.cli.options import LARGEST, network_or_largest_options, output_options
 from costcalc.cli.printing import print_document
 from costcalc.cli.target import Target, read_target
 from costcalc.core.errors import CostcalcError
+from costcalc.core.written_numbers import read_bytes
 
 if TYPE_CHECKING:
     from costcalc.analysis.memory import Fit, Timeline
@@ -19,48 +21,43 @@ if TYPE_CHECKING:
     from costcalc.report.views.memory import MemoryReport
 
 
-@click.command()
+@click.command("memory")
 @click.argument("targets", nargs=-1, required=True, metavar="TARGET…")
-@click.option("--training", is_flag=True, help="A forward and a backward pass, in training mode; else inference.")
+@click.option("--training", is_flag=True, help="A forward and a backward pass in training mode, instead of inference.")
 @click.option(
     "--optimizer",
     default=None,
     metavar="NAME",
-    help="With --training: its state and its step, too: sgd, sgd-momentum, adam, adamw, rmsprop.  [default: none]",
+    help=f"With --training: add the state and the step of an optimizer: {', '.join(OPTIMIZERS)}.  [default: none]",
 )
 @click.option(
     "--freeze",
     "frozen",
     multiple=True,
     metavar="LAYER",
-    help="With --training: parameters of a layer, or of all below a prefix, need no gradient; repeatable.",
+    help="With --training: the parameters of a layer, or of all layers below a prefix, need no gradient; repeatable.",
 )
-@click.option(
-    "--accumulate",
-    "accumulating",
-    is_flag=True,
-    help="With --training: gradients are there before, and new ones are added to them.",
-)
+@click.option("--accumulate", "accumulating", is_flag=True, help="With --training: accumulate into existing gradients.")
 @click.option(
     "--master-weights",
     is_flag=True,
-    help="With --optimizer and --dtype fp16 or bf16: mixed precision, the optimizer keeps its own copies in fp32.",
+    help="With --optimizer and --dtype fp16 or bf16: mixed precision with fp32 copies of the parameters.",
 )
 @click.option(
     "--checkpoint",
-    type=click.Choice(["none", "stage", "block"]),
+    type=click.Choice(CHECKPOINTS),
     default="none",
     show_default=True,
-    help="With --training: stages or blocks keep only what they take, and run again in the backward pass.",
+    help="With --training: save only the inputs of stages or blocks, and recompute them in the backward pass.",
 )
 @click.option(
     "--fit",
     metavar="SIZE",
-    help=f"The largest batch that fits in it, such as 24GiB; with --input {LARGEST}, the largest square input.",
+    help=f"Find the largest batch that fits in SIZE, such as 24GiB; with --input {LARGEST}, the largest square input.",
 )
 @network_or_largest_options
 @output_options
-def memory(
+def command(
     targets: tuple[str, ...],
     training: bool,
     optimizer: str | None,
@@ -73,10 +70,10 @@ def memory(
     output: str | None,
     **target_options: Any,
 ) -> None:
-    """Print where the memory goes: what is alive at the peak, where that is, and what autograd keeps.
+    """Print the memory of a run: the tensors live at its peak, the layer of the peak, and what autograd saves.
 
-    Every tensor of a run is told from the network alone, to the byte of what torch makes; workspace inside kernels, and
-    how an allocator rounds, are not. Exits with 1 where not even the smallest fits.
+    The tensors that torch allocates are calculated to the byte. Workspace inside kernels and the rounding of the
+    allocator are not included. With --fit, exits with 1 when not even the smallest size fits.
 
     \b
     Examples:
@@ -88,67 +85,81 @@ def memory(
     """
     if optimizer == "none":
         optimizer = None
-    trained = {"--optimizer": optimizer, "--freeze": frozen, "--accumulate": accumulating}
-    trained |= {"--master-weights": master_weights, "--checkpoint": checkpoint != "none"}
-    for option, asked in trained.items():
-        if asked and not training:
-            raise click.UsageError(f"{option} goes with --training")
-    of: Literal["batch", "input"] | None = None
+    training_options = {
+        "--optimizer": optimizer,
+        "--freeze": frozen,
+        "--accumulate": accumulating,
+        "--master-weights": master_weights,
+        "--checkpoint": checkpoint != "none",
+    }
+    for option, value in training_options.items():
+        if value and not training:
+            raise click.UsageError(f"{option} requires --training")
+    fitted: Literal["batch", "input"] | None = None
     budget = 0
+    largest_input = target_options["input_text"] == LARGEST
     if fit is not None:
-        from costcalc.core.written_numbers import read_bytes
-
-        of, budget = "input" if target_options["input_text"] == LARGEST else "batch", read_bytes(fit, "--fit")
-    elif target_options["input_text"] == LARGEST:
-        raise click.UsageError(f"--input {LARGEST} goes with --fit; else --input is a size, such as 320x480")
-    if of == "batch" and target_options["batch"] is not None:
-        raise click.UsageError("--fit finds the batch: it goes without --batch")
-    if of == "input":
+        fitted, budget = "input" if largest_input else "batch", read_bytes(fit, "--fit")
+    elif largest_input:
+        raise click.UsageError(f"--input {LARGEST} requires --fit; without --fit, pass a size such as 320x480")
+    if fitted == "batch" and target_options["batch"] is not None:
+        raise click.UsageError("--fit finds the largest batch and cannot be combined with --batch")
+    if fitted == "input":
         target_options["input_text"] = None
-    from costcalc.report.views.memory import memory
+    from costcalc.report.views.memory import memory_view
 
-    wanted = [read_target(target, convention="bologna", **target_options) for target in targets]
-    how = {"training": training, "optimizer": optimizer, "frozen": frozen, "accumulating": accumulating}
-    how |= {"master_weights": master_weights, "checkpoint": checkpoint}
-    runs = [_analyze_memory(target, of, budget, how) for target in wanted]
-    print_document(memory(runs), output_format, output)
-    if any(run.fit is not None and not run.fit.largest for run in runs):
+    networks = [read_target(target, convention="bologna", **target_options) for target in targets]
+    run_options = {
+        "training": training,
+        "optimizer": optimizer,
+        "frozen": frozen,
+        "accumulating": accumulating,
+        "master_weights": master_weights,
+        "checkpoint": checkpoint,
+    }
+    reports = [_analyze_memory(network, fitted, budget, run_options) for network in networks]
+    print_document(memory_view(reports), output_format, output)
+    if any(report.fit is not None and not report.fit.largest for report in reports):
         sys.exit(1)
 
 
 def _analyze_memory(
-    target: Target, fitted: Literal["batch", "input"] | None, budget: int, timeline_options: dict[str, Any]
+    network: Target, fitted: Literal["batch", "input"] | None, budget: int, run_options: dict[str, Any]
 ) -> MemoryReport:
+    """Return the memory of a network, at the largest batch or input within the budget if one of them is `fitted`."""
     from costcalc.analysis.analyze import analyze
     from costcalc.analysis.memory import largest_batch, largest_input, timeline, training_flops
     from costcalc.report.views.memory import MemoryReport
 
-    graph = target.graph()
-    free = {"batch": ("batch",), "input": ("height", "width"), None: ()}[fitted]
-    family = target.graph_factory(*free)
+    graph = network.graph()
+    dtype = network.counting["dtype"]
+    sizes = {"batch": ("batch",), "input": ("height", "width"), None: ()}[fitted]
+    build = network.graph_factory(*sizes)
 
     @cache
-    def sized(size: int) -> Graph:
-        return family(**dict.fromkeys(free, size))
+    def resized(size: int) -> Graph:
+        return build(**dict.fromkeys(sizes, size))
 
     @cache
     def run(size: int) -> Timeline:
-        return timeline(sized(size), dtype=target.counting["dtype"], **timeline_options)
+        return timeline(resized(size), dtype=dtype, **run_options)
 
-    def told(graph: Graph, run: Timeline, fit: Fit | None = None) -> MemoryReport:
-        costs = analyze(graph, frozen=timeline_options["frozen"], **target.counting)
+    def report(graph: Graph, run: Timeline, fit: Fit | None = None) -> MemoryReport:
+        costs = analyze(graph, frozen=run_options["frozen"], **network.counting)
         return MemoryReport(run, costs, training_flops(costs, run), fit)
 
     if fitted is None:
-        return told(graph, timeline(graph, dtype=target.counting["dtype"], **timeline_options))
+        return report(graph, timeline(graph, dtype=dtype, **run_options))
     if fitted == "batch":
-        if "batch" in target.options:
-            raise CostcalcError(f"--fit finds the batch: {target.name} goes without batch={target.options['batch']}")
+        if "batch" in network.options:
+            raise CostcalcError(
+                f"--fit finds the largest batch: remove batch={network.options['batch']} from {network.name}"
+            )
         fit = largest_batch(run, budget)
     else:
-        if {"height", "input"} & {*target.options}:
-            raise CostcalcError(f"--fit finds the input: {target.name} goes without input=")
+        if {"height", "input"} & {*network.options}:
+            raise CostcalcError(f"--fit finds the largest input: remove input= from {network.name}")
         fit = largest_input(run, budget, graph.inputs[0].shape[-1])
-    shown = fit.largest or fit.next_size
-    assert shown is not None
-    return told(sized(shown), run(shown), fit)
+    size = fit.largest or fit.next_size
+    assert size is not None
+    return report(resized(size), run(size), fit)

@@ -1,4 +1,4 @@
-"""A TARGET and the options that go with it, read into what `load` and `analyze` take."""
+"""The TARGET of a command with its options, as arguments of `load` and `analyze`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Target(NamedTuple):
-    """A network as asked for: its name or file, sizes and settings, design moves, and the rules it is counted by."""
+    """A network on the command line: its name or file, sizes and settings, design moves, and how to count it."""
 
     name: str
     options: dict[str, Any]
@@ -25,33 +25,34 @@ class Target(NamedTuple):
     counting: AnalysisOptions
 
     def graph(self, **options: Any) -> Graph:
-        """The network, with the sizes and settings asked for, or these in their place, and the moves applied."""
+        """Build the network, with `options` instead of those of the command line, and apply the moves."""
         from costcalc.frontends.target import load
 
         return self._apply_moves(load(self.name, **{**self.options, **options}))
 
     def graph_factory(self, *dynamic_sizes: str) -> Callable[..., Graph]:
-        """A function that gives the network for a value of each of these sizes; what is imported is imported once."""
+        """Return a function that builds the network for values of these sizes. A model is imported only once."""
         from costcalc.frontends.target import ImportedModel, is_imported
 
         if not is_imported(self.name):
             graph = self.graph()
             return graph.with_batch if dynamic_sizes == ("batch",) else self.graph
-        of = ImportedModel(self.name).graph_factory(*dynamic_sizes, **self.options)
-        return lambda **sizes: self._apply_moves(of(**sizes))
+        build = ImportedModel(self.name).graph_factory(*dynamic_sizes, **self.options)
+        return lambda **sizes: self._apply_moves(build(**sizes))
 
     def _apply_moves(self, graph: Graph) -> Graph:
         if not self.moves:
             return graph
         from costcalc.transforms import rewrite
 
-        done = rewrite(graph, *self.moves)
-        for idle in (step.rule for step in done.steps if not step.changed):
-            print_note(f"{idle} changes nothing in {graph.name}")
-        return replace(done.after, name="+".join([graph.name, *self.moves]))
+        result = rewrite(graph, *self.moves)
+        for step in result.steps:
+            if not step.changed:
+                print_note(f"{step.rule} changes nothing in {graph.name}")
+        return replace(result.after, name="+".join([graph.name, *self.moves]))
 
     def analyze(self, training: bool = False) -> CostTable:
-        """Its costs, by the rules asked for; in training also what autograd keeps of what each layer makes."""
+        """Return the costs of the network; with `training`, also the bytes that are saved for backward."""
         from costcalc.analysis.analyze import analyze
 
         graph = self.graph()
@@ -63,9 +64,9 @@ class Target(NamedTuple):
         return with_saved_bytes(costs, timeline(graph, training=True, dtype=self.counting["dtype"]))
 
     def require_no_moves(self, command: str) -> Target:
-        """Itself. Raises CostcalcError where it has design moves: `what` is about a spec as it is written."""
+        """Return the target. Raises CostcalcError if it has design moves, which `command` cannot apply."""
         if self.moves:
-            raise CostcalcError(f"{command} takes a network as its spec has it, without +{'+'.join(self.moves)}")
+            raise CostcalcError(f"{command} cannot apply design moves: remove +{'+'.join(self.moves)} from the TARGET")
         return self
 
 
@@ -78,63 +79,67 @@ def read_target(
     dtype: str = "fp32",
     convention: str = "flops",
 ) -> Target:
-    """A TARGET with the command's options, its own settings winning over them: `vgg16:batch=32,dtype=fp16+gap-head`."""
+    """Parse a TARGET such as `vgg16:batch=32,dtype=fp16+gap-head`. Its settings override the options of the command.
+
+    Raises CostcalcError for settings and sizes that cannot be parsed.
+    """
     from costcalc.frontends.target import is_imported
 
-    name, own, moves = _split_target(target)
+    name, target_settings, moves = _split_target(target)
     imported = is_imported(name)
-    chosen: dict[str, str] = {"dtype": dtype}
-    chosen |= {} if batch is None else {"batch": batch}
-    chosen |= {} if input_text is None else {"input": input_text}
-    for assignment in (*settings, *own):
+    values: dict[str, str] = {"dtype": dtype}
+    values |= {} if batch is None else {"batch": batch}
+    values |= {} if input_text is None else {"input": input_text}
+    for assignment in (*settings, *target_settings):
         key, equals, value = assignment.partition("=")
         if not equals or not key.strip():
             raise CostcalcError(f"a setting is KEY=VALUE, not {assignment!r}")
         if key in ("batch", "input", "dtype") and assignment in settings:
-            raise CostcalcError(f"{key} is no setting of a spec: use --{key} {value}")
+            raise CostcalcError(f"{key} is not a setting of a spec: use --{key} {value}")
         if key in ("height", "width", "channels") and not imported:
-            raise CostcalcError(f"{key} is the input's, and no setting: use --input HxW or CxHxW")
-        chosen[key.strip()] = value
-    rules: AnalysisOptions = {"dtype": chosen.pop("dtype"), "convention": convention}
-    given: dict[str, Any] = {}
-    if "input" in chosen and not imported:
-        given |= _image_sizes(chosen.pop("input"))
-    for key, value in chosen.items():
+            raise CostcalcError(f"{key} is a size of the input and not a setting: use --input HxW or CxHxW")
+        values[key.strip()] = value
+    counting: AnalysisOptions = {"dtype": values.pop("dtype"), "convention": convention}
+    options: dict[str, Any] = {}
+    if "input" in values and not imported:
+        options |= _image_sizes(values.pop("input"))
+    for key, value in values.items():
         if key == "input":
-            given[key] = value  # what it says depends on what the model is called with
+            options[key] = value  # its meaning depends on the inputs of the model
         else:
-            given[key] = read_positive(value, "batch") if key == "batch" else _yaml_value(key, value)
-    return Target(name, given, moves, rules)
+            options[key] = read_positive(value, "batch") if key == "batch" else _yaml_value(key, value)
+    return Target(name, options, moves, counting)
 
 
 def _split_target(target: str) -> tuple[str, Iterable[str], tuple[str, ...]]:
-    """Name or file (with its variant), the settings after it, and the design moves after those."""
+    """Split a TARGET into the name or file with its variant, the settings, and the design moves."""
+    from costcalc.frontends.spec.catalogue import is_spec_file
     from costcalc.frontends.target import is_imported
 
-    # What comes before the end of a file's name is the file's: a folder may have a + in its name.
-    end = max((found.end() for found in re.finditer(r"\.(?:ya?ml|onnx|py)(?!\w)", target)), default=0)
+    # A folder may have a + in its name: moves start after the suffix of a file.
+    end = max((match.end() for match in re.finditer(r"\.(?:ya?ml|onnx|py)(?!\w)", target)), default=0)
     rest, *moves = re.split(r"\+(?=[a-z]|1x1)", target[end:])
     target = target[:end] + rest
-    name, _, own = target.partition(":") if not re.match(r"[A-Za-z]:[\\/]", target) else (target, "", "")
-    first, _, further = own.partition(":")
-    if own and "=" not in first and "," not in first and is_imported(f"{name}:{first}"):
-        name, own = f"{name}:{first}", further
-    parts = re.split(r",(?![^\[]*\])", own) if own else []
-    if parts and "=" not in parts[0] and name.endswith((".yaml", ".yml")):
+    name, _, settings = target.partition(":") if not re.match(r"[A-Za-z]:[\\/]", target) else (target, "", "")
+    first, _, others = settings.partition(":")
+    if settings and "=" not in first and "," not in first and is_imported(f"{name}:{first}"):
+        name, settings = f"{name}:{first}", others
+    parts = re.split(r",(?![^\[]*\])", settings) if settings else []
+    if parts and "=" not in parts[0] and is_spec_file(name):
         name += f":{parts.pop(0)}"
     return name, parts, tuple(moves)
 
 
 def _image_sizes(input_text: str) -> dict[str, int]:
-    """The sizes that --input gives: a square's side, HxW, or CxHxW."""
+    """Return the sizes of --input: the side of a square, HxW or CxHxW."""
     sizes = _parse_sides(input_text, "--input")
     if len(sizes) > 3:
         raise CostcalcError(f"--input is HxW or CxHxW, such as 320x480 or 3x320x480, not {input_text!r}")
     return dict(zip(("channels", "height", "width")[-len(sizes) :], sizes, strict=True))
 
 
-def read_plane(text: str, option: str) -> dict[str, int]:
-    """Height and width that an option gives: a square's side, or HxW."""
+def read_spatial_size(text: str, option: str) -> dict[str, int]:
+    """Return the height and width of an option: the side of a square, or HxW."""
     sizes = _parse_sides(text, option)
     if len(sizes) > 2:
         raise CostcalcError(f"{option} is HxW, such as 320x480, or the side of a square, not {text!r}")
@@ -142,18 +147,17 @@ def read_plane(text: str, option: str) -> dict[str, int]:
 
 
 def _parse_sides(text: str, option: str) -> list[int]:
-    """The sizes in AxBx…; one is both sides of a square."""
+    """Return the sizes in AxBx…; a single size is both sides of a square."""
     sizes = [read_positive(part, option, "320x480 or 320") for part in text.lower().replace("×", "x").split("x")]
     return sizes * 2 if len(sizes) == 1 else sizes
 
 
 def read_positive(text: str, option: str, example: str = "32") -> int:
-    """A whole number of at least 1. Raises CostcalcError, with an example, for anything else."""
+    """Return an integer of at least 1. Raises CostcalcError, with an example, for any other text."""
     if not (text.isascii() and text.strip().isdecimal()) or len(text) > 18 or int(text) < 1:
-        message = (
+        raise CostcalcError(
             f"{option} must be a whole number of at least 1 and at most 18 digits, such as {example}, not {text!r}"
         )
-        raise CostcalcError(message)
     return int(text)
 
 

@@ -54,7 +54,7 @@ def is_imported(target: str) -> bool:
     home, colon, attribute = target.partition(":")
     if home in LIBRARIES and colon:
         return True
-    if not re.fullmatch(_DOTTED_NAME, attribute) or home.endswith((".yaml", ".yml")):
+    if not re.fullmatch(_DOTTED_NAME, attribute) or catalogue.is_spec_file(home):
         return False
     if home.endswith(".py"):
         return True

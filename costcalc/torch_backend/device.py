@@ -7,6 +7,7 @@ from typing import NamedTuple, cast
 
 import torch
 
+from costcalc.core.devices import DEVICES
 from costcalc.core.errors import CostcalcError, did_you_mean
 from costcalc.core.torch_versions import untested
 from costcalc.ir.op import Device
@@ -45,7 +46,8 @@ def environment(device: str = "auto", dtype: str = "fp32") -> Environment:
     """
     if dtype not in _DTYPES:
         raise CostcalcError(f"torch runs networks in {', '.join(_DTYPES)}, not in {dtype}")
-    has = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True, "meta": True}
+    missing = {"cuda": not torch.cuda.is_available(), "mps": not torch.backends.mps.is_available()}
+    has = {name: not missing.get(name, False) for name in DEVICES}
     if device == "auto":
         device = next(name for name, there in has.items() if there)
     if device not in has:

@@ -212,7 +212,7 @@ def test_vgg16_sees_196_of_224():
     )
     text = " ".join(run("vgg16").split())
     assert "stage5/conv_3/conv2d, the convolution that sees most, sees 196 of 224 (87.5%)" in text
-    assert "No layer that has a field sees the whole input by one output." in text
+    assert "No layer has an output that sees the whole input." in text
 
 
 def test_the_convolution_that_sees_most_need_not_be_the_last():

@@ -149,8 +149,8 @@ def test_conventions_are_listed_and_shown_in_full():
     assert (thop["label"], thop["flops"][:2]) == ('"MACs"', ["conv and linear", "four per BatchNorm element"])
     text = run("conventions", "bologna")
     assert "pools, output × window" in text
-    assert "Memory keeps activations × 2 and parameters × 3." in text
-    assert CONVENTIONS["bologna"].definition == " ".join(text.split("\n\n")[-1].split("Memory keeps")[0].split())
+    assert "Memory is counted as activations × 2 and parameters × 3." in text
+    assert CONVENTIONS["bologna"].definition == " ".join(text.split("\n\n")[-1].split("Memory is counted")[0].split())
 
 
 def test_a_report_says_what_its_convention_counts_otherwise():
@@ -250,7 +250,7 @@ def test_wide_tables_fit_too(command):
         (["report", "vgg16", "--set", "clases=3"], REFUSED, "did you mean 'classes'?"),
         (["report", "vgg16", "--set", "classes"], REFUSED, "a setting is KEY=VALUE, not 'classes'"),
         (["report", "vgg16", "--set", "classes=[1"], REFUSED, "cannot be read as a YAML value"),
-        (["report", "vgg16", "--set", "batch=3"], REFUSED, "batch is no setting of a spec: use --batch 3"),
+        (["report", "vgg16", "--set", "batch=3"], REFUSED, "batch is not a setting of a spec: use --batch 3"),
         (["report", "vgg16", "--set", "height=3"], REFUSED, "use --input HxW"),
         (["report", "vgg16", "--input", "big"], REFUSED, "--input must be a whole number of at least 1"),
         (["report", "vgg16", "--batch", "0"], REFUSED, "batch must be a whole number of at least 1"),
@@ -263,12 +263,12 @@ def test_wide_tables_fit_too(command):
         (["spec", "vgg"], REFUSED, "no architecture 'vgg'"),
         (["conventions", "tops"], REFUSED, "no convention 'tops' (did you mean 'thop'"),
         (["conventions", "a", "b"], MISUSED, "unexpected extra argument (b)"),
-        (["report", "vgg16", "-o", "no/such/folder/out.txt"], REFUSED, "cannot be written: No such file or directory"),
+        (["report", "vgg16", "-o", "no/such/folder/out.txt"], REFUSED, "cannot write the file: No such file or directory"),
         (["report", "vgg16:batch"], REFUSED, "a setting is KEY=VALUE, not 'batch'"),
         (["report", "vgg16", "--input", "64x"], REFUSED, "--input must be a whole number"),
         (["report", "vgg16", "--input", "1x2x3x4"], REFUSED, "--input is HxW or CxHxW"),
-        (["report", "vgg16", "--depth", "2"], MISUSED, "--depth goes with --by stage"),
-        (["report", "googlenet", "--naive-vs-reduced", "--by", "stage"], MISUSED, "is a report of its own"),
+        (["report", "vgg16", "--depth", "2"], MISUSED, "--depth requires --by stage"),
+        (["report", "googlenet", "--naive-vs-reduced", "--by", "stage"], MISUSED, "cannot be combined with --by, --strict or --training"),
         (["report"], MISUSED, "Missing argument 'TARGET'"),
         (["report", "vgg16", "--by", "colour"], MISUSED, "'colour' is not one of"),
         (["repot"], MISUSED, "No such command 'repot'"),
@@ -337,7 +337,7 @@ def test_version_and_help_have_examples():
 def test_output_that_cannot_be_written_is_a_message():
     command = f"{sys.executable} -m costcalc report resnet152 > /dev/full"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (1, "costcalc: the output cannot be written: No space left on device\n")
+    assert (done.returncode, done.stderr) == (1, "costcalc: cannot write the output: No space left on device\n")
 
 
 def test_explain_says_what_a_convention_counts_as_parameters():

@@ -16,8 +16,8 @@ from costcalc.analysis.memory import largest_batch, largest_input, timeline
 from costcalc.cli import cli
 from costcalc.core.errors import CostcalcError
 from costcalc.ir.ops import OPS
-from costcalc.report.render.render import render
-from costcalc.report.views.memory import memory_overview
+from costcalc.report.render import render
+from costcalc.report.views.memory import memory_list_view
 
 
 def run(*arguments):
@@ -129,7 +129,7 @@ def test_a_report_in_training_has_gradients_and_what_autograd_keeps():
 
 def test_an_overview_has_the_figures_of_every_run():
     runs = [timeline(costcalc.load(name, batch=2), training=True) for name in ("alexnet", "resnet18")]
-    assert memory_overview(runs).data["runs"] == [
+    assert memory_list_view(runs).data["runs"] == [
         {
             "network": name,
             "parameter_bytes": 4 * parameters,
@@ -140,7 +140,7 @@ def test_an_overview_has_the_figures_of_every_run():
         }
         for name, parameters, run in zip(("alexnet", "resnet18"), (60_965_224, 11_689_512), runs, strict=True)
     ]
-    inference = memory_overview([timeline(costcalc.load("alexnet"))])
+    inference = memory_list_view([timeline(costcalc.load("alexnet"))])
     assert "saved" not in render(inference, "text")
 
 
@@ -151,7 +151,7 @@ def test_a_layer_that_nobody_knows_makes_lower_bounds(tmp_path):
     )
     text = run(str(spec), "--training")
     assert "≥" in text
-    assert "nobody has told what is kept by unknown" in text
+    assert "saved tensors are not modelled for unknown" in text
     assert data(str(spec))["unknown"] == ["unknown"]
 
 
@@ -319,17 +319,21 @@ def test_sizes(size, budget):
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["vgg16", "--optimizer", "adam"], 2, "--optimizer goes with --training"),
-        (["vgg16", "--freeze", "stage1"], 2, "--freeze goes with --training"),
-        (["vgg16", "--accumulate"], 2, "--accumulate goes with --training"),
+        (["vgg16", "--optimizer", "adam"], 2, "--optimizer requires --training"),
+        (["vgg16", "--freeze", "stage1"], 2, "--freeze requires --training"),
+        (["vgg16", "--accumulate"], 2, "--accumulate requires --training"),
         (["vgg16", "--training", "--freeze", "stage7"], 1, "vgg16 has no layer 'stage7' (did you mean"),
         (["vgg16", "--training", "--optimizer", "adm"], 1, "no optimizer 'adm' (did you mean 'adam'?)"),
         (["vgg16", "--fit", "24 gallons"], 1, "--fit is a size such as 24GiB, 16GB or 512MiB, not '24 gallons'"),
         (["vgg16", "--fit", "24"], 1, "--fit 24: 24 bytes are very few: write a size with its unit, such as 24GiB"),
-        (["vgg16", "--fit", "1GiB", "--batch", "3"], 2, "--fit finds the batch: it goes without --batch"),
-        (["vgg16:batch=3", "--fit", "1GiB"], 1, "--fit finds the batch: vgg16 goes without batch=3"),
-        (["vgg16:input=64", "--fit", "1GiB", "--input"], 1, "--fit finds the input: vgg16 goes without input="),
-        (["vgg16", "--input"], 2, "--input largest goes with --fit; else --input is a size, such as 320x480"),
+        (
+            ["vgg16", "--fit", "1GiB", "--batch", "3"],
+            2,
+            "--fit finds the largest batch and cannot be combined with --batch",
+        ),
+        (["vgg16:batch=3", "--fit", "1GiB"], 1, "--fit finds the largest batch: remove batch=3 from vgg16"),
+        (["vgg16:input=64", "--fit", "1GiB", "--input"], 1, "--fit finds the largest input: remove input= from vgg16"),
+        (["vgg16", "--input"], 2, "--input largest requires --fit; without --fit, pass a size such as 320x480"),
         (["vgg17"], 1, "vgg17"),
         ([], 2, "Missing argument"),
     ],
@@ -380,13 +384,12 @@ def test_checkpointing_in_words_and_json():
     assert {e["class"] for e in training["events"] if e["phase"] == "recomputation"} >= {"recomputed"}
     text = run("resnet18", "--training", "--checkpoint", "stage")
     assert "training, without an optimizer, checkpointed by stage" in text
-    assert "Left as they are: head (autograd would keep no less)." in text
-    assert "forward again" in text
+    assert "Not checkpointed: head (autograd would keep no less)." in text
+    assert "recomputation" in text
     several = run("resnet18", "vgg11", "--training", "--checkpoint", "block")
-    assert re.search(r"resnet18: a step computes [\d,]+ FLOPs, [\d,]+ of them in layers that run again", several)
+    assert re.search(r"resnet18: a step computes [\d,]+ FLOPs, [\d,]+ of them in layers that are recomputed", several)
     assert (
-        "--checkpoint goes with --training"
-        in CliRunner().invoke(cli, ["memory", "nin", "--checkpoint", "block"]).output
+        "--checkpoint requires --training" in CliRunner().invoke(cli, ["memory", "nin", "--checkpoint", "block"]).output
     )
 
 
@@ -409,4 +412,4 @@ def test_mixed_precision():
     assert mixed["by_class"]["optimizer state"] == 3 * 4 * parameters + 62 * 4
     assert "bf16, training with adam and fp32 master weights" in run(*how, "--master-weights")
     result = CliRunner().invoke(cli, ["memory", "resnet18", "--master-weights"])
-    assert "--master-weights goes with --training" in result.output
+    assert "--master-weights requires --training" in result.output

@@ -17,7 +17,7 @@ from costcalc import CostcalcError, load, solve
 from costcalc.exploration.symbolic.break_even import ValueRange, _newton_differences, _sign_changes
 from costcalc.exploration.symbolic.question import parse_question
 from costcalc.ir.ops import OPS
-from costcalc.report.views.formula import answer
+from costcalc.report.views.formula import solution_text
 
 REDUCTION = str(Path(__file__).parents[2] / "docs" / "examples" / "reduction.yaml")
 
@@ -156,7 +156,7 @@ def test_an_answer_may_have_a_rhythm():
 
     solved = solve(build, "height", "activations at a = activations at b", exact=True)
     assert solved.runs == (ValueRange(2, None, 2),)
-    assert answer(solved) == "for every height ≥ 2 in steps of 2"
+    assert solution_text(solved) == "for every height ≥ 2 in steps of 2"
 
 
 def test_two_networks_share_a_domain_or_it_is_said():

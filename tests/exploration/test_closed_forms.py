@@ -606,9 +606,12 @@ def test_mistakes_are_said(args, messages):
     ("args", "message"),
     [
         (["vgg16"], "Missing option '--in'"),
-        (["vgg16", "--in", "height", "--depth", "2"], "--depth goes with --by stage"),
-        (["vgg16", "--in", "height,width", "--solve", "macs < 4G"], "--solve has one unknown"),
-        (["vgg16", "--in", "height", "--of", "macs", "--solve", "macs < 4G"], "--solve says itself what it asks of"),
+        (["vgg16", "--in", "height", "--depth", "2"], "--depth requires --by stage"),
+        (["vgg16", "--in", "height,width", "--solve", "macs < 4G"], "--solve needs exactly one variable"),
+        (
+            ["vgg16", "--in", "height", "--of", "macs", "--solve", "macs < 4G"],
+            "--solve cannot be combined with --of, --at or --by",
+        ),
         (["vgg16", "--in", "height", "--solve", "macs < 4G", "--format", "python"], "has no --format python"),
         (["vgg16", "--in", "height", "--of", "mac"], "'mac' is not one of"),
     ],

@@ -180,7 +180,9 @@ def test_a_rewritten_network_is_a_target_of_every_command():
     assert idle.stderr == "costcalc: basic changes nothing in vgg11\n"
     assert idle.stdout.startswith("vgg11 against vgg11+basic: ")
     assert "no design move 'foldbn'" in run("report", "resnet18+foldbn", code=1)
-    assert "reconcile takes a network as its spec has it" in run("reconcile", "resnet18+fold-bn", "11M", code=1)
+    assert "reconcile cannot apply design moves: remove +fold-bn from the TARGET" in run(
+        "reconcile", "resnet18+fold-bn", "11M", code=1
+    )
     assert "--naive-vs-reduced takes" in run("report", "googlenet+without:lrn", "--naive-vs-reduced", code=1)
 
 
@@ -450,10 +452,10 @@ def test_other_formats(style):
 def test_bare_mistakes_exit_1_and_missing_rules_exit_2():
     assert "did you mean 'fold-bn'?" in run("rewrite", "resnet50", "foldbn", code=1)
     assert "Missing argument 'RULE…'" in run("rewrite", "resnet50", code=2)
-    assert "gap-head is a RULE: the TARGET comes first" in run("rewrite", "gap-head", "vgg16", code=2)
-    assert "a spec is a .yaml file" in run("rewrite", "vgg16", "gap-head", "--save", "new.txt", code=2)
+    assert "gap-head is a RULE; pass the TARGET before it" in run("rewrite", "gap-head", "vgg16", code=2)
+    assert "does not end in .yaml" in run("rewrite", "vgg16", "gap-head", "--save", "new.txt", code=2)
     assert "nothing, for there is no such place" in run("rewrite", "vgg16", "basic")
-    assert "cannot be written" in run("rewrite", "resnet18", "fold-bn", "--save", "no/such/folder.yaml", code=1)
+    assert "cannot write the file" in run("rewrite", "resnet18", "fold-bn", "--save", "no/such/folder.yaml", code=1)
 
 
 def test_moves_lists_every_rule_with_its_sentence_and_its_rules():

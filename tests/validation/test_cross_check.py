@@ -296,7 +296,7 @@ def test_what_can_be_compared_is_compared_though_a_layer_is_unknown(tmp_path):
     done = CliRunner().invoke(cli, ["check", target, "--device", "meta", "--train"])
     assert done.exit_code == 0
     assert "of 2 layers compared with ==: all are equal" in done.output
-    assert "Not compared, because nobody has told what they compute: odd (deform_conv2d)" in done.output
+    assert "Not compared, because these layers are not modelled: odd (deform_conv2d)" in done.output
     done = CliRunner().invoke(cli, ["check", target, "--device", "cpu", "--time", "--runs", "2", "--strict"])
     assert done.exit_code == 1
     assert "1 layer could not be counted (--strict)" in done.output
@@ -368,10 +368,10 @@ def test_the_widest_tables_fit_100_columns(train):
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        ([], 2, "check takes one or more TARGETs, or --all"),
-        (["nin", "--all"], 2, "check takes one or more TARGETs, or --all"),
-        (["nin", "--time", "--device", "meta"], 2, "nothing runs on meta"),
-        (["nin", "--runs", "3"], 2, "--runs goes with --time"),
+        ([], 2, "pass one or more TARGETs, or --all"),
+        (["nin", "--all"], 2, "pass one or more TARGETs, or --all"),
+        (["nin", "--time", "--device", "meta"], 2, "--time needs a device that computes"),
+        (["nin", "--runs", "3"], 2, "--runs requires --time"),
         (["vgg61", "nin", "resnte50"], 1, "no architecture 'resnte50' (did you mean 'resnet50'?)"),
         (["vgg61", "nin", "resnte50"], 1, "no architecture 'vgg61'"),
         (["nin", "--dtype", "int8"], 1, "torch runs networks in fp64, fp32, fp16, bf16, not in int8"),

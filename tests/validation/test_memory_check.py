@@ -23,8 +23,8 @@ from costcalc.ir.op import Op
 from costcalc.ir.ops import OPS
 from costcalc.ir.ops.norm import BatchNorm2d
 from costcalc.ir.ops.pool import MaxPool2d
-from costcalc.report.render.render import render
-from costcalc.report.views.check_memory import memory_check
+from costcalc.report.render import render
+from costcalc.report.views.check_memory import memory_check_view
 from costcalc.torch_backend import allocator_peak
 from costcalc.validation.costs import WHOLE_NETWORK
 from costcalc.validation.known_differences import KNOWN_EXCESSES, OTHER_KERNELS, LayerAllocations, with_kernels
@@ -301,11 +301,8 @@ def test_one_network_is_shown_layer_by_layer_and_a_row_is_explained():
     assert next(line for line in lines if line.startswith("whole")).split()[1:3] == ["244.06", "244.06"]
     words = " ".join(" ".join(lines).split())
     assert "72 figures of 23 layers compared with ==, to the byte: all are equal." in words
-    assert "Of the inputs it keeps 618,348 bytes more." in words
-    row = (
-        "The row of norm2: as it runs forward, 10,440,352 bytes are alive; backward, 255,917,640 bytes, the most of "
-        "the run; of its own tensors 2,997,648 bytes are saved."
-    )
+    assert "618,348 bytes of the inputs are saved, too." in words
+    row = "For norm2: forward, 10,440,352 bytes; backward, 255,917,640 bytes, the peak of the run; saved, 2,997,648 bytes."
     assert row in words
     # norm2 on 256×27×27: the squares with zeros for 2 channels before and after; what it divides by, before the power and
     # after it; its result, for pool2
@@ -355,7 +352,7 @@ def test_what_cannot_be_checked_is_said_and_the_rest_checked(tmp_path):
 def test_memory_and_time_are_checked_apart():
     done = CliRunner().invoke(cli, ["check", "vgg11", "--memory", "--time"])
     assert done.exit_code == 2
-    assert "--memory is a check of its own: without --time" in done.output
+    assert "--memory cannot be combined with --time" in done.output
 
 
 # -- CUDA ---------------------------------------------------------------------------------------------------------
@@ -378,16 +375,16 @@ def test_nothing_is_claimed_of_a_gpu_and_its_allocator_stands_beside():
     result = as_on_a_gpu(allocated=50_000)
     assert (result.expects_equality, result.compared) == (False, 0)
     predicted = result.predicted.peak_live
-    text = " ".join(render(memory_check([result]), "text").split())
-    assert "Nothing is compared: kernels on cuda keep other tensors than those that are predicted." in text
+    text = " ".join(render(memory_check_view([result]), "text").split())
+    assert "Nothing is compared: kernels on cuda may save other tensors than those predicted." in text
     assert (
-        f"CUDA's allocator held at most 50,000 bytes, in rounded blocks, where {predicted:,} are predicted: the "
-        f"difference of {50_000 - predicted:+,} is workspace and rounding, which the model does not predict"
+        f"CUDA's allocator held at most 50,000 bytes, in rounded blocks, where {predicted:,} are predicted. The "
+        f"difference of {50_000 - predicted:+,} is workspace, rounding and tensors that CUDA's kernels save differently"
     ) in text
-    (network,) = json.loads(render(memory_check([result]), "json"))["networks"]
+    (network,) = json.loads(render(memory_check_view([result]), "json"))["networks"]
     assert (network["claimed"], network["agrees"], network["allocator_peak"]) == (False, None, 50_000)
     assert [row["verdict"] for row in network["rows"]][:2] == ["other", "equal"]
-    assert "chain: CUDA's allocator held" in " ".join(render(memory_check([result] * 2), "text").split())
+    assert "chain: CUDA's allocator held" in " ".join(render(memory_check_view([result] * 2), "text").split())
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")

@@ -8,6 +8,7 @@
 Told from a graph alone, to the byte of what torch's dispatcher makes; `torch_backend.observe` measures the same.
 """
 
+from costcalc.analysis.memory.checkpoint import CHECKPOINTS, Checkpoint
 from costcalc.analysis.memory.fit import Fit, largest_batch, largest_input
 from costcalc.analysis.memory.optimizers import OPTIMIZERS
 from costcalc.analysis.memory.simulation import timeline
@@ -23,10 +24,12 @@ from costcalc.analysis.memory.timeline import (
 from costcalc.analysis.memory.training_flops import TrainingFlops, training_flops
 
 __all__ = [
+    "CHECKPOINTS",
     "OPTIMIZERS",
     "PERSISTENT_KINDS",
     "Allocation",
     "AllocationKind",
+    "Checkpoint",
     "Event",
     "Fit",
     "Phase",

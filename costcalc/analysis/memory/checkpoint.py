@@ -17,6 +17,7 @@ from costcalc.ir.graph import Graph
 from costcalc.ir.paths import stage_of
 
 Checkpoint = Literal["none", "stage", "block"]
+CHECKPOINTS: tuple[Checkpoint, ...] = get_args(Checkpoint)
 
 
 class Segment(NamedTuple):

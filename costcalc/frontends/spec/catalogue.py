@@ -12,6 +12,13 @@ from costcalc.frontends.spec.document import read_text
 from costcalc.frontends.spec.language import Spec
 from costcalc.ir.graph import Graph
 
+_SUFFIXES = (".yaml", ".yml")
+
+
+def is_spec_file(name: str) -> bool:
+    """Return whether a target is the name of a spec file."""
+    return name.endswith(_SUFFIXES)
+
 
 def load(target: str | os.PathLike[str], **options: Any) -> Graph:
     """The graph of `target`: a shipped architecture (`vgg16`), a file (`net.yaml`), or one of its variants
@@ -28,7 +35,7 @@ def load(target: str | os.PathLike[str], **options: Any) -> Graph:
 def find_spec(target: str) -> tuple[Spec, str | None]:
     """The spec that `target` names, and the variant (None: the file's own default)."""
     path, _, variant = target.partition(":")
-    if path.endswith((".yaml", ".yml")):
+    if is_spec_file(path):
         return Spec(read_text(path), path), variant or None
     found = _shipped_file(target)
     if found is not None:

@@ -1,72 +1,90 @@
-"""Memory predicted beside memory observed in torch, as documents."""
+"""Predicted memory beside the memory that torch uses, byte for byte."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Literal
 
 from costcalc.core.sizes import format_inputs
-from costcalc.report.document import Column, Document, Table
-from costcalc.report.views.check import DIFFERS, EQUAL, KNOWN, differences, known_differences
-from costcalc.validation.memory import MemoryCheck, MemoryFigures
+from costcalc.report.document import Cells, Column, Document, JsonObject, Table
+from costcalc.report.schemas import document_data
+from costcalc.report.views.check import (
+    DIFFERS,
+    EQUAL,
+    KNOWN,
+    differences_table,
+    known_difference_notes,
+    network_names,
+    not_checked_notes,
+    outcome_text,
+)
+from costcalc.report.views.heading import mode_text, shapes_data
 
-_OTHER = "other"  # where equality is not claimed
+if TYPE_CHECKING:
+    from costcalc.validation.memory import MemoryCheck, MemoryFigures
+
+_NOT_COMPARED = "other"  # verdict of a figure that differs where equality is not claimed
 _TITLES = {"alive forward": "forward", "alive backward": "backward", "saved for backward": "saved"}
 _SIDES = (("pred.", "predicted"), ("torch", "observed"))
 
 
-def memory_check(checks: Sequence[MemoryCheck], refused: Sequence[str] = ()) -> Document:
-    """One network layer by layer, or several a line each; then what differs.
+def memory_check_view(checks: Sequence[MemoryCheck], not_checked: Sequence[str] = ()) -> Document:
+    """Return one network layer by layer, or several networks in one row each, then the differences.
 
-    `refused` says of further networks why they could not be checked.
+    `not_checked` has a message for each network that could not be checked.
     """
-    first = _layers(checks[0]) if len(checks) == 1 else _networks(checks)
-    tables = [first._replace(notes=(*first.notes, *(f"Not checked: {message}" for message in refused)))]
+    first = _layers_table(checks[0]) if len(checks) == 1 else _networks_table(checks)
+    tables = [first._replace(notes=(*first.notes, *not_checked_notes(not_checked)))]
     differing = [(check.predicted.name, difference) for check in checks for difference in check.differences]
     if differing:
-        tables.append(differences(differing, several=len(checks) > 1))
-    data = {
-        "schema": "costcalc/memory-check/1",
-        "networks": [_data(check) for check in checks],
-        "refused": list(refused),
-        "warnings": list(checks[0].observed.environment.warnings),
-    }
+        tables.append(differences_table(differing, several_networks=len(checks) > 1))
+    data = document_data(
+        "memory-check",
+        networks=[_data(check) for check in checks],
+        refused=list(not_checked),
+        warnings=list(checks[0].observed.environment.warnings),
+    )
     return Document(tuple(tables), data)
 
 
-def _layers(check: MemoryCheck) -> Table:
-    """Every layer: what is alive as it runs, and what autograd keeps of it, predicted and as torch has it."""
+def _figure_columns(figure: str, title: str) -> list[Column]:
+    key = _key(figure)
+    return [Column(f"{title}\n{heading}", f"{key}_{side}", "bytes", "bytes") for heading, side in _SIDES]
+
+
+def _layers_table(check: MemoryCheck) -> Table:
     run = check.predicted
     figures = [*check.layers[0].predicted]
     columns = [Column("layer", "name")]
     for figure in figures:
-        key = _key(figure)
-        columns += [Column(f"{_TITLES[figure]}\n{who}", f"{key}_{side}", "bytes", "bytes") for who, side in _SIDES]
+        columns += _figure_columns(figure, _TITLES[figure])
     columns.append(Column("verdict", "verdict"))
-    rows = []
+    rows: list[Cells] = []
     for layer in check.layers:
-        cells = [_cell(figure, side[figure]) for figure in figures for side in layer[1:]]
+        cells = [_cell(figure, side[figure]) for figure in figures for side in (layer.predicted, layer.observed)]
         rows.append((layer.layer, *cells, _verdict(check, layer)))
     peak = "alive backward" if run.peak_at[1] == "backward" else "alive forward"
-    whole = [side.get("peak live" if figure == peak else figure, "") for figure in figures for side in check.whole[1:]]
-    footer = (("whole", *whole, _verdict(check, check.whole)),)
-    inputs = format_inputs(check.inputs)
-    title = (
-        f"{run.name}: memory predicted beside observed\n"
-        f"{inputs}, batch {run.batch}, {_mode(check)}; {check.observed.environment}"
+    whole = [
+        side.get("peak live" if figure == peak else figure, "")
+        for figure in figures
+        for side in (check.whole.predicted, check.whole.observed)
+    ]
+    settings = f"{format_inputs(check.inputs)}, batch {run.batch}, {mode_text(run.gradients)}"
+    return Table(
+        title=f"{run.name}: memory predicted beside observed\n{settings}; {check.observed.environment}",
+        columns=tuple(columns),
+        rows=tuple(rows),
+        footer=(("whole", *whole, _verdict(check, check.whole)),),
+        notes=(*_outcome_note([check]), *_column_notes(check), *_notes([check])),
     )
-    return Table(title, tuple(columns), tuple(rows), footer, (*_outcome([check]), *_reading(check), *_notes([check])))
 
 
-def _cell(figure: str, size: int) -> Any:
-    """Nothing where a layer makes no tensor."""
+def _cell(figure: str, size: int) -> int | Literal[""]:
+    """Return a size; an empty cell where a layer creates no tensor."""
     return size or ("" if figure.startswith("alive") else 0)
 
 
-def _networks(checks: Sequence[MemoryCheck]) -> Table:
-    """A line a network; batch and dtype stand in the line where they are not the same for all."""
-    kinds = [f"batch {check.predicted.batch}, {check.predicted.dtype}" for check in checks]
-    alike = len(set(kinds)) == 1
+def _networks_table(checks: Sequence[MemoryCheck]) -> Table:
     columns = [
         Column("network", "name"),
         Column("figures\ncompared", "compared", "exact"),
@@ -75,90 +93,94 @@ def _networks(checks: Sequence[MemoryCheck]) -> Table:
     ]
     figures = [figure for figure in checks[0].whole.predicted if figure != "saved input"]
     for figure in figures:
-        title, key = figure.partition(" ")[0], _key(figure)
-        columns += [Column(f"{title}\n{who}", f"{key}_{side}", "bytes", "bytes") for who, side in _SIDES]
-    rows: list[tuple[Any, ...]] = []
-    for check, kind in zip(checks, kinds, strict=True):
-        name = check.predicted.name if alike else f"{check.predicted.name} ({kind})"
-        sizes = [side[figure] for figure in figures for side in check.whole[1:]]
-        rows.append((name, check.compared, len(check.differences), len(check.known_differences), *sizes))
-    sums = (sum(row[i] for row in rows) for i in range(1, 4))
-    footer = ((f"{len(rows)} networks", *sums, *("" for _ in columns[4:])),)
-    settings = f"{kinds[0]}, " if alike else ""
-    where = checks[0].observed.environment
-    title = (
-        f"{len(rows)} networks: memory predicted against observed\n{settings}{_mode(checks[0])}; {where.description}"
+        columns += _figure_columns(figure, figure.partition(" ")[0])
+    settings = [f"batch {check.predicted.batch}, {check.predicted.dtype}" for check in checks]
+    names, common = network_names([check.predicted.name for check in checks], settings)
+    outcomes = [(check.compared, len(check.differences), len(check.known_differences)) for check in checks]
+    rows: list[Cells] = []
+    for check, name, outcome in zip(checks, names, outcomes, strict=True):
+        whole = check.whole
+        rows.append(
+            (name, *outcome, *(side[figure] for figure in figures for side in (whole.predicted, whole.observed)))
+        )
+    sums = (sum(column) for column in zip(*outcomes, strict=True))
+    footer = (f"{len(rows)} networks", *sums, *("" for _ in columns[4:]))
+    device = checks[0].observed.environment.description
+    mode = mode_text(checks[0].predicted.gradients)
+    return Table(
+        title=f"{len(rows)} networks: memory predicted against observed\n{common}{mode}; {device}",
+        columns=tuple(columns),
+        rows=tuple(rows),
+        footer=(footer,),
+        notes=(*_outcome_note(checks), *_notes(checks)),
     )
-    return Table(title, tuple(columns), tuple(rows), footer, (*_outcome(checks), *_notes(checks)))
-
-
-def _mode(check: MemoryCheck) -> str:
-    return "training" if check.predicted.gradients else "inference"
 
 
 def _verdict(check: MemoryCheck, figures: MemoryFigures) -> str:
-    """A word for a layer: the worst of its figures."""
+    """Return the verdict of a layer: the worst of its figures."""
     if not check.expects_equality:
-        return EQUAL if figures.predicted == figures.observed else _OTHER
+        return EQUAL if figures.predicted == figures.observed else _NOT_COMPARED
     if any(difference.layer == figures.layer for difference in check.differences):
         return DIFFERS
     return KNOWN if any(difference.layer == figures.layer for difference in check.known_differences) else EQUAL
 
 
-def _outcome(checks: Sequence[MemoryCheck]) -> tuple[str, ...]:
-    """How the comparison came out, where there was one."""
+def _outcome_note(checks: Sequence[MemoryCheck]) -> tuple[str, ...]:
     if not checks[0].expects_equality:
         device = checks[0].observed.environment.device
-        return (f"Nothing is compared: kernels on {device} keep other tensors than those that are predicted.",)
-    disagreements = sum(len(check.differences) for check in checks)
+        return (f"Nothing is compared: kernels on {device} may save other tensors than those predicted.",)
+    differences = sum(len(check.differences) for check in checks)
     known = sum(len(check.known_differences) for check in checks)
-    verdict = f"{disagreements:,} DIFFER" if disagreements else "all others are equal" if known else "all are equal"
-    excused = f"{known:,} differ as torch is known to, " if known else ""
     compared, layers = sum(check.compared for check in checks), sum(len(check.layers) for check in checks)
-    return (f"{compared:,} figures of {layers:,} layers compared with ==, to the byte: {excused}{verdict}.",)
+    outcome = outcome_text(differences=differences, known=known)
+    return (f"{compared:,} figures of {layers:,} layers compared with ==, to the byte: {outcome}.",)
 
 
-def _reading(check: MemoryCheck) -> tuple[str, ...]:
-    """What the columns are, and the row of the peak in words."""
+def _column_notes(check: MemoryCheck) -> tuple[str, ...]:
+    """Return the meaning of the columns, with the layer of the peak as an example."""
     run = check.predicted
-    beside = "beside parameters, buffers and inputs"
-    peak = max(check.layers, key=lambda layer: max(_alive(layer).values()))
-    alive = {phase: f"{size:,} bytes" for phase, size in _alive(peak).items()}
-    for phase, size in _alive(peak).items():
-        alive[phase] += ", the most of the run" if size == run.peak_live else ""
+    layer = max(check.layers, key=lambda layer: max(_live_figures(layer).values()))
+    live = {figure: f"{size:,} bytes" for figure, size in _live_figures(layer).items()}
+    for figure, size in _live_figures(layer).items():
+        live[figure] += ", the peak of the run" if size == run.peak_live else ""
+    excluded = "without parameters, buffers and inputs"
     if not run.gradients:
         return (
-            f"Forward: the most that is alive as a layer makes a tensor (empty: it makes none), {beside}; as "
-            f"{peak.layer} makes its, {alive['alive forward']}.",
+            f"Forward: peak live bytes while a layer creates a tensor (empty: it creates none), {excluded}; for "
+            f"{layer.layer}, {live['alive forward']}.",
         )
-    kept = f" Of the inputs it keeps {run.saved_input:,} bytes more." if run.saved_input else ""
+    saved_input = f" {run.saved_input:,} bytes of the inputs are saved, too." if run.saved_input else ""
     return (
-        "Forward and backward: the most that is alive as a layer makes a tensor then (empty: it makes none), "
-        f"{beside}. Saved: what autograd keeps for the backward pass of what the layer made.{kept}",
-        f"The row of {peak.layer}: as it runs forward, {alive['alive forward']} are alive; backward, "
-        f"{alive['alive backward']}; of its own tensors {peak.predicted['saved for backward']:,} bytes are saved.",
+        "Forward and backward: peak live bytes while a layer creates a tensor in that pass (empty: it creates none), "
+        f"{excluded}. Saved: bytes of the layer's tensors that autograd saves for backward.{saved_input}",
+        f"For {layer.layer}: forward, {live['alive forward']}; backward, {live['alive backward']}; saved, "
+        f"{layer.predicted['saved for backward']:,} bytes.",
     )
 
 
-def _alive(layer: MemoryFigures) -> dict[str, int]:
+def _live_figures(layer: MemoryFigures) -> dict[str, int]:
     return {figure: size for figure, size in layer.predicted.items() if figure.startswith("alive")}
 
 
 def _notes(checks: Sequence[MemoryCheck]) -> tuple[str, ...]:
-    """What torch is known to get wrong, and what an allocator held."""
+    """Return the known differences and the memory of CUDA's allocator."""
     several = len(checks) > 1
-    notes = known_differences([(check.predicted.name, d) for check in checks for d in check.known_differences], several)
+    known = [(check.predicted.name, difference) for check in checks for difference in check.known_differences]
+    notes = known_difference_notes(known, several)
     if not several:
-        first = {d.reason: d for d in reversed(checks[0].known_differences)}
-        notes += [f"So torch says {d.measured:,} bytes for {d.calculated:,} at {d.layer}." for d in first.values()]
+        examples = {difference.reason: difference for difference in reversed(checks[0].known_differences)}
+        notes += [
+            f"For example, torch has {each.measured:,} bytes instead of {each.calculated:,} at {each.layer}."
+            for each in examples.values()
+        ]
     for check in checks:
         if check.allocator_peak is not None:
             predicted = check.whole.predicted["peak live"]
             notes.append(
                 f"{f'{check.predicted.name}: ' if several else ''}CUDA's allocator held at most "
-                f"{check.allocator_peak:,} bytes, in rounded blocks, where {predicted:,} are predicted: "
-                f"the difference of {check.allocator_peak - predicted:+,} is workspace and rounding, which the "
-                "model does not predict, and what CUDA's kernels keep otherwise."
+                f"{check.allocator_peak:,} bytes, in rounded blocks, where {predicted:,} are predicted. The difference "
+                f"of {check.allocator_peak - predicted:+,} is workspace, rounding and tensors that CUDA's kernels save "
+                "differently, none of which is predicted."
             )
     return (*notes, *checks[0].observed.environment.warnings)
 
@@ -167,14 +189,14 @@ def _key(figure: str) -> str:
     return figure.replace(" ", "_")
 
 
-def _data(check: MemoryCheck) -> dict[str, Any]:
+def _data(check: MemoryCheck) -> JsonObject:
     run = check.predicted
     layer, phase = run.peak_at
     return {
         "architecture": run.name,
         "settings": dict(check.settings),
         "batch": run.batch,
-        "inputs": {name: list(shape) for name, shape in check.inputs.items()},
+        "inputs": shapes_data(check.inputs),
         "training": run.training,
         "environment": check.observed.environment._asdict(),
         "claimed": check.expects_equality,
@@ -184,12 +206,12 @@ def _data(check: MemoryCheck) -> dict[str, Any]:
         "known_differences": [difference._asdict() for difference in check.known_differences],
         "peak_at": {"layer": layer or None, "phase": phase},
         "allocator_peak": check.allocator_peak,
-        "rows": [{"name": layer.layer, **_sides(check, layer)} for layer in check.layers],
-        "whole": _sides(check, check.whole),
+        "rows": [{"name": layer.layer, **_figures_data(check, layer)} for layer in check.layers],
+        "whole": _figures_data(check, check.whole),
     }
 
 
-def _sides(check: MemoryCheck, figures: MemoryFigures) -> dict[str, Any]:
+def _figures_data(check: MemoryCheck, figures: MemoryFigures) -> JsonObject:
     return {
         "verdict": _verdict(check, figures),
         "predicted": {_key(figure): size for figure, size in figures.predicted.items()},

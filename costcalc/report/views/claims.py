@@ -1,135 +1,157 @@
-"""Verified claims as a document: what was printed beside what is true."""
+"""Published numbers beside the exact ones, with a verdict on each."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
-from typing import Any
+from typing import TYPE_CHECKING
 
-from costcalc.published.claims import VERDICTS, ClaimResult, MultipleValues
-from costcalc.report.document import Column, Document, Kind, Table
+from costcalc.published.claims import VERDICTS, MultipleValues
+from costcalc.report.document import Cells, CellValue, Column, ColumnKind, Document, JsonObject, Table
+from costcalc.report.schemas import document_data
 
-_UNITS = "Exact values are elements, operations, bytes and pixels, and percent where percent is printed."
+if TYPE_CHECKING:
+    from costcalc.published.claims import ClaimResult
+    from costcalc.published.claims.verdict import ExactValue
+
+_UNITS_NOTE = "Exact values are elements, operations, bytes and pixels, and percent where percent is printed."
 
 
-def claims(verified: Sequence[ClaimResult], only: Iterable[str], titles: Mapping[str, str]) -> Document:
-    """Every claim in the table or slide that it stands in, and how many of each verdict every source has.
+def claims_view(verified: Sequence[ClaimResult], only: Iterable[str], titles: Mapping[str, str]) -> Document:
+    """Return claims by source and section, then the number of claims of each source by verdict.
 
-    `only` are the verdicts to show, `unexpected` standing for whatever its file does not expect (nothing: all);
-    `titles` are the full names of the sources that are verified as a whole: where there are none, the claims were
-    picked one by one, and stand in one table. How many there are is said of all claims, shown or not.
+    `only` limits the claims shown to these verdicts; `unexpected` is any verdict that the claims file does not expect.
+    `titles` are the full names of the sources that are verified as a whole; without any, all claims are in one table.
     """
     wanted = set(only)
-    shown = [c for c in verified if not wanted or c.verdict in wanted or (c.unexpected and "unexpected" in wanted)]
+    shown = [
+        each
+        for each in verified
+        if not wanted or each.verdict in wanted or (each.unexpected and "unexpected" in wanted)
+    ]
+    data = document_data(
+        "claims",
+        claims=[_claim_data(each) for each in shown],
+        summary={
+            source: {verdict: counts[verdict] for verdict in VERDICTS}
+            for source, counts in _count_verdicts(verified).items()
+        },
+    )
     if not titles:
-        title = f"{len(shown)} claim{'s' * (len(shown) != 1)}"
-        table = _table(title, shown)
-        return Document((table._replace(notes=(*table.notes, _UNITS)),), _data(shown, verified))
+        table = _claims_table(_number_of_claims(shown), shown)
+        return Document((table._replace(notes=(*table.notes, _UNITS_NOTE)),), data)
     sections: dict[tuple[str, str], list[ClaimResult]] = {}
     for each in shown:
         sections.setdefault((each.source, each.claim.section), []).append(each)
-    tables = [_table(_titled(*section), rows) for section, rows in sections.items()]
-    return Document((*tables, _summary(verified, titles)), _data(shown, verified))
+    tables = [_claims_table(_section_title(*section), rows) for section, rows in sections.items()]
+    return Document((*tables, _summary_table(verified, titles)), data)
 
 
-def _titled(source: str, section: str) -> str:
+def _number_of_claims(claims: Sequence[ClaimResult]) -> str:
+    return f"{len(claims):,} claim{'s' * (len(claims) != 1)}"
+
+
+def _section_title(source: str, section: str) -> str:
     return f"{source}: {section}" if section else source
 
 
-def _table(title: str, rows: Sequence[ClaimResult]) -> Table:
-    phrases = any(" " in each.published and not each.unit for each in rows)
-    explained = any(each.explanation for each in rows)
-    off = any(each.error is not None for each in rows)
-    printed: Kind = "text" if phrases else "exact"
-    columns = [
+def _claims_table(title: str, claims: Sequence[ClaimResult]) -> Table:
+    has_phrases = any(" " in each.published and not each.unit for each in claims)
+    has_explanations = any(each.explanation for each in claims)
+    has_errors = any(each.error is not None for each in claims)
+    published_kind: ColumnKind = "text" if has_phrases else "exact"
+    columns = (
         Column("claim", "id"),
-        Column("published", "published", printed),
+        Column("published", "published", published_kind),
         Column("exact", "exact", "exact"),
         Column("verdict", "verdict"),
-        *([Column("off by", "error", "exact")] if off else []),
-        *([Column("why", "explanation")] if explained else []),
-    ]
-    cells = []
-    for each in rows:
-        row = [each.claim.id, _published(each), "" if each.exact is None else _value(each.exact), each.verdict]
-        row += [_percent(each.error)] if off else []
-        cells.append((*row, *([each.explanation] if explained else [])))
-    surprises = [f"{each.claim.id} is not as its file says: {each.unexpected}." for each in rows if each.unexpected]
-    return Table(title, tuple(columns), tuple(cells), (), tuple(surprises))
+        *([Column("off by", "error", "exact")] if has_errors else []),
+        *([Column("why", "explanation")] if has_explanations else []),
+    )
+    rows: list[Cells] = []
+    for each in claims:
+        exact = "" if each.exact is None else _display_value(each.exact)
+        cells: list[CellValue] = [each.claim.id, _published_text(each), exact, each.verdict]
+        if has_errors:
+            cells.append(_percent(each.error))
+        if has_explanations:
+            cells.append(each.explanation)
+        rows.append(tuple(cells))
+    notes = tuple(f"{each.claim.id} is not as its file says: {each.unexpected}." for each in claims if each.unexpected)
+    return Table(title=title, columns=columns, rows=tuple(rows), notes=notes)
 
 
-def _summary(verified: Sequence[ClaimResult], titles: Mapping[str, str]) -> Table:
-    counts = _counts(verified)
+def _summary_table(verified: Sequence[ClaimResult], titles: Mapping[str, str]) -> Table:
     columns = (
         Column("source", "source"),
         Column("claims", "claims", "exact"),
-        *(Column(_headed(verdict), verdict, "exact") for verdict in VERDICTS),
+        *(Column(_verdict_title(verdict), verdict, "exact") for verdict in VERDICTS),
     )
-    rows = [
-        (source, sum(found.values()), *(found[verdict] for verdict in VERDICTS)) for source, found in counts.items()
+    by_source = _count_verdicts(verified)
+    counts: list[tuple[int, ...]] = [
+        (sum(each.values()), *(each[verdict] for verdict in VERDICTS)) for each in by_source.values()
     ]
-    total = ("total", *(sum(column) for column in zip(*(row[1:] for row in rows), strict=True)))
-    surprising = sum(bool(each.unexpected) for each in verified)
-    notes = [_UNITS]
-    notes += [f"{source}: {titles[source]}." for source in counts if source in titles] if len(rows) == 1 else []
-    said = sum(bool(each.expected) for each in verified)
-    if said:
-        agree = "Every verdict is" if not surprising else f"{said - surprising:,} of {said:,} verdicts are"
-        notes.append(f"{agree} the one that its file expects.")
-    title = f"{len(verified):,} claim{'s' * (len(verified) != 1)} by verdict"
-    return Table(title, columns, tuple(rows), (total,) if len(rows) > 1 else (), tuple(notes))
+    rows: tuple[Cells, ...] = tuple((source, *each) for source, each in zip(by_source, counts, strict=True))
+    total = ("total", *(sum(column) for column in zip(*counts, strict=True)))
+    notes = [_UNITS_NOTE]
+    if len(rows) == 1:
+        notes += [f"{source}: {titles[source]}." for source in by_source if source in titles]
+    expected = sum(bool(each.expected) for each in verified)
+    if expected:
+        unexpected = sum(bool(each.unexpected) for each in verified)
+        subject = f"{expected - unexpected:,} of {expected:,} verdicts are" if unexpected else "Every verdict is"
+        notes.append(f"{subject} the one that its file expects.")
+    return Table(
+        title=f"{_number_of_claims(verified)} by verdict",
+        columns=columns,
+        rows=rows,
+        footer=(total,) if len(rows) > 1 else (),
+        notes=tuple(notes),
+    )
 
 
-def _headed(verdict: str) -> str:
+def _verdict_title(verdict: str) -> str:
     return "not a\ncost" if verdict == "not-a-cost" else verdict
 
 
-def _counts(verified: Iterable[ClaimResult]) -> dict[str, Counter[str]]:
+def _count_verdicts(verified: Iterable[ClaimResult]) -> dict[str, Counter[str]]:
+    """Return the number of claims by source and verdict."""
     counts: dict[str, Counter[str]] = {}
     for each in verified:
         counts.setdefault(each.source, Counter())[each.verdict] += 1
     return counts
 
 
-def _data(shown: Iterable[ClaimResult], verified: Iterable[ClaimResult]) -> dict[str, Any]:
+def _claim_data(each: ClaimResult) -> JsonObject:
     return {
-        "schema": "costcalc/claims/1",
-        "claims": [
-            {
-                "id": each.claim.id,
-                "source": each.source,
-                "where": each.claim.where,
-                "network": each.network,
-                "quantity": each.quantity,
-                "convention": each.convention,
-                "batch": each.batch,
-                "published": each.published,
-                "unit": each.unit,
-                "exact": _value(each.exact),
-                "verdict": each.verdict,
-                "error": None if each.error is None else float(each.error),
-                "explanation": each.explanation or None,
-                "reproduced": _value(each.reproduced),
-                "expected": list(each.expected),
-                "unexpected": each.unexpected or None,
-            }
-            for each in shown
-        ],
-        "summary": {
-            source: {verdict: found[verdict] for verdict in VERDICTS} for source, found in _counts(verified).items()
-        },
+        "id": each.claim.id,
+        "source": each.source,
+        "where": each.claim.where,
+        "network": each.network,
+        "quantity": each.quantity,
+        "convention": each.convention,
+        "batch": each.batch,
+        "published": each.published,
+        "unit": each.unit,
+        "exact": _display_value(each.exact),
+        "verdict": each.verdict,
+        "error": None if each.error is None else float(each.error),
+        "explanation": each.explanation or None,
+        "reproduced": _display_value(each.reproduced),
+        "expected": list(each.expected),
+        "unexpected": each.unexpected or None,
     }
 
 
-def _published(each: ClaimResult) -> str:
+def _published_text(each: ClaimResult) -> str:
     return f"{each.published} {each.unit}" if each.unit else each.published
 
 
-def _value(exact: Any) -> Any:
-    """An int, a quotient as a float, or text: a shape as papers print it, several values between slashes."""
+def _display_value(exact: ExactValue | MultipleValues | None) -> int | float | str | None:
+    """Return an int, a quotient as a float, or text: a shape as `3x224x224`, several values separated by slashes."""
     if isinstance(exact, MultipleValues):
-        return " / ".join(str(_value(value)) for value in exact.values)
+        return " / ".join(str(_display_value(value)) for value in exact.values)
     if isinstance(exact, tuple):
         return "x".join(map(str, exact))
     if isinstance(exact, Fraction):

@@ -1,368 +1,296 @@
-"""Views of closed forms, as tables, as LaTeX and as a Python module, and of the questions that they answer."""
+"""Closed forms of the costs of a network, and the solutions of break-even questions."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence, Set
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeAlias
 
 from costcalc.analysis.conventions import CONVENTIONS
 from costcalc.analysis.metrics import METRICS
 from costcalc.core.sizes import without_batch
 from costcalc.exploration.symbolic import expression_writer as writing
-from costcalc.report.document import Column, Document, Formula, Table
+from costcalc.report.document import (
+    Column,
+    Document,
+    Equation,
+    EquationGroup,
+    Formula,
+    FormulaDomain,
+    Formulas,
+    JsonObject,
+    Table,
+)
+from costcalc.report.schemas import document_data
+from costcalc.report.views.heading import convention_note, network_title, unknown_data, unknown_note
 
 if TYPE_CHECKING:
+    import sympy
+
     from costcalc.exploration.symbolic import ClosedForms, Solution, Variable
     from costcalc.exploration.symbolic.break_even import ValueRange
     from costcalc.exploration.symbolic.closed_forms import RowFormulas
+    from costcalc.ir.op import Assumption
 
-# What a formula writes for a variable, in the order of factors; what is not here is written by its name.
-_SHORT = {"batch": "N", "height": "H", "width": "W", "size": "S", "channels": "C", "base_channels": "c", "classes": "K"}
-_LAST = "classes"
-_LINE = 88  # characters of LaTeX to a line
-_EXACT = ("activations", "memory")  # what is known also where a layer is not
+    _Expression: TypeAlias = sympy.Expr
+
+# Short symbols of variables, in the order of factors; other variables are written with their names.
+_SHORT_NAMES = {
+    "batch": "N",
+    "height": "H",
+    "width": "W",
+    "size": "S",
+    "channels": "C",
+    "base_channels": "c",
+    "classes": "K",
+}
+_LAST_FACTOR = "classes"
+_KNOWN_METRICS = ("activations", "memory")  # known for unknown layers, too: from the shapes of their outputs
+_CONVENTION_METRICS = frozenset({"flops", "memory", "param-memory"})
+_TITLES = {"memory": "activation bytes", "param-memory": "parameter bytes"}
 
 
 class _FormulaWriter:
-    """Writes expressions in variables: short symbols where no other variable is called so."""
+    """Writes expressions with a symbol for each variable: a short one unless another variable has that name."""
 
-    def __init__(self, variables: Iterable[Variable]) -> None:
-        names = [v.name for v in variables]
-        taken = {*names}
-        self.short = {n: n if _SHORT.get(n, n) in taken - {n} else _SHORT.get(n, n) for n in names}
-        usual = list(_SHORT)
-        order = sorted(names, key=lambda n: (n == _LAST, usual.index(n) if n in usual else len(usual), names.index(n)))
-        self._place = {name: place for place, name in enumerate(order)}
+    def __init__(self, variables: Iterable[Variable], *, full_names: bool = False) -> None:
+        names = [variable.name for variable in variables]
+        self.symbols = {name: name for name in names}
+        if not full_names:
+            for name in names:
+                short = _SHORT_NAMES.get(name, name)
+                self.symbols[name] = name if short in {*names} - {name} else short
+        usual = list(_SHORT_NAMES)
+        position = {name: usual.index(name) if name in usual else len(usual) for name in names}
+        order = sorted(names, key=lambda name: (name == _LAST_FACTOR, position[name], names.index(name)))
+        self._order = {name: i for i, name in enumerate(order)}
 
-    def rank(self, symbol: Any) -> Any:
-        return self._place[symbol.name]
+    def symbol_key(self, symbol: sympy.Symbol) -> int:
+        return self._order[symbol.name]
 
-    def name(self, symbol: Any) -> str:
-        return self.short[symbol.name]
+    def name(self, symbol: sympy.Symbol) -> str:
+        return self.symbols[symbol.name]
 
-    def text(self, expression: Any) -> str:
-        return writing.text(expression, self.name, self.rank)
+    def text(self, expression: _Expression) -> str:
+        return writing.text(expression, self.name, self.symbol_key)
 
-    def latex_terms(self, expression: Any) -> list[str]:
-        return writing.latex_terms(expression, self.name, self.rank)
+    def python(self, expression: _Expression) -> str:
+        return writing.python(expression, self.symbol_key)
 
-    def python(self, expression: Any) -> str:
-        return writing.python(expression, self.rank)
-
-    def formula(self, expression: Any) -> Formula:
-        return Formula(self.text(expression), self.python(expression), writing.latex(expression, self.name, self.rank))
+    def formula(self, expression: _Expression) -> Formula:
+        latex_terms = writing.latex_terms(expression, self.name, self.symbol_key)
+        return Formula(self.text(expression), self.python(expression), tuple(latex_terms))
 
 
-# -- tables and data ----------------------------------------------------------------------------------------------
+# -- closed forms -------------------------------------------------------------------------------------------------
 
 
-def formulas(forms: ClosedForms, by: str, rows: Sequence[RowFormulas]) -> Document:
-    """The forms of the whole below those of the `rows`, which are stages or layers (none for the whole alone)."""
+def formulas_view(forms: ClosedForms, by: str, rows: Sequence[RowFormulas]) -> Document:
+    """Return the closed forms of a network and of `rows`, its stages or layers; without rows, of the whole alone."""
     writer = _FormulaWriter(forms.variables)
-    whole = forms.whole()
-    groups = [_lines(form, forms, writer, zeros=False) for form in rows]
-    last = _lines(whole, forms, writer, zeros=True)
-    columns = [Column("cost", "quantity"), Column("formula", "formula")]
-    cells: list[tuple[Any, ...]] = [*last]
-    footer: list[tuple[Any, ...]] = []
-    if rows:
-        columns.insert(0, Column(by, "name", grouped=True))
-        cells = [(form.path, *line) for form, group in zip(rows, groups, strict=True) for line in group]
-        footer = [(whole.path, *line) for line in last]
-    silent = [form.path for form, group in zip(rows, groups, strict=True) if not group]
-    notes = [f"Costs nothing: {', '.join(silent)}."] if silent else []
-    table = Table(
-        _headline(forms, writer), tuple(columns), tuple(cells), tuple(footer), (*_notes(forms, writer), *notes)
+    full_names = _FormulaWriter(forms.variables, full_names=True)
+    headline = _headline(forms, full_names).replace("\n", ".\n\n")
+    formulas = Formulas(
+        title=_headline(forms, writer),
+        by=by,
+        groups=tuple(_equations(form, forms, writer) for form in rows),
+        whole=_equations(forms.whole(), forms, writer),
+        notes=tuple(_notes(forms, writer)),
+        variables=tuple(FormulaDomain(v.name, v.multiple, v.residue, v.least) for v in forms.variables),
+        subject=f"{forms.layer} of {forms.costs.name}" if forms.layer else forms.costs.name,
+        docstring=(f"Closed forms of {headline}.", *_notes(forms, full_names)),
     )
-    return Document((table,), _data(forms, by, rows, writer))
+    return Document((formulas,), _data(forms, by, rows, writer))
 
 
-def _lines(form: RowFormulas, forms: ClosedForms, writer: _FormulaWriter, zeros: bool) -> list[tuple[str, Any]]:
-    """A cell with the cost's name and one with its formula, for each cost that is not 0."""
-    lines: list[tuple[str, Any]] = []
-    for metric in forms.of:
-        if metric not in form.formulas:
-            lines.append((_title(metric, forms.costs.convention), "?"))
-        elif zeros or form.formulas[metric] != 0:
-            made = writer.formula(form.formulas[metric])
-            if form.unknown and metric not in _EXACT:
-                made = Formula(f"≥ {made.text}", made.python, rf"\geq {made.latex}")
-            lines.append((_title(metric, forms.costs.convention), made))
-    return lines
+def _equations(form: RowFormulas, forms: ClosedForms, writer: _FormulaWriter) -> EquationGroup:
+    equations = (
+        Equation(
+            title=_title(metric, forms.costs.convention),
+            key=METRICS[metric].attribute,
+            formula=writer.formula(form.formulas[metric]) if metric in form.formulas else None,
+            lower_bound=bool(form.unknown) and metric not in _KNOWN_METRICS,
+        )
+        for metric in forms.of
+    )
+    return EquationGroup(form.path, tuple(equations))
 
 
 def _title(metric: str, convention: str) -> str:
     if metric == "flops":
         return CONVENTIONS[convention].label
-    return {"memory": "activation bytes", "param-memory": "parameter bytes"}.get(metric, METRICS[metric].title)
+    return _TITLES.get(metric, METRICS[metric].title)
 
 
 def _headline(forms: ClosedForms, writer: _FormulaWriter) -> str:
     costs = forms.costs
-    title = costs.name + (f": {costs.title}" if costs.title not in ("", costs.name) else "")
     inputs = ", ".join(
         f"{name} {'×'.join(writer.text(forms.to_variables(size)) for size in sizes)}".rstrip()
         for name, sizes in without_batch(costs.inputs).items()
     )
     part = f"{forms.layer} of " if forms.layer else ""
     batch = writer.text(forms.to_variables(costs.batch))
-    return f"{part}{title}\n{inputs}, batch {batch}, {costs.dtype}, convention {costs.convention}"
+    return f"{part}{network_title(costs)}\n{inputs}, batch {batch}, {costs.dtype}, convention {costs.convention}"
 
 
 def _notes(forms: ClosedForms, writer: _FormulaWriter) -> list[str]:
-    notes = _meanings(forms.variables, writer)
-    if not forms.exact and any(v.multiple > 1 for v in forms.variables):
-        notes.append("The multiples leave no floor anywhere in the network; --exact is for every size.")
-    notes += _assumed(forms.assumptions, writer)
-    costs = forms.costs
-    notes += _convention({*forms.of}, costs.convention)
-    if costs.unknown:
-        names = ", ".join(f"{row.path} ({row.op})" for row in costs.unknown)
-        notes.append(f"Unknown, so that totals are lower bounds (≥): {names}.")
-    return notes
+    notes = _variables_note(forms.variables, writer)
+    if not forms.exact and any(variable.multiple > 1 for variable in forms.variables):
+        notes.append("These multiples leave no floor divisions in the network; --exact holds for every size.")
+    return [
+        *notes,
+        *_assumptions_note(forms.assumptions, writer),
+        *_convention_notes({*forms.of}, forms.costs.convention),
+        *unknown_note(forms.costs),
+    ]
 
 
-def _meanings(variables: Iterable[Variable], writer: _FormulaWriter) -> list[str]:
-    """What symbols stand for, and which values those may have that not every number is: H: height, a multiple of 32."""
+def _variables_note(variables: Iterable[Variable], writer: _FormulaWriter) -> list[str]:
+    """Return a note with the meaning and the values of each symbol: `H: height, a multiple of 32.`."""
     meanings = []
     for variable in variables:
-        short = writer.short[variable.name]
-        named = variable.name if short != variable.name else ""
+        symbol = writer.symbols[variable.name]
+        name = variable.name if symbol != variable.name else ""
         square = "the height and width of a square" if variable.name == "size" else ""
-        if said := [part for part in (named, square, _values(variable, f"{short} = ")) if part]:
-            meanings.append(f"{short}: {', '.join(said)}")
+        if parts := [part for part in (name, square, _values_text(variable, f"{symbol} = ")) if part]:
+            meanings.append(f"{symbol}: {', '.join(parts)}")
     return [f"{'; '.join(meanings)}."] if meanings else []
 
 
-def _values(variable: Variable, equals: str = "") -> str:
+def _values_text(variable: Variable, equals: str = "") -> str:
+    """Return the values of a variable in words, or nothing for all positive integers."""
     multiple, residue, least = variable.multiple, variable.residue, variable.least
-    beyond = f"from {least:,} on" if least > variable.smallest else ""
+    start = f"from {least:,} on" if least > variable.smallest else ""
     if multiple == 1:
-        return beyond
+        return start
     values = f"{equals}{multiple:,}·i + {residue:,}" if residue else f"a multiple of {multiple:,}"
-    return f"{values} {beyond}".strip()
+    return f"{values} {start}".strip()
 
 
-def _assumed(assumptions: Iterable[Any], writer: _FormulaWriter) -> list[str]:
-    found = [writing.relation(each, writer.text) for each in assumptions]
-    return [f"Assuming {'; '.join(found)}."] if found else []
+def _assumptions_note(assumptions: Iterable[Assumption], writer: _FormulaWriter) -> list[str]:
+    relations = [writing.relation(each, writer.text) for each in assumptions]
+    return [f"Assuming {'; '.join(relations)}."] if relations else []
 
 
-def _convention(metrics: Set[str | None], convention: str) -> list[str]:
-    """What the convention is, where a metric depends on it."""
-    depends = metrics & {"flops", "memory", "param-memory"}
-    return [f"Convention {convention}: {CONVENTIONS[convention].definition}"] if depends else []
+def _convention_notes(metrics: Set[str | None], convention: str) -> list[str]:
+    """Return the definition of the convention where a metric depends on it."""
+    return [convention_note(convention)] if metrics & _CONVENTION_METRICS else []
 
 
-def _data(forms: ClosedForms, by: str, rows: Iterable[RowFormulas], writer: _FormulaWriter) -> dict[str, Any]:
+def _data(forms: ClosedForms, by: str, rows: Iterable[RowFormulas], writer: _FormulaWriter) -> JsonObject:
     costs = forms.costs
-    named = {v.name for v in forms.variables}
+    variables = {variable.name for variable in forms.variables}
 
-    def as_data(form: RowFormulas) -> dict[str, str]:
-        return {METRICS[metric].attribute: writer.python(e) for metric, e in form.formulas.items()}
+    def formulas(form: RowFormulas) -> JsonObject:
+        return {METRICS[metric].attribute: writer.python(each) for metric, each in form.formulas.items()}
 
-    return {
-        "schema": "costcalc/formula/1",
-        "architecture": costs.name,
-        "layer": forms.layer,
-        "by": by,
-        "settings": {name: value for name, value in costs.settings.items() if name not in named},
-        "inputs": {
+    return document_data(
+        "formula",
+        architecture=costs.name,
+        layer=forms.layer,
+        by=by,
+        settings={name: value for name, value in costs.settings.items() if name not in variables},
+        inputs={
             name: [writer.python(forms.to_variables(size)) for size in shape] for name, shape in costs.inputs.items()
         },
-        "dtype": costs.dtype,
-        "convention": costs.convention,
-        "exact": forms.exact,
-        "variables": [v.name for v in forms.variables],
-        "domain": {v.name: v.data() for v in forms.variables},
-        "formulas": as_data(forms.whole()),
-        "rows": [{"name": form.path, "formulas": as_data(form), "unknown": form.unknown} for form in rows],
-        "assumptions": [writing.relation(each, writer.python) for each in forms.assumptions],
-        "unknown": [{"name": row.path, "op": row.op} for row in costs.unknown],
-    }
+        dtype=costs.dtype,
+        convention=costs.convention,
+        exact=forms.exact,
+        variables=[variable.name for variable in forms.variables],
+        domain={variable.name: variable.data() for variable in forms.variables},
+        formulas=formulas(forms.whole()),
+        rows=[{"name": form.path, "formulas": formulas(form), "unknown": form.unknown} for form in rows],
+        assumptions=[writing.relation(each, writer.python) for each in forms.assumptions],
+        unknown=unknown_data(costs),
+    )
 
 
-# -- LaTeX --------------------------------------------------------------------------------------------------------
+# -- break-even questions -----------------------------------------------------------------------------------------
 
 
-def latex_page(forms: ClosedForms, rows: Sequence[RowFormulas]) -> str:
-    """Equations for amsmath, a paragraph for each row; what the text says around its table is in comments."""
-    writer = _FormulaWriter(forms.variables)
-    parts = [f"% {line}" for text in (_headline(forms, writer), *_notes(forms, writer)) for line in text.split("\n")]
-    for form in (*rows, forms.whole()):
-        if not rows or any(form.formulas.values()):
-            if rows:
-                parts += ["", rf"\paragraph{{\texttt{{{_escaped(form.path)}}}}}"]
-            parts += [_align(form, forms, writer)]
-    return "\n".join(parts) + "\n"
-
-
-def _escaped(path: str) -> str:
-    return "".join(f"\\{character}" if character in "#$%&_{}" else character for character in path)
-
-
-def _align(form: RowFormulas, forms: ClosedForms, writer: _FormulaWriter) -> str:
-    equations = []
-    for metric, expression in form.formulas.items():
-        relation = r"&\geq" if form.unknown and metric not in _EXACT else "&="
-        lines = [rf"\text{{{_title(metric, forms.costs.convention)}}} {relation}"]
-        for term in writer.latex_terms(expression):
-            if len(lines[-1]) + len(term) > _LINE:
-                lines[-1] += r" \\"
-                lines.append(r"  &\quad")
-            lines[-1] += f" {term}"
-        equations.append("\n".join(lines))
-    return "\\begin{align*}\n" + " \\\\\n".join(equations) + "\n\\end{align*}"
-
-
-# -- Python -------------------------------------------------------------------------------------------------------
-
-_CHECK = '''
-
-def _check(**values: int) -> None:
-    """Raise ValueError for a value that is not on the domain of its variable."""
-    for name, value in values.items():
-        multiple, residue, least = DOMAIN[name]
-        if not isinstance(value, int) or value < least or value % multiple != residue:
-            form = f"{multiple}*i + {residue}" if multiple > 1 else "an integer"
-            raise ValueError(f"{name} must be {form} of at least {least}, not {value!r}")
-'''
-
-
-def python_module(forms: ClosedForms, rows: Sequence[RowFormulas]) -> str:
-    """A module with a function for each cost: of the whole, or, with `rows`, of each of them by name."""
-    writer = _FormulaWriter(forms.variables)
-    names = [v.name for v in forms.variables]
-    plain = _plain_writer(forms)
-    notes = [note.replace("\\", "\\\\") for note in _notes(forms, plain)]
-    head = "\n\n".join(["Closed forms of " + _headline(forms, plain).replace("\n", ".\n\n") + ".", *notes])
-    domain = "".join(f'    "{v.name}": ({v.multiple}, {v.residue}, {v.least}),\n' for v in forms.variables)
-    parts = [f'"""{head}\n"""\n\n# By variable: multiple, residue, least value.\nDOMAIN = {{\n{domain}}}\n', _CHECK]
-    whole = forms.whole()
-    for metric in forms.of:
-        title = _title(metric, forms.costs.convention).replace('"', "'")
-        least = " or more" if whole.unknown and metric not in _EXACT else ""
-        arguments = ", ".join(f"{name}: int" for name in names)
-        check = f"    _check({', '.join(f'{name}={name}' for name in names)})\n"
-        key = METRICS[metric].attribute
-        if rows:
-            body = "".join(
-                f"        {form.path!r}: {writer.python(form.formulas[metric])},\n"
-                for form in rows if metric in form.formulas
-            )  # fmt: skip
-            parts.append(
-                f"\n\ndef {key}({arguments}) -> dict[str, int]:\n"
-                f'    """The {title}{least} of each {_of_what(forms)}."""\n{check}    return {{\n{body}    }}\n'
-            )
-        else:
-            body = writer.python(whole.formulas[metric]) if metric in whole.formulas else "0"
-            parts.append(
-                f"\n\ndef {key}({arguments}) -> int:\n"
-                f'    """The {title}{least} of {_of_what(forms)}."""\n{check}    return {body}\n'
-            )
-    return "".join(parts)
-
-
-def _of_what(forms: ClosedForms) -> str:
-    return f"{forms.layer} of {forms.costs.name}" if forms.layer else forms.costs.name
-
-
-def _plain_writer(forms: ClosedForms) -> _FormulaWriter:
-    """Names in full, as in the code."""
-    writer = _FormulaWriter(forms.variables)
-    writer.short = {v.name: v.name for v in forms.variables}
-    return writer
-
-
-# -- questions ----------------------------------------------------------------------------------------------------
-
-
-def solution(solved: Solution) -> Document:
-    """For which values a question holds, and both sides counted around every border."""
-    writer = _FormulaWriter([solved.variable])
-    name, question = solved.variable.name, solved.question
+def solution_view(solution: Solution) -> Document:
+    """Return the values for which a question is true, with both sides counted next to the end of each range."""
+    writer = _FormulaWriter([solution.variable])
+    name, question = solution.variable.name, solution.question
     columns = (
         Column(name, "value", "exact"),
-        Column(_stacked(question.left.text), "left", "exact"),
-        Column(_stacked(question.right.text), "right", "exact"),
+        Column(_break_before_prepositions(question.left.text), "left", "exact"),
+        Column(_break_before_prepositions(question.right.text), "right", "exact"),
         Column("holds", "holds"),
     )
-    rows = [(check.value, check.left, check.right, "yes" if check.holds else "no") for check in solved.checks]
-    title = f"{solved.network}: {question} holds {answer(solved)}"
+    sides = {"left": (question.left, solution.left), "right": (question.right, solution.right)}
     notes = [
-        "Counted layer by layer for plain numbers, on both sides of every border, and equal to the formulas.",
-        *(
-            f"{side.text} = {writer.text(form)}"
-            for side, form in ((question.left, solved.left), (question.right, solved.right))
-            if side.metric is not None
-        ),
-        *_meanings([solved.variable], writer),
-        *_assumed(solved.assumptions, writer),
-        *_convention({question.left.metric, question.right.metric}, solved.convention),
+        "Both sides are counted layer by layer at the values next to each border, and equal the formulas.",
+        *(f"{side.text} = {writer.text(form)}" for side, form in sides.values() if side.metric is not None),
+        *_variables_note([solution.variable], writer),
+        *_assumptions_note(solution.assumptions, writer),
+        *_convention_notes({question.left.metric, question.right.metric}, solution.convention),
     ]
-    sides = {"left": (question.left, solved.left), "right": (question.right, solved.right)}
-    data = {
-        "schema": "costcalc/formula/1",
-        "architecture": solved.network,
-        "convention": solved.convention,
-        "exact": solved.exact,
-        "variables": [name],
-        "domain": {name: solved.variable.data()},
-        "formulas": {
+    data = document_data(
+        "formula",
+        architecture=solution.network,
+        convention=solution.convention,
+        exact=solution.exact,
+        variables=[name],
+        domain={name: solution.variable.data()},
+        formulas={
             METRICS[side.metric].attribute: writer.python(form)
             for side, form in sides.values()
             if side.metric is not None and side.layer is None and side.target is None
         },
-        "question": str(question),
-        **{place: {"text": side.text, "formula": writer.python(form)} for place, (side, form) in sides.items()},
-        "solutions": [{"first": run.first, "last": run.last, "step": run.step} for run in solved.runs],
-        "answer": answer(solved),
-        "checks": [
+        question=str(question),
+        **{key: {"text": side.text, "formula": writer.python(form)} for key, (side, form) in sides.items()},
+        solutions=[{"first": each.first, "last": each.last, "step": each.step} for each in solution.runs],
+        answer=solution_text(solution),
+        checks=[
             {name: check.value, "left": check.left, "right": check.right, "holds": check.holds}
-            for check in solved.checks
+            for check in solution.checks
         ],
-        "assumptions": [writing.relation(each, writer.python) for each in solved.assumptions],
-    }
-    return Document((Table(title, columns, tuple(rows), (), tuple(notes)),), data)
+        assumptions=[writing.relation(each, writer.python) for each in solution.assumptions],
+    )
+    table = Table(
+        title=f"{solution.network}: {question} holds {solution_text(solution)}",
+        columns=columns,
+        rows=tuple((each.value, each.left, each.right, "yes" if each.holds else "no") for each in solution.checks),
+        notes=tuple(notes),
+    )
+    return Document((table,), data)
 
 
-def _stacked(side: str) -> str:
+def _break_before_prepositions(side: str) -> str:
     return side.replace(" at ", "\nat ").replace(" of ", "\nof ")
 
 
-def answer(solved: Solution) -> str:
-    """The solution in words: for every batch ≥ 14."""
-    variable = solved.variable
-    name = variable.name
-    if not solved.runs:
-        return f"for no {name}"
-    singles: list[str] = []
+def solution_text(solution: Solution) -> str:
+    """Return the solutions in words: `for every batch ≥ 14`."""
+    variable = solution.variable
+    if not solution.runs:
+        return f"for no {variable.name}"
     parts: list[str] = []
+    singles: list[str] = []  # consecutive ranges of one value each
 
-    def close() -> None:
+    def close_singles() -> None:
         if singles:
-            parts.append(f"for {name} = {_listed(singles)}")
+            parts.append(f"for {variable.name} = {_enumerate(singles)}")
             singles.clear()
 
-    for run in solved.runs:
-        if run.first == run.last:
-            singles.append(f"{run.first:,}")
-            continue
-        close()
-        parts.append(f"for every {name}{_span(run, variable)}")
-    close()
-    among = f" ({_values(variable)})" if variable.multiple > 1 else ""
-    return ", and ".join(parts) + among
+    for values in solution.runs:
+        if values.first == values.last:
+            singles.append(f"{values.first:,}")
+        else:
+            close_singles()
+            parts.append(f"for every {variable.name}{_range_text(values, variable)}")
+    close_singles()
+    domain = f" ({_values_text(variable)})" if variable.multiple > 1 else ""
+    return ", and ".join(parts) + domain
 
 
-def _span(run: ValueRange, variable: Variable) -> str:
-    steps = f" in steps of {run.step:,}" if run.step != variable.multiple else ""
-    if run.last is None:
-        return steps if run.first == variable.least and not steps else f" ≥ {run.first:,}{steps}"
-    if run.first == variable.least and not steps:
-        return f" ≤ {run.last:,}"
-    return f" from {run.first:,} to {run.last:,}{steps}"
+def _range_text(values: ValueRange, variable: Variable) -> str:
+    steps = f" in steps of {values.step:,}" if values.step != variable.multiple else ""
+    from_start = values.first == variable.least and not steps
+    if values.last is None:
+        return "" if from_start else f" ≥ {values.first:,}{steps}"
+    return f" ≤ {values.last:,}" if from_start else f" from {values.first:,} to {values.last:,}{steps}"
 
 
-def _listed(words: Sequence[str]) -> str:
+def _enumerate(words: Sequence[str]) -> str:
     return ", ".join(words[:-1]) + (" and " if len(words) > 1 else "") + words[-1]

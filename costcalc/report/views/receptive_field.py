@@ -1,22 +1,29 @@
-"""Receptive fields as a document: how much of its input each layer sees."""
+"""The receptive field of each layer, and the part of the input that one of its outputs covers."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from costcalc.analysis.receptive_field import Coverage, LayerCoverage, NoReceptiveField
+from costcalc.analysis.receptive_field import NoReceptiveField
 from costcalc.core.sizes import Shape, format_shape
-from costcalc.report.document import Column, Document, Table
+from costcalc.report.document import Column, Document, JsonObject, Table
+from costcalc.report.schemas import document_data
+
+if TYPE_CHECKING:
+    from costcalc.analysis.receptive_field import Coverage, LayerCoverage
+
+_PerAxis: TypeAlias = "tuple[int | float, ...] | Literal['']"
 
 _LEGEND = (
-    "Size: the pixels that one output looks at, over all paths, with the gaps of dilation. Stride: the pixels from one "
-    "output's field to the next one's. Centre: the middle of the first output's field, pixel i being at i. Sees: the "
-    "pixels of the input in the field of the output that sees most."
+    "Size: the input pixels between the first and the last one that an output depends on. Stride: the input pixels "
+    "between the receptive fields of two neighbouring outputs. Centre: the middle of the receptive field of the first "
+    "output, in coordinates where pixel i is at i. Sees: the input pixels inside the receptive field of the output "
+    "that covers most."
 )
 
 
-def receptive_fields(seen: Coverage, layer: str | None = None) -> Document:
-    """The field of every layer, and what it is of the input; `layer` is the prefix that was asked for."""
+def receptive_field_view(coverage: Coverage, layer: str | None = None) -> Document:
+    """Return the receptive field of each layer; `layer` is the prefix that `coverage` was limited to."""
     columns = (
         Column("layer", "name"),
         Column("output", "output", "shape"),
@@ -25,98 +32,101 @@ def receptive_fields(seen: Coverage, layer: str | None = None) -> Document:
         Column("centre", "centre", "side"),
         Column("sees", "sees"),
     )
-    rows = tuple((s.layer, s.output[1:], *_sides(s), _sees(s, seen.input_size)) for s in seen.layers)
-    where = f"below {layer} of {seen.network}" if layer is not None else f"of {seen.network}"
-    title = f"Receptive fields {where}\ninput of {format_shape(seen.input_size)} pixels"
-    return Document((Table(title, columns, rows, (), _notes(seen, layer)),), _data(seen, layer))
+    rows = tuple(
+        (each.layer, each.output[1:], *_geometry(each), _coverage_text(each, coverage.input_size))
+        for each in coverage.layers
+    )
+    subject = f"below {layer} of {coverage.network}" if layer is not None else f"of {coverage.network}"
+    title = f"Receptive fields {subject}\ninput of {format_shape(coverage.input_size)} pixels"
+    table = Table(title=title, columns=columns, rows=rows, notes=_notes(coverage, layer))
+    return Document((table,), _data(coverage, layer))
 
 
-def _sides(sight: LayerCoverage) -> tuple[Any, Any, Any]:
-    """Size, stride and centre, (height, width) each; nothing where there is no field."""
-    if isinstance(sight.receptive_field, NoReceptiveField):
+def _geometry(layer: LayerCoverage) -> tuple[_PerAxis, _PerAxis, _PerAxis]:
+    """Return size, stride and centre as (height, width), or three empty cells without a receptive field."""
+    if isinstance(layer.receptive_field, NoReceptiveField):
         return "", "", ""
     return (
-        tuple(axis.size for axis in sight.receptive_field),
-        tuple(axis.stride for axis in sight.receptive_field),
-        tuple(_whole(axis.center) for axis in sight.receptive_field),
+        tuple(axis.size for axis in layer.receptive_field),
+        tuple(axis.stride for axis in layer.receptive_field),
+        tuple(_int_if_whole(axis.center) for axis in layer.receptive_field),
     )
 
 
-def _whole(centre: float) -> float | int:
+def _int_if_whole(centre: float) -> float | int:
     return int(centre) if centre.is_integer() else centre
 
 
-def _sees(sight: LayerCoverage, plane: Shape) -> str:
-    if isinstance(sight.receptive_field, NoReceptiveField):
-        own = sight.receptive_field.layer == sight.layer
-        return f"none: {sight.receptive_field.reason}" if own else f"none since {sight.receptive_field.layer}"
-    return _of_the_input(sight, plane)
+def _coverage_text(layer: LayerCoverage, input_size: Shape) -> str:
+    if isinstance(layer.receptive_field, NoReceptiveField):
+        own = layer.receptive_field.layer == layer.layer
+        return f"none: {layer.receptive_field.reason}" if own else f"none since {layer.receptive_field.layer}"
+    return _fraction_text(layer, input_size)
 
 
-def _of_the_input(sight: LayerCoverage, plane: Shape) -> str:
-    """`196 of 224 (87.5%)`, both axes where they differ, or `all 224`."""
-    assert sight.visible is not None
-    pairs = list(zip(sight.visible, plane, strict=True))
+def _fraction_text(layer: LayerCoverage, input_size: Shape) -> str:
+    """Return `196 of 224 (87.5%)`, with both axes where they differ, or `all 224`."""
+    assert layer.visible is not None
+    pairs = list(zip(layer.visible, input_size, strict=True))
     pairs = pairs[:1] if len(set(pairs)) == 1 else pairs
     whole = "×".join(str(pixels) for _, pixels in pairs)
-    if sight.covers(plane):
+    if layer.covers(input_size):
         return f"all {whole}"
-    part = "×".join(str(seen) for seen, _ in pairs)
-    return f"{part} of {whole} ({'×'.join(f'{100 * seen / pixels:.1f}%' for seen, pixels in pairs)})"
+    part = "×".join(str(visible) for visible, _ in pairs)
+    return f"{part} of {whole} ({'×'.join(f'{100 * visible / pixels:.1f}%' for visible, pixels in pairs)})"
 
 
-def _ends(seen: Coverage) -> tuple[LayerCoverage | None, LayerCoverage | None, LayerCoverage | None]:
-    """The last layer with a field, the convolution that sees most, and the first layer that sees the whole input."""
-    fields = [s for s in seen.layers if s.visible is not None]
+def _notable_layers(coverage: Coverage) -> tuple[LayerCoverage | None, LayerCoverage | None, LayerCoverage | None]:
+    """Return the last layer with a receptive field, the convolution that covers most, and the first to cover all."""
+    layers = [layer for layer in coverage.layers if layer.visible is not None]
     return (
-        fields[-1] if fields else None,
-        seen.widest_convolution(),
-        next((s for s in fields if s.covers(seen.input_size)), None),
+        layers[-1] if layers else None,
+        coverage.widest_convolution(),
+        next((layer for layer in layers if layer.covers(coverage.input_size)), None),
     )
 
 
-def _notes(seen: Coverage, layer: str | None) -> tuple[str, ...]:
-    """How much of the input the last layers see, which is the first to see all of it, and what the columns are."""
-    last, convolution, first = _ends(seen)
+def _notes(coverage: Coverage, layer: str | None) -> tuple[str, ...]:
+    """Return how much of the input the notable layers cover, and the meaning of the columns."""
+    last, convolution, first = _notable_layers(coverage)
     here = "" if layer is None else " here"
     if last is None:
         return (f"No layer{here} has a receptive field.",)
-    said = f"{last.layer}, the last layer with a field, sees {_of_the_input(last, seen.input_size)}"
+    text = f"{last.layer}, the last layer with a field, sees {_fraction_text(last, coverage.input_size)}"
     if convolution is not None and convolution.visible != last.visible:
-        sees = _of_the_input(convolution, seen.input_size)
-        said = f"{convolution.layer}, the convolution that sees most, sees {sees}, and {said}"
+        fraction = _fraction_text(convolution, coverage.input_size)
+        text = f"{convolution.layer}, the convolution that sees most, sees {fraction}, and {text}"
     if first is None:
-        return (f"{said}. No layer{here} that has a field sees the whole input by one output.", _LEGEND)
-    return (f"{said}. {first.layer} is the first{here} with an output that sees the whole input.", _LEGEND)
+        return (f"{text}. No layer{here} has an output that sees the whole input.", _LEGEND)
+    return (f"{text}. {first.layer} is the first{here} with an output that sees the whole input.", _LEGEND)
 
 
-def _data(seen: Coverage, layer: str | None) -> dict[str, Any]:
-    last, convolution, first = _ends(seen)
-    rows = []
-    for sight in seen.layers:
-        none = isinstance(sight.receptive_field, NoReceptiveField)
-        size, stride, centre = (None, None, None) if none else map(list, _sides(sight))
-        rows.append(
-            {
-                "name": sight.layer,
-                "op": sight.op,
-                "output": list(sight.output),
-                "size": size,
-                "stride": stride,
-                "centre": centre,
-                "seen": None if sight.visible is None else list(sight.visible),
-                "sees_all": sight.covers(seen.input_size),
-                "reason": sight.receptive_field.reason if isinstance(sight.receptive_field, NoReceptiveField) else None,
-                "since": sight.receptive_field.layer if isinstance(sight.receptive_field, NoReceptiveField) else None,
-            }
-        )
+def _data(coverage: Coverage, layer: str | None) -> JsonObject:
+    last, convolution, first = _notable_layers(coverage)
+    return document_data(
+        "field",
+        architecture=coverage.network,
+        layer=layer,
+        input=list(coverage.input_size),
+        rows=[_row_data(each, coverage.input_size) for each in coverage.layers],
+        last=None if last is None else last.layer,
+        widest_convolution=None if convolution is None else convolution.layer,
+        first_to_see_all=None if first is None else first.layer,
+    )
+
+
+def _row_data(layer: LayerCoverage, input_size: Shape) -> JsonObject:
+    missing = layer.receptive_field if isinstance(layer.receptive_field, NoReceptiveField) else None
+    size, stride, centre = (None if axes == "" else list(axes) for axes in _geometry(layer))
     return {
-        "schema": "costcalc/field/1",
-        "architecture": seen.network,
-        "layer": layer,
-        "input": list(seen.input_size),
-        "rows": rows,
-        "last": None if last is None else last.layer,
-        "widest_convolution": None if convolution is None else convolution.layer,
-        "first_to_see_all": None if first is None else first.layer,
+        "name": layer.layer,
+        "op": layer.op,
+        "output": list(layer.output),
+        "size": size,
+        "stride": stride,
+        "centre": centre,
+        "seen": None if layer.visible is None else list(layer.visible),
+        "sees_all": layer.covers(input_size),
+        "reason": None if missing is None else missing.reason,
+        "since": None if missing is None else missing.layer,
     }
