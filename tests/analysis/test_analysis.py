@@ -1,4 +1,4 @@
-"""Cost tables: rows add up, groups keep totals, carriers agree on whole networks, nothing is silently zero."""
+"""Cost tables: rows add up, grouping preserves totals, ints, arrays and expressions agree, nothing is silently zero."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_a_design_space_broadcasts_and_stays_exact():
     assert total.macs.dtype == object
 
 
-def test_unknown_layers_are_none_and_named_and_totals_go_on_without_them():
+def test_counts_of_unknown_layers_are_none_and_not_in_totals():
     builder = Builder("net", channels=3, height=8, width=8)
     builder.add("conv", OPS["conv2d"](4, 3))
     builder.add("odd", OPS["unknown"]("deform_conv2d"))
@@ -97,7 +97,7 @@ def test_stages_by_depth_and_below():
         costs.by_stage(0)
 
 
-def test_a_pool_closes_the_resolution_it_reads():
+def test_a_pool_works_at_the_resolution_of_its_input():
     rows = costcalc.analyze(costcalc.load("vgg16")).by_resolution().rows
     assert [(row.path, row.layer_count) for row in rows] == [
         ("224×224", 5), ("112×112", 5), ("56×56", 7), ("28×28", 7), ("14×14", 7), ("head", 8),
@@ -136,7 +136,7 @@ def test_conventions_by_hand():
     assert bologna["conv"].param_bytes == 3 * 4 * (4 * 3 * 9 + 4)
 
 
-def test_bologna_stores_a_modules_concat_alone():
+def test_bologna_stores_only_the_concat_of_a_module():
     costs = costcalc.analyze(costcalc.load("inception_v3"), convention="bologna")
     stored = {row.path for row in costs.below("mixed7b").rows if row.activation_bytes}
     assert stored == {"mixed7b/concat"}  # and not the inner concats
@@ -155,6 +155,6 @@ def test_work_adds_and_multiplies():
         ({"dtype": "fp31"}, r"no dtype 'fp31' \(did you mean 'fp32'"),
     ],
 )
-def test_misspelt_rules_are_answered(keywords, message):
+def test_a_misspelt_convention_or_dtype_raises(keywords, message):
     with pytest.raises(CostcalcError, match=message):
         costcalc.analyze(costcalc.load("nin"), **keywords)

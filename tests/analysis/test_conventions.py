@@ -1,4 +1,4 @@
-"""Conventions: the integers that tools print, sources' own tables, and the laws that all conventions obey."""
+"""Conventions: the integers that tools print, the tables of other sources, and laws for all conventions."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def small(functional: bool) -> costcalc.Graph:
     return builder.build()
 
 
-def test_only_ptflops_and_thop_tell_a_function_from_a_module():
+def test_only_ptflops_and_thop_count_functions_and_modules_differently():
     module, function = small(False), small(True)
     assert module == function
     relu, entering_pools, gap = 2 * 4 * 64, 2 * 4 * (64 + 16 + 4), 2 * 4 * 4
@@ -125,31 +125,31 @@ def test_the_real_division_of_thop_is_whole_over_all_outputs(height, width, out_
     assert costcalc.analyze(builder.build(), convention="thop").total().flops == 3 * 5 * out_h * out_w * each
 
 
-def taps_by_hand(n, places, kernel, stride, padding, dilation):
-    positions = (i * stride + t * dilation - padding for i in range(places) for t in range(kernel))
+def window_elements_by_hand(n, outputs, kernel, stride, padding, dilation):
+    positions = (i * stride + t * dilation - padding for i in range(outputs) for t in range(kernel))
     return sum(0 <= position < n for position in positions)
 
 
 @settings(max_examples=300, deadline=None)
 @given(st.integers(1, 30), st.integers(1, 7), st.integers(1, 4), st.integers(0, 6), st.integers(1, 3))
-def test_taps_inside_are_those_that_look_at_the_input(n, kernel, stride, padding, dilation):
+def test_window_elements_inside_are_those_at_input_elements(n, kernel, stride, padding, dilation):
     axis = (kernel, stride, padding, dilation)
     assume(window_positions(n, *axis) >= 1)
-    expected = taps_by_hand(n, window_positions(n, *axis), *axis)
+    expected = window_elements_by_hand(n, window_positions(n, *axis), *axis)
     assert window_elements_inside(n, window_positions(n, *axis), *axis) == expected
     array = as_size(np.array([n, n + 5]))
     assert window_elements_inside(array, window_positions(array, *axis), *axis)[0] == expected
 
 
 @pytest.mark.parametrize("axis", [(3, 1, 1, 1), (7, 2, 3, 1), (1, 2, 0, 1), (3, 1, 2, 2), (5, 3, 4, 1), (11, 4, 2, 1)])
-def test_taps_inside_of_a_symbol(axis):
+def test_window_elements_inside_of_a_symbol(axis):
     symbol = sympy.Symbol("n", integer=True, positive=True)
     formula = sympy.sympify(window_elements_inside(symbol, window_positions(symbol, *axis), *axis))
     for n in range(11, 24):
-        assert formula.subs(symbol, n) == taps_by_hand(n, window_positions(n, *axis), *axis)
+        assert formula.subs(symbol, n) == window_elements_by_hand(n, window_positions(n, *axis), *axis)
 
 
-def test_xla_leaves_out_the_taps_on_padding():
+def test_xla_subtracts_multiplications_with_padding():
     builder = Builder("net", channels=8, height=16, width=16)
     builder.add("conv", OPS["conv2d"](4, 3, padding=1))
     costs = costcalc.analyze(builder.build(), convention="xla").total()
@@ -162,8 +162,8 @@ def test_xla_leaves_out_the_taps_on_padding():
             op = next(n.op for n in network.nodes if n.name == layer.path)
             inside = 1
             if op.name == "conv2d":
-                for n, places, axis in zip(layer.inputs[0][2:], layer.output[2:], op.sliding_windows(), strict=True):
-                    inside *= taps_by_hand(n, places, *axis)
+                for n, outputs, axis in zip(layer.inputs[0][2:], layer.output[2:], op.sliding_windows(), strict=True):
+                    inside *= window_elements_by_hand(n, outputs, *axis)
             expected += 2 * inside * prod(layer.parameters["weight"][:2])
         assert table(name, convention="xla").total().flops == expected
 
@@ -264,7 +264,7 @@ def of_any_batch(network):
 
 @pytest.mark.parametrize("name", CONVENTIONS)
 def test_conventions_of_one_layer_on_symbolic_planes(name):
-    """All of a layer's sizes as symbols, where a whole network's would be unwieldy."""
+    """Both sizes of an image as symbols, for single layers: expressions of a whole network would be too large."""
     h, w = (sympy.Symbol(s, integer=True, positive=True) for s in "hw")
     for op in (OPS["conv2d"](4, 3, stride=2, padding=1), OPS["batch_norm2d"](), OPS["max_pool2d"](3, 2, padding=1),
                OPS["adaptive_avg_pool2d"](3), OPS["relu"]()):  # fmt: skip
@@ -278,7 +278,7 @@ def test_conventions_of_one_layer_on_symbolic_planes(name):
 
 
 @pytest.mark.parametrize("name", CONVENTIONS)
-def test_what_shares_parameters_owns_none(name):
+def test_a_layer_with_shared_parameters_owns_none(name):
     """Work counts every time, parameters once."""
     builder = Builder("net", channels=4, height=8, width=8)
     builder.add("a", OPS["conv2d"](4, 3, padding=1))

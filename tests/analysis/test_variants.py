@@ -49,7 +49,7 @@ VARIANTS = {
     "Inception v3 released, 299, no aux": ("inception_v3", {}),
 }
 
-# Rows of their own tests: the auxiliary heads count as parameters only, and a bias that no setting gives.
+# Rows with separate tests: auxiliary heads, of which only the parameters count, and a bias that is no setting.
 WITH_HEADS = "GoogLeNet Caffe train_val with 2 aux heads"
 WITH_BIAS = "ResNet-50 v1 with conv1 bias (Kaiming Caffe prototxt)"
 
@@ -60,7 +60,7 @@ def truth(variant):
 
 
 def costs_of(costs):
-    """The columns of the file, which leave out what BatchNorm, LRN, joins and shortcuts make, and pools of nothing."""
+    """Return the columns of the file, which ignore outputs of BatchNorm, LRN, joins, shortcuts and identity pools."""
     convs, weighted = of_kind(costs, ["conv2d"]), of_kind(costs, WEIGHTED)
     pools = [row for row in of_kind(costs, POOLS) if not is_identity(row)]
     return {
@@ -80,8 +80,8 @@ def test_variant_agrees(variant):
     assert costs_of(table(name, **settings)) == truth(variant)
 
 
-def test_auxiliary_heads_count_as_parameters_alone():
-    """The file gives the heads' parameters; its other columns are of the main path."""
+def test_only_parameters_of_auxiliary_heads_count():
+    """The file has the parameters of the heads; its other columns are for the main path."""
     main = costs_of(table("googlenet"))
     costs = table("googlenet", aux=True)
     assert main | {"params": costs.total().params} == truth(WITH_HEADS)
@@ -89,7 +89,7 @@ def test_auxiliary_heads_count_as_parameters_alone():
 
 
 def test_a_bias_in_the_first_convolution():
-    """No setting gives conv1 of ResNet a bias, as the authors' deploy file has it: a rewritten graph does."""
+    """The authors' deploy file has a bias in conv1, which is no setting of the spec: the graph is rewritten."""
     net = graph("resnet50")
     nodes = [replace(n, op=replace(n.op, bias=True)) if n.name == "stem/conv1" else n for n in net.nodes]
     biased = replace(net, nodes=tuple(nodes))
@@ -151,7 +151,7 @@ def test_parameters_and_macs_of_a_shipped_name(name):
     assert (costs.total().params, costs.total().macs) == (params, macs)
 
 
-def test_no_shipped_name_is_without_its_numbers():
+def test_every_shipped_name_has_its_numbers():
     assert set(costcalc.architectures()) == SPECS.keys()
 
 
@@ -159,7 +159,7 @@ def test_no_shipped_name_is_without_its_numbers():
     ("name", "params"),
     [("googlenet", 13_378_280), ("googlenet-torchvision", 13_004_888), ("inception_v3", 27_161_264)],
 )
-def test_auxiliary_heads_count_when_asked(name, params):
+def test_auxiliary_heads_count_with_aux(name, params):
     with_heads, without = table(name, aux=True), table(name)
     assert with_heads.total().params == params
     assert with_heads.total().weight_layers == without.total().weight_layers
@@ -174,8 +174,8 @@ def test_torchvisions_vgg_has_the_same_parameters_at_every_input_size(depth, sty
     assert table(name, height=height, width=width).total().params == table(name).total().params
 
 
-def test_the_papers_vgg_grows_with_its_input():
-    """Without an adaptive pool the first linear layer reads a 14×14 plane at 448, not a 7×7."""
+def test_parameters_of_the_vgg_paper_grow_with_the_input():
+    """Without an adaptive pool, the input of the first linear layer is 14×14 at 448 and 7×7 at 224."""
     more = (14 * 14 - 7 * 7) * 512 * 4096
     assert table("vgg16", height=448, width=448).total().params == table("vgg16").total().params + more
 

@@ -20,44 +20,45 @@ _POOL_WINDOWS = Term("pools, output × window", _pool_window_elements)
 
 
 def _inception_branches_and_norms(graph: Graph) -> Set[str]:
-    """Layers between a fork and the concat that closes it, and normalisations."""
-    uncounted = {n.name for n in graph.nodes if isinstance(n.op, (BatchNorm2d, LocalResponseNorm))}
-    fork_of = _dominators(graph)
-    sources = {node.name: node.inputs for node in graph.nodes}
+    """Return the layers between a fork and the concat of its branches, and the normalisations."""
+    layers = {node.name for node in graph.nodes if isinstance(node.op, (BatchNorm2d, LocalResponseNorm))}
+    fork_of = _immediate_dominators(graph)
+    inputs = {node.name: node.inputs for node in graph.nodes}
     for node in graph.nodes:
         if isinstance(node.op, Concat):
-            waiting = [i for i in node.inputs if i != fork_of[node.name]]
-            seen = {fork_of[node.name], *waiting}
-            while waiting:
-                name = waiting.pop()
-                uncounted.add(name)
-                further = [i for i in sources.get(name, ()) if i not in seen]
-                seen.update(further)
-                waiting += further
-    return uncounted
+            fork = fork_of[node.name]
+            pending = [name for name in node.inputs if name != fork]
+            visited = {fork, *pending}
+            while pending:
+                name = pending.pop()
+                layers.add(name)
+                new = [source for source in inputs.get(name, ()) if source not in visited]
+                visited.update(new)
+                pending += new
+    return layers
 
 
-def _dominators(graph: Graph) -> dict[str, str | None]:
-    """For each node the nearest tensor that every path from the inputs to it passes (None: there is none).
+def _immediate_dominators(graph: Graph) -> dict[str, str | None]:
+    """Return, for each tensor, the nearest tensor on all paths from the inputs to it; None if there is none.
 
-    Immediate dominators in one pass, since nodes come in topological order (Cooper, Harvey and Kennedy, 2001).
+    One pass is enough, since nodes are in topological order (Cooper, Harvey and Kennedy, 2001).
     """
-    depth: dict[str | None, int] = {None: 0} | {name: 1 for name, *_ in graph.inputs}
-    above: dict[str, str | None] = {name: None for name, *_ in graph.inputs}
+    depth: dict[str | None, int] = {None: 0} | {each.name: 1 for each in graph.inputs}
+    dominator: dict[str, str | None] = {each.name: None for each in graph.inputs}
     for node in graph.nodes:
-        meeting: str | None = node.inputs[0] if node.inputs else None
-        for other in node.inputs[1:]:
-            branch: str | None = other
-            while meeting != branch:
-                if depth[meeting] >= depth[branch]:
-                    assert meeting is not None
-                    meeting = above[meeting]
+        common: str | None = node.inputs[0] if node.inputs else None
+        for name in node.inputs[1:]:
+            other: str | None = name
+            while common != other:
+                if depth[common] >= depth[other]:
+                    assert common is not None
+                    common = dominator[common]
                 else:
-                    assert branch is not None
-                    branch = above[branch]
-        above[node.name] = meeting
-        depth[node.name] = depth[meeting] + 1
-    return above
+                    assert other is not None
+                    other = dominator[other]
+        dominator[node.name] = common
+        depth[node.name] = depth[common] + 1
+    return dominator
 
 
 LECTURES = (
@@ -65,10 +66,10 @@ LECTURES = (
         name="bologna",
         label="FLOPs",
         definition=(
-            "The Bologna lecture's tables: 2 per multiply-accumulate, pools output elements × window size, bias, "
-            "ReLU and normalisations 0. Activations twice (value and gradient), parameters three times (value, "
-            "gradient, momentum), MB = 2^20, at batch 128. The input is stored once and in no total; flatten and "
-            "normalisations take no memory; an inception module stores its concat output alone."
+            "The Bologna lecture's tables: 2 per multiply-accumulate, pools output elements × window size, bias, ReLU "
+            "and normalisations 0. Activations count twice (value and gradient), parameters three times (value, "
+            "gradient, momentum), MB = 2^20, at batch 128. The input is stored once and is in no total; flatten and "
+            "normalisations take no memory; an inception module stores only the output of its concat."
         ),
         work=(MACS, MAC_ADDS, _POOL_WINDOWS),
         prior=2,

@@ -10,7 +10,8 @@ PROJECT = (
         label="FLOPs",
         definition=(
             "2 FLOPs per multiply-accumulate of convolutions, linear layers and matrix products, and nothing else: "
-            "the lecture's 2·H·W·Cout·Cin·k². Taps on padding count. Activation memory is every new tensor once."
+            "the lecture's 2·H·W·Cout·Cin·k². Multiplications with zero padding are counted. Activation memory is the "
+            "sum of all tensors that layers create."
         ),
         work=(MACS, MAC_ADDS),
         prior=0,
@@ -19,8 +20,8 @@ PROJECT = (
         name="macs",
         label="MACs",
         definition=(
-            "1 per multiply-accumulate of convolutions, linear layers and matrix products, and nothing else: what "
-            "the ResNet paper calls FLOPs and torchvision prints as GFLOPS."
+            "1 per multiply-accumulate of convolutions, linear layers and matrix products, and nothing else: the "
+            "number that the ResNet paper calls FLOPs and torchvision prints as GFLOPS."
         ),
         work=(MACS,),
         prior=0,
@@ -29,8 +30,8 @@ PROJECT = (
         name="full",
         label="FLOPs",
         definition=(
-            "Every operation: 2 per multiply-accumulate, and each add of a bias, a skip, a normalisation or an "
-            "average, each compare of a ReLU or a max pool, each exp and each division as 1."
+            "Every operation: 2 per multiply-accumulate, and each add of a bias, a skip connection, a normalisation "
+            "or an average, each compare of a ReLU or a max pool, each exp and each division as 1."
         ),
         work=(
             MACS,

@@ -80,7 +80,7 @@ BIASES = Term("biases", _parameters_where(_is_bias))
 NORM_PARAMETERS = Term("scales and shifts", _parameters_where(_is_scale_or_shift))
 
 ALL_PARAMETERS = (WEIGHTS, BIASES, NORM_PARAMETERS)
-ALL_OUTPUTS = (Term("every new tensor", _allocated_elements),)
+ALL_OUTPUTS = (Term("every tensor that a layer creates", _allocated_elements),)
 
 
 class Convention(NamedTuple):

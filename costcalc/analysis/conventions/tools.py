@@ -147,8 +147,8 @@ TOOLS = (
         name="torch",
         label="FLOPs",
         definition=(
-            "PyTorch's torch.utils.flop_counter: 2 per multiply-accumulate of convolutions and matrix products, "
-            "taps on padding included; bias, normalisations, activations and pools 0."
+            "PyTorch's torch.utils.flop_counter: 2 per multiply-accumulate of convolutions and matrix products, where "
+            "multiplications with zero padding are counted; bias, normalisations, activations and pools 0."
         ),
         work=(MACS, MAC_ADDS),
         prior=0,
@@ -157,12 +157,12 @@ TOOLS = (
         name="fvcore",
         label='"flops"',
         definition=(
-            'fvcore\'s FlopCountAnalysis, in eval mode: its "flops" are 1 per multiply-accumulate of convolutions '
-            "and linear layers, 2 per element of a BatchNorm, and 1 per element that enters an adaptive average "
-            "pool of a plane, also one that changes nothing; 5 per element of other normalisations (of RMSNorm 0), "
-            "all 1 less without a weight; per output element, 1 of a nearest and 4 of a bilinear interpolation of "
-            "a plane, 4 of grid_sample. Bias, activations and other pools are 0, and so is attention as one call "
-            "(scaled_dot_product_attention). Of matrix products the batch of the left one alone counts."
+            'fvcore\'s FlopCountAnalysis, in eval mode: its "flops" are 1 per multiply-accumulate of convolutions and '
+            "linear layers, 2 per element of a BatchNorm, 5 per element of other normalisations (RMSNorm 0), each 1 "
+            "less without a weight, and 1 per input element of a two-dimensional adaptive average pool, even if it is "
+            "the identity; per output element, 1 for nearest and 4 for bilinear interpolation of an image, and 4 for "
+            "grid_sample. Bias, activations and other pools are 0, and so is attention as one call "
+            "(scaled_dot_product_attention). For matrix products, only the batch of the left operand counts."
         ),
         work=_FVCORE,
         prior=1,
@@ -172,7 +172,8 @@ TOOLS = (
         label='"flops"',
         definition=(
             "fvcore's FlopCountAnalysis of a model in training mode: as `fvcore`, but 5 per BatchNorm element, "
-            "whose mean and variance it then counts, too. It is what a model gives on which eval() was not called."
+            "because mean and variance are then counted, too. It is the number of a model on which eval() was not "
+            "called."
         ),
         work=(
             MACS,
@@ -186,9 +187,9 @@ TOOLS = (
         name="timm",
         label='"MACs"',
         definition=(
-            'timm\'s tables: infer_gmacs is what fvcore calls "flops" (1 per multiply-accumulate, 2 per BatchNorm '
-            "element, 1 per element into an adaptive average pool). infer_macts, its activations, are the output "
-            "elements of convolutions, linear layers and matrix products, and nothing else."
+            'timm\'s tables: infer_gmacs is the number that fvcore calls "flops" (1 per multiply-accumulate, 2 per '
+            "BatchNorm element, 1 per input element of an adaptive average pool). infer_macts, its activations, are "
+            "the output elements of convolutions, linear layers and matrix products, and nothing else."
         ),
         work=_FVCORE,
         prior=1,
@@ -203,10 +204,10 @@ TOOLS = (
         name="ptflops",
         label='"MACs"',
         definition=(
-            'ptflops with its pytorch backend: "MACs" are 1 per multiply-accumulate and per bias add of '
-            "convolutions and linear layers, 2 per BatchNorm element, and 1 per element that enters a ReLU or a "
-            "pool called as a function, but 2 when it is called as a module: both the module's hook and the "
-            "patched function count it. ReLU6 and SiLU are 1 per element; other activations, softmax and skips 0."
+            'ptflops with its pytorch backend: "MACs" are 1 per multiply-accumulate and per bias add of convolutions '
+            "and linear layers, 2 per BatchNorm element, and 1 per input element of a ReLU or a pool called as a "
+            "function, but 2 if it is called as a module, since both the module's hook and the patched function count "
+            "it. ReLU6 and SiLU are 1 per element; other activations, softmax and skip connections 0."
         ),
         work=(
             MACS,
@@ -238,10 +239,10 @@ TOOLS = (
         name="thop",
         label='"MACs"',
         definition=(
-            'thop: "MACs" are 1 per multiply-accumulate of convolutions and linear layers, 4 per BatchNorm '
-            "element, and for pools that are modules 1 per output element of an average pool, and per output "
-            "element of an adaptive one its window, Hin·Win/(Hout·Wout), plus 1: over all outputs that is its "
-            "input and its output elements. Bias, ReLU, max pools and functions are 0."
+            'thop: "MACs" are 1 per multiply-accumulate of convolutions and linear layers, 4 per BatchNorm element, '
+            "and, for pools that are modules, 1 per output element of an average pool and, per output element of an "
+            "adaptive one, its window Hin·Win/(Hout·Wout) plus 1, which adds up to its input and its output elements. "
+            "Bias, ReLU, max pools and functions are 0."
         ),
         work=(
             MACS,
@@ -260,9 +261,9 @@ TOOLS = (
         name="torchinfo",
         label='"mult-adds"',
         definition=(
-            'torchinfo: "mult-adds" are, for each layer with parameters, those that a place uses times the places: '
-            "1 per multiply-accumulate and per bias add of convolutions and linear layers. A BatchNorm counts its "
-            "parameters once an image; activations and pools 0."
+            'torchinfo: "mult-adds" are, for each layer with parameters, the parameters that an output position uses '
+            "× the number of positions: 1 per multiply-accumulate and per bias add of convolutions and linear layers. "
+            "A BatchNorm counts its parameters once per image; activations and pools 0."
         ),
         work=(
             MACS,
@@ -276,9 +277,9 @@ TOOLS = (
         name="calflops",
         label="FLOPs",
         definition=(
-            "calflops: 2 per multiply-accumulate of convolutions and linear layers, 1 per bias add of "
-            "convolutions, 2 per BatchNorm element, 1 per element that enters a ReLU, a SiLU or a pool. Linear "
-            "bias, ReLU6, sigmoid and skips are 0. Its MACs are those of `macs`."
+            "calflops: 2 per multiply-accumulate of convolutions and linear layers, 1 per bias add of convolutions, 2 "
+            "per BatchNorm element, 1 per input element of a ReLU, a SiLU or a pool. Linear bias, ReLU6, sigmoid and "
+            "skip connections are 0. Its MACs are those of `macs`."
         ),
         work=(
             MACS,
@@ -295,11 +296,11 @@ TOOLS = (
         name="xla",
         label="FLOPs",
         definition=(
-            "XLA's cost analysis (JAX, TensorFlow), of convolutions and matrix products alone: 2 per "
-            "multiply-accumulate, without those whose tap falls on zero padding. A 3×3 with padding 1 on a plane "
-            "of 16×16 has 46 of 48 taps inside along each axis, so (46/48)² of the usual number."
+            "XLA's cost analysis (JAX, TensorFlow) of convolutions and matrix products alone: 2 per "
+            "multiply-accumulate, without multiplications with zero padding. A 3×3 convolution with padding 1 of "
+            "16×16 elements has 46 of 48 products inside the input along each axis, so (46/48)² of the usual number."
         ),
-        work=(MACS, MAC_ADDS, Term("less the taps on zero padding", _minus_products_with_padding)),
+        work=(MACS, MAC_ADDS, Term("minus multiplications with zero padding", _minus_products_with_padding)),
         prior=3,
     ),
 )
@@ -326,9 +327,9 @@ KERAS = Convention(
     name="keras",
     label="FLOPs",
     definition=(
-        "Keras's count_params, a convention of parameters: trainable or not, so that the moving mean and "
-        "variance of a BatchNorm count beside its scale and shift. Keras counts no operations of its own: "
-        "FLOPs are 2 per multiply-accumulate."
+        "Keras's count_params, a convention for parameters: all of them, trainable or not, so that the moving mean "
+        "and variance of a BatchNorm count like its scale and shift. Keras itself counts no operations: FLOPs are 2 "
+        "per multiply-accumulate."
     ),
     work=(MACS, MAC_ADDS),
     prior=1,
