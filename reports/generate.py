@@ -21,6 +21,7 @@ from costcalc.frontends.spec.reference import describe
 from costcalc.published.claims import sources
 from costcalc.report.document import Document
 from costcalc.report.render import render
+from costcalc.report.schemas import SCHEMAS, Schema
 from costcalc.report.views.check import check_view
 from costcalc.report.views.memory import memory_list_view
 from costcalc.validation.costs import CrossCheck
@@ -49,6 +50,7 @@ def pages() -> dict[str, Callable[[], str]]:
         "reports/claims.md": _claims_page,
         "docs/ops.md": _ops_page,
         "docs/conventions.md": _conventions_page,
+        "docs/json.md": _json_page,
     }
 
 
@@ -145,6 +147,21 @@ def _conventions_page() -> str:
         return f"## {name}\n\n{table}"
 
     return _page("# Conventions", _ran("conventions"), *map(terms, costcalc.CONVENTIONS))
+
+
+def _json_page() -> str:
+    def section(name: str, schema: Schema) -> str:
+        keys = [("schema", f"`costcalc/{name}/{schema.version}`"), *schema.keys.items()]
+        keys += [(key, f"{meaning} (optional)") for key, meaning in schema.optional.items()]
+        table = "\n".join(f"| `{key}` | {meaning} |" for key, meaning in keys)
+        return f"## {name}\n\n| key | value |\n|:--|:--|\n{table}"
+
+    return _page(
+        "# JSON documents",
+        "`--format json` prints one object with exact numbers. Its `schema` names its kind and its version; "
+        "new keys may be added to a version, and a change that breaks a reader raises it.",
+        *(section(name, schema) for name, schema in SCHEMAS.items()),
+    )
 
 
 def _page(title: str, *parts: str) -> str:
