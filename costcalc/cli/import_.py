@@ -67,9 +67,8 @@ def _symbolic_graph(network: Target, graph: Graph) -> Graph | None:
         except CostcalcError:
             return None
 
-    ranks = {len(each.shape) for each in graph.inputs}
     # Height and width stay numbers: position embeddings fix them, and windows make their expressions very long.
-    names = ["batch", *(["sequence"] if {2, 3} & ranks else [])]
+    names = ["batch", *(["sequence"] if any("sequence" in each.dim_names for each in graph.inputs) else [])]
     symbolic = build(names)
     if symbolic is None:
         names = [name for name in names if build([name]) is not None]

@@ -12,6 +12,7 @@ from costcalc.analysis.memory import CHECKPOINTS, OPTIMIZERS
 from costcalc.cli.options import LARGEST, network_or_largest_options, output_options
 from costcalc.cli.printing import print_document
 from costcalc.cli.target import Target, read_target
+from costcalc.core.axes import PLANE_DIM_NAMES
 from costcalc.core.errors import CostcalcError
 from costcalc.core.written_numbers import read_bytes
 
@@ -133,7 +134,7 @@ def _analyze_memory(
 
     graph = network.graph()
     dtype = network.counting["dtype"]
-    sizes = {"batch": ("batch",), "input": ("height", "width"), None: ()}[fitted]
+    sizes = {"batch": ("batch",), "input": PLANE_DIM_NAMES, None: ()}[fitted]
     build = network.graph_factory(*sizes)
 
     @cache

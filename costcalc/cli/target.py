@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from costcalc.cli.printing import print_note
+from costcalc.core.axes import IMAGE_DIM_NAMES, PLANE_DIM_NAMES
 from costcalc.core.errors import CostcalcError
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ def read_target(
             raise CostcalcError(f"a setting is KEY=VALUE, not {assignment!r}")
         if key in ("batch", "input", "dtype") and assignment in settings:
             raise CostcalcError(f"{key} is not a setting of a spec: use --{key} {value}")
-        if key in ("height", "width", "channels") and not imported:
+        if key in IMAGE_DIM_NAMES[1:] and not imported:
             raise CostcalcError(f"{key} is a size of the input and not a setting: use --input HxW or CxHxW")
         values[key.strip()] = value
     counting: AnalysisOptions = {"dtype": values.pop("dtype"), "convention": convention}
@@ -135,7 +136,7 @@ def _image_sizes(input_text: str) -> dict[str, int]:
     sizes = _parse_sides(input_text, "--input")
     if len(sizes) > 3:
         raise CostcalcError(f"--input is HxW or CxHxW, such as 320x480 or 3x320x480, not {input_text!r}")
-    return dict(zip(("channels", "height", "width")[-len(sizes) :], sizes, strict=True))
+    return dict(zip(IMAGE_DIM_NAMES[-len(sizes) :], sizes, strict=True))
 
 
 def read_spatial_size(text: str, option: str) -> dict[str, int]:
@@ -143,7 +144,7 @@ def read_spatial_size(text: str, option: str) -> dict[str, int]:
     sizes = _parse_sides(text, option)
     if len(sizes) > 2:
         raise CostcalcError(f"{option} is HxW, such as 320x480, or the side of a square, not {text!r}")
-    return {"height": sizes[0], "width": sizes[1]}
+    return dict(zip(PLANE_DIM_NAMES, sizes, strict=True))
 
 
 def _parse_sides(text: str, option: str) -> list[int]:

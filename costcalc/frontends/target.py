@@ -14,10 +14,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from costcalc.core.axes import IMAGE_DIM_NAMES, INPUT_DIM_NAMES
 from costcalc.core.errors import CostcalcError, FixedSizeError
 from costcalc.core.sizes import is_array, is_plain, is_symbolic
 from costcalc.frontends.spec import catalogue
-from costcalc.ir.graph import DIM_NAMES, Graph
+from costcalc.ir.graph import Graph
 
 if TYPE_CHECKING:
     from costcalc.frontends.free_sizes import SymbolicGraph
@@ -82,7 +83,7 @@ class ImportedModel:
         if self.target.endswith(".onnx"):
             return _onnx_factory(self.target, options, dynamic_sizes)
         for name in dynamic_sizes:
-            if name not in DIM_NAMES:
+            if name not in INPUT_DIM_NAMES:
                 raise CostcalcError(
                     f"{self.target}: {name} is not an input size but a setting of the model: "
                     "it cannot be a variable; give it a number"
@@ -175,4 +176,4 @@ def _image_sizes(input_text: str) -> dict[str, int]:
     if len(sizes) > 3 or not all(re.fullmatch("[0-9]{1,18}", size) and int(size) for size in sizes):
         raise CostcalcError(f"--input is HxW or CxHxW, such as 320x480 or 3x320x480, not {input_text!r}")
     sizes = sizes * 2 if len(sizes) == 1 else sizes
-    return dict(zip(("channels", "height", "width")[-len(sizes) :], map(int, sizes), strict=True))
+    return dict(zip(IMAGE_DIM_NAMES[-len(sizes) :], map(int, sizes), strict=True))

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any, ClassVar
 
+from costcalc.core.axes import dim_label
 from costcalc.core.dtypes import ELEMENT_TYPES
 from costcalc.core.errors import OpError
 from costcalc.core.sizes import Shape, Size, check_relation, format_shape, identical, prod
@@ -63,7 +64,7 @@ def broadcast_requirements(name: str, inputs: tuple[Shape, ...]) -> Iterator[Req
             if lead and check_relation(b, "==", a).answer is False:
                 raise OpError(f"{name} takes inputs with equally many sizes: {shapes}")
             rank = max(len(first), len(other))
-            what = ("batch", "channels", "height", "width")[place] if rank == 4 else f"size {place + 1}"
+            what = dim_label(place, rank)
             message = f"{name} takes inputs that agree in {what}, not {{right}} and {{left}}: {shapes}"
             yield Requirement(b, "==", a, message)
         first = broadcast_shape(first, other)

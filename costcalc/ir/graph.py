@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
+from costcalc.core.axes import input_dim_names
 from costcalc.core.errors import CostcalcError, OpError, did_you_mean
 from costcalc.core.sizes import Shape, Size, batch_of, identical
 from costcalc.ir.layout import Layout
@@ -37,16 +38,6 @@ class Node:
     functional: bool = field(default=False, compare=False)
 
 
-# What the sizes of an input are called after the batch, by how many there are.
-_INPUT_DIM_NAMES = {
-    2: ("features",),
-    3: ("sequence", "features"),
-    4: ("channels", "height", "width"),
-    5: ("channels", "depth", "height", "width"),
-}
-DIM_NAMES = ("batch", "channels", "depth", "height", "width", "sequence", "features")  # all names there are
-
-
 class Input(NamedTuple):
     """What a graph is fed: a name, a shape with the batch first, and what its elements are (see `op.HOLDS`)."""
 
@@ -56,12 +47,8 @@ class Input(NamedTuple):
 
     @property
     def dim_names(self) -> tuple[str, ...]:
-        """What its sizes are called; "" where one has no name. Indices are a sequence of them."""
-        if not self.shape:
-            return ()
-        rank = len(self.shape)
-        indices = rank == 2 and self.element_type != "float"
-        return ("batch", *(("sequence",) if indices else _INPUT_DIM_NAMES.get(rank, ("",) * (rank - 1))))
+        """The names of its dimensions; "" for a dimension without a name."""
+        return input_dim_names(len(self.shape), self.element_type)
 
 
 def resolve_dim_names(inputs: Iterable[Input]) -> list[tuple[str, ...]]:

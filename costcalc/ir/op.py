@@ -18,7 +18,7 @@ import re
 from collections.abc import Iterator
 from typing import ClassVar, Literal, NamedTuple, TypeVar, dataclass_transform
 
-from costcalc.core.axes import DIM_NAMES_BY_RANK
+from costcalc.core.axes import operand_dim_names
 from costcalc.core.errors import OpError
 from costcalc.core.sizes import (
     RELATION_SIGNS,
@@ -278,7 +278,7 @@ def infer_output(op: Op, inputs: tuple[Shape, ...]) -> tuple[Shape, list[Assumpt
         raise OpError(f"{op.name} takes {wanted} input{'s' * (wanted != '1')}, not {len(inputs)}", "inputs")
     if op.rank is not None and len(inputs[0]) != op.rank:
         got = inputs[0]
-        sizes = f"{op.rank} sizes ({', '.join(DIM_NAMES_BY_RANK[op.rank])})"
+        sizes = f"{op.rank} sizes ({', '.join(operand_dim_names(op.rank))})"
         raise OpError(f"{op.name} takes an input of {sizes}, not of {len(got)}: {format_shape(got)}")
     assumptions = []
     for requirement in op.requirements(*inputs):

@@ -44,6 +44,25 @@ def test_sizes_have_names_and_layers_may_use_them():
         spec.build(None, {"sequenc": 5})
 
 
+@pytest.mark.parametrize(
+    ("rank", "element_type", "free", "written"),
+    [
+        (3, "float", 0, "{x: {batch: 4, sequence: 5, features: 6}}"),
+        (3, "float", 1, "{x: {batch: 4, sequence: 5, features: 6}}"),
+        (2, "int64", 0, "{x: {batch: 4, sequence: 5, holds: int64}}"),
+        (2, "float", 0, "{x: {batch: 4, features: 5}}"),
+        (6, "float", 0, "{x: {batch: 4, size_1: 5, size_2: 6, size_3: 7, size_4: 8, size_5: 9}}"),
+    ],
+)
+def test_the_sizes_of_an_input_are_named_as_in_the_graph(rank, element_type, free, written):
+    shape = tuple(range(4, 4 + rank))
+    name = Input("x", shape, element_type).dim_names[free]
+    symbol = sympy.Symbol(name, integer=True, positive=True)
+    sizes = (*shape[:free], symbol, *shape[free + 1 :])
+    graph = Graph("net", (Input("x", sizes, element_type),), (Node("flatten", OPS["flatten"](), ("x",)),), ("flatten",))
+    assert f"inputs: {written}" in nested_yaml(graph, {name: shape[free]})
+
+
 def test_a_graph_in_symbols_is_written_in_their_names():
     batch = sympy.Symbol("batch", integer=True, positive=True)
 

@@ -20,6 +20,7 @@ import sympy
 
 from costcalc.analysis.analyze import AnalysisOptions, analyze
 from costcalc.analysis.metrics import METRICS
+from costcalc.core.axes import PLANE_DIM_NAMES
 from costcalc.core.comparisons import COMPARISONS
 from costcalc.core.errors import CostcalcError
 from costcalc.exploration.symbolic.closed_forms import SQUARE, Build, closed_forms, defaults, reject_graph
@@ -139,7 +140,7 @@ def _operand_form(side: Operand, network: NetworkSource, variable: str, exact: b
     varies = side.target is None or variable in defaults(graph)
 
     def counted(value: int) -> Any:
-        names = ("height", "width") if variable == SQUARE else (variable,)
+        names = PLANE_DIM_NAMES if variable == SQUARE else (variable,)
         made = network.build(**(dict.fromkeys(names, value) if varies else {}))
         costs = analyze(made, **rules)
         total = (costs if side.layer is None else costs.below(side.layer.strip("/"))).total()

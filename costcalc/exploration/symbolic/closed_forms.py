@@ -22,6 +22,7 @@ import sympy
 from costcalc.analysis.analyze import analyze
 from costcalc.analysis.cost_table import CostTable, Row
 from costcalc.analysis.metrics import METRICS
+from costcalc.core.axes import INPUT_DIM_NAMES, PLANE_DIM_NAMES
 from costcalc.core.errors import CostcalcError, FixedSizeError, did_you_mean
 from costcalc.core.sizes import Size, identical, is_plain, is_symbolic
 from costcalc.exploration.symbolic.variable import (
@@ -32,7 +33,7 @@ from costcalc.exploration.symbolic.variable import (
     normalize_floors,
 )
 from costcalc.frontends.target import load
-from costcalc.ir.graph import DIM_NAMES, Graph
+from costcalc.ir.graph import Graph
 from costcalc.ir.op import Assumption
 from costcalc.ir.paths import stage_of
 
@@ -423,7 +424,7 @@ def _is_int(value: Any) -> bool:
 
 def _size_arguments(variable: Variable) -> dict[str, Size]:
     """The sizes and settings that a variable stands for, as expressions."""
-    names = ("height", "width") if variable.name == SQUARE else (variable.name,)
+    names = PLANE_DIM_NAMES if variable.name == SQUARE else (variable.name,)
     return dict.fromkeys(names, variable.size)
 
 
@@ -450,7 +451,7 @@ def _rejections(build: Build, base: Graph) -> dict[str, str]:
     refusals = {}
     usual = defaults(base)
     with suppress(CostcalcError, TypeError):  # what is imported is imported once, with all of them free
-        build(**{name: Variable(name).size for name in DIM_NAMES if _is_int(usual.get(name))})
+        build(**{name: Variable(name).size for name in INPUT_DIM_NAMES if _is_int(usual.get(name))})
     for name, value in usual.items():
         if _is_int(value) and (name != SQUARE or _is_square(base)):
             try:

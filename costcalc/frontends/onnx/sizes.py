@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
-from costcalc.core.axes import EXAMPLE_IMAGE
+from costcalc.core.axes import EXAMPLE_IMAGE, PLANE_DIM_NAMES
 from costcalc.core.dtypes import element_type_of
 from costcalc.core.errors import CostcalcError, did_you_mean
 from costcalc.frontends.onnx.free import SymbolicInt, as_int
@@ -113,7 +113,7 @@ class SizeRequest(NamedTuple):
                 made.tied[name] = symbols[str(size)]
         missing = {name: usual(name) for name in opened if name not in values}
         if missing:
-            plane = [ours.get(name) for name in ("height", "width")]
+            plane = [ours.get(name) for name in PLANE_DIM_NAMES]
             options = [f"--input {EXAMPLE_IMAGE['height']}"] if set(plane) <= missing.keys() else []
             called_here = {size: name for name, size in reversed(ours.items())}
             others = {name: n for name, n in missing.items() if not options or name not in plane}

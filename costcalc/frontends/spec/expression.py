@@ -325,7 +325,6 @@ class Expression:
         return value
 
 
-IMAGE_SIZES = ("batch", "channels", "height", "width")
 OP_KEYWORDS = ("shares", "functional")  # what a call of any op takes beside the op's own arguments
 CALL_KEYWORDS = ("inputs", *OP_KEYWORDS)
 

@@ -12,7 +12,7 @@ import keyword
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from costcalc.core.axes import EXAMPLE_IMAGE
+from costcalc.core.axes import EXAMPLE_IMAGE, IMAGE_DIM_NAMES
 from costcalc.core.dtypes import ELEMENT_TYPES
 from costcalc.core.errors import CostcalcError, OpError, SettingError, did_you_mean
 from costcalc.core.sizes import as_size, can_broadcast, is_array, is_symbolic
@@ -27,7 +27,6 @@ from costcalc.frontends.spec.document import (
 )
 from costcalc.frontends.spec.expression import (
     CALL_KEYWORDS,
-    IMAGE_SIZES,
     Expression,
     LocatedError,
     Signature,
@@ -170,7 +169,7 @@ class Spec:
         settings = {name: setting.default for name, setting in self.settings.items()} | dict(variant.settings)
         for name, value in options.items():
             try:
-                if name in IMAGE_SIZES or name in self.sizes:
+                if name in IMAGE_DIM_NAMES or name in self.sizes:
                     sizes[name] = _SIZE.convert(name, value)
                 elif name in self.settings:
                     settings[name] = self.settings[name].read(value)
@@ -199,7 +198,7 @@ class Spec:
         return settings, tuple(inputs)
 
     def _has_one_image(self) -> bool:
-        return [declared.names for declared in self.inputs.values()] == [IMAGE_SIZES]
+        return [declared.names for declared in self.inputs.values()] == [IMAGE_DIM_NAMES]
 
     def _expression_names(self) -> set[str]:
         """What expressions may use everywhere: settings, and the inputs' sizes but for the channels of an image."""
@@ -267,11 +266,12 @@ class Spec:
             self._report(several, "a spec has input: or inputs:, not both")
         elif isinstance(value, YamlMapping):
             sizes = {"batch": 1} | self._sizes(value)
-            misspelt = any(key.text not in IMAGE_SIZES for key, _ in value.entries)
-            for size in IMAGE_SIZES:
+            misspelt = any(key.text not in IMAGE_DIM_NAMES for key, _ in value.entries)
+            for size in IMAGE_DIM_NAMES:
                 if size not in sizes and value.get(size) is None and not misspelt:
                     self._report(value, f"input needs {size}: it is {_EXAMPLE_INPUT} or alike")
-            self.inputs["input"] = InputDeclaration(IMAGE_SIZES, tuple(sizes.get(size, 1) for size in IMAGE_SIZES))
+            shape = tuple([sizes.get(name, 1) for name in IMAGE_DIM_NAMES])
+            self.inputs["input"] = InputDeclaration(IMAGE_DIM_NAMES, shape)
         elif isinstance(several, YamlMapping) and several.entries:
             for key, entry in several.entries:
                 self.inputs[key.text] = self._input_declaration(key, entry, alone=len(several.entries) == 1)
@@ -279,7 +279,7 @@ class Spec:
             message = f"input must be {_EXAMPLE_INPUT} or alike, inputs {{name: [1, 128]}} or alike"
             self._report(value or several or document, message)
         if not self.inputs:
-            self.inputs["input"] = InputDeclaration(IMAGE_SIZES, (1, *EXAMPLE_IMAGE.values()))
+            self.inputs["input"] = InputDeclaration(IMAGE_DIM_NAMES, (1, *EXAMPLE_IMAGE.values()))
         for declared in self.inputs.values():
             for each, number in zip(declared.names, declared.shape, strict=True):
                 if each:
@@ -319,7 +319,7 @@ class Spec:
             self._report(entry, message + ", or a mapping of names to sizes, such as {batch: 1, sequence: 128}")
         shape = shape or (1,)
         if alone and len(shape) == 4:
-            return InputDeclaration(IMAGE_SIZES, shape, holds)
+            return InputDeclaration(IMAGE_DIM_NAMES, shape, holds)
         batches = [n for above in self.inputs.values() for name, n in zip(*above[:2], strict=True) if name == "batch"]
         first = "batch" if not batches or batches[0] == shape[0] else ""
         return InputDeclaration((first, *[""] * (len(shape) - 1)), shape, holds)
@@ -327,7 +327,7 @@ class Spec:
     def _sizes(self, value: YamlMapping) -> dict[str, int]:
         sizes = {}
         for key, entry in value.entries:
-            names = self.sizes or IMAGE_SIZES
+            names = self.sizes or IMAGE_DIM_NAMES
             if key.text in names:
                 sizes[key.text] = self._size(entry, key.text)
             else:
@@ -343,8 +343,8 @@ class Spec:
         return size
 
     def _read_setting(self, key: YamlScalar, value: YamlNode) -> None:
-        if key.text in (*IMAGE_SIZES, *self.sizes, *CALL_KEYWORDS, "skip") or not key.text.isidentifier():
-            what = "is the input's" if key.text in (*IMAGE_SIZES, *self.sizes) else "cannot name a setting"
+        if key.text in (*IMAGE_DIM_NAMES, *self.sizes, *CALL_KEYWORDS, "skip") or not key.text.isidentifier():
+            what = "is the input's" if key.text in (*IMAGE_DIM_NAMES, *self.sizes) else "cannot name a setting"
             self._report(key, f"{key.text!r} {what}" + ("" if key.text.isidentifier() else ": it is no plain word"))
             return
         default, choices = value, ()

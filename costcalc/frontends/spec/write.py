@@ -8,10 +8,9 @@ from typing import Any
 
 import yaml
 
-from costcalc.core.axes import DIM_NAMES_BY_RANK
+from costcalc.core.axes import IMAGE_DIM_NAMES
 from costcalc.core.errors import CostcalcError
 from costcalc.core.sizes import is_array, is_plain, is_symbolic
-from costcalc.frontends.spec.expression import IMAGE_SIZES
 from costcalc.ir.graph import Graph, Input, Node
 
 
@@ -42,7 +41,7 @@ def yaml_header(graph: Graph, default_sizes: Mapping[str, int] | None = None, co
         known |= given[each.name]
     if [(i.name, i.element_type) for i in graph.inputs] == [("input", "float")] and tuple(
         given["input"]
-    ) == IMAGE_SIZES:
+    ) == IMAGE_DIM_NAMES:
         sizes = {name: size for name, size in given["input"].items() if (name, size) != ("batch", 1)}
         lines.append(f"input: {_mapping(sizes)}")
         return "\n".join(lines) + "\n"
@@ -50,7 +49,7 @@ def yaml_header(graph: Graph, default_sizes: Mapping[str, int] | None = None, co
     for name, shape, holds in graph.inputs:
         sizes = given[name]
         kind = {} if holds == "float" else {"holds": holds}
-        if any(map(is_symbolic, shape)) or (len(graph.inputs) == 1 and tuple(sizes) == IMAGE_SIZES):
+        if any(map(is_symbolic, shape)) or (len(graph.inputs) == 1 and tuple(sizes) == IMAGE_DIM_NAMES):
             entry = _mapping({**sizes, **kind})
         else:
             entry = str(list(shape)) if not kind else _mapping({"shape": list(shape), **kind})
@@ -71,8 +70,7 @@ def _mapping(entries: Mapping[str, Any]) -> str:
 
 
 def _sizes(graph_input: Input, default_sizes: Mapping[str, int], known_sizes: Mapping[str, int]) -> dict[str, int]:
-    """The sizes of an input by their names: a symbol's own, or what images and sequences have there."""
-    names = DIM_NAMES_BY_RANK.get(len(graph_input.shape), ("batch",))
+    """Return the sizes of an input by name: that of a symbol, or of the dimension."""
     shape: tuple[Any, ...] = graph_input.shape
     symbols = [size.name for size in shape if getattr(size, "is_Symbol", False)]
     sizes: dict[str, int] = {}
@@ -83,11 +81,9 @@ def _sizes(graph_input: Input, default_sizes: Mapping[str, int], known_sizes: Ma
                 raise CostcalcError(f"{graph_input.name} has a size {name}: what number is it by default?")
             size = default_sizes[name]
         elif is_plain(size):
-            name = (
-                names[place]
-                if place < len(names) and names[place] not in (*symbols, *default_sizes)
-                else f"size_{place}"
-            )
+            name = graph_input.dim_names[place]
+            if not name or name in (*symbols, *default_sizes):
+                name = f"size_{place}"
             if known_sizes.get(name, size) != size:
                 name = f"{re.sub(r'[^a-zA-Z0-9]+', '_', graph_input.name)}_{name}"
         else:

@@ -18,12 +18,12 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
+from costcalc.core.axes import INPUT_DIM_NAMES
 from costcalc.core.errors import CostcalcError
 from costcalc.frontends.free_sizes import SymbolicGraph
 from costcalc.frontends.torch.example_inputs import INPUT_EXAMPLES, ExampleInputs, InvalidTargetError, read_input
 from costcalc.frontends.torch.export import trace
 from costcalc.frontends.torch.sources import ModelSource, error_summary, find_source
-from costcalc.ir.graph import DIM_NAMES
 
 
 class LoadedModel(NamedTuple):
@@ -67,7 +67,7 @@ def trace_target(
 
 def _load_model(source: ModelSource, options: Mapping[str, Any], device: str) -> LoadedModel:
     """Create a module on a device, and its example inputs."""
-    sizes = {n: v for n, v in options.items() if n in DIM_NAMES and n not in source.setting_names}
+    sizes = {n: v for n, v in options.items() if n in INPUT_DIM_NAMES and n not in source.setting_names}
     if "length" in options and "length" not in source.setting_names:
         sizes["sequence"] = options["length"]
     settings = {n: v for n, v in options.items() if n not in sizes and n not in ("input", "length")}

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 
-from costcalc.core.axes import DIM_NAMES_BY_RANK
+from costcalc.core.axes import operand_dim_names
 from costcalc.core.errors import OpError
 from costcalc.core.sizes import Shape, Size, exact_div, format_shape, prod, window_elements_inside, window_positions
 from costcalc.ir.arguments import flag, per_axis, size
@@ -295,7 +295,7 @@ class ConvTranspose3d(TransposedConvolution):
 
 def window_requirements(plane: list[Size], windows: tuple[Window, ...]) -> Iterator[Requirement]:
     """A window must not be larger than the padded input it slides over."""
-    for axis, n, w in zip(DIM_NAMES_BY_RANK[2 + len(windows)][2:], plane, windows, strict=True):
+    for axis, n, w in zip(operand_dim_names(2 + len(windows))[2:], plane, windows, strict=True):
         reach = w.dilation * (w.kernel - 1) + 1
         spread = f" (dilated to {reach})" if w.dilation > 1 else ""
         padded = f"the input of {{left}} (padding of {w.padding} included)" if w.padding else "the input of {left}"

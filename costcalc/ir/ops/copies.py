@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from costcalc.core.axes import dim_label
 from costcalc.core.dtypes import ELEMENT_TYPES
 from costcalc.core.errors import OpError
 from costcalc.core.sizes import Shape, Size, ceil_div, check_relation, format_shape, identical, prod
@@ -365,7 +366,7 @@ def _equal_size_requirements(name: str, inputs: tuple[Shape, ...], along: int) -
         for place, (a, b) in enumerate(zip(first, other, strict=True)):
             if place == along or check_relation(b, "==", a).answer:
                 continue
-            what = ("batch", "channels", "height", "width")[place] if len(first) == 4 else f"size {place + 1}"
+            what = dim_label(place, len(first))
             shapes = describe_inputs(first, other, position)
             yield Requirement(
                 b, "==", a, f"{name} takes inputs that agree in {what}, not {{right}} and {{left}}: {shapes}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from costcalc.core.axes import PLANE_DIM_NAMES
 from costcalc.core.errors import OpError
 from costcalc.core.sizes import Shape, Size, exact_div, format_shape, prod, size_min, window_positions
 from costcalc.ir.arguments import choice, flag, integer, numbers, per_axis, shape
@@ -135,7 +136,7 @@ class PixelUnshuffle(Op):
     rank = 4
 
     def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
-        for axis, n in zip(("height", "width"), inputs[0][2:], strict=True):
+        for axis, n in zip(PLANE_DIM_NAMES, inputs[0][2:], strict=True):
             yield Requirement(
                 n, "multiple of", self.downscale_factor, f"a {axis} of {{left}} is no multiple of {{right}}"
             )

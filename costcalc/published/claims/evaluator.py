@@ -15,13 +15,14 @@ from typing import Any, NamedTuple
 from costcalc.analysis.analyze import analyze
 from costcalc.analysis.conventions import get_convention
 from costcalc.analysis.cost_table import CostTable, Row
+from costcalc.core.axes import IMAGE_DIM_NAMES
 from costcalc.core.dtypes import element_bytes
 from costcalc.core.errors import CostcalcError, SettingError, UnknownArchitecture, did_you_mean
 from costcalc.core.sizes import prod
 from costcalc.frontends.spec import Spec, SpecError
 from costcalc.frontends.spec.catalogue import architectures, find_spec
 from costcalc.frontends.spec.document import Location, YamlMapping, YamlNode, YamlScalar, YamlSequence
-from costcalc.frontends.spec.expression import IMAGE_SIZES, Expression, LocatedError
+from costcalc.frontends.spec.expression import Expression, LocatedError
 from costcalc.ir.graph import Graph
 from costcalc.ir.ops import OPS
 from costcalc.ir.paths import prefixes
@@ -207,8 +208,8 @@ class Evaluator:
                 example = "{convs: [2, 2, 2, 3, 3]}" if field == "set" else "{height: 227, width: 227}"
                 raise LocatedError(value.location, f"{field} must be a mapping, such as {example}")
             for key, entry in value.entries if isinstance(value, YamlMapping) else ():
-                if (key.text in IMAGE_SIZES) is not (field == "input"):
-                    known = f"an input has {', '.join(IMAGE_SIZES)}"
+                if (key.text in IMAGE_DIM_NAMES) is not (field == "input"):
+                    known = f"an input has {', '.join(IMAGE_DIM_NAMES)}"
                     raise LocatedError(
                         key.location, f"{key.text} is a size: put it under input" if field == "set" else known
                     )
@@ -274,7 +275,7 @@ class Evaluator:
             )
         costs = self.costs(fields, extra)
         shape = next(iter(costs.inputs.values()))
-        names = {**costs.settings, **(dict(zip(IMAGE_SIZES, shape, strict=True)) if len(shape) == 4 else {})}
+        names = {**costs.settings, **(dict(zip(IMAGE_DIM_NAMES, shape, strict=True)) if len(shape) == 4 else {})}
         expression = Expression(value)
         for problem in expression.check_value(names):
             raise LocatedError(*problem)

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from costcalc.analysis.conventions import MAC_ADDS, NORM_PARAMETERS
+from costcalc.core.axes import PLANE_DIM_NAMES
 from costcalc.core.errors import CostcalcError
 from costcalc.core.sizes import Count, format_shape, prod
 from costcalc.frontends.spec.language import Spec
@@ -159,7 +160,7 @@ class CandidateGenerator:
 
     def _at_own_size(self, network: NetworkTerms, cost: int) -> Iterator[Candidate]:
         if "height" in self.options or "width" in self.options:
-            options = {key: value for key, value in self.options.items() if key not in ("height", "width")}
+            options = {key: value for key, value in self.options.items() if key not in PLANE_DIM_NAMES}
             graph = self._build(network.name, options)
             if graph is not None and graph.inputs != network.graph.inputs:
                 self._own_inputs[network.name] = graph.inputs
