@@ -256,7 +256,7 @@ def test_vggs_first_layer_is_a_7x7_convolution_of_the_same_cost():
 def test_as_convolutions_a_head_costs_the_same(name):
     done = rewrite(network(name), "fc-to-conv")
     before, after = (analyze(graph).total() for graph in (done.before, done.after))
-    for cost in ("params", "work", "flops", "activations", "weight_layers", "layers"):
+    for cost in ("params", "work", "flops", "activations", "weight_layers", "layer_count"):
         assert getattr(after, cost) == getattr(before, cost), cost
 
 
@@ -297,7 +297,7 @@ def test_a_1x1_convolution_costs_what_the_linear_layer_costs(name):
     before, after = rows(done.before), rows(done.after)
     assert {path for path in before if path not in after} == set()
     for path, row in before.items():
-        for fact in ("output", "work", "params", "plane", "receptive_field", "receptive_stride", "backward_macs"):
+        for fact in ("output", "work", "params", "spatial_size", "receptive_field", "receptive_stride", "backward_macs"):
             if fact != "output" or path not in {change.place for change in done.changed}:
                 assert getattr(after[path], fact) == getattr(row, fact), (path, fact)
         if row.op != "flatten":

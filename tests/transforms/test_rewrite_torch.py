@@ -135,21 +135,21 @@ def test_a_wrong_epsilon_shows():
 
 def test_kernels_read_in_another_order_than_a_flatten_reads_show(monkeypatch):
     graph = small("vgg11")
-    given = weight_transfer._given
+    given = weight_transfer._source_tensors
 
     def turned(old, name, kept, wanted):
         tensors = given(old, name, kept, wanted)
         return {key: t.transpose(-1, -2).contiguous() if t.dim() == 4 else t for key, t in tensors.items()}
 
     after = rewrite(graph, "fc-to-conv").after
-    monkeypatch.setattr(weight_transfer, "_requested_dims", turned)
+    monkeypatch.setattr(weight_transfer, "_source_tensors", turned)
     assert error(graph, after) > 1e3 * TOLERANCE
 
 
 def test_a_statistic_left_out_shows(monkeypatch):
     graph = small("vgg11_bn")
     after = rewrite(graph, "fold-bn").after
-    folded = weight_transfer._folded
+    folded = weight_transfer._fold_batch_norm
     monkeypatch.setattr(
         weight_transfer, "_fold_batch_norm", lambda conv, norm: folded(conv, norm) | {"bias": norm.bias.detach()}
     )
