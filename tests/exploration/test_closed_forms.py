@@ -123,9 +123,7 @@ def test_conventions_have_forms_too(name, convention):
                 load(name, batch=3, height=size, width=size), convention=convention, dtype="fp16"
             ).total()
             for metric in ALL:
-                assert made.value(metric, {"batch": 3, "size": size}) == getattr(
-                    total, METRICS[metric].attribute
-                )
+                assert made.value(metric, {"batch": 3, "size": size}) == getattr(total, METRICS[metric].attribute)
 
 
 @pytest.mark.parametrize(

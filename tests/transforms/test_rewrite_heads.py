@@ -297,7 +297,15 @@ def test_a_1x1_convolution_costs_what_the_linear_layer_costs(name):
     before, after = rows(done.before), rows(done.after)
     assert {path for path in before if path not in after} == set()
     for path, row in before.items():
-        for fact in ("output", "work", "params", "spatial_size", "receptive_field", "receptive_stride", "backward_macs"):
+        for fact in (
+            "output",
+            "work",
+            "params",
+            "spatial_size",
+            "receptive_field",
+            "receptive_stride",
+            "backward_macs",
+        ):
             if fact != "output" or path not in {change.place for change in done.changed}:
                 assert getattr(after[path], fact) == getattr(row, fact), (path, fact)
         if row.op != "flatten":
