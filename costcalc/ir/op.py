@@ -124,6 +124,7 @@ class Op:
     weight_layer: ClassVar[bool] = False  # counted in "ResNet-50", "VGG-16"
     nonlinearity: ClassVar[bool] = False  # an activation function, which bends what the layers before it compute
     is_normalization: ClassVar[bool] = False
+    is_module: ClassVar[bool] = False  # a module in torch.nn; all other ops are calls of a function
     modelled: ClassVar[bool] = True  # False: its cost is not known
     saves_input: ClassVar[bool] = False  # what autograd keeps until it has made the gradients
     saves_output: ClassVar[bool] = False

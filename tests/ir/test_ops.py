@@ -146,3 +146,18 @@ def test_activation_functions_are_nonlinearities_and_softmax_is_none():
         *("hardtanh", "threshold", "celu", "selu", "rrelu", "log_sigmoid", "softsign", "tanhshrink", "softshrink"),
         *("hardshrink", "glu"),
     }  # fmt: skip
+
+
+MODULES = """
+adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d
+alpha_dropout avg_pool1d avg_pool2d avg_pool3d batch_norm1d batch_norm2d batch_norm3d bilinear celu channel_shuffle conv1d
+conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d dropout elu feature_alpha_dropout feature_dropout fold
+gelu global_avg_pool2d glu grid_sample group_norm hardshrink hardsigmoid hardswish hardtanh instance_norm1d
+instance_norm2d instance_norm3d interpolate layer_norm leaky_relu linear local_response_norm log_sigmoid log_softmax
+max_pool1d max_pool2d max_pool3d mish pixel_shuffle pixel_unshuffle prelu relu relu6 rms_norm rrelu selu sigmoid silu
+softmax softmin softplus softshrink softsign tanh tanhshrink threshold unfold
+"""
+
+
+def test_ops_that_are_modules():
+    assert sorted(name for name in OPS if OPS[name].is_module) == MODULES.split()

@@ -29,7 +29,6 @@ MAX_FLAT_LAYERS = 3  # a group of so few layers that starts elsewhere than at th
 
 _ARGUMENT_NAMES = {"out_channels": "channels", "out_features": "features", "kernel_size": "kernel"}
 _SIZE_WORDS = ("channels", "features", "size", "groups", "end", "start", "length")  # sizes, the best name first
-_MODULE_FAMILIES = ("activation", "conv", "linear", "norm", "pool", "resampling")  # in torch.nn
 _RESERVED_WORDS = (*CALL_KEYWORDS, "skip", "side", "true", "false", "null", *JOINS)
 
 
@@ -501,9 +500,8 @@ class _BlockFinder:
         slots.append(
             _CallArgument("shares", None if node.shares is None else _TensorReference(prefix, node.shares), None)
         )
-        # what torch.nn has no module for is always called as a function: that need not be said
-        functional = node.functional and type(node.op).__module__.rpartition(".")[2] in _MODULE_FAMILIES
-        slots.append(_CallArgument("functional", functional, False))
+        # An op without a module is always called as a function.
+        slots.append(_CallArgument("functional", node.functional and node.op.is_module, False))
         return _CallLine(leaf.name, node.op.name, _set_owner(slots, node.name, node.op.name, body))
 
     def _render(

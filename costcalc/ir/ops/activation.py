@@ -22,6 +22,7 @@ class Activation(Op):
 
     per_element: ClassVar[Work]
     nonlinearity: ClassVar[bool] = True
+    is_module: ClassVar[bool] = True
     saves_input: ClassVar[bool] = True
 
     def allocates_output(self, training: bool = False) -> bool:

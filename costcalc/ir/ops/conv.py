@@ -26,6 +26,7 @@ class WeightedOp(Op, ABC):
 
     num_data_inputs = 1
     arity = (1, 3)
+    is_module = True
 
     @abstractmethod
     def weights(self, *inputs: Shape) -> dict[str, Shape]:

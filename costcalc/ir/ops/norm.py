@@ -21,6 +21,7 @@ from costcalc.ir.work import Work
 class Normalization(Op, ABC):
     """A layer that scales its input to a fixed mean or variance, and then, where it has one, by a weight."""
 
+    is_module = True
     is_normalization = True
 
     @property
@@ -382,6 +383,8 @@ class LocalResponseNorm(Op):
     beta: float = number(default=0.75)
     k: float = number(default=1.0)
 
+    is_module = True
+
     def work(self, inputs: tuple[Shape, ...], output: Shape) -> Work:
         return Work(muls=self.size + 2, adds=self.size, exps=1, divs=1) * prod(output)
 
@@ -411,6 +414,8 @@ class Dropout(Op):
 
     p: float = number(default=0.5, minimum=0, maximum=1)
     inplace: bool = flag(default=False)
+
+    is_module = True
 
     def allocates_output(self, training: bool = False) -> bool:
         return training and self.p > 0 and not self.inplace

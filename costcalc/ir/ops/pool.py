@@ -21,6 +21,7 @@ class Pool(Op, ABC):
     A window counts in full, also where it hangs over the border.
     """
 
+    is_module = True
     rank = 4
     saves_input = True
 

@@ -42,6 +42,8 @@ class Interpolate(Op):
     align_corners: bool | None = flag(default=None)
     antialias: bool = flag(default=False)
 
+    is_module = True
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if (self.size is None) == (self.scale_factor is None):
@@ -110,6 +112,7 @@ class PixelShuffle(Op):
 
     upscale_factor: int = integer(minimum=1, symbol="r")
 
+    is_module = True
     rank = 4
 
     def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
@@ -133,6 +136,7 @@ class PixelUnshuffle(Op):
 
     downscale_factor: int = integer(minimum=1, symbol="r")
 
+    is_module = True
     rank = 4
 
     def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
@@ -158,6 +162,8 @@ class ChannelShuffle(Op):
 
     groups: int = integer(minimum=1, symbol="g")
 
+    is_module = True
+
     def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
         if len(inputs[0]) < 3:
             raise OpError(f"channel_shuffle takes an input of 3 sizes at least, not {format_shape(inputs[0])}")
@@ -178,6 +184,7 @@ class GridSample(Op):
     padding_mode: str = choice("zeros", "border", "reflection", default="zeros")
     align_corners: bool = flag(default=False)
 
+    is_module = True
     arity = (2, 2)
     saves_input = True
 
@@ -222,6 +229,7 @@ class Unfold(Op):
     padding: tuple[int, int] = per_axis(default=0)
     stride: tuple[int, int] = per_axis(default=1, minimum=1)
 
+    is_module = True
     rank = 4
 
     def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
@@ -251,6 +259,7 @@ class Fold(Op):
     padding: tuple[int, int] = per_axis(default=0)
     stride: tuple[int, int] = per_axis(default=1, minimum=1)
 
+    is_module = True
     rank = 3
 
     def __post_init__(self) -> None:
