@@ -85,7 +85,9 @@ def command(
 
     build, convention, dtype = resolve(target)
     if question is not None:
-        solution = solve(build, names[0], question, exact=exact, convention=convention, dtype=dtype, other=resolve)
+        solution = solve(
+            build, names[0], question, exact=exact, convention=convention, dtype=dtype, resolve_target=resolve
+        )
         print_document(solution_view(solution), output_format, output)
         return
     chosen: dict[str, Any] = {"of": metrics} if metrics else {}

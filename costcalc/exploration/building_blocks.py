@@ -1,7 +1,7 @@
-"""Designs for the same job side by side: stages of convolutions, heads, residual blocks and their skips.
+"""Comparisons of building blocks: stages of convolutions, classifier heads, residual blocks and shortcuts.
 
-A design is a graph whose sizes are of any carrier: ints give numbers, symbols the formulas of a lecture. Its structure
-(how many layers, kernels, strides, the ratio of a bottleneck) is plain.
+A design is a graph with sizes of any kind: ints give numbers, symbols give formulas. Its structure (the number of
+layers, kernels, strides, the ratio of a bottleneck) is plain.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from costcalc.ir.graph import Builder
 from costcalc.ir.op import Assumption
 from costcalc.ir.ops import OPS
 
-MAX_DESIGN_LAYERS = 1000  # of a stage, or of a head: more is a slip of the finger
+MAX_DESIGN_LAYERS = 1000  # of a stage or a head
 
 
 class Design(NamedTuple):
-    """One way to do the job: a key for programs, a title for people (of one or more lines), and what it costs."""
+    """One of the compared graphs: its key in JSON, its title in one or more lines, and its costs."""
 
     key: str
     title: str
@@ -30,9 +30,9 @@ class Design(NamedTuple):
 
 
 class DesignComparison(NamedTuple):
-    """Designs for one job; the first is measured against the others where `ratios` mean something.
+    """Designs for the same purpose, with the ratio of the first to each of the others if `ratios` is true.
 
-    `assumptions` are what could not be decided of symbols.
+    `assumptions` are relations between symbols that could not be decided.
     """
 
     key: str
@@ -55,15 +55,15 @@ def stage(
     bias: bool = True,
     **rules: Unpack[AnalysisOptions],
 ) -> DesignComparison:
-    """A stage of n k×k convolutions against one of n·(k − 1) + 1, which has the same receptive field.
+    """Compare n k×k convolutions with one of n·(k − 1) + 1, which has the same receptive field.
 
-    All have stride 1, keep the plane by padding, and are followed by a ReLU in place; all make `out_channels`, the
-    input's unless given. Raises CostcalcError for a stage without layers and for an even kernel.
+    All have stride 1, padding that preserves the spatial size, `out_channels` output channels (by default the input's),
+    and a ReLU in place. Raises CostcalcError for a stage without layers and for an even kernel.
     """
     if not 1 <= convs <= MAX_DESIGN_LAYERS:
         raise CostcalcError(f"a stage has from 1 to {MAX_DESIGN_LAYERS} convolutions, not {convs}")
     if kernel < 1 or kernel % 2 == 0:
-        raise CostcalcError(f"a kernel that keeps the plane is odd: 3, 5 or 7, not {kernel}")
+        raise CostcalcError(f"a kernel must be odd to preserve the spatial size: 3, 5 or 7, not {kernel}")
     large = convs * (kernel - 1) + 1
     counted = _CostCounter(rules)
 
@@ -97,11 +97,11 @@ def head(
     batch: Size = 1,
     **rules: Unpack[AnalysisOptions],
 ) -> DesignComparison:
-    """Three ways from a plane of features to scores of classes.
+    """Compare three classifier heads on a feature map.
 
-    Flatten and fully connected layers (`hidden` are the widths of those before the last, each with ReLU); global
-    average pooling and one linear layer (GoogLeNet, ResNet); a 1×1 convolution that makes a map for each class, ReLU,
-    and their averages (Lin et al., Network in Network, 2013). Raises CostcalcError for too many hidden layers.
+    They are flatten and fully connected layers (`hidden` are the features of those before the last, each with ReLU);
+    global average pooling and one linear layer (GoogLeNet, ResNet); and a 1×1 convolution with one output channel per
+    class, ReLU and averages (Lin et al., Network in Network, 2013). Raises CostcalcError for too many hidden layers.
     """
     if len(hidden) >= MAX_DESIGN_LAYERS:
         raise CostcalcError(f"a head has at most {MAX_DESIGN_LAYERS} layers, not {len(hidden) + 1}")
@@ -140,14 +140,14 @@ def head(
 def residual(
     *, channels: Size, height: Size, width: Size, ratio: int = 4, batch: Size = 1, **rules: Unpack[AnalysisOptions]
 ) -> tuple[DesignComparison, ...]:
-    """Residual blocks of one input and output (bottleneck against basic), then skips where the shape stays or changes.
+    """Compare residual blocks (bottleneck and basic), then shortcuts of blocks that preserve and change the shape.
 
-    A bottleneck narrows its channels by `ratio`. Where the shape changes, the plane is halved and the channels are
-    doubled, and a bottleneck strides in its first 1×1. As in He et al., Deep Residual Learning, 2015: convolutions
-    without bias, BatchNorm after each. Raises CostcalcError when `ratio` does not divide the channels.
+    A bottleneck reduces its channels by `ratio`. A block that changes the shape halves the spatial size and doubles the
+    channels; a bottleneck has its stride in the first 1×1 convolution. As in He et al., Deep Residual Learning, 2015,
+    convolutions have no bias, and BatchNorm follows each. Raises CostcalcError if `ratio` does not divide the channels.
     """
     if ratio < 1:
-        raise CostcalcError(f"a bottleneck narrows its channels by a ratio of at least 1, not {ratio}")
+        raise CostcalcError(f"the ratio of a bottleneck must be at least 1, not {ratio}")
     if check_relation(channels, "multiple of", ratio).answer is False:
         raise CostcalcError(f"{channels} channels cannot be divided by a ratio of {ratio}")
     narrow = exact_div(channels, ratio)
@@ -207,7 +207,7 @@ def residual(
 
 
 class _CostCounter:
-    """Counts the graphs of a comparison by its rules, and collects what they assume."""
+    """Counts the graphs of a comparison with the same options, and collects their assumptions."""
 
     def __init__(self, rules: AnalysisOptions) -> None:
         self._analysis_options = rules
@@ -238,7 +238,7 @@ def _main_path(builder: Builder, kind: str, made: Size, stride: int, ratio: int)
 
 
 def _skip(builder: Builder, kind: str, made: Size, stride: int) -> None:
-    """The way round the main path, from the block's input, and where both meet."""
+    """Add the shortcut from the block's input, and the addition that joins it and the main path."""
     main, taken = builder.nodes[-1].name, builder.inputs[0].name
     if kind == "projection":
         taken = _convolution(builder, "shortcut", made, 1, stride, taken)
@@ -248,7 +248,7 @@ def _skip(builder: Builder, kind: str, made: Size, stride: int) -> None:
 
 
 def _convolution(builder: Builder, name: str, channels: Size, kernel: int, stride: int = 1, *inputs: str) -> str:
-    """A convolution without bias, and its BatchNorm."""
+    """Add a convolution without bias, and its BatchNorm; return the name of the latter."""
     conv = OPS["conv2d"](channels, kernel, stride=stride, padding=kernel // 2, bias=False)
     builder.add(f"{name}/conv", conv, *inputs)
     return builder.add(f"{name}/bn", OPS["batch_norm2d"]())
@@ -272,7 +272,7 @@ SYMBOLS: Mapping[str, tuple[str, str]] = {
 
 
 class DesignSymbols(NamedTuple):
-    """Symbols in place of `sizes`; by name, the numbers they stand for, what they mean, what they are multiples of."""
+    """Symbols in place of `sizes`, and by symbol name: its number, its meaning and the number it is a multiple of."""
 
     sizes: dict[str, Any]
     values: dict[str, int]
@@ -280,7 +280,7 @@ class DesignSymbols(NamedTuple):
     multiples: dict[str, int]
 
     def implies(self, assumption: Assumption) -> bool:
-        """Whether an assumption holds for all numbers that the symbols may be: positive, and multiples."""
+        """Return whether an assumption holds for all values of the symbols: positive multiples."""
         import sympy
 
         def counted(size: Any) -> Any:
@@ -292,10 +292,10 @@ class DesignSymbols(NamedTuple):
 
 
 def in_symbols(sizes: Mapping[str, Any], multiples: Mapping[str, int] = MappingProxyType({})) -> DesignSymbols:
-    """A symbol for every size: one for a number, one each for a list of them.
+    """Replace every size by a symbol, and a list of sizes by a list of symbols.
 
-    A batch of 1, and what is not given (None), stay as they are. `multiples` says of which number a size is one; raises
-    CostcalcError for a size that is none.
+    A batch of 1 and None remain. `multiples` are the numbers that sizes must be multiples of. Raises CostcalcError for
+    a size that is no multiple.
     """
     import sympy
 
@@ -307,9 +307,9 @@ def in_symbols(sizes: Mapping[str, Any], multiples: Mapping[str, int] = MappingP
             name, meaning = f"{name}_{number}", f"{meaning} {number}"
         of = multiples.get(size, 1)
         if value % of:
-            raise CostcalcError(f"in symbols, the {meaning} is a multiple of {of}, and {value} is none")
+            raise CostcalcError(f"with symbols, {meaning} must be a multiple of {of}, not {value}")
         symbols.values[name], symbols.meanings[name], symbols.multiples[name] = value, meaning, of
-        known_of_it = {"even": True} if of % 2 == 0 else {}  # then a half has no floor round it
+        known_of_it = {"even": True} if of % 2 == 0 else {}  # so that half of it has no floor
         return sympy.Symbol(name, integer=True, positive=True, **known_of_it)
 
     for size, value in sizes.items():
@@ -323,14 +323,14 @@ def in_symbols(sizes: Mapping[str, Any], multiples: Mapping[str, int] = MappingP
 
 
 def expand_formula(formula: Any) -> Any:
-    """A formula as a sum of products."""
+    """Expand a formula into a sum of products."""
     import sympy
 
     return sympy.expand(formula)
 
 
 def quotient(a: Any, b: Any) -> Any:
-    """a / b in lowest terms."""
+    """Return a / b in lowest terms."""
     import sympy
 
     return sympy.cancel(sympy.sympify(a) / b)

@@ -1,4 +1,4 @@
-"""The same module under two designs: GoogLeNet's naive Inception modules against its reduced ones."""
+"""Inception modules without and with their 1×1 reductions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from costcalc.ir.graph import Graph
 
 
 class NaiveReducedPair(NamedTuple):
-    """One thing in both designs."""
+    """The costs of one module, or of the network, in both designs."""
 
     name: str
     naive: CostTable
@@ -21,22 +21,24 @@ class NaiveReducedPair(NamedTuple):
 
 
 class NaiveVersusReduced(NamedTuple):
-    """Module by module at the same input, and the whole network with such modules stacked."""
+    """Every module at the same input, and the whole network of such modules."""
 
     modules: tuple[NaiveReducedPair, ...]
     stacked: NaiveReducedPair
 
 
-def naive_versus_reduced(target: str, given: Mapping[str, Any], **rules: Unpack[AnalysisOptions]) -> NaiveVersusReduced:
-    """What the 1×1 reductions of a network save; `rules` are analyze's convention and dtype.
+def naive_versus_reduced(
+    target: str, options: Mapping[str, Any], **rules: Unpack[AnalysisOptions]
+) -> NaiveVersusReduced:
+    """Compare a network's Inception modules with and without 1×1 reductions; `rules` are the options of `analyze`.
 
-    Each module is analysed on the input it has in the real network; stacked, the naive modules pass on all their
-    channels. Raises CostcalcError when the target has no setting `reduced`.
+    Each module is analyzed on its input in the network with reductions. In the network without them, each module takes
+    all channels of the module before it. Raises CostcalcError if the target has no setting `reduced`.
     """
     spec, variant = find_spec(target)
     if "reduced" not in spec.settings:
         raise CostcalcError(f"{target} has no setting 'reduced': --naive-vs-reduced is for googlenet and specs like it")
-    naive, reduced = (spec.build(variant, {**given, "reduced": value}) for value in (False, True))
+    naive, reduced = (spec.build(variant, {**options, "reduced": value}) for value in (False, True))
     modules = []
     for stage in dict.fromkeys(node.name.split("/")[0] for node in reduced.nodes):
         real = reduced.extract(stage)

@@ -369,8 +369,8 @@ def test_symbols_are_for_all_sizes_and_the_help_says_so():
     [
         ("stage --convs 0", "a stage has from 1 to 1000 convolutions, not 0"),
         ("stage --convs 1001", "a stage has from 1 to 1000 convolutions, not 1001"),
-        ("stage --kernel 4", "a kernel that keeps the plane is odd: 3, 5 or 7, not 4"),
-        ("stage --kernel -3", "a kernel that keeps the plane is odd: 3, 5 or 7, not -3"),
+        ("stage --kernel 4", "a kernel must be odd to preserve the spatial size: 3, 5 or 7, not 4"),
+        ("stage --kernel -3", "a kernel must be odd to preserve the spatial size: 3, 5 or 7, not -3"),
         ("stage --channels 0", "--channels must be a whole number of at least 1 and at most 18 digits, such as 64, not '0'"),
         ("stage --out-channels x", "--out-channels must be a whole number of at least 1"),
         ("stage --size 56x", "--size must be a whole number of at least 1 and at most 18 digits, such as 320x480 or 320"),
@@ -381,9 +381,9 @@ def test_symbols_are_for_all_sizes_and_the_help_says_so():
         ("head --hidden 4096,", "--hidden must be a whole number of at least 1 and at most 18 digits, such as 4096,4096"),
         ("head --classes 0", "--classes must be a whole number"),
         ("residual --ratio 3", "256 channels cannot be divided by a ratio of 3"),
-        ("residual --ratio 0", "a bottleneck narrows its channels by a ratio of at least 1, not 0"),
+        ("residual --ratio 0", "the ratio of a bottleneck must be at least 1, not 0"),
         ("residual --ratio 3 --symbolic", "256 channels cannot be divided by a ratio of 3"),
-        ("residual --size 57x56 --symbolic", "in symbols, the height is a multiple of 2, and 57 is none"),
+        ("residual --size 57x56 --symbolic", "with symbols, height must be a multiple of 2, not 57"),
     ],
 )  # fmt: skip
 def test_mistakes_are_told(arguments, message):

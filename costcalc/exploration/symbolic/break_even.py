@@ -1,9 +1,9 @@
-"""For which values of one variable does a question hold? Answered in integers, and checked by the analysis itself.
+"""Break-even questions: all values of one variable for which a comparison of costs holds, checked by the analysis.
 
-Both sides are closed forms. On each residue class of the variable their difference is a polynomial that is whole at
-every place, so its values at the first places give it, and its sign changes are found without a root: where the
-differences between neighbours keep their sign, it rises or falls, and bisection finds where it crosses 0. The
-differences are such a polynomial themselves, of a degree less.
+Both sides are closed forms. On each residue class of the variable, their difference is an integer-valued polynomial,
+which its first values determine. Its sign changes are found without computing roots: while the differences of
+neighbouring values keep their sign, the polynomial is monotonic, and bisection finds its zero crossing. These
+differences are again such a polynomial, of one degree less.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ from costcalc.ir.op import Assumption
 
 _MAX_CLASSES = 10_000
 
-_IndexRange = tuple[int, int | None, int]  # first, last (None: there is none) and step, counted from the least value
+_IndexRange = tuple[int, int | None, int]  # first, last (None: unbounded) and step, as indices of the domain
 
 
 class NetworkSource(NamedTuple):
-    """What a side of a question is of: a function that makes the graph from sizes and settings, and how to count it."""
+    """The network of an operand: a builder of its graph from sizes and settings, and how to count it."""
 
     build: Build
     convention: str = "flops"
@@ -44,7 +44,7 @@ class NetworkSource(NamedTuple):
 
 
 class ValueRange(NamedTuple):
-    """The values first, first + step, … up to `last`, or without an end where it is None."""
+    """The values first, first + step, … up to `last`; None is unbounded."""
 
     first: int
     last: int | None
@@ -52,7 +52,7 @@ class ValueRange(NamedTuple):
 
 
 class Check(NamedTuple):
-    """Both sides at one value of the variable, as the analysis counts them, and whether the relation holds there."""
+    """Both sides at one value of the variable, counted by the analysis, and whether the comparison holds."""
 
     value: int
     left: Any
@@ -61,10 +61,10 @@ class Check(NamedTuple):
 
 
 class Solution(NamedTuple):
-    """The values of `variable` for which the question holds, as runs in rising order.
+    """The values of `variable` for which the question holds, as ranges in rising order.
 
-    Each end of a run was checked: `checks` are the values on both sides of it, counted by `analyze` on a graph of plain
-    numbers, which gave what the forms `left` and `right` say.
+    `checks` are the values on both sides of every end of a range, counted by `analyze` on a graph with plain numbers;
+    they agree with the forms `left` and `right`.
     """
 
     question: Question
@@ -87,42 +87,44 @@ def solve(
     exact: bool = False,
     convention: str = "flops",
     dtype: str = "fp32",
-    other: Callable[[str], NetworkSource] | None = None,
-    **given: Any,
+    resolve_target: Callable[[str], NetworkSource] | None = None,
+    **options: Any,
 ) -> Solution:
-    """The values of a size or setting for which a question such as `macs < 4G` holds, every one of them.
+    """Return all values of a size or setting for which a question such as `macs < 4G` holds.
 
-    `target`, `variable`, `exact` and `given` are as for `closed_forms`, the language of questions is that of
-    `formula.question`; `other` reads a TARGET in it, by default as `target` is read, with the same `given`. Raises
-    CostcalcError for a question that cannot be read, or not be answered, and TypeError for a graph in place of what
-    builds it, and for more than the name of one variable.
+    `target`, `variable`, `exact` and `options` are as for `closed_forms`; the module `question` describes questions.
+    `resolve_target` turns a TARGET in the question into a network; by default it is loaded with the same `options`.
+
+    Raises:
+        CostcalcError: the question cannot be parsed, or cannot be answered.
+        TypeError: `target` is a graph, or `variable` is not one name.
     """
     reject_graph(target, "solve")
     if not isinstance(variable, str):
         raise TypeError(f"a question has one unknown: variable is the name of a size or setting, not {variable!r}")
-    asked = parse_question(question)
+    parsed = parse_question(question)
     build: Build = target if callable(target) else partial(load, target)
-    first = NetworkSource(partial(build, **given), convention, dtype)
-    if other is None:
+    first = NetworkSource(partial(build, **options), convention, dtype)
+    if resolve_target is None:
 
-        def other(name: str) -> NetworkSource:
-            return NetworkSource(partial(load, name, **given), convention, dtype)
+        def resolve_target(name: str) -> NetworkSource:
+            return NetworkSource(partial(load, name, **options), convention, dtype)
 
     base = first.build()
     sides = [
-        _operand_form(side, first if side.target is None else other(side.target), variable, exact)
-        for side in (asked.left, asked.right)
+        _operand_form(side, first if side.target is None else resolve_target(side.target), variable, exact)
+        for side in (parsed.left, parsed.right)
     ]
     domain = _common_domain([side.variable for side in sides if side.variable], variable)
-    runs = _solve_ranges(asked, sides, domain)
+    runs = _solve_ranges(parsed, sides, domain)
     assumptions = tuple(dict.fromkeys(each for side in sides for each in side.assumptions))
-    checks = tuple(_check_boundaries(asked, sides, domain, runs, assumptions))
+    checks = tuple(_check_boundaries(parsed, sides, domain, runs, assumptions))
     left, right = (side.form for side in sides)
-    return Solution(asked, base.name, convention, domain, tuple(runs), checks, left, right, assumptions, exact)
+    return Solution(parsed, base.name, convention, domain, tuple(runs), checks, left, right, assumptions, exact)
 
 
 class _SolvedSide(NamedTuple):
-    """A side as a form in the variable, and as what the analysis counts for a value of it."""
+    """An operand as a form in the variable, and as a function that the analysis evaluates at a value."""
 
     form: Any
     variable: Variable | None
@@ -158,7 +160,7 @@ def _operand_form(side: Operand, network: NetworkSource, variable: str, exact: b
 
 
 def _common_domain(variables: Sequence[Variable], name: str) -> Variable:
-    """The values that all domains have: the sides may be of different networks."""
+    """Return the common values of all domains: the operands may be of different networks."""
     if not variables:
         return Variable(name)
     common = variables[0]
@@ -170,7 +172,7 @@ def _common_domain(variables: Sequence[Variable], name: str) -> Variable:
         if residue is None:
             message = (
                 f"no {name} is {common.multiple}·i + {common.residue} and {other.multiple}·i + {other.residue}, as the "
-                "two sides need it: ask for exact forms"
+                "two sides need: use exact forms"
             )
             raise CostcalcError(message)
         common = Variable(name, multiple, residue, max(common.least, other.least))
@@ -182,7 +184,7 @@ def _common_domain(variables: Sequence[Variable], name: str) -> Variable:
 
 
 def _solve_ranges(question: Question, sides: Sequence[_SolvedSide], domain: Variable) -> list[ValueRange]:
-    """All values on the domain for which the relation holds."""
+    """Return all values of the domain for which the comparison holds."""
     symbol, compare = domain.symbol, COMPARISONS[question.relation]
     wanted = {sign for sign in (-1, 0, 1) if compare(sign, 0)}
     above = sympy.expand(sides[0].form - sides[1].form)
@@ -213,10 +215,10 @@ def _solve_ranges(question: Question, sides: Sequence[_SolvedSide], domain: Vari
 
 
 def _settles_from(expression: Any, domain: Variable) -> int | None:
-    """A value from which on it is settled which of several sizes is the smallest; None: none is found.
+    """Return a value from which on the smallest argument of every minimum is fixed; None if none is found.
 
-    Over a period P a difference of two grows by P times its slope, at every place: it settles where the last of P
-    neighbours has the sign of the slope. Without a slope, it is the same at each place of a period.
+    Over a period P, the difference of two arguments grows by P times its slope. Its sign is fixed where the last of P
+    consecutive values has the sign of the slope; without a slope, the difference is periodic.
     """
     settled = domain.least
     for smallest in expression.atoms(sympy.Min):
@@ -235,8 +237,8 @@ def _settles_from(expression: Any, domain: Variable) -> int | None:
 def _solve_index_ranges(
     difference: Callable[[int], int], wanted: set[int], start: int, classes: int, degree_: int
 ) -> Iterator[_IndexRange]:
-    """Runs of places from `start` on: on each class of places, the difference is a polynomial of such a degree."""
-    changes: list[list[int]] = []  # by class: the places where the relation begins or ceases to hold
+    """Yield the index ranges from `start` on; on each residue class, the difference is a polynomial of this degree."""
+    changes: list[list[int]] = []  # by class: the indices at which the comparison starts or ceases to hold
     answers: list[list[bool]] = []
     for first in range(start, start + classes):
         values = [difference(first + classes * i) for i in range(degree_ + 1)]
@@ -262,7 +264,7 @@ def _solve_index_ranges(
 
 
 def _newton_differences(values: list[int]) -> list[int]:
-    """The first of the values, of their differences, of the differences of these, and so on (Newton's form)."""
+    """Return the first value, the first difference, the first second difference, and so on (Newton's form)."""
     found = []
     while values:
         found.append(values[0])
@@ -271,7 +273,7 @@ def _newton_differences(values: list[int]) -> list[int]:
 
 
 def _sign_changes(differences: list[int]) -> list[tuple[int, int]]:
-    """Where the polynomial Σ differences[i]·C(n, i) over n = 0, 1, … has which sign: each place where it changes."""
+    """Return the signs of the polynomial Σ differences[i]·C(n, i) over n = 0, 1, …, with the index of each change."""
     if len(differences) == 1:
         return [(0, _sign(differences[0]))]
 
@@ -281,7 +283,7 @@ def _sign_changes(differences: list[int]) -> list[tuple[int, int]]:
     slopes = _sign_changes(differences[1:])
     found: list[tuple[int, int]] = []
     for (begin, slope), following in zip(slopes, [*slopes[1:], None], strict=True):
-        end = None if following is None else following[0]  # from begin to end it only rises, falls, or stays
+        end = None if following is None else following[0]  # from begin to end it is monotonic
         place: int | None = begin
         while place is not None:
             if not found or found[-1][1] != sign(place):
@@ -291,7 +293,7 @@ def _sign_changes(differences: list[int]) -> list[tuple[int, int]]:
 
 
 def _next_change(sign: Callable[[int], int], place: int, end: int | None) -> int | None:
-    """The first place after `place` and up to `end` with another sign, where signs only rise, or only fall."""
+    """Return the first index after `place`, up to `end`, with another sign, where signs are monotonic."""
     now, width = sign(place), 1
     while end is None and sign(place + width) == now:
         width *= 2
@@ -310,7 +312,7 @@ def _sign(number: int) -> int:
 
 
 def _merge_ranges(runs: Iterable[_IndexRange]) -> list[_IndexRange]:
-    """The runs in rising order, those that follow each other without a gap as one."""
+    """Return the ranges in rising order, adjacent ranges merged."""
     joined: list[_IndexRange] = []
     for first, last, step in sorted(runs, key=lambda run: run[0]):
         dense = step == 1 or first == last
@@ -331,7 +333,7 @@ def _check_boundaries(
     runs: Iterable[ValueRange],
     assumptions: Sequence[Assumption],
 ) -> Iterator[Check]:
-    """Both sides by the analysis on both sides of every border. Raises CostcalcError where a form says otherwise."""
+    """Check both sides of every boundary by the analysis. Raises CostcalcError where a closed form disagrees."""
     places = {domain.least}
     for first, last, _ in runs:
         places |= {first - domain.multiple, first}

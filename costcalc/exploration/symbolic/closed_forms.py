@@ -1,8 +1,8 @@
 """Closed forms: the costs of a whole network as exact formulas in its sizes and settings.
 
-The graph is built with expressions for sizes, so that every op's own formula writes its part. A height that is any
-multiple of the total stride leaves no floor anywhere, and costs are polynomials; with `exact`, floors stay and the
-formula holds for every size.
+The graph is built with SymPy expressions for sizes, and every op's own formulas give its costs. Where the height is a
+multiple of the total stride, all floor divisions are exact, and costs are polynomials; with `exact`, floors remain and
+the formula holds for every size.
 """
 
 from __future__ import annotations
@@ -37,19 +37,19 @@ from costcalc.ir.graph import Graph
 from costcalc.ir.op import Assumption
 from costcalc.ir.paths import stage_of
 
-SQUARE = "size"  # the side of a square input: its height and its width
+SQUARE = "size"  # the variable for the height and the width of a square input
 DEFAULT_METRICS = ("params", "macs", "flops", "activations", "memory")
 
 _LARGEST_MULTIPLE = 10**6
 _MAX_ROUNDS = 20
 
-Build = Callable[..., Graph]  # a network, its sizes and settings given by name
+Build = Callable[..., Graph]  # builds a network from sizes and settings by name
 
 
 class RowFormulas(NamedTuple):
-    """The closed forms of a layer, a stage or the whole, by metric; those that nobody knows are left out.
+    """The closed forms of a layer, a stage or the whole network, by metric.
 
-    With `unknown` layers in it, they are lower bounds.
+    Metrics that are not modelled are left out. With `unknown` layers, the formulas are lower bounds.
     """
 
     path: str
@@ -61,9 +61,9 @@ class RowFormulas(NamedTuple):
 class ClosedForms:
     """The costs of a network, or of a part of it, as expressions in its variables.
 
-    `costs` has a row a layer, in the variables' counters; `whole`, `by_stage` and `by_layer` are in the variables.
-    Every form is true wherever each variable is on its domain and the `assumptions` hold, which are what could not be
-    decided of the variables. `of` names the metrics.
+    `costs` has one row per layer, in the variables' index symbols; `whole`, `by_stage` and `by_layer` are in the
+    variables. Every form holds where each variable is in its domain and the `assumptions`, which could not be decided,
+    hold. `of` names the metrics.
     """
 
     costs: CostTable
@@ -74,26 +74,26 @@ class ClosedForms:
     layer: str | None = None
 
     def whole(self) -> RowFormulas:
-        """All layers together."""
+        """Return the forms of all layers together."""
         return self._form(self.layer or "whole", self.costs.rows)
 
     def by_stage(self, depth: int = 1) -> list[RowFormulas]:
-        """One form a stage: the layers whose paths share their first `depth` parts."""
+        """Return one form per stage: the layers whose paths share their first `depth` parts."""
         stages: dict[str, list[Row]] = {}
         for row in self.costs.rows:
             stages.setdefault(stage_of(row.path, depth), []).append(row)
         return [self._form(stage, rows) for stage, rows in stages.items()]
 
     def by_layer(self) -> list[RowFormulas]:
-        """One form a layer."""
+        """Return one form per layer."""
         return [self._form(row.path, [row]) for row in self.costs.rows]
 
     def value(self, metric: str, values: Mapping[str, int]) -> int:
-        """What the form of a metric of the whole comes to, with a number for each variable, on its domain."""
+        """Return the value of a metric of the whole network, with a number of its domain for each variable."""
         return int(self.whole().formulas[metric].subs({v.symbol: values[v.name] for v in self.variables}))
 
     def to_variables(self, size: Size) -> Any:
-        """A size of the graph, which is in the variables' counters, in the variables."""
+        """Convert a size of the graph from the index symbols to the variables."""
         return self._terms.of(size)
 
     def _form(self, path: str, rows: Sequence[Row]) -> RowFormulas:
@@ -101,7 +101,7 @@ class ClosedForms:
         for metric in self.of:
             values = Counter(getattr(row, METRICS[metric].attribute) for row in rows)
             del values[None]
-            if values:  # layers that are alike are made into a formula once
+            if values:  # equal layers are converted once
                 formulas[metric] = sympy.Add(*[times * self._terms.of(value) for value, times in values.items()])
         return RowFormulas(path, formulas, sum(row.unknown_layers for row in rows))
 
@@ -119,23 +119,25 @@ def closed_forms(
     exact: bool = False,
     convention: str = "flops",
     dtype: str = "fp32",
-    **given: Any,
+    **options: Any,
 ) -> ClosedForms:
-    """The costs of a network as exact formulas in some of its sizes and settings.
+    """Return the costs of a network as exact formulas in some of its sizes and settings.
 
-    `target` is what `load` takes, or a function that makes the graph from sizes and settings by name, such as a rewrite
-    of a loaded one. `variables` are among the names of its inputs' sizes (batch, channels, height, width; batch and
-    sequence of indices), size (the side of a square) and the integer settings; `given` are sizes and settings that stay
-    numbers, and `of` is among the keys of METRICS. By default a variable takes the values that leave no floor: a height
-    is any multiple of the network's total stride, plus what its default is more than one. `exact` keeps the floors, and
-    every value is taken that the graph's assumptions allow: where one is that a variable is a multiple, it takes these
-    alone. `at` is a layer, or a prefix.
+    `target` is a TARGET as `load` takes it, or a function that builds the graph from sizes and settings by name.
+    `variables` are names of sizes of its inputs (batch, channels, height, width; batch and sequence of indices), `size`
+    (the side of a square input) and integer settings. The sizes and settings in `options` are plain numbers, and `of`
+    are keys of METRICS. `at` selects a layer, or the layers below a prefix.
 
-    Raises CostcalcError for a variable that is none, or that the network's structure depends on, and TypeError for a
-    graph, which is built already.
+    By default, a variable takes the values for which all floor divisions are exact: a height is a multiple of the
+    network's total stride, plus the remainder of its default. With `exact`, floors remain, and a variable takes every
+    value that the graph's assumptions allow.
+
+    Raises:
+        CostcalcError: a variable does not exist, or the network's structure depends on it.
+        TypeError: `target` is a graph, whose sizes cannot be changed.
     """
     reject_graph(target, "closed_forms")
-    build: Build = partial(target if callable(target) else partial(load, target), **given)
+    build: Build = partial(target if callable(target) else partial(load, target), **options)
     base = build()
     names = tuple(dict.fromkeys([variables] if isinstance(variables, str) else variables))
     _check_variables(build, base, names)
@@ -154,21 +156,21 @@ def closed_forms(
                 return _build_closed_forms(graph, costs, made, of, at, exact)
             made = narrowed
             continue
-        further = _extra_multiples(made, _floor_candidates(graph, costs, of))
-        if not further:
+        factors = _extra_multiples(made, _floor_candidates(graph, costs, of))
+        if not factors:
             return _build_closed_forms(graph, costs, made, of, at, exact)
-        for place, variable in enumerate(made):
-            multiple = variable.multiple * further.get(variable.index_symbol, 1)
-            made[place] = Variable(variable.name, multiple, usual[variable.name] % multiple)
+        for i, variable in enumerate(made):
+            multiple = variable.multiple * factors.get(variable.index_symbol, 1)
+            made[i] = Variable(variable.name, multiple, usual[variable.name] % multiple)
         if max(v.multiple for v in made) > _LARGEST_MULTIPLE:
             break
     raise CostcalcError(f"no multiples of {', '.join(names)} leave {base.name} without floors: use exact forms")
 
 
 def reject_graph(target: object, name: str) -> None:
-    """Raise TypeError where a graph is given for what builds one."""
+    """Raise TypeError for a graph in place of a builder of graphs."""
     if isinstance(target, Graph):
-        message = f"{name} builds the network itself: give it a name, a file or a function that makes a graph"
+        message = f"{name} builds the network itself: pass a name, a file or a function that builds a graph"
         raise TypeError(f"{message}; forms_of takes a graph, with expressions for sizes")
 
 
@@ -181,10 +183,10 @@ def forms_of(
     convention: str = "flops",
     dtype: str = "fp32",
 ) -> ClosedForms:
-    """The closed forms of a graph whose sizes are expressions already: in its symbols, or in counters of `variables`.
+    """Return the closed forms of a graph whose sizes are expressions in symbols, or in index symbols of `variables`.
 
-    Without `variables`, each symbol is a variable by its own name that takes every value from 1 on, but what the graph
-    assumes to be a multiple: that takes those.
+    Without `variables`, each symbol is a variable of the same name that takes every value from 1 on, or every multiple
+    that the graph assumes it to be.
     """
     _check_metrics(of)
     exact = variables is None
@@ -203,14 +205,14 @@ def forms_of(
 def _build_closed_forms(
     graph: Graph, costs: CostTable, variables: Sequence[Variable], of: Sequence[str], at: str | None, exact: bool
 ) -> ClosedForms:
-    """The forms on the largest domain of each variable on which one formula is true and the network can be."""
+    """Return the forms on the largest domain on which one formula holds and the network can be built."""
     terms = _VariableSubstitution(variables)
     assumptions = dict.fromkeys(terms.assumption(each) for each in graph.assumptions)
     least = {v.symbol: v.smallest for v in variables}
     by_symbol = {v.symbol: v for v in variables}
 
     def raised(expression: Any) -> None:
-        """Demand values from which on an expression in one variable is never negative, where there are such."""
+        """Raise the minimum of a variable until an expression in it is never negative, if there is such a minimum."""
         if len(expression.free_symbols) == 1:
             (symbol,) = expression.free_symbols
             found = find_minimum(expression, by_symbol[symbol]._replace(least=least[symbol]))
@@ -234,9 +236,12 @@ def _build_closed_forms(
 
 
 def _always_holds(assumption: Assumption, variables: Mapping[Any, Variable], least: Mapping[Any, int]) -> bool:
-    """Whether an assumption is found to hold on the whole domain, where variables begin at their `least`."""
+    """Return whether an assumption provably holds on the whole domain, where variables start at `least`."""
     left, right = map(sympy.sympify, (assumption.left, assumption.right))
-    relation, difference = assumption.relation, left - right  # as it is: products of what rises are seen to rise
+    relation, difference = (
+        assumption.relation,
+        left - right,
+    )  # not expanded: products of nondecreasing factors are recognized
     if relation == ">=":
         return is_nonnegative(difference, least)
     if relation == "==":
@@ -250,7 +255,7 @@ def _always_holds(assumption: Assumption, variables: Mapping[Any, Variable], lea
 
 
 def _is_never_zero(difference: Any, variables: Mapping[Any, Variable]) -> bool:
-    """Whether a sum of a variable and a number is 0 at none of the variable's values."""
+    """Return whether a linear expression in a variable is 0 for none of its values."""
     linear = _as_linear(difference)
     if linear is None:
         return False
@@ -260,17 +265,17 @@ def _is_never_zero(difference: Any, variables: Mapping[Any, Variable]) -> bool:
 
 
 def _as_linear(expression: Any) -> tuple[Any, Any, Any] | None:
-    """Symbol, slope and constant of slope·symbol + constant; None where the expression is no such one."""
+    """Return symbol, slope and constant of slope·symbol + constant; None for any other expression."""
     constant, varying = sympy.expand(expression).as_coeff_Add()
     slope, symbol = varying.as_coeff_Mul()
     return (symbol, slope, constant) if symbol.is_Symbol and slope.is_Rational and constant.is_Rational else None
 
 
 def _restrict_to_multiples(variable: Variable, graph: Graph, variables: Iterable[Variable]) -> Variable:
-    """The variable on those of its values for which a multiple is what the graph assumes to be one.
+    """Restrict a variable to the values that satisfy the graph's assumptions on multiples.
 
-    a·x/q + b/q is a multiple of n where a·x + b is one of q·n, which is so on a residue class of x modulo q·n over the
-    common divisor of a and q·n, or nowhere.
+    a·x/q + b/q is a multiple of n where a·x + b is one of q·n: on a residue class of x modulo q·n divided by the common
+    divisor of a and q·n, or for no x.
     """
     terms = _VariableSubstitution(variables)
     for left, relation, right in map(terms.assumption, graph.assumptions):
@@ -289,8 +294,9 @@ def _restrict_to_multiples(variable: Variable, graph: Graph, variables: Iterable
 
 
 class _VariableSubstitution:
-    """Expressions in counters made into expressions in variables, with joined floors, and without a smallest one where
-    it is known which one that is.
+    """Converts expressions in index symbols to expressions in variables, with nested floors merged.
+
+    A minimum whose smallest argument is known is replaced by it.
     """
 
     def __init__(self, variables: Iterable[Variable]) -> None:
@@ -301,7 +307,7 @@ class _VariableSubstitution:
         self.known: dict[Any, Any] = {}
 
     def of(self, size: Size) -> Any:
-        """The expression multiplied out."""
+        """Return the converted expression, expanded."""
         if is_plain(size):
             return sympy.Integer(size)
         if size not in self.known:
@@ -309,7 +315,7 @@ class _VariableSubstitution:
         return self.known[size]
 
     def plain(self, size: Size) -> Any:
-        """The expression in the variables as it is."""
+        """Return the converted expression, not expanded."""
         expression = sympy.sympify(size)
         given = {s: self.named[s.name] for s in expression.free_symbols if s.name in self.named}
         return normalize_floors(expression.xreplace(given).xreplace(self.counted))
@@ -323,7 +329,7 @@ class _VariableSubstitution:
         return expression.replace(sympy.Min, self._smallest)
 
     def _smallest(self, *args: Any) -> Any:
-        """The args without those that another is never larger than."""
+        """Return the minimum without the arguments that are never smaller than another."""
         kept: list[Any] = []
         for arg in args:
             if not any(is_nonnegative(sympy.expand(arg - other), self.least) for other in kept):
@@ -335,7 +341,7 @@ class _VariableSubstitution:
 
 
 def _strides(graph: Graph, names: Iterable[str]) -> dict[str, int]:
-    """For each variable size of the plane, the network's total stride: that of all its receptive fields together."""
+    """Return the total stride of the network for each variable spatial size: the common multiple over all layers."""
     strides = [row.receptive_stride for row in analyze(graph).rows if row.receptive_stride]
     along = {"height": lcm(*(s[0] for s in strides)), "width": lcm(*(s[1] for s in strides))}
     along[SQUARE] = lcm(along["height"], along["width"])
@@ -343,7 +349,7 @@ def _strides(graph: Graph, names: Iterable[str]) -> dict[str, int]:
 
 
 def _floor_candidates(graph: Graph, costs: CostTable, of: Sequence[str]) -> Iterator[Any]:
-    """Everything that must be free of floors: all shapes, what is assumed, and the metrics that are asked for."""
+    """Yield every expression that must be free of floors: shapes, assumptions and the selected metrics."""
     for shape in graph.shapes.values():
         yield from shape
     for left, relation, right in graph.assumptions:
@@ -357,26 +363,26 @@ def _floor_candidates(graph: Graph, costs: CostTable, of: Sequence[str]) -> Iter
 
 
 def _extra_multiples(variables: Iterable[Variable], sizes: Iterable[Any]) -> dict[Any, int]:
-    """For each counter, how many times its multiple must be for the innermost floors to vanish; empty: there are none.
+    """Return the factor by which each index symbol's multiple must grow for the innermost floors to vanish.
 
-    ⌊(p/q)·n + c⌋ is free of its floor where n is a multiple of q.
+    ⌊(p/q)·n + c⌋ needs no floor where n is a multiple of q. Without floors, the result is empty.
     """
     counters = {v.index_symbol for v in variables}
-    further: dict[Any, int] = {}
+    factors: dict[Any, int] = {}
     for floor in {f for size in {s for s in sizes if is_symbolic(s)} for f in innermost_floors(size)}:
         for term in sympy.Add.make_args(sympy.expand(floor.args[0])):
             below = term.as_coeff_Mul()[0].q
             inside = sorted(term.free_symbols & counters, key=lambda symbol: symbol.name)
             if inside:
-                further[inside[0]] = lcm(further.get(inside[0], 1), below)
-    return further
+                factors[inside[0]] = lcm(factors.get(inside[0], 1), below)
+    return factors
 
 
 # -- variables ----------------------------------------------------------------------------------------------------
 
 
 def defaults(graph: Graph) -> dict[str, Any]:
-    """What every size and setting is by default."""
+    """Return the default of every size and setting."""
     sizes: dict[str, Any] = {}
     for each in graph.inputs:
         for name, size in zip(each.dim_names, each.shape, strict=True):
@@ -388,7 +394,7 @@ def defaults(graph: Graph) -> dict[str, Any]:
 
 
 def _check_variables(build: Build, base: Graph, names: tuple[str, ...]) -> None:
-    """Raise CostcalcError for all names that are no size and no integer setting, and say what can be."""
+    """Raise CostcalcError for names that are no size and no integer setting, with a list of those that are."""
     known = defaults(base)
     mistakes = [] if names else ["a closed form needs a variable"]
     kinds = {bool: "true or false", tuple: "a list", str: "text", float: "a number with a fraction"}
@@ -423,13 +429,13 @@ def _is_int(value: Any) -> bool:
 
 
 def _size_arguments(variable: Variable) -> dict[str, Size]:
-    """The sizes and settings that a variable stands for, as expressions."""
+    """Return the sizes and settings that a variable sets, as expressions."""
     names = PLANE_DIM_NAMES if variable.name == SQUARE else (variable.name,)
     return dict.fromkeys(names, variable.size)
 
 
 def _build_symbolic(build: Build, base: Graph, variables: Sequence[Variable]) -> Graph:
-    """The graph with the variables' expressions for sizes."""
+    """Build the graph with the variables' expressions for sizes."""
     try:
         return build(**{name: size for variable in variables for name, size in _size_arguments(variable).items()})
     except FixedSizeError:
@@ -447,17 +453,17 @@ def _build_symbolic(build: Build, base: Graph, variables: Sequence[Variable]) ->
 
 
 def _rejections(build: Build, base: Graph) -> dict[str, str]:
-    """For each size and integer setting, why it cannot be a variable; empty where it can."""
+    """Return why each size and integer setting cannot be a variable; an empty text for one that can."""
     refusals = {}
     usual = defaults(base)
-    with suppress(CostcalcError, TypeError):  # what is imported is imported once, with all of them free
+    with suppress(CostcalcError, TypeError):  # an imported model is imported once, with all its sizes dynamic
         build(**{name: Variable(name).size for name in INPUT_DIM_NAMES if _is_int(usual.get(name))})
     for name, value in usual.items():
         if _is_int(value) and (name != SQUARE or _is_square(base)):
             try:
                 build(**_size_arguments(Variable(name)))
                 refusals[name] = ""
-            except (CostcalcError, TypeError) as refusal:  # TypeError: a function that does not take it
+            except (CostcalcError, TypeError) as refusal:  # TypeError: a function without this parameter
                 refusals[name] = _first_line(refusal)
     return refusals
 
@@ -472,7 +478,7 @@ def _first_line(refusal: Exception) -> str:
 
 
 def _why_not(build: Build, base: Graph, name: str) -> str:
-    """What is said of a number other than the default, where it will not do: that is plainer than what symbols say."""
+    """Return the error for a number other than the default, which is plainer than the error for a symbol."""
     default = defaults(base)[name]
     try:
         build(**dict.fromkeys(_size_arguments(Variable(name)), default + 1))

@@ -1,6 +1,7 @@
-"""Expressions as people and programs write them: as a lecture does, in LaTeX, and in Python.
+"""Writers of expressions: text in lecture notation, LaTeX and Python.
 
-All three write one normal form: a sum of terms, higher degrees first, each a rational coefficient and factors.
+All three write a sum of terms, higher degrees first; each term is a rational coefficient and factors. SymPy's printers
+order factors alphabetically, and their Python is not exact on large ints.
 """
 
 from __future__ import annotations
@@ -14,33 +15,33 @@ import sympy
 from costcalc.core.sizes import RELATION_SIGNS
 from costcalc.ir.op import Assumption
 
-SymbolKey = Callable[[Any], Any]  # of a symbol: where it stands in a product, smallest first
-Name = Callable[[Any], str]  # of a symbol: what is written for it
+SymbolKey = Callable[[Any], Any]  # sort key of a symbol in a product
+Name = Callable[[Any], str]  # the text written for a symbol
 
 _SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 class ExpressionWriter(NamedTuple):
-    """How expressions are written: what for a symbol, and where it stands in a product."""
+    """A notation: the names of symbols and their order in products."""
 
     name: Name
     rank: SymbolKey
 
     def text(self, expression: Any) -> str:
-        """As the lecture writes it."""
+        """Write an expression in lecture notation."""
         return text(expression, self.name, self.rank)
 
     def latex(self, expression: Any) -> str:
-        """In LaTeX, for math mode."""
+        """Write an expression in LaTeX, for math mode."""
         return latex(expression, self.name, self.rank)
 
     def python(self, expression: Any) -> str:
-        """As a Python expression in the symbols' own names, exact on ints where it is a whole number."""
+        """Write a Python expression in the symbols' own names, exact on ints for an integer-valued expression."""
         return python(expression, self.rank)
 
 
 class FormulaTerm(NamedTuple):
-    """A product: the size of its coefficient, whether it is taken away, and factors with their exponents."""
+    """A product: its sign, the absolute value of its coefficient, and factors with exponents."""
 
     negative: bool
     coefficient: Any  # a positive rational
@@ -48,7 +49,7 @@ class FormulaTerm(NamedTuple):
 
 
 def terms(expression: Any, rank: SymbolKey) -> list[FormulaTerm]:
-    """The terms of a sum, of higher degree first, then by the rank of their factors."""
+    """Return the terms of a sum, higher degrees first, then in the order of their factors."""
     made = [_term(term, rank) for term in sympy.Add.make_args(sympy.sympify(expression))]
 
     def place(term: FormulaTerm) -> Any:
@@ -61,7 +62,7 @@ def terms(expression: Any, rank: SymbolKey) -> list[FormulaTerm]:
 
 
 def degree(factor: Any) -> int:
-    """How many sizes a factor is a product of, at most; a floor is as what it is taken of."""
+    """Return the degree of a factor: a floor has the degree of its argument."""
     if isinstance(factor, (sympy.Add, sympy.Min, sympy.floor)):
         return max(degree(term) for term in factor.args)
     if isinstance(factor, sympy.Mul):
@@ -79,15 +80,15 @@ def _term(product: Any, rank: SymbolKey) -> FormulaTerm:
 
 
 def _factor_key(factor: Any, rank: SymbolKey) -> Any:
-    """Symbols by rank, then what is made of them, by its first symbol: all in an order that two runs agree on."""
+    """Return a sort key: symbols by rank, then expressions by their first symbol, in a deterministic order."""
     inside = sorted(map(rank, factor.free_symbols))
     return (not factor.is_Symbol, inside[:1], sympy.default_sort_key(factor))
 
 
 def _with_signs(parts: Iterable[tuple[bool, str]], minus: str = "−") -> Iterator[str]:
-    """Each term with its sign, the first without a +."""
-    for place, (negative, part) in enumerate(parts):
-        if place:
+    """Yield each term with its sign, the first without a +."""
+    for i, (negative, part) in enumerate(parts):
+        if i:
             yield f"{minus if negative else '+'} {part}"
         else:
             yield f"{minus}{part}" if negative else part
@@ -97,7 +98,7 @@ def _with_signs(parts: Iterable[tuple[bool, str]], minus: str = "−") -> Iterat
 
 
 def text(expression: Any, name: Name, rank: SymbolKey) -> str:
-    """As the lecture writes it: (297/4)·H·W·c² + 59·H·W·c."""
+    """Write an expression in lecture notation: (297/4)·H·W·c² + 59·H·W·c."""
     return " ".join(_with_signs((term.negative, _text_term(term, name, rank)) for term in terms(expression, rank)))
 
 
@@ -127,7 +128,7 @@ def _text_power(base: Any, exponent: int, name: Name, rank: SymbolKey) -> str:
         written = f"({text(base, name, rank)})"
     if exponent == 1:
         return written
-    if written.isdecimal():  # numbers put in for symbols: 3², not 3 with a digit that may be read as its last
+    if written.isdecimal():  # numbers in place of symbols: 3·3, because 3² is easily misread as 32
         return "·".join([written] * exponent)
     return written + str(exponent).translate(_SUPERSCRIPTS)
 
@@ -139,7 +140,7 @@ def _text_quotient(inside: Any, name: Name, rank: SymbolKey) -> str:
 
 
 def _text_without_spaces(expression: Any, name: Name, rank: SymbolKey) -> str:
-    """Without spaces, so that no line breaks there."""
+    """Write an expression without spaces, so that no line breaks inside it."""
     return text(expression, name, rank).replace(" ", "")
 
 
@@ -147,12 +148,12 @@ def _text_without_spaces(expression: Any, name: Name, rank: SymbolKey) -> str:
 
 
 def latex_terms(expression: Any, name: Name, rank: SymbolKey) -> list[str]:
-    r"""Each term with its sign: [r"\tfrac{297}{4} H W c^{2}", "+ 59 H W c"]."""
+    r"""Return each term with its sign: [r"\tfrac{297}{4} H W c^{2}", "+ 59 H W c"]."""
     return [*_with_signs(((t.negative, _latex_term(t, name, rank)) for t in terms(expression, rank)), "-")]
 
 
 def latex(expression: Any, name: Name, rank: SymbolKey) -> str:
-    """The expression in LaTeX, for math mode."""
+    """Write an expression in LaTeX, for math mode."""
     return " ".join(latex_terms(expression, name, rank))
 
 
@@ -173,7 +174,7 @@ def _latex_term(term: FormulaTerm, name: Name, rank: SymbolKey) -> str:
 
 
 def _latex_product(number: int, powers: list[tuple[Any, int]], name: Name, rank: SymbolKey) -> str:
-    """Above or below a line, where a sum that stands alone needs no brackets."""
+    """Write a numerator or denominator, where a single sum needs no brackets."""
     if number == 1 and len(powers) == 1 and powers[0][1] == 1 and isinstance(powers[0][0], sympy.Add):
         return latex(powers[0][0], name, rank)
     factors = [_latex_power(base, n, name, rank) for base, n in powers]
@@ -181,7 +182,7 @@ def _latex_product(number: int, powers: list[tuple[Any, int]], name: Name, rank:
 
 
 def _latex_thousands(number: int) -> str:
-    """A whole number with its thousands told apart, by a comma that is no punctuation to TeX."""
+    """Write an integer with commas for thousands that TeX does not space as punctuation."""
     return f"{number:,}".replace(",", "{,}")
 
 
@@ -199,7 +200,7 @@ def _latex_power(base: Any, exponent: int, name: Name, rank: SymbolKey) -> str:
 
 
 def latex_name(name: str) -> str:
-    """A symbol of one letter as it is, with its index below (F_1, C_out); a longer name as one word."""
+    """Write a symbol of one letter with its subscript (F_1, C_out), and a longer name as one word."""
     letter, _, index = name.partition("_")
     if len(letter) == 1 and index.isalnum():
         return rf"{letter}_{{{index}}}" if index.isdecimal() else rf"{letter}_{{\mathrm{{{index}}}}}"
@@ -211,10 +212,10 @@ def latex_name(name: str) -> str:
 
 
 def python(expression: Any, rank: SymbolKey, divide: str = "//") -> str:
-    """A Python expression in the variables' own names, exact on ints: all over one common denominator, with //.
+    """Write a Python expression in the variables' own names, over one common denominator, with //.
 
-    The division is exact wherever the expression is a whole number; for a quotient that is none, `divide` by "/". A
-    floor is //, a smallest is min.
+    It is exact on ints where the expression is an integer; pass "/" as `divide` for other quotients. A floor is written
+    as //, and a minimum as min().
     """
     above, below = _numerator_and_denominator(sympy.sympify(expression))
     written = _python_sum(above, rank)
@@ -254,7 +255,7 @@ def _sorted_arguments(smallest: Any) -> list[Any]:
 
 
 def _numerator_and_denominator(expression: Any) -> tuple[Any, Any]:
-    """Numerator and denominator: the smallest that makes every coefficient whole and every exponent positive."""
+    """Return numerator and denominator, the smallest with integer coefficients and positive exponents."""
     parts = sympy.Add.make_args(expression)
     below = sympy.Integer(lcm(*(part.as_coeff_Mul()[0].q for part in parts)))
     powers: dict[Any, int] = {}
@@ -271,6 +272,6 @@ def _numerator_and_denominator(expression: Any) -> tuple[Any, Any]:
 
 
 def relation(assumption: Assumption, write: Callable[[Any], str]) -> str:
-    """What is assumed, in words: height ≥ 32; base_channels is a multiple of 4."""
+    """Write an assumption: height ≥ 32; base_channels is a multiple of 4."""
     left, kind, right = assumption
     return f"{write(left)} {RELATION_SIGNS[kind]} {write(right)}"

@@ -1,7 +1,6 @@
-"""Why a layer costs what it costs: its formula in symbols, the numbers put in, and the result.
+"""Formulas of the costs of one layer: in symbols, with its numbers, and the result.
 
-The symbols come from the op's own formulas, run on SymPy symbols in place of sizes: there is no second copy of a
-formula that could disagree with the first.
+The formulas are those of the op itself, evaluated with SymPy symbols for sizes.
 """
 
 from __future__ import annotations
@@ -50,19 +49,19 @@ _SYMBOL_MEANINGS = {
     "n": "window",
     "g": "groups",
     "P": "parameters",
-    "T_l": "taps inside the input along its length, all places together",
-    "T_d": "taps inside the input along its depth, all places together",
-    "T_h": "taps inside the input along its height, all places together",
-    "T_w": "taps inside the input along its width",
+    "T_l": "kernel elements inside the input along its length, summed over output positions",
+    "T_d": "kernel elements inside the input along its depth, summed over output positions",
+    "T_h": "kernel elements inside the input along its height, summed over output positions",
+    "T_w": "kernel elements inside the input along its width",
 }
 
 
-# The axes of a sequence and of a volume, by how many sizes the tensor has that an op takes.
+# Symbols of the spatial dimensions of sequences and volumes, by the rank of the op's input.
 _SPATIAL_SYMBOLS: Mapping[int | None, str] = {3: "L", 5: "DHW"}
 
 
 class Explanation(NamedTuple):
-    """One cost of one layer: `formula` in symbols, `numbers` in their place, and the `value` that results."""
+    """One cost of one layer: `formula` in symbols, `numbers` in place of the symbols, and the resulting `value`."""
 
     path: str
     quantity: str
@@ -73,13 +72,13 @@ class Explanation(NamedTuple):
 
 
 def explain(graph: Graph, layer: str, *, convention: str = "flops", dtype: str = "fp32") -> list[Explanation]:
-    """The costs of a layer, or of everything below a prefix, that are not zero.
+    """Return the nonzero costs of a layer, or of all layers below a prefix, as formulas.
 
-    Quantities are parameters, MACs, the convention's FLOPs and activation bytes. Raises CostcalcError for a layer that
-    is not there and for a graph whose sizes are no plain numbers.
+    Quantities are parameters, MACs, the convention's FLOPs and activation bytes. Raises CostcalcError for an unknown
+    layer and for a graph whose sizes are not plain numbers.
     """
     if not all(is_plain(size) for shape in graph.shapes.values() for size in shape):
-        raise CostcalcError(f"{graph.name} has sizes that are no plain numbers: there is nothing to put into a formula")
+        raise CostcalcError(f"{graph.name} has sizes that are not plain numbers: load it with a number for each size")
     rule = get_convention(convention)
     uncounted = rule.excluded_layers(graph)
     element = element_bytes(dtype) * rule.activation_copies
@@ -92,7 +91,7 @@ def explain(graph: Graph, layer: str, *, convention: str = "flops", dtype: str =
 
 
 def _explain(graph: Graph, node: Node, rule: Convention, element: int) -> list[Explanation]:
-    """The costs of one layer, `element` being the bytes that an element of its output counts for."""
+    """Return the costs of one layer; `element` is the number of bytes of an element of its output."""
     symbols = _LayerSymbols()
     runs = graph.resolved_op(node)
     op = symbols.symbolic_op(runs, structure=True)
@@ -128,7 +127,7 @@ def _explain(graph: Graph, node: Node, rule: Convention, element: int) -> list[E
 
 
 class _SymbolicLayer(CountedLayer):
-    """A layer of symbols, and the `real` one that they stand for.
+    """A layer with symbols for sizes, and the `real` layer with numbers.
 
     The taps inside the input depend on the kernel by cases: they are symbols of their own.
     """
@@ -143,7 +142,7 @@ class _SymbolicLayer(CountedLayer):
 
 
 class _LayerSymbols:
-    """Symbols that stand for the sizes of one layer, and the numbers they stand for.
+    """Symbols for the sizes of one layer, and their values.
 
     A batch and groups of 1 stay 1: a formula says what matters.
     """
@@ -189,7 +188,7 @@ class _LayerSymbols:
         return (self._batch(shape[0]), *named[1:]) if shape else ()
 
     def output(self, formula: Shape, shape: Shape, plane: tuple[int, int] | None, rank: int | None = None) -> Shape:
-        """The output with symbols of its own for its plane; channels and features as the op makes them."""
+        """Return the output shape with new symbols for its spatial sizes; channels and features come from the op."""
         own = {0: self._batch(shape[0])} if shape else {}
         if rank in _SPATIAL_SYMBOLS:
             own |= {

@@ -4,8 +4,8 @@
     side     = metric [at LAYER] [of TARGET], or a number
     relation = <  <=  >  >=  =
 
-A number may have decimals and a unit: k, M, G, T of 1000s; B, KiB, MiB, GiB, TiB where it is compared with bytes. One
-side is a metric.
+A number may have decimals and a unit: k, M, G and T are powers of 1000, Ki to Pi of 1024. A number compared with bytes
+has a unit of bytes, such as GB or GiB, if it is below 2^20. At least one side is a metric.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ _EXAMPLE = "such as 'macs < 4G' or 'memory > param-memory'"
 
 
 class Operand(NamedTuple):
-    """One side of a question, as it is written: a metric of a layer of a target (None: of the whole, of the network
-    asked about), or a number.
+    """One side of a question: a metric of a layer (None: the whole network) of a target (None: the one in question), or
+    a number.
     """
 
     text: str
@@ -36,7 +36,7 @@ class Operand(NamedTuple):
 
 
 class Question(NamedTuple):
-    """A relation of two sides, one of them a metric: for which values of the variable does it hold."""
+    """A comparison of two operands, at least one of them a metric."""
 
     left: Operand
     relation: str
@@ -47,16 +47,16 @@ class Question(NamedTuple):
 
 
 def parse_question(text: str) -> Question:
-    """A question as it is written. Raises CostcalcError for what is none."""
+    """Parse a question. Raises CostcalcError for a text that is no question."""
     words = text.split()
-    places = [place for place, word in enumerate(words) if find_comparison(word)]
-    if len(places) == 1:
-        left, relation, right = words[: places[0]], words[places[0]], words[places[0] + 1 :]
+    positions = [i for i, word in enumerate(words) if find_comparison(word)]
+    if len(positions) == 1:
+        left, relation, right = words[: positions[0]], words[positions[0]], words[positions[0] + 1 :]
     else:  # written without spaces: a target's own settings may have = in them
         match = re.fullmatch(r"([^<>≤≥=]+)(<=|>=|==|=<|=>|[<>≤≥=])([^<>≤≥=]+)", text.strip())
-        if match is None or places:
-            said = "has more than one relation" if len(places) > 1 else "has no relation"
-            raise CostcalcError(f"the question {text!r} {said}: it is one of {', '.join(COMPARISONS)}, {_EXAMPLE}")
+        if match is None or positions:
+            problem = "has more than one relation" if len(positions) > 1 else "has no relation"
+            raise CostcalcError(f"the question {text!r} {problem}: it is one of {', '.join(COMPARISONS)}, {_EXAMPLE}")
         left, relation, right = match[1].split(), match[2], match[3].split()
     return _check_units(
         Question(_parse_operand(left, text), find_comparison(relation) or relation, _parse_operand(right, text))
@@ -68,14 +68,14 @@ def _parse_operand(words: list[str], question: str) -> Operand:
         raise CostcalcError(f"the question {question!r} lacks a side: it compares two, {_EXAMPLE}")
     written = " ".join(words)
     if words[0] in METRICS:
-        given: dict[str, str] = {}
+        options: dict[str, str] = {}
         rest = words[1:]
         while rest:
-            if rest[0] not in ("at", "of") or len(rest) < 2 or rest[0] in given:
+            if rest[0] not in ("at", "of") or len(rest) < 2 or rest[0] in options:
                 message = f"{written!r} is no side of a question: write {words[0]} [at LAYER] [of TARGET]"
                 raise CostcalcError(message)
-            given[rest[0]], rest = rest[1], rest[2:]
-        return Operand(written, words[0], given.get("at"), given.get("of"))
+            options[rest[0]], rest = rest[1], rest[2:]
+        return Operand(written, words[0], options.get("at"), options.get("of"))
     if not words[0][0].isdigit():
         known = ", ".join(METRICS)
         raise CostcalcError(
@@ -89,7 +89,7 @@ def _parse_operand(words: list[str], question: str) -> Operand:
 
 
 def _check_units(question: Question) -> Question:
-    """The question, if both sides are in the same unit."""
+    """Return the question. Raises CostcalcError if its sides have different units."""
     sides = (question.left, question.right)
     if all(side.metric is None for side in sides):
         raise CostcalcError(f"the question '{question}' is about numbers alone: one side must be a quantity")

@@ -1,7 +1,6 @@
-"""Variables of closed forms, and what is true of an expression on all of their values.
+"""Variables of closed forms, and proofs of properties of expressions on all of their values.
 
-A variable takes the values of one residue class, from some least one on. Everything here is decided by an argument
-that holds for all of them, never by trying some.
+A variable takes the values of one residue class, from a minimum on. Every property is proved for all of these values.
 """
 
 from __future__ import annotations
@@ -15,12 +14,12 @@ import sympy
 
 from costcalc.core.sizes import Size
 
-_SEARCH_LIMIT = 2**62  # how far a least value is looked for
-_LONGEST_PERIOD = 1000  # over which an expression is tried at every place
+_SEARCH_LIMIT = 2**62  # of the search for a minimum
+_LONGEST_PERIOD = 1000  # over which an expression is evaluated at every value
 
 
 class Variable(NamedTuple):
-    """A size or a setting that a formula is written in: any of residue, residue + multiple, … from `least` on."""
+    """A size or setting in which a formula is written: residue, residue + multiple, … from `least` on."""
 
     name: str
     multiple: int = 1
@@ -29,7 +28,7 @@ class Variable(NamedTuple):
 
     @property
     def smallest(self) -> int:
-        """The smallest positive number of the residue class, whether or not a network can have it."""
+        """The smallest positive number of the residue class; a network may need more."""
         return self.residue or self.multiple
 
     @property
@@ -39,7 +38,7 @@ class Variable(NamedTuple):
 
     @property
     def index_symbol(self) -> Any:
-        """The symbol that counts the values: a size is the smallest of them, or the multiple, so many times further."""
+        """The symbol that counts the values: for height = 32·i it is i."""
         if self.multiple == 1:
             return self.symbol
         return sympy.Symbol(f"{self.name} counted", integer=True, **{self._sign: True})
@@ -50,17 +49,17 @@ class Variable(NamedTuple):
 
     @property
     def size(self) -> Size:
-        """What a graph is built with: the variable as a multiple of its counter, plus its residue."""
+        """The size that a graph is built with: multiple · index symbol + residue."""
         made: Size = self.multiple * self.index_symbol + self.residue
         return made
 
     @property
     def counted(self) -> Any:
-        """The counter in terms of the variable."""
+        """The index symbol as an expression in the variable."""
         return (self.symbol - self.residue) / self.multiple
 
     def data(self) -> dict[str, int]:
-        """The domain as data; `least` where it is not the smallest positive number of the class."""
+        """Return the domain for JSON, with `least` where it is not the smallest positive number of the class."""
         least = {"least": self.least} if self.least > self.smallest else {}
         return {"multiple": self.multiple, "residue": self.residue} | least
 
@@ -69,10 +68,10 @@ class Variable(NamedTuple):
 
 
 def normalize_floors(expression: Any) -> Any:
-    """The expression with floors within floors joined, and whole numbers beside a floor drawn into it.
+    """Merge nested floors, and move integers beside a floor into it.
 
     ⌊(⌊(x + j)/m⌋ + i)/n⌋ = ⌊(x + j + i·m)/(m·n)⌋ (Graham, Knuth and Patashnik, Concrete Mathematics, 3.11), and
-    ⌊x/n⌋ + i = ⌊(x + i·n)/n⌋: the size of a plane is one floor, and equal sizes mostly look alike.
+    ⌊x/n⌋ + i = ⌊(x + i·n)/n⌋: a spatial size becomes one floor, and equal sizes mostly become equal expressions.
     """
     if not isinstance(expression, sympy.Basic) or not expression.has(sympy.floor):
         return expression
@@ -91,7 +90,7 @@ def _merge_nested_floors(expression: Any) -> Any:
 
 
 def _absorb_integer(added: Any) -> Any:
-    """c·⌊x⌋ + c·i as c·⌊x + i⌋; what is taken away stays: a plane is ⌊…⌋ + 1, and a sum of other counts has none."""
+    """Rewrite c·⌊x⌋ + c·i as c·⌊x + i⌋ for positive i; sizes are ⌊…⌋ + 1, and other sums have no such form."""
     number, rest = added.as_coeff_Add()
     times, atom = rest.as_coeff_Mul()
     further = number / times
@@ -109,7 +108,7 @@ def _is_positive_integer(number: Any) -> bool:
 @cache
 def _simplify_floor(inside: Any) -> Any:
     made = sympy.floor(inside)
-    if not _is_floor(made):  # what is whole was taken out
+    if not _is_floor(made):  # the integer part was taken out
         return _merge_nested_floors(made)
     constant, varying = sympy.expand(made.args[0]).as_coeff_Add()
     times, atom = varying.as_coeff_Mul()
@@ -124,7 +123,7 @@ def _simplify_floor(inside: Any) -> Any:
 
 
 def innermost_floors(expression: Any) -> set[Any]:
-    """The floors in an expression that hold no further floor."""
+    """Return the floors in an expression that contain no other floor."""
     if not isinstance(expression, sympy.Basic):
         return set()
     return {f for f in expression.atoms(sympy.floor) if not f.args[0].has(sympy.floor)}
@@ -164,9 +163,9 @@ def period_and_slope(expression: Any, symbol: Any) -> tuple[int, Any]:
 
 
 def is_nondecreasing(expression: Any, least: Mapping[Any, int]) -> bool:
-    """Whether the expression never falls as any of its symbols grows from its least value on.
+    """Return whether the expression provably never decreases as its symbols grow from their minimum.
 
-    Found by its parts: sums, floors and smallest ones of what never falls, products of what also begins at 0 or more.
+    Sums, floors and minima of nondecreasing parts qualify, and products of parts that also start at 0 or more.
     """
     if expression.is_number or expression.is_Symbol:
         return True
@@ -180,9 +179,9 @@ def is_nondecreasing(expression: Any, least: Mapping[Any, int]) -> bool:
 
 
 def is_nonnegative(expression: Any, least: Mapping[Any, int]) -> bool:
-    """Whether the expression is found to be 0 or more on the whole domain.
+    """Return whether the expression is provably 0 or more on the whole domain.
 
-    In one symbol, what grows by no less than 0 over a period is so where it is over the first period.
+    An expression in one symbol with a slope of 0 or more over a period qualifies if it does over the first period.
     """
     first = expression.subs(least)
     if not first.is_number or first < 0:
@@ -195,7 +194,7 @@ def is_nonnegative(expression: Any, least: Mapping[Any, int]) -> bool:
     length, slope = _period_and_slope_or_none(expression, symbol)
     if slope is None or slope < 0 or length > _LONGEST_PERIOD:
         return False
-    return all(expression.subs(symbol, least[symbol] + place) >= 0 for place in range(length))
+    return all(expression.subs(symbol, least[symbol] + offset) >= 0 for offset in range(length))
 
 
 def _period_and_slope_or_none(expression: Any, symbol: Any) -> tuple[int, Any]:
@@ -206,13 +205,13 @@ def _period_and_slope_or_none(expression: Any, symbol: Any) -> tuple[int, Any]:
 
 
 def find_minimum(expression: Any, variable: Variable) -> int | None:
-    """The least value of the only variable of `expression` from which on that is 0 or more; None: not found."""
+    """Return the smallest value of the only variable from which on `expression` is 0 or more; None if not found."""
     symbol = variable.symbol
     if expression.free_symbols != {symbol} or not is_nondecreasing(expression, {symbol: variable.least}):
         return None
 
-    def holds(place: int) -> bool:
-        return bool(expression.subs(symbol, variable.least + place * variable.multiple) >= 0)
+    def holds(index: int) -> bool:
+        return bool(expression.subs(symbol, variable.least + index * variable.multiple) >= 0)
 
     above = 0
     while not holds(above):
