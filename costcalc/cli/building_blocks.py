@@ -9,7 +9,7 @@ import click
 
 from costcalc.cli.options import combine_options, counting_options, output_options
 from costcalc.cli.printing import print_document
-from costcalc.cli.target import read_positive, read_spatial_size
+from costcalc.core.written_sizes import read_positive, read_spatial_size
 
 if TYPE_CHECKING:
     from costcalc.exploration.building_blocks import DesignComparison

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from costcalc.cli.building_blocks import design_options, input_options, print_designs, read_sizes
-from costcalc.cli.target import read_positive
+from costcalc.core.written_sizes import read_positive
 
 
 @click.command("stage")

@@ -8,8 +8,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from costcalc.cli.printing import print_note
-from costcalc.core.axes import IMAGE_DIM_NAMES, PLANE_DIM_NAMES
+from costcalc.core.axes import IMAGE_DIM_NAMES
 from costcalc.core.errors import CostcalcError
+from costcalc.core.written_sizes import read_image_size, read_positive
 
 if TYPE_CHECKING:
     from costcalc.analysis.analyze import AnalysisOptions
@@ -103,7 +104,7 @@ def read_target(
     counting: AnalysisOptions = {"dtype": values.pop("dtype"), "convention": convention}
     options: dict[str, Any] = {}
     if "input" in values and not imported:
-        options |= _image_sizes(values.pop("input"))
+        options |= read_image_size(values.pop("input"))
     for key, value in values.items():
         if key == "input":
             options[key] = value  # its meaning depends on the inputs of the model
@@ -129,37 +130,6 @@ def _split_target(target: str) -> tuple[str, Iterable[str], tuple[str, ...]]:
     if parts and "=" not in parts[0] and is_spec_file(name):
         name += f":{parts.pop(0)}"
     return name, parts, tuple(moves)
-
-
-def _image_sizes(input_text: str) -> dict[str, int]:
-    """Return the sizes of --input: the side of a square, HxW or CxHxW."""
-    sizes = _parse_sides(input_text, "--input")
-    if len(sizes) > 3:
-        raise CostcalcError(f"--input is HxW or CxHxW, such as 320x480 or 3x320x480, not {input_text!r}")
-    return dict(zip(IMAGE_DIM_NAMES[-len(sizes) :], sizes, strict=True))
-
-
-def read_spatial_size(text: str, option: str) -> dict[str, int]:
-    """Return the height and width of an option: the side of a square, or HxW."""
-    sizes = _parse_sides(text, option)
-    if len(sizes) > 2:
-        raise CostcalcError(f"{option} is HxW, such as 320x480, or the side of a square, not {text!r}")
-    return dict(zip(PLANE_DIM_NAMES, sizes, strict=True))
-
-
-def _parse_sides(text: str, option: str) -> list[int]:
-    """Return the sizes in AxBx…; a single size is both sides of a square."""
-    sizes = [read_positive(part, option, "320x480 or 320") for part in text.lower().replace("×", "x").split("x")]
-    return sizes * 2 if len(sizes) == 1 else sizes
-
-
-def read_positive(text: str, option: str, example: str = "32") -> int:
-    """Return an integer of at least 1. Raises CostcalcError, with an example, for any other text."""
-    if not (text.isascii() and text.strip().isdecimal()) or len(text) > 18 or int(text) < 1:
-        raise CostcalcError(
-            f"{option} must be a whole number of at least 1 and at most 18 digits, such as {example}, not {text!r}"
-        )
-    return int(text)
 
 
 def _yaml_value(key: str, text: str) -> Any:

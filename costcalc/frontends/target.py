@@ -14,9 +14,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from costcalc.core.axes import IMAGE_DIM_NAMES, INPUT_DIM_NAMES
+from costcalc.core.axes import INPUT_DIM_NAMES
 from costcalc.core.errors import CostcalcError, FixedSizeError
 from costcalc.core.sizes import is_array, is_plain, is_symbolic
+from costcalc.core.written_sizes import read_image_size
 from costcalc.frontends.spec import catalogue
 from costcalc.ir.graph import Graph
 
@@ -160,7 +161,7 @@ def _onnx_factory(path: str, options: Mapping[str, Any], dynamic_sizes: tuple[st
 
     sizes = {name: value for name, value in options.items() if name != "input"}
     if "input" in options:
-        sizes = {**_image_sizes(str(options["input"])), **sizes}
+        sizes = {**read_image_size(str(options["input"])), **sizes}
     batch = sizes.pop("batch", None)
     if not dynamic_sizes:
         return lambda: load_onnx(path, batch=batch, sizes=sizes)
@@ -168,12 +169,3 @@ def _onnx_factory(path: str, options: Mapping[str, Any], dynamic_sizes: tuple[st
     reject_fixed_sizes(path, symbolic, dynamic_sizes)
     others = {name: size for name, size in sizes.items() if name not in dynamic_sizes}
     return lambda **values: symbolic.specialize(**others, **values)
-
-
-def _image_sizes(input_text: str) -> dict[str, int]:
-    """Return the sizes of an image that --input gives: the side of a square, HxW, or CxHxW."""
-    sizes = input_text.lower().replace("×", "x").split("x")
-    if len(sizes) > 3 or not all(re.fullmatch("[0-9]{1,18}", size) and int(size) for size in sizes):
-        raise CostcalcError(f"--input is HxW or CxHxW, such as 320x480 or 3x320x480, not {input_text!r}")
-    sizes = sizes * 2 if len(sizes) == 1 else sizes
-    return dict(zip(IMAGE_DIM_NAMES[-len(sizes) :], map(int, sizes), strict=True))
