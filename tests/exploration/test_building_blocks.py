@@ -358,7 +358,7 @@ def test_symbols_are_for_all_sizes_and_the_help_says_so():
     assert run("stage", "--symbolic", "--channels", 8, "--size", 28) == run("stage", "--symbolic")
     for command in ("stage", "head", "residual"):
         said = " ".join(run(command, "--help").split())
-        assert "Sizes as symbols, whatever numbers are given for them; the structure stays." in said
+        assert "Print formulas in symbols instead of numbers, for all sizes." in said
 
 
 # -- mistakes -----------------------------------------------------------------------------------------------------

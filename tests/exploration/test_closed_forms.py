@@ -610,7 +610,7 @@ def test_mistakes_are_said(args, messages):
             ["vgg16", "--in", "height", "--of", "macs", "--solve", "macs < 4G"],
             "--solve cannot be combined with --of, --at or --by",
         ),
-        (["vgg16", "--in", "height", "--solve", "macs < 4G", "--format", "python"], "has no --format python"),
+        (["vgg16", "--in", "height", "--solve", "macs < 4G", "--format", "python"], "--solve prints no formula"),
         (["vgg16", "--in", "height", "--of", "mac"], "'mac' is not one of"),
     ],
 )
