@@ -219,12 +219,12 @@ def test_a_linear_layer_on_a_permuted_tensor_copies_it():
     assert figures(predicted) == figures(seen)
 
 
-def test_a_kept_tensor_that_is_overwritten_is_an_error():
+def test_overwriting_a_saved_tensor_is_an_error():
     graph = chain(("conv", OPS["conv2d"](6, 3)), ("tanh", OPS["tanh"]()), ("relu", OPS["relu"]()))
     with pytest.raises(CostcalcError) as error:
         timeline(graph, training=True)
     assert str(error.value) == (
-        "chain: tanh cannot be trained: its gradient needs a tensor that relu overwrites: tell that one inplace=False"
+        "chain: layer 'relu' overwrites a tensor that is needed for the gradient of 'tanh'; set inplace=False on 'relu'"
     )
     assert timeline(graph, training=True, gradients=False).peak_live == 2 * (2 * 6 * 6 * 6 * 4)
 
