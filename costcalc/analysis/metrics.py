@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Literal, NamedTuple
 
@@ -18,6 +18,7 @@ class Metric(NamedTuple):
     """A cost that options, questions and comparisons name."""
 
     title: str
+    name_in_totals: str  # in tables of totals, beside other units
     attribute: str  # the field of `Row`, and the key in JSON and CSV
     unit: Literal["count", "bytes"]
 
@@ -34,11 +35,19 @@ class Metric(NamedTuple):
 
 METRICS: Mapping[str, Metric] = MappingProxyType(
     {
-        "params": Metric("parameters", "params", "count"),
-        "param-memory": Metric("parameter memory", "param_bytes", "bytes"),
-        "macs": Metric("MACs", "macs", "count"),
-        "flops": Metric("FLOPs", "flops", "count"),
-        "activations": Metric("activations", "activations", "count"),
-        "memory": Metric("activation memory", "activation_bytes", "bytes"),
+        "params": Metric("parameters", "parameters", "params", "count"),
+        "param-memory": Metric("parameter memory", "parameter bytes", "param_bytes", "bytes"),
+        "macs": Metric("MACs", "MACs", "macs", "count"),
+        "flops": Metric("FLOPs", "FLOPs", "flops", "count"),
+        "activations": Metric("activations", "activation elements", "activations", "count"),
+        "memory": Metric("activation memory", "activation bytes", "activation_bytes", "bytes"),
     }
 )
+
+DEFAULT_METRICS = ("params", "macs", "flops", "activations", "memory")
+
+
+def names_in_totals(flops_label: str, metrics: Iterable[str] = METRICS) -> dict[str, str]:
+    """Return the fields of `Row` by the names of `metrics` in a table of totals; FLOPs have the convention's label."""
+    named = [METRICS[name] for name in metrics]
+    return {flops_label if metric.attribute == "flops" else metric.name_in_totals: metric.attribute for metric in named}

@@ -21,7 +21,7 @@ import sympy
 
 from costcalc.analysis.analyze import analyze
 from costcalc.analysis.cost_table import CostTable, Row
-from costcalc.analysis.metrics import METRICS
+from costcalc.analysis.metrics import DEFAULT_METRICS, METRICS
 from costcalc.core.axes import INPUT_DIM_NAMES, PLANE_DIM_NAMES
 from costcalc.core.errors import CostcalcError, FixedSizeError, did_you_mean
 from costcalc.core.sizes import Size, identical, is_plain, is_symbolic
@@ -38,7 +38,6 @@ from costcalc.ir.op import Assumption
 from costcalc.ir.paths import stage_of
 
 SQUARE = "size"  # the variable for the height and the width of a square input
-DEFAULT_METRICS = ("params", "macs", "flops", "activations", "memory")
 
 _LARGEST_MULTIPLE = 10**6
 _MAX_ROUNDS = 20

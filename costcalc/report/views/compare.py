@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from costcalc.analysis.conventions import CONVENTIONS
 from costcalc.analysis.cost_table import CostTable, Row
-from costcalc.analysis.metrics import METRICS
+from costcalc.analysis.metrics import METRICS, names_in_totals
 from costcalc.report.document import CellValue, Column, ColumnKind, Document, JsonObject, LowerBound, Table, ratio
 from costcalc.report.schemas import document_data
 from costcalc.report.views.counts import CountOrBound, count_or_bound, totals_data
@@ -32,7 +32,8 @@ class _Network(NamedTuple):
 
 def compare_view(tables: Sequence[CostTable], by: str = "stage", metric: str = "memory") -> Document:
     """Return one metric of several networks by `stage`, aligned by resolution, or by `op`; then all totals."""
-    title, attribute, kind = METRICS[metric]
+    compared = METRICS[metric]
+    attribute = compared.attribute
     group_names, groups = _align_groups(tables, by)
     labels = _labels(tables)
     totals = [costs.total() for costs in tables]
@@ -53,8 +54,10 @@ def compare_view(tables: Sequence[CostTable], by: str = "stage", metric: str = "
         *([_STAGE_NOTE] if by == "stage" else []),
         *([convention_note(convention)] if convention != "flops" else []),
     ]
-    heading = f"{' against '.join(labels)}: {title} by {by}\n{_settings_text(networks)}, convention {convention}"
-    columns, footer = _columns(networks, by, attribute, kind), _footer(networks, by)
+    heading = (
+        f"{' against '.join(labels)}: {compared.title} by {by}\n{_settings_text(networks)}, convention {convention}"
+    )
+    columns, footer = _columns(networks, by, attribute, compared.unit), _footer(networks, by)
     detail = Table(title=heading, columns=columns, rows=tuple(rows), footer=(footer,), notes=tuple(notes))
     data = document_data(
         "compare",
@@ -170,15 +173,8 @@ def _comparison_data(group: str, networks: Sequence[_Network], values: Sequence[
 
 def _total_tables(networks: Sequence[_Network]) -> list[Table]:
     """Return all metrics in total, with the ratio of two networks beside them, or of more in a second table."""
-    metrics = {
-        "parameters": "params",
-        "parameter bytes": "param_bytes",
-        "MACs": "macs",
-        CONVENTIONS[networks[0].costs.convention].label: "flops",
-        "activation elements": "activations",
-        "activation bytes": "activation_bytes",
-        "weight layers": "weight_layers",
-    }
+    flops_label = CONVENTIONS[networks[0].costs.convention].label
+    metrics = names_in_totals(flops_label) | {"weight layers": "weight_layers"}
     counts = {name: [count_or_bound(each.total, attribute) for each in networks] for name, attribute in metrics.items()}
     ratios = {name: [ratio(values[0], value) for value in values[1:]] for name, values in counts.items()}
     unknown = [f"{row.path} ({row.op}) of {each.costs.name}" for each in networks for row in each.costs.unknown]

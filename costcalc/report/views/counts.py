@@ -5,19 +5,17 @@ from __future__ import annotations
 from typing import TypeAlias
 
 from costcalc.analysis.cost_table import Row
+from costcalc.analysis.metrics import LOWER_BOUND_FIELDS
 from costcalc.core.sizes import Count
 from costcalc.report.document import LowerBound
 
 CountOrBound: TypeAlias = "Count | LowerBound | None"
 
-# Counts that leave out unknown layers; activations of a layer are known from its output shape.
-_BOUNDED = frozenset({"params", "macs", "flops", "weights", "param_bytes", "backward_macs", "saved_bytes"})
-
 
 def count_or_bound(row: Row, attribute: str) -> CountOrBound:
     """Return a count of a row, as a lower bound where a layer in it is unknown; None where nothing is known."""
     value: Count | None = getattr(row, attribute)
-    return LowerBound(value) if row.unknown_layers and value is not None and attribute in _BOUNDED else value
+    return LowerBound(value) if row.unknown_layers and value is not None and attribute in LOWER_BOUND_FIELDS else value
 
 
 def totals_data(total: Row) -> dict[str, Count | None]:

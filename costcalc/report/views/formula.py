@@ -44,9 +44,6 @@ _SHORT_NAMES = {
     "classes": "K",
 }
 _LAST_FACTOR = "classes"
-_KNOWN_METRICS = ("activations", "memory")  # known for unknown layers, too: from the shapes of their outputs
-_CONVENTION_METRICS = frozenset({"flops", "memory", "param-memory"})
-_TITLES = {"memory": "activation bytes", "param-memory": "parameter bytes"}
 
 
 class _FormulaWriter:
@@ -108,7 +105,7 @@ def _equations(form: RowFormulas, forms: ClosedForms, writer: _FormulaWriter) ->
             title=_title(metric, forms.costs.convention),
             key=METRICS[metric].attribute,
             formula=writer.formula(form.formulas[metric]) if metric in form.formulas else None,
-            lower_bound=bool(form.unknown) and metric not in _KNOWN_METRICS,
+            lower_bound=bool(form.unknown) and METRICS[metric].is_lower_bound,
         )
         for metric in forms.of
     )
@@ -118,7 +115,7 @@ def _equations(form: RowFormulas, forms: ClosedForms, writer: _FormulaWriter) ->
 def _title(metric: str, convention: str) -> str:
     if metric == "flops":
         return CONVENTIONS[convention].label
-    return _TITLES.get(metric, METRICS[metric].title)
+    return METRICS[metric].name_in_totals if METRICS[metric].unit == "bytes" else METRICS[metric].title
 
 
 def _headline(forms: ClosedForms, writer: _FormulaWriter) -> str:
@@ -173,7 +170,8 @@ def _assumptions_note(assumptions: Iterable[Assumption], writer: _FormulaWriter)
 
 def _convention_notes(metrics: Set[str | None], convention: str) -> list[str]:
     """Return the definition of the convention where a metric depends on it."""
-    return [convention_note(convention)] if metrics & _CONVENTION_METRICS else []
+    depends = any(METRICS[metric].follows_convention for metric in metrics if metric is not None)
+    return [convention_note(convention)] if depends else []
 
 
 def _data(forms: ClosedForms, by: str, rows: Iterable[RowFormulas], writer: _FormulaWriter) -> JsonObject:

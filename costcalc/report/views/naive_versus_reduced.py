@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from costcalc.analysis.conventions import CONVENTIONS
 from costcalc.analysis.cost_table import CostTable, Row
+from costcalc.analysis.metrics import DEFAULT_METRICS, names_in_totals
 from costcalc.core.sizes import Size
 from costcalc.report.document import Cells, CellValue, Column, ColumnKind, Document, Json, JsonObject, Table, ratio
 from costcalc.report.schemas import document_data
@@ -77,13 +78,7 @@ def _modules(
 
 def _whole_network(name: str, naive: CostTable, reduced: CostTable) -> Table:
     totals = [naive.total(), reduced.total()]
-    metrics = {
-        "parameters": "params",
-        "MACs": "macs",
-        CONVENTIONS[naive.convention].label: "flops",
-        "activation elements": "activations",
-        "activation bytes": "activation_bytes",
-    }
+    metrics = names_in_totals(CONVENTIONS[naive.convention].label, DEFAULT_METRICS)
     widest = [_max_channels(costs) for costs in (naive, reduced)]
     rows: list[Cells] = [("widest tensor, channels", *widest, ratio(*widest))]
     for title, attribute in metrics.items():

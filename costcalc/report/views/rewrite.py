@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from costcalc.analysis.conventions import CONVENTIONS
+from costcalc.analysis.metrics import DEFAULT_METRICS, names_in_totals
 from costcalc.core.sizes import Shape, Size
 from costcalc.report.document import Cells, CellValue, Column, ColumnKind, Document, JsonObject, Table, ratio
 from costcalc.report.schemas import document_data
@@ -77,12 +78,7 @@ def last_receptive_field(rows: Sequence[Row]) -> Shape | None:
 
 def _totals_table(before: CostTable, after: CostTable, steps: Sequence[AppliedMove], saved: str | None) -> Table:
     old, new = before.total(), after.total()
-    metrics = {
-        "parameters": "params",
-        "MACs": "macs",
-        CONVENTIONS[before.convention].label: "flops",
-        "activation elements": "activations",
-        "activation bytes": "activation_bytes",
+    metrics = names_in_totals(CONVENTIONS[before.convention].label, DEFAULT_METRICS) | {
         "depth (weight layers)": "weight_layers",
         "non-linearities": "nonlinearities",
     }
