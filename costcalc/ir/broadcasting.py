@@ -13,7 +13,7 @@ from costcalc.core.dtypes import ELEMENT_TYPES
 from costcalc.core.errors import OpError
 from costcalc.core.sizes import Shape, Size, check_relation, format_shape, identical, prod
 from costcalc.ir.arguments import scalar
-from costcalc.ir.kernel import Kernel, as_given
+from costcalc.ir.kernel import Kernel, same_order
 from costcalc.ir.layout import Layout
 from costcalc.ir.op import Op, Requirement, op
 from costcalc.ir.work import NO_WORK, Work
@@ -131,7 +131,7 @@ class Broadcasting(Op):
                 saved_for_operand=tuple([pair for pair in self.saved_for_operand if max(pair) < count]),
                 broadcast_operands=broadcast_operands(inputs, output),
                 workspace_elements=self.workspace_tensors * elements,
-                gradient_order=as_given,
+                gradient_order=same_order,
             ),
         )
 

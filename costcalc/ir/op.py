@@ -209,7 +209,16 @@ class Op:
         new = self.allocates_output(training)
         keeps = (*range(count * self.saves_input), *([count] if self.saves_output else ()))
         operands, dim_order = tuple(range(count)), self.gradient_order
-        return (Kernel(operands, prod(output), None if new else 0, not new, keeps, gradient_order=dim_order),)
+        return (
+            Kernel(
+                operands,
+                prod(output),
+                aliases=None if new else 0,
+                in_place=not new,
+                saved=keeps,
+                gradient_order=dim_order,
+            ),
+        )
 
     def gradient_order(self, given: Layout) -> tuple[int, ...] | None:
         """The order in memory of the dimensions of a new gradient, for the layout of the result's; None: contiguous."""

@@ -111,7 +111,7 @@ class BackwardPass:
             record.pending_nodes -= 1
             if not record.pending_nodes:
                 state.release(record.input)
-        is_view = node.is_view or bool(node.gradients)
+        is_view = node.is_view or bool(node.gradient_ops)
         for gradient in gradients:
             self._send_gradient(gradient.target, gradient.storage, is_view=is_view, layout=gradient.layout)
         for parameter, storage in zip(node.parameters, parameter_gradients, strict=True):
@@ -203,8 +203,8 @@ class BackwardPass:
         self._accumulate(parameter, gradient, PARAMETER_GRADIENT, layout)
         parameter.pending_gradients -= 1
         if not parameter.pending_gradients:
-            assert target.shape is not None
-            contiguous = parameter.layout is None or is_contiguous(target.shape, parameter.layout)
+            assert target.output_shape is not None
+            contiguous = parameter.layout is None or is_contiguous(target.output_shape, parameter.layout)
             self._finish_leaf_gradient(parameter, is_view, contiguous)
 
     def _accumulate(
@@ -246,13 +246,13 @@ class BackwardPass:
 
 def _gradient_layout(node: AutogradNode, index: int) -> tuple[bool, Layout | None]:
     """Return whether the gradient of an operand is grad_output or a view of it, and its layout."""
-    if node.new_gradient_operands[index] or not (node.gradients or node.forwards_gradient):
+    if node.new_gradient_operands[index] or not (node.gradient_ops or node.forwards_gradient):
         order = node.gradient_order(node.layout) if node.gradient_order and node.layout else None
         return False, None if order is None else Layout(None, order)
-    if not node.gradients:
+    if not node.gradient_ops:
         return True, node.layout
-    assert node.shape is not None
-    shapes, op = (node.shape,), node.gradients[index]
-    layouts = (node.layout or Layout(None, tuple(range(len(node.shape)))),)
+    assert node.output_shape is not None
+    shapes, op = (node.output_shape,), node.gradient_ops[index]
+    layouts = (node.layout or Layout(None, tuple(range(len(node.output_shape)))),)
     resolved = op.resolve(shapes, layouts)
     return not resolved.allocates_output(), resolved.layout(shapes, layouts)

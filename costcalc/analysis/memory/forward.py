@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from costcalc.analysis.memory.checkpoint import SavedStorage, Segment
 from costcalc.analysis.memory.forward_kernel import KernelCall, KernelRunner
@@ -100,11 +101,11 @@ class ForwardPass:
         used = [state.parameters[node.name, name] for name in op.parameters(*shapes)] if state.gradients else []
         trainable = [parameter for parameter in used if not parameter.frozen]
         # The parameters belong to the first kernel that is more than a view or a copy.
-        with_parameters = next((index for index, kernel in enumerate(kernels) if not kernel.gradients), 0)
+        with_parameters = next((index for index, kernel in enumerate(kernels) if not kernel.gradient_ops), 0)
         released_after = _released_after(kernels, len(operands))
         for index, kernel in enumerate(kernels):
             if index == len(kernels) - 1:
-                kernel = kernel._replace(element_size=ELEMENT_TYPES[graph.element_types[node.name]])
+                kernel = replace(kernel, element_size=ELEMENT_TYPES[graph.element_types[node.name]])
             has_parameters = index == with_parameters
             output = self._kernels.run(
                 KernelCall(
@@ -132,7 +133,9 @@ class ForwardPass:
         grad_fn = None
         if state.gradients and not parameter.frozen:
             shape = self._graph.shapes[node.name]
-            grad_fn = AutogradNode(node.name, parameter.elements, Kernel((), parameter.elements, shape=shape), [])
+            grad_fn = AutogradNode(
+                node.name, parameter.elements, Kernel((), parameter.elements, output_shape=shape), []
+            )
             grad_fn.leaf_parameter = parameter
         return TensorRef(parameter.storage, parameter.elements, grad_fn)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from costcalc.analysis.memory.state import (
@@ -108,8 +109,8 @@ class KernelRunner:
         function of the kernel, and the result is written back to that part.
         """
         elements = call.kernel.output_elements
-        kernel = call.kernel._replace(
-            forwards_gradient=False, workspace_elements=call.kernel.workspace_elements + elements
+        kernel = replace(
+            call.kernel, forwards_gradient=False, workspace_elements=call.kernel.workspace_elements + elements
         )
         node = self._autograd_node(call, kernel, [base], base.elements)
         node.cloned_elements = elements

@@ -45,8 +45,8 @@ class AutogradNode:
         "elements",
         "forwards_gradient",
         "grad",
+        "gradient_ops",
         "gradient_order",
-        "gradients",
         "is_view",
         "layer",
         "layout",
@@ -54,11 +54,11 @@ class AutogradNode:
         "new_gradient_operands",
         "next_nodes",
         "num_dependents",
+        "output_shape",
         "parameters",
         "recompute_record",
         "reduced_parameter",
         "saved",
-        "shape",
         "unneeded_elements",
         "workspace_elements",
     )
@@ -79,7 +79,8 @@ class AutogradNode:
         self.layout: Layout | None = None
         # How the backward function runs
         self.is_view = kernel.aliases is not None and not kernel.in_place
-        self.shape, self.gradients, self.gradient_order = kernel.shape, kernel.gradients, kernel.gradient_order
+        self.output_shape, self.gradient_ops = kernel.output_shape, kernel.gradient_ops
+        self.gradient_order = kernel.gradient_order
         self.forwards_gradient = kernel.forwards_gradient
         self.new_gradient_operands = tuple([operand in kernel.new_gradient_operands for operand in operands])
         self.broadcast_operands = tuple([operand in kernel.broadcast_operands for operand in operands])

@@ -6,6 +6,7 @@ Work is stated per element, by kind; multiplying by a constant is a mul, a sign 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import ClassVar
 
 from costcalc.core.errors import OpError
@@ -44,8 +45,8 @@ def _in_place_kernels(op: Activation, kernels: tuple[Kernel, ...], output: Shape
         Kernel(
             (0,),
             elements,
-            0,
-            True,
+            aliases=0,
+            in_place=True,
             auxiliary_outputs=(AuxiliaryOutput("copy", elements, needed_in_forward=False, saved_before_output=True),),
         ),
     )
@@ -280,7 +281,7 @@ class Rrelu(Activation):
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
         (kernel,) = super().kernels(inputs, output, training)
         return (
-            kernel._replace(auxiliary_outputs=(AuxiliaryOutput("noise", prod(output)),)),
+            replace(kernel, auxiliary_outputs=(AuxiliaryOutput("noise", prod(output)),)),
         )  # evaluation has no use for it
 
 

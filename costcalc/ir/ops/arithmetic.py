@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from costcalc.core.errors import OpError
@@ -41,7 +42,7 @@ class _Subtraction(BroadcastingWithScalar):
         (kernel,) = super().kernels(inputs, output, training)
         negative = (self.negated_operand,) if self.negated_operand < len(inputs) else ()
         scratch = tuple([(place, prod(output)) for place in negative if self.alpha != 1])
-        return (kernel._replace(forwards_gradient=True, new_gradient_operands=negative, workspace_for_operand=scratch),)
+        return (replace(kernel, forwards_gradient=True, new_gradient_operands=negative, workspace_for_operand=scratch),)
 
 
 class Sub(_Subtraction):
@@ -83,7 +84,7 @@ class Div(BroadcastingWithScalar):
         (kernel,) = super().kernels(inputs, output, training)
         if self.rounding_mode is not None or len(inputs) == 1:
             return (kernel,)
-        return (kernel._replace(workspace_for_operand=((1, 2 * prod(output)),)),)
+        return (replace(kernel, workspace_for_operand=((1, 2 * prod(output)),)),)
 
 
 class FloorDivide(BroadcastingWithScalar):
@@ -102,10 +103,13 @@ class _Modulo(BroadcastingWithScalar):
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
         (kernel,) = super().kernels(inputs, output, training)
         if len(inputs) == 1:
-            return (kernel._replace(forwards_gradient=True),)
+            return (replace(kernel, forwards_gradient=True),)
         return (
-            kernel._replace(
-                forwards_gradient=True, new_gradient_operands=(1,), workspace_for_operand=((1, 2 * prod(output)),)
+            replace(
+                kernel,
+                forwards_gradient=True,
+                new_gradient_operands=(1,),
+                workspace_for_operand=((1, 2 * prod(output)),),
             ),
         )
 
@@ -153,10 +157,10 @@ class Pow(Broadcasting):
         elements = prod(output)
         if len(inputs) == 2:
             scratch = ((0, 4 * elements), (1, 4 * elements))
-            return (kernel._replace(saved=(0, 1), saved_for_operand=((2, 1),), workspace_for_operand=scratch),)
+            return (replace(kernel, saved=(0, 1), saved_for_operand=((2, 1),), workspace_for_operand=scratch),)
         if self.exponent is not None:
-            return (kernel._replace(saved=(0,), workspace_elements=0 if self.exponent == 0 else 2 * elements),)
-        return (kernel._replace(saved=(0, 1), workspace_elements=elements),)
+            return (replace(kernel, saved=(0,), workspace_elements=0 if self.exponent == 0 else 2 * elements),)
+        return (replace(kernel, saved=(0, 1), workspace_elements=elements),)
 
 
 class Atan2(Broadcasting):
@@ -206,7 +210,7 @@ class Lerp(Broadcasting):
         if len(inputs) == 2:
             return (kernel,)
         between = prod(broadcast_shape(*inputs[:2]))
-        return (kernel._replace(workspace_for_operand=((0, prod(inputs[2])), (1, 0), (2, between))),)
+        return (replace(kernel, workspace_for_operand=((0, prod(inputs[2])), (1, 0), (2, between))),)
 
 
 @op
@@ -224,7 +228,8 @@ class _FusedProduct(Broadcasting):
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
         (kernel,) = super().kernels(inputs, output, training)
         return (
-            kernel._replace(
+            replace(
+                kernel,
                 forwards_gradient=True,
                 new_gradient_operands=(1, 2),
                 workspace_for_operand=self.workspace_by_operand(inputs, output),
@@ -285,8 +290,8 @@ class Where(Broadcasting):
         holds = (0, *range(count, 3))
         return (
             *numbers,
-            kernel._replace(
-                differentiable_operands=tuple(range(1, count)), operands_kept_alive=holds, workspace_elements=1
+            replace(
+                kernel, differentiable_operands=tuple(range(1, count)), operands_kept_alive=holds, workspace_elements=1
             ),
         )
 
@@ -316,7 +321,7 @@ class MaskedFill(Broadcasting):
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
         (kernel,) = super().kernels(inputs, output, training)
-        return (kernel._replace(differentiable_operands=(0, *range(2, len(inputs))), operands_kept_alive=(1,)),)
+        return (replace(kernel, differentiable_operands=(0, *range(2, len(inputs))), operands_kept_alive=(1,)),)
 
 
 @op

@@ -146,7 +146,11 @@ class Stack(Op):
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
         parts = tuple([Select(self.dim, place) for place in range(len(inputs))])
-        return (Kernel(tuple(range(len(inputs))), prod(output), forwards_gradient=True, shape=output, gradients=parts),)
+        return (
+            Kernel(
+                tuple(range(len(inputs))), prod(output), forwards_gradient=True, output_shape=output, gradient_ops=parts
+            ),
+        )
 
     def layout(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Layout:
         rank, plane = len(inputs[0]) + 1, layouts[0].spatial_dims
@@ -354,7 +358,7 @@ class Concat(Op):
         ends = [sum([shape[along] for shape in inputs[: place + 1]]) for place in range(len(inputs))]
         parts = tuple([Slice(along, end - shape[along], end) for shape, end in zip(inputs, ends, strict=True)])
         reads = tuple(range(len(inputs)))
-        return (Kernel(reads, prod(output), forwards_gradient=True, shape=output, gradients=parts),)
+        return (Kernel(reads, prod(output), forwards_gradient=True, output_shape=output, gradient_ops=parts),)
 
 
 def _equal_size_requirements(name: str, inputs: tuple[Shape, ...], along: int) -> Iterator[Requirement]:

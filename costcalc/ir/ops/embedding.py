@@ -95,11 +95,11 @@ class EmbeddingBag(Embedding):
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
         beside = [
-            AuxiliaryOutput("offset2bag", prod(inputs[0]), INT64_BYTES),
-            AuxiliaryOutput("bag_size", output[0], INT64_BYTES),
+            AuxiliaryOutput("offset2bag", prod(inputs[0]), element_size=INT64_BYTES),
+            AuxiliaryOutput("bag_size", output[0], element_size=INT64_BYTES),
         ]
         if self.mode == "max":
-            beside.append(AuxiliaryOutput("max_indices", prod(output), INT64_BYTES))
+            beside.append(AuxiliaryOutput("max_indices", prod(output), element_size=INT64_BYTES))
         numbers = tuple([place for place in range(len(inputs)) if place not in self._table_inputs(inputs)])
         return (Kernel(self._table_inputs(inputs), prod(output), saved=numbers, auxiliary_outputs=tuple(beside)),)
 

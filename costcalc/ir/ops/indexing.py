@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import ClassVar
 
 from costcalc.core.errors import OpError
@@ -118,7 +119,7 @@ class Gather(_IndexRead):
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
         (kernel,) = super().kernels(inputs, output, training)
-        return (kernel._replace(saved=(0, 1)),)
+        return (replace(kernel, saved=(0, 1)),)
 
 
 class _IndexWrite(Op):
@@ -150,7 +151,7 @@ class _IndexWrite(Op):
         floats = (0,) if len(inputs) == 2 else (0, len(inputs) - 1)  # a number may be put
         keeps = tuple([i for i in range(1, len(inputs)) if i not in floats])
         new = self.allocates_output(training)
-        return (Kernel(floats, prod(output), None if new else 0, not new, keeps),)
+        return (Kernel(floats, prod(output), aliases=None if new else 0, in_place=not new, saved=keeps),)
 
     def sliding_windows(self, *inputs: Shape) -> None:
         return None
@@ -225,7 +226,7 @@ class ScatterAdd(_ScatterOp):
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
         (kernel,) = super().kernels(inputs, output, training)
-        return (kernel._replace(forwards_gradient=True, new_gradient_operands=(2,)),)
+        return (replace(kernel, forwards_gradient=True, new_gradient_operands=(2,)),)
 
 
 @op
@@ -283,7 +284,7 @@ class IndexAdd(_IndexWrite):
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
         (kernel,) = super().kernels(inputs, output, training)
         return (
-            kernel._replace(saved=(1, 2), forwards_gradient=True, new_gradient_operands=(2,)),
+            replace(kernel, saved=(1, 2), forwards_gradient=True, new_gradient_operands=(2,)),
         )  # of what is put, the sizes
 
     def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
@@ -357,7 +358,7 @@ class _SortOp(Op):
         return Work(compares=exact_div(prod(inputs[0]) * (self._row_length(*inputs) - 1), 2))
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
-        indices = AuxiliaryOutput("indices", prod(output), INT64_BYTES)
+        indices = AuxiliaryOutput("indices", prod(output), element_size=INT64_BYTES)
         return (
             Kernel((0,), prod(output), auxiliary_outputs=(indices,), workspace_elements=prod(inputs[0])),
         )  # a gradient put into zeros

@@ -77,8 +77,8 @@ def _of_rows(number: int, output: Shape) -> Kernel:
         aliases=number,
         forwards_gradient=True,
         unsafe_view=True,
-        shape=output,
-        gradients=(rows,),
+        output_shape=output,
+        gradient_ops=(rows,),
     )
 
 
@@ -92,10 +92,10 @@ class _LinearOfView(Linear):
         rows = Kernel(
             (0,),
             prod(inputs[0]),
-            None if self.copied else 0,
+            aliases=None if self.copied else 0,
             forwards_gradient=True,
-            shape=(prod(inputs[0][:-1]), inputs[0][-1]),
-            gradients=(Reshape(inputs[0]),),
+            output_shape=(prod(inputs[0][:-1]), inputs[0][-1]),
+            gradient_ops=(Reshape(inputs[0]),),
         )
         if has_weight_inputs:
             product = Kernel((count, 1), prod(output), saved_for_operand=((count, 1), (1, count)))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
 from costcalc.core.errors import OpError
 from costcalc.core.sizes import Shape, Size, format_shape, identical, prod
 from costcalc.ir.arguments import flag, number, scalar, text
 from costcalc.ir.broadcasting import broadcast_operands, broadcast_shape, is_one
-from costcalc.ir.kernel import AuxiliaryOutput, Kernel, as_given
+from costcalc.ir.kernel import AuxiliaryOutput, Kernel, same_order
 from costcalc.ir.layout import Layout
 from costcalc.ir.op import Device, Op, Requirement, op
 from costcalc.ir.ops.shape import Expand, Permute, Reshape
@@ -64,10 +65,10 @@ def _batched_product(a: _Factor, b: _Factor, made: int, holds: tuple[int, ...] =
                 Kernel(
                     (place,),
                     prod(wide),
-                    None if copied else place,
+                    aliases=None if copied else place,
                     forwards_gradient=True,
-                    shape=flat,
-                    gradients=(Reshape(wide),),
+                    output_shape=flat,
+                    gradient_ops=(Reshape(wide),),
                 )
             )
             place = made + len(kernels) - 1
@@ -86,8 +87,8 @@ def _batched_product(a: _Factor, b: _Factor, made: int, holds: tuple[int, ...] =
             aliases=result,
             forwards_gradient=True,
             unsafe_view=True,
-            shape=(*batch, *product[1:]),
-            gradients=(Reshape(product),),
+            output_shape=(*batch, *product[1:]),
+            gradient_ops=(Reshape(product),),
         )
     )
     return kernels
@@ -313,7 +314,7 @@ class Einsum(Product):
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
         made = prod(output)
         if len(inputs) == 1:
-            return (Kernel((0,), made, None if self.allocates_output() else 0, forwards_gradient=True),)
+            return (Kernel((0,), made, aliases=None if self.allocates_output() else 0, forwards_gradient=True),)
         if self.contracted_sizes(inputs):
             return (*super().kernels(inputs, output, training), Kernel((2,), made, aliases=2, forwards_gradient=True))
         indices = self.indices(inputs)
@@ -410,7 +411,7 @@ class ScaledDotProductAttention(Product):
         return pairs * (query[-1] * (requires_grad[0] + requires_grad[1]) + value[-1] * (requires_grad[2] + through))
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
-        sums = AuxiliaryOutput("logarithms of sums", prod(output[:-1]), 4)  # of exps, in float32
+        sums = AuxiliaryOutput("logarithms of sums", prod(output[:-1]), element_size=4)  # of exps, in float32
         count = len(inputs)
         everything = tuple(range(count + 1))
         return (
@@ -449,7 +450,7 @@ class _FlashAttention(_Attention):
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
         (kernel,) = super().kernels(inputs, output, training)
-        return (kernel._replace(differentiable_operands=(0, 1, 2), gradient_order=self.gradient_order),)
+        return (replace(kernel, differentiable_operands=(0, 1, 2), gradient_order=self.gradient_order),)
 
     def gradient_order(self, given: Layout) -> tuple[int, ...] | None:
         return (0, 2, 1, 3)
@@ -468,7 +469,7 @@ class _MathAttention(_Attention):
         rank, heads = len(query), query[:-2]
         scores = (*query[:-1], key[-2])
         steps = _Steps(len(inputs))
-        scaled = steps.add(Kernel((0,), prod(query), gradient_order=as_given))
+        scaled = steps.add(Kernel((0,), prod(query), gradient_order=same_order))
         held = [scaled]
         added = 3 if masks else None
         if self.is_causal:
@@ -486,14 +487,16 @@ class _MathAttention(_Attention):
                     prod(keys.shape),
                     aliases=keys.number,
                     forwards_gradient=True,
-                    shape=turned.output(keys.shape),
-                    gradients=(turned,),
+                    output_shape=turned.output(keys.shape),
+                    gradient_ops=(turned,),
                 )
             ),
             turned.output(keys.shape),
             turned.layout((keys.shape,), (keys.layout,))._replace(strided_dims=frozenset()),
         )
-        across = across._replace(number=steps.add(Kernel((across.number,), prod(keys.shape), gradient_order=as_given)))
+        across = across._replace(
+            number=steps.add(Kernel((across.number,), prod(keys.shape), gradient_order=same_order))
+        )
         weights = steps.multiply(_Factor(scaled, query, query_layout._replace(strided_dims=frozenset())), across)
         if added is not None:
             reads = (weights, added) if masks else (weights,)
@@ -549,7 +552,13 @@ class _Steps:
         whole = (*heads, *shape[-2:])
         self.add(Kernel((number,), prod(wide), aliases=number))
         copied = self.add(
-            Kernel((self.number - 1,), prod(wide), forwards_gradient=True, shape=whole, gradients=(Reshape(wide),))
+            Kernel(
+                (self.number - 1,),
+                prod(wide),
+                forwards_gradient=True,
+                output_shape=whole,
+                gradient_ops=(Reshape(wide),),
+            )
         )
         return _Factor(copied, whole, Layout(None, tuple(range(len(whole)))))
 

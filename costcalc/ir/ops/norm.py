@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from costcalc.core.errors import OpError
 from costcalc.core.sizes import Shape, Size, format_shape, prod
 from costcalc.ir.arguments import flag, integer, number, shape, size
-from costcalc.ir.kernel import AuxiliaryOutput, Kernel, as_given
+from costcalc.ir.kernel import AuxiliaryOutput, Kernel, same_order
 from costcalc.ir.layout import Layout
 from costcalc.ir.op import Device, Op, Requirement, op
 from costcalc.ir.work import Work
@@ -432,7 +432,14 @@ class Dropout(Op):
         )  # 0 for all, where p is 1
         new = not self.inplace
         return (
-            Kernel((0,), prod(output), None if new else 0, not new, auxiliary_outputs=(mask,), gradient_order=as_given),
+            Kernel(
+                (0,),
+                prod(output),
+                aliases=None if new else 0,
+                in_place=not new,
+                auxiliary_outputs=(mask,),
+                gradient_order=same_order,
+            ),
         )
 
 
@@ -462,7 +469,14 @@ class AlphaDropout(Dropout):
         return (
             Kernel((), factors),  # 1: what each element is multiplied by
             Kernel((), factors),  # 2: and what is added to it
-            Kernel((0,), elements, 0 if self.inplace else None, self.inplace, saved=(1,), operands_kept_alive=(1,)),
+            Kernel(
+                (0,),
+                elements,
+                aliases=0 if self.inplace else None,
+                in_place=self.inplace,
+                saved=(1,),
+                operands_kept_alive=(1,),
+            ),
             Kernel((3,), elements, aliases=3, in_place=True, forwards_gradient=True, operands_kept_alive=(2,)),
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from dataclasses import replace
 
 from costcalc.core.errors import OpError
 from costcalc.core.sizes import Shape, Size, ceil_div, check_relation, prod, window_positions
@@ -49,7 +50,7 @@ class _MaxReduction(Pool):
         return Work(compares=self.window_elements(inputs, output) - prod(output))
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
-        indices = AuxiliaryOutput("indices", prod(output), INT64_BYTES)  # made at inference, too
+        indices = AuxiliaryOutput("indices", prod(output), element_size=INT64_BYTES)  # made at inference, too
         return _as_2d_pool(self, Kernel((0,), prod(output), saved=(0,), auxiliary_outputs=(indices,)), inputs)
 
 
@@ -70,7 +71,7 @@ def _as_2d_pool(op: Pool, kernel: Kernel, inputs: tuple[Shape, ...]) -> tuple[Ke
         return (kernel,)
     return (
         Kernel((0,), prod(inputs[0]), aliases=0, forwards_gradient=True),
-        kernel._replace(differentiable_operands=(1,), saved=tuple([i + 1 for i in kernel.saved])),
+        replace(kernel, differentiable_operands=(1,), saved=tuple([i + 1 for i in kernel.saved])),
         Kernel((2,), kernel.output_elements, aliases=2, forwards_gradient=True),
     )
 

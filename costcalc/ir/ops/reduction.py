@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import ClassVar
 
 from costcalc.core.errors import OpError
@@ -79,7 +80,7 @@ class Reduction(Op, ABC):
             return (Kernel((), prod(output), operands_kept_alive=(0,)),)
         (kernel,) = super().kernels(inputs, output, training)
         scratch = self.workspace_tensors[0] * prod(inputs[0]) + self.workspace_tensors[1] * prod(output)
-        return (kernel._replace(forwards_gradient=self.expands_gradient, workspace_elements=scratch),)
+        return (replace(kernel, forwards_gradient=self.expands_gradient, workspace_elements=scratch),)
 
     def sliding_windows(self, *inputs: Shape) -> tuple[Window, ...] | None:
         return () if len(inputs[0]) == 4 and not {2, 3} & set(self.dims(inputs[0])) else None
@@ -182,7 +183,7 @@ class _ExtremumWithIndex(Reduction):
             Kernel(
                 (0,),
                 elements,
-                auxiliary_outputs=(AuxiliaryOutput("indices", elements, INT64_BYTES),),
+                auxiliary_outputs=(AuxiliaryOutput("indices", elements, element_size=INT64_BYTES),),
                 workspace_elements=prod(inputs[0]),
             ),
         )

@@ -31,7 +31,14 @@ class View(Op):
         new = self.allocates_output(training)
         gradients = self.gradients(inputs[0])
         return (
-            Kernel((0,), prod(output), None if new else 0, forwards_gradient=True, shape=output, gradients=gradients),
+            Kernel(
+                (0,),
+                prod(output),
+                aliases=None if new else 0,
+                forwards_gradient=True,
+                output_shape=output,
+                gradient_ops=gradients,
+            ),
         )
 
     def gradients(self, taken: Shape) -> tuple[Op, ...]:
@@ -229,7 +236,9 @@ class Expand(View):
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
         alone = bool(check_relation(prod(output), "==", prod(inputs[0])).answer)
         gradients = (Reshape(inputs[0]),) if alone else ()
-        return (Kernel((0,), prod(output), aliases=0, forwards_gradient=alone, shape=output, gradients=gradients),)
+        return (
+            Kernel((0,), prod(output), aliases=0, forwards_gradient=alone, output_shape=output, gradient_ops=gradients),
+        )
 
     def layout(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Layout:
         (taken,), (plane, order, gaps) = inputs, layouts[0]
@@ -326,7 +335,14 @@ class Flatten(Op):
             return ()
         new, gradients = self.allocates_output(), (Reshape(inputs[0]),)
         return (
-            Kernel((0,), prod(output), None if new else 0, forwards_gradient=True, shape=output, gradients=gradients),
+            Kernel(
+                (0,),
+                prod(output),
+                aliases=None if new else 0,
+                forwards_gradient=True,
+                output_shape=output,
+                gradient_ops=gradients,
+            ),
         )
 
     def layout(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Layout:
@@ -392,7 +408,9 @@ class Permute(Op):
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
         back = Permute(tuple(map(self.dims.index, range(len(self.dims)))))
-        return (Kernel((0,), prod(output), aliases=0, forwards_gradient=True, shape=output, gradients=(back,)),)
+        return (
+            Kernel((0,), prod(output), aliases=0, forwards_gradient=True, output_shape=output, gradient_ops=(back,)),
+        )
 
     def layout(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Layout:
         plane, order, gaps = layouts[0]

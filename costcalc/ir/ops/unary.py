@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import ClassVar
 
 from costcalc.core.errors import OpError
@@ -31,7 +32,7 @@ class _UnaryFunction(Op):
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
         (kernel,) = super().kernels(inputs, output, training)
-        return (kernel._replace(workspace_elements=self.workspace_tensors * prod(output)),)
+        return (replace(kernel, workspace_elements=self.workspace_tensors * prod(output)),)
 
 
 class Neg(_UnaryFunction):
