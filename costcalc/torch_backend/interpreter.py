@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.utils.checkpoint import checkpoint
 
+from costcalc.analysis.memory.timeline import Pass
 from costcalc.core.errors import CostcalcError
 from costcalc.ir.graph import Graph, Input
 from costcalc.torch_backend.device import Environment, torch_dtype
@@ -131,7 +132,7 @@ class LayerInterpreter(fx.Interpreter, Generic[Reading]):
             self.env.clear()
 
     @property
-    def current(self) -> tuple[str, Literal["forward", "backward", "recomputation"]]:
+    def current(self) -> tuple[str, Pass]:
         """The layer that runs, and in which direction; no layer where what runs is the loss."""
         if self._recomputing:
             return self._layer, "recomputation"

@@ -12,17 +12,21 @@ import weakref
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from costcalc.analysis.memory.timeline import AllocationKind, Pass, Phase
 from costcalc.ir.graph import Graph
 from costcalc.torch_backend.device import Environment, environment
 from costcalc.torch_backend.interpreter import LayerInterpreter, prepare_workload
 from costcalc.torch_backend.module import LAYER
+
+# Gradients of activations, and temporaries of the backward pass, cannot be told apart.
+ObservedKind: TypeAlias = "AllocationKind | Literal['gradient', 'loss']"
 
 
 class Observation(NamedTuple):
@@ -35,9 +39,9 @@ class Observation(NamedTuple):
     """
 
     peak_live: int
-    peak_by_layer: Mapping[tuple[str, str], int]
-    peak_at: tuple[str, str]
-    by_kind: Mapping[str, int]
+    peak_by_layer: Mapping[tuple[str, Pass], int]
+    peak_at: tuple[str, Pass]
+    by_kind: Mapping[ObservedKind, int]
     saved_for_backward: int
     saved_input: int
     saved_by_layer: Mapping[str, int]
@@ -92,7 +96,7 @@ def observe(
 class _ObservedStorage:
     """A storage that was seen: what made it, its bytes, and whether autograd was seen to keep it."""
 
-    allocated_by: tuple[str, str]
+    allocated_by: tuple[str, Phase]
     nbytes: int
     saved: bool = False
 
@@ -108,14 +112,14 @@ class LiveStorages(TorchDispatchMode):
         self,
         persistent: Iterable[Tensor],
         inputs: Iterable[Tensor] = (),
-        current: Callable[[], tuple[str, str]] = lambda: ("", "forward"),
+        current: Callable[[], tuple[str, Pass]] = lambda: ("", "forward"),
         include_meta_only: bool = False,
     ) -> None:
         TorchDispatchMode.__init__(self)
         self.current, self.include_meta_only = current, include_meta_only
         self.live = self.peak = 0
-        self.peak_at = ("", "forward")
-        self.peak_by_layer: dict[tuple[str, str], int] = {}
+        self.peak_at: tuple[str, Pass] = ("", "forward")
+        self.peak_by_layer: dict[tuple[str, Pass], int] = {}
         self.allocated: list[_ObservedStorage] = []
         self.freed: list[_ObservedStorage] = []
         self.allocated_at_peak = self.freed_at_peak = 0
@@ -140,11 +144,11 @@ class LiveStorages(TorchDispatchMode):
                 saved[storage.allocated_by[0]] = saved.get(storage.allocated_by[0], 0) + storage.nbytes
         return saved
 
-    def by_kind(self, parameter_gradients: Iterable[Tensor | None] = ()) -> dict[str, int]:
+    def by_kind(self, parameter_gradients: Iterable[Tensor | None] = ()) -> dict[ObservedKind, int]:
         """The bytes that were alive at the peak; `parameter_gradients` are those that there are at the end."""
         learnt = {self.tracked[_address(gradient)] for gradient in parameter_gradients if gradient is not None}
         dead = set(self.freed[: self.freed_at_peak])
-        kinds: dict[str, int] = {}
+        kinds: dict[ObservedKind, int] = {}
         for storage in self.allocated[: self.allocated_at_peak]:
             if storage not in dead:
                 kind = _kind(storage, storage in learnt)
@@ -191,7 +195,7 @@ class LiveStorages(TorchDispatchMode):
         self.live += new.nbytes
 
 
-def _kind(storage: _ObservedStorage, is_learnt: bool) -> str:
+def _kind(storage: _ObservedStorage, is_learnt: bool) -> ObservedKind:
     layer, direction = storage.allocated_by
     if storage.saved:
         return "saved for backward"

@@ -13,6 +13,7 @@ from costcalc.analysis.memory.fit import Fit, largest_batch, largest_input
 from costcalc.analysis.memory.optimizers import OPTIMIZERS
 from costcalc.analysis.memory.simulation import timeline
 from costcalc.analysis.memory.timeline import (
+    ALLOCATION_KINDS,
     PERSISTENT_KINDS,
     Allocation,
     AllocationKind,
@@ -24,6 +25,7 @@ from costcalc.analysis.memory.timeline import (
 from costcalc.analysis.memory.training_flops import TrainingFlops, training_flops
 
 __all__ = [
+    "ALLOCATION_KINDS",
     "CHECKPOINTS",
     "OPTIMIZERS",
     "PERSISTENT_KINDS",

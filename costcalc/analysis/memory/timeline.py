@@ -6,24 +6,26 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import MappingProxyType
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 from costcalc.analysis.cost_table import CostTable
 from costcalc.core.sizes import Size
 
+Pass = Literal["forward", "backward", "recomputation"]  # in which a layer runs
 Phase = Literal["before", "forward", "loss", "backward", "recomputation", "step"]
-AllocationKind = Literal[
-    "parameter",
-    "buffer",
-    "optimizer state",
-    "input",
+AllocationKind = Literal[  # in the order of reports
     "saved for backward",
     "activation",
     "recomputed",
     "gradient of an activation",
     "gradient of a parameter",
     "transient",
+    "input",
+    "parameter",
+    "buffer",
+    "optimizer state",
 ]
+ALLOCATION_KINDS: tuple[AllocationKind, ...] = get_args(AllocationKind)
 # There before the run, and after it: no part of `peak_live`.
 PERSISTENT_KINDS: frozenset[AllocationKind] = frozenset({"parameter", "buffer", "optimizer state", "input"})
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from costcalc.analysis.memory.timeline import ALLOCATION_KINDS
 from costcalc.core.sizes import Count, format_inputs
 from costcalc.core.units import BINARY
 from costcalc.report.document import Cells, Column, Document, Json, JsonObject, LowerBound, Table, ratio
@@ -13,20 +14,8 @@ from costcalc.report.views.heading import network_title
 
 if TYPE_CHECKING:
     from costcalc.analysis.cost_table import CostTable
-    from costcalc.analysis.memory import AllocationKind, Fit, Timeline, TrainingFlops
+    from costcalc.analysis.memory import Fit, Timeline, TrainingFlops
 
-MEMORY_CLASSES: tuple[AllocationKind, ...] = (
-    "saved for backward",
-    "activation",
-    "recomputed",
-    "gradient of an activation",
-    "gradient of a parameter",
-    "transient",
-    "input",
-    "parameter",
-    "buffer",
-    "optimizer state",
-)
 _LARGEST = 3  # tensors at the peak that a note names
 
 
@@ -118,7 +107,7 @@ def _peak_table(run: MemoryReport) -> Table:
         title=_headline(run),
         columns=columns,
         rows=tuple(
-            (kind, sizes[kind], ratio(sizes[kind], total), sizes[kind]) for kind in MEMORY_CLASSES if sizes.get(kind)
+            (kind, sizes[kind], ratio(sizes[kind], total), sizes[kind]) for kind in ALLOCATION_KINDS if sizes.get(kind)
         ),
         footer=(("all", _with_bound(timeline, total), 1.0, _with_bound(timeline, total)),),
         notes=tuple(_peak_notes(run)),
@@ -276,7 +265,7 @@ def _comparison_table(runs: Sequence[MemoryReport]) -> Table:
     columns += [Column(name, name.partition("\n")[0], "bytes", "bytes") for name in names]
     rows: list[Cells] = [
         (kind, *(each.by_kind.get(kind, 0) for each in timelines))
-        for kind in MEMORY_CLASSES
+        for kind in ALLOCATION_KINDS
         if any(each.by_kind.get(kind) for each in timelines)
     ]
     footer: list[Cells] = [
@@ -322,7 +311,7 @@ def _data(run: MemoryReport) -> JsonObject:
         saved_input=timeline.saved_input,
         peak_live=timeline.peak_live,
         peak_total=timeline.peak_total,
-        by_class={kind: timeline.by_kind.get(kind, 0) for kind in MEMORY_CLASSES},
+        by_class={kind: timeline.by_kind.get(kind, 0) for kind in ALLOCATION_KINDS},
         peak_at={"layer": layer or None, "phase": phase},
         saved_by_layer=dict(timeline.saved_by_layer),
         master_weights=timeline.master_weights,
