@@ -11,7 +11,6 @@ from costcalc.torch_backend.allocator import allocator_peak
 from costcalc.torch_backend.clock import Timing, time_layers
 from costcalc.torch_backend.device import Environment, environment
 from costcalc.torch_backend.lowering import lower
-from costcalc.torch_backend.lowering.matmul import KeywordFunctionModule
 from costcalc.torch_backend.measure import Measurement, measure
 from costcalc.torch_backend.module import build
 from costcalc.torch_backend.observe import LiveStorages, Observation, observe
@@ -20,7 +19,6 @@ from costcalc.torch_backend.weights import copy_weights
 
 __all__ = [
     "Environment",
-    "KeywordFunctionModule",
     "LiveStorages",
     "Measurement",
     "Observation",

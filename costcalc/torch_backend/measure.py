@@ -15,7 +15,7 @@ from costcalc.ir.graph import Graph
 from costcalc.ir.work import Work
 from costcalc.torch_backend.device import Environment, environment
 from costcalc.torch_backend.interpreter import LayerInterpreter, prepare_workload
-from costcalc.torch_backend.lowering.base import UnknownModule
+from costcalc.torch_backend.lowering.unknown import UnknownModule
 
 
 class Measurement(NamedTuple):

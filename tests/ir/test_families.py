@@ -20,3 +20,7 @@ def modules(folder):
 
 def test_translators_are_in_the_families_of_their_ops():
     assert modules("frontends/aten") == modules("ir/ops") - NOT_IMPORTED
+
+
+def test_lowerings_are_in_the_families_of_their_ops():
+    assert modules("torch_backend/lowering") == modules("ir/ops")
