@@ -633,9 +633,9 @@ def test_parameters_shared_at_the_default_alone(tmp_path):
 
 def test_what_is_no_target_or_no_name_is_said():
     graph = load("resnet18")
-    with pytest.raises(TypeError, match=r"closed_forms builds the network itself: .*forms_of"):
+    with pytest.raises(TypeError, match=r"closed_forms builds the network itself: .*; forms_of takes a graph"):
         closed_forms(graph, "batch")
-    with pytest.raises(TypeError, match=r"solve builds the network itself: .*forms_of"):
+    with pytest.raises(TypeError, match=r"solve builds the network itself: .*; forms_of takes a graph"):
         solve(graph, "batch", "macs < 4G")
     with pytest.raises(
         TypeError,
