@@ -63,9 +63,10 @@ def command(
     output: str | None,
     **target_options: Any,
 ) -> None:
-    """Print calculated costs beside those that torch measures; exit with 1 where they differ.
+    """Compare calculated costs with those that torch measures.
 
-    Shapes, parameters, FLOPs and memory of each layer are compared with ==. Needs torch: pip install 'costcalc[torch]'.
+    Shapes, parameters, FLOPs and memory of each layer are compared with ==. Exits with 1 where they differ. Needs
+    torch: pip install 'costcalc[torch]'.
 
     \b
     Examples:

@@ -19,7 +19,7 @@ from costcalc.published.claims import VERDICTS
 )
 @output_options
 def command(selection: tuple[str, ...], only: tuple[str, ...], output_format: str, output: str | None) -> None:
-    """Print published numbers beside the exact ones, with a verdict on each and the reason.
+    """Print published numbers beside the exact ones, with verdicts.
 
     Without arguments, prints the claims of all sources that ship with costcalc. Exits with 1 when a claim has another
     verdict than its file expects. docs/claims.md explains how to write a FILE of claims.

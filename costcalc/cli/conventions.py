@@ -12,7 +12,9 @@ from costcalc.cli.printing import print_document
 @click.argument("name", required=False)
 @output_options
 def command(name: str | None, output_format: str, output: str | None) -> None:
-    """Print what lectures, papers and tools count; with NAME, the terms that one convention adds up.
+    """Print what lectures, papers and tools count.
+
+    With NAME, prints the terms that this convention adds up.
 
     \b
     Example:

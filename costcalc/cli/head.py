@@ -16,7 +16,9 @@ from costcalc.core.written_sizes import read_positive
 @input_options(1024, 7)
 @design_options
 def command(classes: str, hidden: str | None, channels: str, size: str, batch: str, **options: Any) -> None:
-    """Compare a fully connected head with global average pooling; the default sizes are GoogLeNet's.
+    """Compare a fully connected head with global average pooling.
+
+    The default sizes are those of GoogLeNet.
 
     \b
     Examples:

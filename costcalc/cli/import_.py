@@ -23,10 +23,11 @@ _SIZE_FIELDS = ("sizes", "size", "start", "end")  # fields of ops that contain s
 @click.option("-o", "--output", type=click.Path(), metavar="FILE", help="Write to FILE, whose name ends in .yaml.")
 @spec_options
 def command(target: str, output: str | None, **target_options: Any) -> None:
-    """Write a network as a spec, which other commands take without the model it was imported from.
+    """Write a network as a spec.
 
-    Layers have the same names as in the model. Repeated modules become blocks, and their differences become arguments.
-    Input sizes that the network does not fix have names in the spec, so that they can be set.
+    Other commands read the spec without the model it was imported from. Layers have the same names as in the model.
+    Repeated modules become blocks, and their differences become arguments. Input sizes that the network does not
+    fix have names in the spec, so that they can be set.
 
     \b
     Examples:

@@ -71,10 +71,11 @@ def command(
     output: str | None,
     **target_options: Any,
 ) -> None:
-    """Print the memory of a run: the tensors live at its peak, the layer of the peak, and what autograd saves.
+    """Print the peak memory of a run, and what autograd saves.
 
-    The tensors that torch allocates are calculated to the byte. Workspace inside kernels and the rounding of the
-    allocator are not included. With --fit, exits with 1 when not even the smallest size fits.
+    The table has the tensors that are live at the peak, by class. The tensors that torch allocates are calculated
+    to the byte. Workspace inside kernels and the rounding of the allocator are not included. With --fit, exits with
+    1 when not even the smallest size fits.
 
     \b
     Examples:

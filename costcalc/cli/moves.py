@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 def command(
     rule: str | None, target: str | None, output_format: str, output: str | None, **target_options: Any
 ) -> None:
-    """Print the design moves of `costcalc rewrite`; with RULE, the rules of that move.
+    """Print the design moves that `costcalc rewrite` applies.
+
+    With RULE, prints the rules of that move.
 
     \b
     Examples:

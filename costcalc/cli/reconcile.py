@@ -38,9 +38,10 @@ def command(
     output: str | None,
     **target_options: Any,
 ) -> None:
-    """Print the ways of counting that give a published number, the most likely first; exit with 1 without any.
+    """Print the ways of counting that give a published number.
 
-    VALUE is the number as it is printed: 3.8G, 138M params, 4.09 GMACs, 96MB. Its digits determine its precision.
+    The most likely one is first; exits with 1 if there is none. VALUE is the number as it is printed: 3.8G,
+    138M params, 4.09 GMACs, 96MB. Its digits determine its precision.
 
     \b
     Examples:

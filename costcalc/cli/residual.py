@@ -21,7 +21,9 @@ from costcalc.cli.building_blocks import design_options, input_options, print_de
 @input_options(256, 56)
 @design_options
 def command(ratio: int, channels: str, size: str, batch: str, **options: Any) -> None:
-    """Compare residual blocks, bottleneck and basic, and their shortcuts: options A, B and C.
+    """Compare residual blocks and their shortcuts.
+
+    The blocks are bottleneck and basic; the shortcuts are options A, B and C of He et al.
 
     \b
     Examples:

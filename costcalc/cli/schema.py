@@ -12,7 +12,9 @@ from costcalc.cli.printing import print_document
 @click.argument("op", required=False)
 @output_options
 def command(op: str | None, output_format: str, output: str | None) -> None:
-    """Print the ops that a spec may call, with arguments and defaults; with OP, the documentation of one op.
+    """Print the ops that a spec may call, with their arguments.
+
+    With OP, prints the documentation of that op.
 
     \b
     Example:

@@ -27,7 +27,9 @@ def command(
     batch: str,
     **options: Any,
 ) -> None:
-    """Compare a stage of small convolutions with one large convolution of the same receptive field.
+    """Compare small convolutions with one large convolution.
+
+    The designs are a stage of small convolutions and one convolution of the same receptive field.
 
     \b
     Examples:
