@@ -17,9 +17,10 @@ from costcalc.ir.graph import Graph
 from costcalc.ir.kernel import Kernel
 from costcalc.ir.op import Op
 from costcalc.ir.ops.activation import Mish
+from costcalc.ir.ops.attention import ScaledDotProductAttention
 from costcalc.ir.ops.conv import Convolution, ConvTranspose3d
 from costcalc.ir.ops.linear import Bilinear, Linear
-from costcalc.ir.ops.matmul import Einsum, Matmul, ScaledDotProductAttention
+from costcalc.ir.ops.matmul import Einsum, Matmul
 from costcalc.ir.ops.norm import BatchNorm
 from costcalc.ir.ops.recurrent import Gru, Lstm, Rnn
 from costcalc.ir.ops.resampling import Fold, Unfold

@@ -8,9 +8,10 @@ from costcalc.analysis.conventions.terms import ALL_PARAMETERS, MAC_ADDS, MACS, 
 from costcalc.core.sizes import Count, prod
 from costcalc.ir.op import Op
 from costcalc.ir.ops.activation import Relu, Relu6, Silu
+from costcalc.ir.ops.attention import ScaledDotProductAttention
 from costcalc.ir.ops.conv import Convolution
 from costcalc.ir.ops.linear import Bilinear, Linear
-from costcalc.ir.ops.matmul import Addmm, Baddbmm, Einsum, Matmul, ScaledDotProductAttention
+from costcalc.ir.ops.matmul import Addmm, Baddbmm, Einsum, Matmul
 from costcalc.ir.ops.norm import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, Normalization
 from costcalc.ir.ops.pool import AdaptiveAvgPool, AdaptiveAvgPool2d, AvgPool, GlobalAvgPool2d, Pool, SlidingPool
 from costcalc.ir.ops.resampling import GridSample, Interpolate

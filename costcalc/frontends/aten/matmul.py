@@ -1,4 +1,4 @@
-"""Translators of matrix products, einsum, attention and pairwise distances."""
+"""Translators of matrix products, einsum and pairwise distances."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from string import ascii_letters
 
 from costcalc.frontends.aten.base import aten_op
 from costcalc.frontends.call import Call, UnsupportedOp, Value
-from costcalc.ir.ops.matmul import Addmm, Baddbmm, Cdist, Einsum, Matmul, ScaledDotProductAttention, parse_equation
+from costcalc.ir.ops.matmul import Addmm, Baddbmm, Cdist, Einsum, Matmul, parse_equation
 
 
 @aten_op("matmul.default", "linalg_matmul.default")
@@ -99,21 +99,6 @@ def _(call: Call) -> Value:
         terms.insert(position, product)
         tensors.insert(position, call.layer(Einsum(f"{a},{b}->{product}"), x, y))
     return tensors[0]
-
-
-@aten_op("scaled_dot_product_attention.default")
-def _(call: Call) -> Value:
-    scale = call["scale"]
-    if scale is not None and not isinstance(scale, (int, float)):
-        raise UnsupportedOp("scale is a symbolic size")
-    op = ScaledDotProductAttention(
-        dropout_p=float(call["dropout_p"]),
-        is_causal=bool(call["is_causal"]),
-        scale=None if scale is None else float(scale),
-        enable_gqa=bool(call["enable_gqa"]),
-    )
-    operands: list[Value | None] = [call["query"], call["key"], call["value"], call["attn_mask"]]
-    return call.layer(op, *[operand for operand in operands if operand is not None])
 
 
 @aten_op("cdist.default", "_cdist_forward.default")

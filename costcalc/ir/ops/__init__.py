@@ -17,7 +17,8 @@ _FAMILY_OF = {
     for family, names in {
         "conv": "conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d",
         "linear": "linear bilinear",
-        "matmul": "matmul addmm baddbmm einsum scaled_dot_product_attention cdist",
+        "matmul": "matmul addmm baddbmm einsum cdist",
+        "attention": "scaled_dot_product_attention",
         "embedding": "embedding embedding_bag",
         "recurrent": "lstm gru rnn lstm_cell gru_cell rnn_cell",
         "pool": "max_pool1d max_pool2d max_pool3d avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d "

@@ -1,12 +1,11 @@
-"""Lowering of matrix products, einsum and attention."""
+"""Lowering of matrix products, einsum and distances."""
 
 from __future__ import annotations
 
 import torch
-from torch.nn import functional as F
 
 from costcalc.ir.ops import OPS
-from costcalc.torch_backend.lowering.base import argument_values, of_tensors, register_functions
+from costcalc.torch_backend.lowering.base import of_tensors, register_functions
 
 _NO_PRODUCT = "donot_use_mm_for_euclid_dist"
 
@@ -17,8 +16,5 @@ register_functions(
         OPS["baddbmm"]: lambda op, *tensors: torch.baddbmm(*tensors, beta=op.beta, alpha=op.alpha),
         OPS["einsum"]: lambda op, *tensors: torch.einsum(op.equation, *tensors),
         OPS["cdist"]: lambda op, x, y: torch.cdist(x, y, p=float(op.p), compute_mode=_NO_PRODUCT),
-        OPS["scaled_dot_product_attention"]: lambda op, *tensors: F.scaled_dot_product_attention(
-            *tensors, **argument_values(op)
-        ),
     }
 )
