@@ -12,11 +12,13 @@ import pytest
 import sympy
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from stopwatch import process
 from truth_data import graph, ids, of_kind, published, read, row, table, verdict
 
 import costcalc
 from costcalc import Builder, CostcalcError, to_yaml
 from costcalc.analysis.conventions import CONVENTIONS, CountedLayer, sum_terms
+from costcalc.analysis.metrics import METRICS
 from costcalc.core.sizes import as_size, window_elements_inside, window_positions
 from costcalc.frontends.spec import Spec
 from costcalc.ir.ops import OPS
@@ -311,3 +313,22 @@ def test_only_layers_without_parameters_are_functions():
         builder.build()
     good = small(False)
     assert row(costcalc.analyze(replace(good, name="other")), "conv").params == 4 * 3 * 9 + 4
+
+
+def test_the_default_convention_loads_no_tools():
+    """Modules of tools import most families of ops, which a report with the default convention does not need."""
+    analysis = "import sys; import costcalc; costcalc.analyze(costcalc.load('alexnet')); "
+    process("-c", analysis + "sys.exit('costcalc.analysis.conventions.tools' in sys.modules)")()
+
+
+@pytest.mark.parametrize("metric", METRICS.values(), ids=METRICS)
+def test_lower_bounds_and_convention_of_a_metric(metric):
+    builder = Builder("net", channels=3, height=8, width=8)
+    builder.add("conv", OPS["conv2d"](4, 3))
+    known = getattr(costcalc.analyze(builder.build()).total(), metric.attribute)
+    builder.add("odd", OPS["unknown"]("wavelet"))
+    costs = costcalc.analyze(builder.build())
+    assert (getattr(costs.rows[-1], metric.attribute) is None) == metric.is_lower_bound
+    of_each = {getattr(table("alexnet", convention=name).total(), metric.attribute) for name in CONVENTIONS}
+    assert (len(of_each) > 1) == metric.follows_convention
+    assert getattr(costs.total(), metric.attribute) >= known

@@ -301,6 +301,16 @@ def test_the_reason_why_there_is_none(layers, reason):
     assert (sight.receptive_field, sight.visible, sight.covers((8, 8))) == (NoReceptiveField(reason, last), None, False)
 
 
+def test_only_normalizations_depend_on_statistics_of_all_positions():
+    """The names of a reduction and of a normalisation end with the same word."""
+    reasons = {}
+    for op in (OPS["group_norm"](1), OPS["vector_norm"](dim=(2, 3), keepdim=True)):
+        graph = chain(("conv", OPS["conv2d"](3, 1)), ("last", op))
+        reasons[op.name] = trace_receptive_fields(graph)["last"].reason
+    assert reasons["group_norm"] == "each output depends on statistics of all positions"
+    assert reasons["vector_norm"] != reasons["group_norm"]
+
+
 def test_a_branch_without_a_field_leaves_none():
     graph = chain(
         ("odd", OPS["unknown"]("wavelet"), "input"), ("one", OPS["conv2d"](3, 1), "input"), ("sum", OPS["add"](), "one", "odd")
