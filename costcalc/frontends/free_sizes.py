@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 from functools import reduce
 from typing import Any, NamedTuple
 
@@ -82,10 +82,9 @@ def _substitute_shape(shape: Shape, sizes: Mapping[Any, Any]) -> Shape:
 
 def _substitute_op(op: Op, sizes: Mapping[Any, Any]) -> Op:
     changed: dict[str, Any] = {}
-    for field in fields(op):
-        value = getattr(op, field.name)
+    for name, value in op.values().items():
         if isinstance(value, tuple) and any(isinstance(size, sympy.Basic) for size in value):
-            changed[field.name] = _substitute_shape(value, sizes)
+            changed[name] = _substitute_shape(value, sizes)
         elif isinstance(value, sympy.Basic):
-            changed[field.name] = _substitute_size(value, sizes)
+            changed[name] = _substitute_size(value, sizes)
     return replace(op, **changed) if changed else op

@@ -1,10 +1,14 @@
-"""The declarations of an op's fields: which values each accepts, and how it stores them."""
+"""The arguments of ops: which values a field accepts, and how it stores and shows them.
+
+Each kind of argument is a class. An op declares its fields by the functions at the end of this module.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any, NamedTuple
+from abc import ABC, abstractmethod
+from typing import Any
 
 from costcalc.core.errors import OpError
 from costcalc.core.sizes import (
@@ -16,61 +20,90 @@ from costcalc.core.sizes import (
     is_symbolic,
 )
 
-INFINITIES = ("inf", "-inf")  # as a `scalar` has them
+MISSING = dataclasses.MISSING
+INFINITIES = ("inf", "-inf")  # infinite values of a `scalar`
 
 
-class ArgumentSpec(NamedTuple):
-    """How a field of an op reads what is given for it: `kind` names the rule, the rest are its bounds."""
+class ArgumentSpec(ABC):
+    """One argument of an op. It is optional, and may be None, if None is its default.
 
-    kind: str
-    minimum: float | None = None
-    maximum: float | None = None
-    choices: tuple[str, ...] = ()
-    length: int = 2
-    symbol: str | tuple[str, ...] | None = None  # stands for the field in `explain`
-    optional: bool = False  # None may be given, and means what the op says it means
-    optional_axes: bool = False  # None may be given for an axis, likewise
+    `symbol` stands for the argument in formulas: one name, or one for each spatial axis.
+    """
+
+    def __init__(self, default: Any = MISSING, *, symbol: str | tuple[str, ...] | None = None) -> None:
+        self.default, self.symbol = default, symbol
+
+    @abstractmethod
+    def read(self, value: Any) -> Any:
+        """Return `value` as it is stored.
+
+        Raises TypeError with a message that continues the argument's name: "must be an integer, not 'a'".
+        """
+
+    @abstractmethod
+    def describe(self) -> str:
+        """Return the accepted values in words, for `costcalc schema`."""
 
     def convert(self, name: str, value: Any) -> Any:
-        """`value` in its one stored form. Raises OpError, saying what would have been right."""
-        if value is None and self.optional:
+        """Return `value` as it is stored. Raises OpError for a value that is not accepted."""
+        if value is None and self.default is None:
             return None
         try:
-            return getattr(self, "_" + self.kind.replace("sides", "per_axis"))(value)
+            return self.read(value)
         except TypeError as error:
             raise OpError(f"{name} {error}", name) from None
 
-    def describe(self) -> str:
-        """The rule in words, for the schema."""
-        bounds = "" if self.minimum is None else f" ≥ {self.minimum:g}"
-        bounds += "" if self.maximum is None else f" and ≤ {self.maximum:g}"
-        return {
-            "size": f"size{bounds}",
-            "integer": f"integer{bounds}",
-            "per_axis": f"integer{bounds}" + (f", or {self.length} of them" if self.length > 1 else ""),
-            "sides": f"integer{bounds}, or {self.length} of them",
-            "flag": "true or false",
-            "number": f"number{bounds}",
-            "numbers": f"list of numbers{bounds}",
-            "scalar": "number, or 'inf' or '-inf'",
-            "choice": " or ".join(map(repr, self.choices)),
-            "text": "text",
-            "shape": "list of sizes",
-            "dimensions": "list of dimensions",
-            "integers": f"integer{bounds}, or a list of them",
-        }[self.kind]
+    def display(self, value: Any) -> Any:
+        """Return a stored value in its shortest form: 3 for (3, 3)."""
+        return value
 
-    def _size(self, value: Any) -> Size:
+    def field(self) -> Any:
+        """Return a dataclass field with this argument."""
+        return dataclasses.field(default=self.default, metadata={"argument": self})
+
+
+class SizeSpec(ArgumentSpec):
+    """A size of any carrier: a number of channels or features."""
+
+    def __init__(self, default: Any = MISSING, *, minimum: int, symbol: str | None = None) -> None:
+        super().__init__(default, symbol=symbol)
+        self.minimum = minimum
+
+    def read(self, value: Any) -> Any:
         result = as_size(value)
-        verdict = check_relation(result, ">=", int(self.minimum or 0))
-        if verdict.answer is False:
-            where = "" if verdict.failing_index is None else f" (at index {', '.join(map(str, verdict.failing_index))})"
-            raise TypeError(
-                f"must be at least {self.minimum:g}, not {element_at(result, verdict.failing_index, result)}{where}"
-            )
+        check = check_relation(result, ">=", self.minimum)
+        if check.answer is False:
+            index = check.failing_index
+            where = "" if index is None else f" (at index {', '.join(map(str, index))})"
+            raise TypeError(f"must be at least {self.minimum}, not {element_at(result, index, result)}{where}")
         return result
 
-    def _integer(self, value: Any) -> int:
+    def describe(self) -> str:
+        return f"size ≥ {self.minimum}"
+
+
+class ShapeSpec(SizeSpec):
+    """A list of sizes."""
+
+    def read(self, value: Any) -> tuple[Size, ...]:
+        if not isinstance(value, (tuple, list)):
+            raise TypeError(f"must be a list of sizes, not {value!r}")
+        return tuple(map(super().read, value))
+
+    def describe(self) -> str:
+        return "list of sizes"
+
+
+class IntegerSpec(ArgumentSpec):
+    """A plain integer."""
+
+    def __init__(
+        self, default: Any = MISSING, *, minimum: int | None = None, symbol: str | tuple[str, ...] | None = None
+    ) -> None:
+        super().__init__(default, symbol=symbol)
+        self.minimum = minimum
+
+    def read(self, value: Any) -> Any:
         if not is_plain(value) or isinstance(value, bool):
             try:
                 as_size(value)
@@ -78,157 +111,242 @@ class ArgumentSpec(NamedTuple):
                 raise TypeError(f"must be an integer, not {value!r}") from None
             raise TypeError("is structure and must be a plain integer, not an array or an expression")
         if self.minimum is not None and value < self.minimum:
-            raise TypeError(f"must be at least {self.minimum:g}, not {value}")
+            raise TypeError(f"must be at least {self.minimum}, not {value}")
         return int(value)
 
-    def _per_axis(self, value: Any) -> tuple[int | None, ...]:
+    def describe(self) -> str:
+        return "integer" + _bounds(self.minimum)
+
+
+class PerAxisSpec(IntegerSpec):
+    """One plain integer for all spatial axes, or one for each."""
+
+    def __init__(
+        self,
+        default: Any = MISSING,
+        *,
+        axes: int,
+        minimum: int,
+        symbol: tuple[str, ...] | None = None,
+        optional_axes: bool = False,
+    ) -> None:
+        super().__init__(default, minimum=minimum, symbol=symbol)
+        self.axes, self.optional_axes = axes, optional_axes
+
+    def read(self, value: Any) -> tuple[int | None, ...]:
         if not isinstance(value, (tuple, list)):
-            return (self._axis(value),) * self.length
-        if len(value) != self.length:
-            raise TypeError(f"must be one integer or {self.length}, not {len(value)}")
-        return tuple(self._axis(v) for v in value)
+            return (self._axis(value),) * self.axes
+        if len(value) != self.axes:
+            raise TypeError(f"must be one integer or {self.axes}, not {len(value)}")
+        return tuple(map(self._axis, value))
 
     def _axis(self, value: Any) -> int | None:
-        return None if value is None and self.optional_axes else self._integer(value)
+        return None if value is None and self.optional_axes else super().read(value)
 
-    def _integers(self, value: Any) -> tuple[int, ...]:
-        return tuple(map(self._integer, value if isinstance(value, (tuple, list)) else (value,)))
+    def describe(self) -> str:
+        return super().describe() + (f", or {self.axes} of them" if self.axes > 1 else "")
 
-    def _flag(self, value: Any) -> bool:
+    def display(self, value: Any) -> Any:
+        return value[0] if value is not None and len(set(value)) == 1 else value
+
+
+class SidesSpec(PerAxisSpec):
+    """One plain integer for all sides of a plane, or one for each."""
+
+    def __init__(self, default: Any = MISSING) -> None:
+        super().__init__(default, axes=4, minimum=0)
+
+    def describe(self) -> str:
+        return f"integer{_bounds(self.minimum)}, or {self.axes} of them"
+
+
+class IntegersSpec(IntegerSpec):
+    """A plain integer, or a list of them."""
+
+    def read(self, value: Any) -> tuple[int, ...]:
+        return tuple(map(super().read, value if isinstance(value, (tuple, list)) else (value,)))
+
+    def describe(self) -> str:
+        return super().describe() + ", or a list of them"
+
+    def display(self, value: Any) -> Any:
+        return value[0] if value is not None and len(value) == 1 else value
+
+
+class PermutationSpec(IntegerSpec):
+    """All dimensions of a tensor, each once."""
+
+    def read(self, value: Any) -> tuple[int, ...]:
+        if not isinstance(value, (tuple, list)):
+            raise TypeError(f"must be a list of dimensions, not {value!r}")
+        dims = list(map(super().read, value))
+        rank = len(dims)
+        if sorted(dim % rank if -rank <= dim < rank else dim for dim in dims) != list(range(rank)):
+            raise TypeError(f"must name each dimension from 0 to {rank - 1} once, not {dims}")
+        return tuple([dim % rank for dim in dims])
+
+    def describe(self) -> str:
+        return "list of dimensions"
+
+
+class FlagSpec(ArgumentSpec):
+    """True or false."""
+
+    def read(self, value: Any) -> bool:
         if not isinstance(value, bool):
             raise TypeError(f"must be true or false, not {value!r}")
         return value
 
-    def _number(self, value: Any) -> float:
+    def describe(self) -> str:
+        return "true or false"
+
+
+class NumberSpec(ArgumentSpec):
+    """A real number."""
+
+    def __init__(self, default: Any = MISSING, *, minimum: float | None = None, maximum: float | None = None) -> None:
+        super().__init__(default)
+        self.minimum, self.maximum = minimum, maximum
+
+    def read(self, value: Any) -> Any:
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
             raise TypeError(f"must be a number, not {value!r}")
         if (self.minimum is not None and value < self.minimum) or (self.maximum is not None and value > self.maximum):
             raise TypeError(f"must be a {self.describe()}, not {value:g}")
         return float(value)
 
-    def _numbers(self, value: Any) -> tuple[float, ...]:
+    def describe(self) -> str:
+        return "number" + _bounds(self.minimum, self.maximum)
+
+
+class NumbersSpec(NumberSpec):
+    """A list of real numbers."""
+
+    def read(self, value: Any) -> tuple[float, ...]:
         if not isinstance(value, (tuple, list)):
             raise TypeError(f"must be a list of numbers, not {value!r}")
-        return tuple([self._number(v) for v in value])
+        return tuple(map(super().read, value))
 
-    def _scalar(self, value: Any) -> Any:
+    def describe(self) -> str:
+        return "list of numbers" + _bounds(self.minimum, self.maximum)
+
+
+class ScalarSpec(ArgumentSpec):
+    """The value of a tensor with one element: a number, an infinity as text, or an expression in sizes."""
+
+    def read(self, value: Any) -> Any:
         if value in INFINITIES or is_symbolic(value):
             return value
         if isinstance(value, float) and math.isinf(value):
             return INFINITIES[value < 0]
         if not isinstance(value, (int, float)) or math.isnan(value):
             raise TypeError(f"must be a {self.describe()}, not {value!r}")
-        return value * 1  # true is 1
+        return value * 1  # True becomes 1
 
-    def _choice(self, value: Any) -> str:
+    def describe(self) -> str:
+        return "number, or 'inf' or '-inf'"
+
+
+class ChoiceSpec(ArgumentSpec):
+    """One of a few words."""
+
+    def __init__(self, choices: tuple[str, ...], default: Any = MISSING) -> None:
+        super().__init__(default)
+        self.choices = choices
+
+    def read(self, value: Any) -> str:
         if value not in self.choices:
             raise TypeError(f"must be {self.describe()}, not {value!r}")
         return str(value)
 
-    def _text(self, value: Any) -> str:
+    def describe(self) -> str:
+        return " or ".join(map(repr, self.choices))
+
+
+class TextSpec(ArgumentSpec):
+    """Any text."""
+
+    def read(self, value: Any) -> str:
         if not isinstance(value, str):
             raise TypeError(f"must be text, not {value!r}")
         return value
 
-    def _shape(self, value: Any) -> tuple[Size, ...]:
-        if not isinstance(value, (tuple, list)):
-            raise TypeError(f"must be a list of sizes, not {value!r}")
-        return tuple(ArgumentSpec("size", minimum=self.minimum)._size(v) for v in value)
-
-    def _dimensions(self, value: Any) -> tuple[int, ...]:
-        if not isinstance(value, (tuple, list)):
-            raise TypeError(f"must be a list of dimensions, not {value!r}")
-        places = tuple(self._integer(v) for v in value)
-        rank = len(places)
-        if sorted(place % rank if -rank <= place < rank else place for place in places) != list(range(rank)):
-            raise TypeError(f"must name each dimension from 0 to {rank - 1} once, not {list(places)}")
-        return tuple([place % rank for place in places])
+    def describe(self) -> str:
+        return "text"
 
 
-def _declare(argument: ArgumentSpec, default: Any) -> Any:
-    if default is None:
-        argument = argument._replace(optional=True)
-    return dataclasses.field(default=default, metadata={"argument": argument})
+def _bounds(minimum: float | None, maximum: float | None = None) -> str:
+    least = "" if minimum is None else f" ≥ {minimum:g}"
+    return least if maximum is None else f"{least} and ≤ {maximum:g}"
 
 
-# The declarations an op's fields are made with. `symbol` is what the field is called in a formula.
-def size(symbol: str, *, default: Any = dataclasses.MISSING, minimum: int = 1) -> Any:
+def size(symbol: str, *, default: Any = MISSING, minimum: int = 1) -> Any:
     """A number of channels or features: a size of any carrier."""
-    return _declare(ArgumentSpec("size", minimum=minimum, symbol=symbol), default)
+    return SizeSpec(default, minimum=minimum, symbol=symbol).field()
 
 
-def integer(*, default: Any = dataclasses.MISSING, minimum: int | None = None, symbol: str | None = None) -> Any:
+def integer(*, default: Any = MISSING, minimum: int | None = None, symbol: str | None = None) -> Any:
     """A plain integer."""
-    return _declare(ArgumentSpec("integer", minimum=minimum, symbol=symbol), default)
+    return IntegerSpec(default, minimum=minimum, symbol=symbol).field()
 
 
 def per_axis(
-    *,
-    default: Any = dataclasses.MISSING,
-    minimum: int = 0,
-    symbol: str | None = None,
-    axes: int = 2,
-    optional_axes: bool = False,
+    *, default: Any = MISSING, minimum: int = 0, symbol: str | None = None, axes: int = 2, optional_axes: bool = False
 ) -> Any:
-    """One plain integer for all axes, or one for each: a plane's are height and width.
+    """One plain integer for all spatial axes, or one for each: for two, the height and the width.
 
-    With `gaps`, an axis may have None, which means what the op says it means.
+    With `optional_axes`, the value of an axis may be None; the op defines its meaning.
     """
-    names = {1: ("",), 2: ("_h", "_w"), 3: ("_d", "_h", "_w")}[axes]
-    symbols = None if symbol is None else tuple([symbol + name for name in names])
-    return _declare(
-        ArgumentSpec("per_axis", minimum=minimum, symbol=symbols, length=axes, optional_axes=optional_axes), default
-    )
+    suffixes = {1: ("",), 2: ("_h", "_w"), 3: ("_d", "_h", "_w")}[axes]
+    symbols = None if symbol is None else tuple([symbol + suffix for suffix in suffixes])
+    return PerAxisSpec(default, axes=axes, minimum=minimum, symbol=symbols, optional_axes=optional_axes).field()
 
 
-def sides(*, default: Any = dataclasses.MISSING) -> Any:
+def sides(*, default: Any = MISSING) -> Any:
     """One plain integer for all sides of a plane, or (left, right, top, bottom)."""
-    return _declare(ArgumentSpec("sides", minimum=0, length=4), default)
+    return SidesSpec(default).field()
 
 
-def flag(*, default: Any = dataclasses.MISSING) -> Any:
+def flag(*, default: Any = MISSING) -> Any:
     """True or false."""
-    return _declare(ArgumentSpec("flag"), default)
+    return FlagSpec(default).field()
 
 
-def number(*, default: Any = dataclasses.MISSING, minimum: float | None = None, maximum: float | None = None) -> Any:
+def number(*, default: Any = MISSING, minimum: float | None = None, maximum: float | None = None) -> Any:
     """A real number that no count depends on."""
-    return _declare(ArgumentSpec("number", minimum=minimum, maximum=maximum), default)
+    return NumberSpec(default, minimum=minimum, maximum=maximum).field()
 
 
-def numbers(*, default: Any = dataclasses.MISSING, minimum: float | None = None) -> Any:
-    """A list of real numbers, or null."""
-    return _declare(ArgumentSpec("numbers", minimum=minimum), default)
+def numbers(*, default: Any = MISSING, minimum: float | None = None) -> Any:
+    """A list of real numbers."""
+    return NumbersSpec(default, minimum=minimum).field()
 
 
-def scalar(*, default: Any = dataclasses.MISSING) -> Any:
-    """A number that stands for a tensor of it alone: an integer stays one, and infinite ones are texts.
-
-    It may be an expression in sizes; no count depends on it.
-    """
-    return _declare(ArgumentSpec("scalar"), default)
+def scalar(*, default: Any = MISSING) -> Any:
+    """The value of a tensor with one element; no count depends on it."""
+    return ScalarSpec(default).field()
 
 
-def choice(*choices: str, default: Any = dataclasses.MISSING) -> Any:
+def choice(*choices: str, default: Any = MISSING) -> Any:
     """One of a few words."""
-    return _declare(ArgumentSpec("choice", choices=choices), default)
+    return ChoiceSpec(choices, default).field()
 
 
-def text(*, default: Any = dataclasses.MISSING) -> Any:
+def text(*, default: Any = MISSING) -> Any:
     """Any text."""
-    return _declare(ArgumentSpec("text"), default)
+    return TextSpec(default).field()
 
 
-def shape(*, default: Any = dataclasses.MISSING, minimum: int = 1) -> Any:
-    """A list of sizes, without the batch where there is one, or null."""
-    return _declare(ArgumentSpec("shape", minimum=minimum), default)
+def shape(*, default: Any = MISSING, minimum: int = 1) -> Any:
+    """A list of sizes, without the batch if the shape has one."""
+    return ShapeSpec(default, minimum=minimum).field()
 
 
-def integers(*, default: Any = dataclasses.MISSING, minimum: int | None = None) -> Any:
+def integers(*, default: Any = MISSING, minimum: int | None = None) -> Any:
     """A plain integer, or a list of them."""
-    return _declare(ArgumentSpec("integers", minimum=minimum), default)
+    return IntegersSpec(default, minimum=minimum).field()
 
 
 def dimensions() -> Any:
-    """All dimensions of a tensor in some order; a negative one counts from the last, and is stored as it counts."""
-    return _declare(ArgumentSpec("dimensions"), dataclasses.MISSING)
+    """All dimensions of a tensor in some order; a negative one counts from the last, and is stored counted from 0."""
+    return PermutationSpec().field()

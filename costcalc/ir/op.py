@@ -16,7 +16,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Iterator
-from typing import ClassVar, Literal, NamedTuple, TypeVar, dataclass_transform
+from typing import Any, ClassVar, Literal, NamedTuple, TypeVar, dataclass_transform
 
 from costcalc.core.axes import operand_dim_names
 from costcalc.core.errors import OpError
@@ -148,6 +148,10 @@ class Op:
     def __hash__(self) -> int:
         return hash((self.name, *self.__dict__.values()))
 
+    def values(self) -> dict[str, Any]:
+        """Return the values of the op's arguments by name."""
+        return {name: getattr(self, name) for name in self.argument_specs}
+
     def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
         """What must hold of the inputs' sizes for the op to take them."""
         return iter(())
@@ -263,16 +267,13 @@ class Op:
 
     def __str__(self) -> str:
         """The op as a call of the spec language, fields at their defaults left out."""
-        given = []
-        for f in dataclasses.fields(self):
-            value = getattr(self, f.name)
-            argument: ArgumentSpec = f.metadata["argument"]
-            if f.default is not dataclasses.MISSING and identical(value, argument.convert(f.name, f.default)):
-                continue
-            alike = argument.kind in ("per_axis", "sides", "integers") and len(set(value or ())) == 1
-            shown = value[0] if alike and (argument.kind != "integers" or len(value) == 1) else value
-            given.append(repr(shown) if f.default is dataclasses.MISSING else f"{f.name}={shown!r}")
-        return f"{self.name}({', '.join(given)})"
+        arguments = []
+        for name, spec in self.argument_specs.items():
+            value, required = getattr(self, name), spec.default is dataclasses.MISSING
+            if required or not identical(value, spec.convert(name, spec.default)):
+                shown = repr(spec.display(value))
+                arguments.append(shown if required else f"{name}={shown}")
+        return f"{self.name}({', '.join(arguments)})"
 
     __repr__ = __str__
 

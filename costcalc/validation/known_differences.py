@@ -7,7 +7,7 @@ and no other.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from costcalc.analysis.cost_table import Row
@@ -229,7 +229,7 @@ def with_kernels(graph: Graph, entries: Iterable[OtherKernels]) -> Graph:
 def _with_class(op: Op, as_run: Mapping[type[Op], type[Op]]) -> Op:
     if type(op) not in as_run:
         return op
-    return as_run[type(op)](**{field.name: getattr(op, field.name) for field in fields(op)})
+    return as_run[type(op)](**op.values())
 
 
 class LayerAllocations(NamedTuple):

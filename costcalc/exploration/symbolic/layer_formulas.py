@@ -5,9 +5,8 @@ The formulas are those of the op itself, evaluated with SymPy symbols for sizes.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import sympy
 
@@ -16,7 +15,6 @@ from costcalc.core.dtypes import element_bytes
 from costcalc.core.errors import CostcalcError
 from costcalc.core.sizes import Shape, is_plain, prod
 from costcalc.exploration.symbolic.expression_writer import ExpressionWriter, text
-from costcalc.ir.arguments import ArgumentSpec
 from costcalc.ir.graph import Graph, Node
 from costcalc.ir.op import Op
 
@@ -165,14 +163,13 @@ class _LayerSymbols:
         An output's size depends on the kernel by cases, so it is worked out with the kernel as it is.
         """
         made = object.__new__(type(op))
-        for field in dataclasses.fields(op):
-            value = getattr(op, field.name)
-            symbol = cast(ArgumentSpec, field.metadata["argument"]).symbol
+        for name, value in op.values().items():
+            symbol = op.argument_specs[name].symbol
             if isinstance(symbol, tuple) and structure:
                 value = tuple(self.symbol(s, v) for s, v in zip(symbol, value, strict=True))
             elif isinstance(symbol, str) and value != 1:
                 value = self.symbol(symbol, value)
-            object.__setattr__(made, field.name, value)
+            object.__setattr__(made, name, value)
         return made
 
     def input(

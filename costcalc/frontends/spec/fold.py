@@ -12,7 +12,7 @@ import keyword
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields, replace
+from dataclasses import MISSING, dataclass, field, replace
 from typing import Any
 
 from costcalc.core.errors import CostcalcError
@@ -21,7 +21,8 @@ from costcalc.frontends.spec.expression import CALL_KEYWORDS
 from costcalc.frontends.spec.items import JOINS
 from costcalc.frontends.spec.language import Spec
 from costcalc.frontends.spec.write import expression_text, symbol_names, to_yaml, yaml_footer, yaml_header, yaml_text
-from costcalc.ir.graph import Graph, Node
+from costcalc.ir.graph import Graph
+from costcalc.ir.op import Op
 from costcalc.ir.ops import OPS
 
 MAX_BLOCK_ARGUMENTS = 12  # of a block: with more of them its calls say less than its layers
@@ -490,7 +491,7 @@ class _BlockFinder:
 
     def _layer(self, leaf: _Leaf, body: _Scope, prefix: str) -> _CallLine:
         node = self.nodes[leaf.index]
-        slots = [_CallArgument(f.name, *_field(node, f)) for f in fields(node.op)]
+        slots = [_CallArgument(name, *_argument_and_default(node.op, name)) for name in node.op.argument_specs]
         before = body.source if leaf.index == body.first else self._before(leaf.index)
         takes: Any = None
         if node.inputs != (before,) and (node.inputs or node.op.arity != (0, 0)):
@@ -567,18 +568,11 @@ def _call_arguments(lines: Iterable[_CallLine | _GroupLines]) -> list[_CallArgum
     ]
 
 
-def _field(node: Node, declared: Any) -> tuple[Any, Any]:
-    """The value of an op's field as a call gives it, and its default."""
-    argument = declared.metadata["argument"]
-
-    def shown(value: Any) -> Any:
-        alike = argument.kind in ("per_axis", "sides", "integers") and len(set(value or ())) == 1
-        return value[0] if alike and (argument.kind != "integers" or len(value) == 1) else value
-
-    default = declared.default
-    if default is not MISSING:
-        default = shown(argument.convert(declared.name, default))
-    return shown(getattr(node.op, declared.name)), default
+def _argument_and_default(op: Op, name: str) -> tuple[Any, Any]:
+    """Return the value of an op's argument as a call shows it, and its default (MISSING: it has none)."""
+    spec = op.argument_specs[name]
+    default = spec.default if spec.default is MISSING else spec.display(spec.convert(name, spec.default))
+    return spec.display(getattr(op, name)), default
 
 
 def _key(value: Any) -> Any:

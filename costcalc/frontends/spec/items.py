@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, fields
+from dataclasses import MISSING
 from functools import cache
 from typing import NamedTuple
 
@@ -75,9 +75,8 @@ class Signatures(Mapping[str, Signature]):
 
 @cache
 def _op_signature(name: str) -> Signature:
-    op = OPS[name]
-    optional = frozenset(f.name for f in fields(op) if f.default is not MISSING)
-    return Signature("op", tuple(f.name for f in fields(op)), optional)
+    specs = OPS[name].argument_specs
+    return Signature("op", tuple(specs), frozenset(name for name, spec in specs.items() if spec.default is not MISSING))
 
 
 def line_after(location: Location) -> Location:

@@ -44,14 +44,14 @@ from costcalc.frontends.spec.items import (
     line_after,
 )
 from costcalc.frontends.spec.unroll import Unroller
-from costcalc.ir.arguments import ArgumentSpec
+from costcalc.ir.arguments import SizeSpec
 from costcalc.ir.graph import Graph, GraphError, Input, infer_shapes
 from costcalc.ir.graph import GraphProblem as LateProblem
 from costcalc.ir.ops import OPS
 
 SECTIONS = ("name", "title", "source", "input", "inputs", "settings", "variants", "blocks", "layers", "outputs")
 _RESERVED_WORDS = (*CALL_KEYWORDS, "skip", "holds", "shape", "true", "false", "null")  # that name no size
-_SIZE = ArgumentSpec("size", minimum=1)
+_SIZE = SizeSpec(minimum=1)
 _EXAMPLE_INPUT = f"{{{', '.join(f'{name}: {size}' for name, size in EXAMPLE_IMAGE.items())}}}"
 
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import inspect
-from dataclasses import MISSING, fields
+from dataclasses import MISSING
 from typing import NamedTuple
 
 from costcalc.core.errors import CostcalcError, did_you_mean
-from costcalc.ir.arguments import ArgumentSpec
 from costcalc.ir.ops import OPS
 
 
@@ -43,8 +42,7 @@ def describe(name: str | None = None) -> list[OpReference]:
 def _describe(name: str) -> OpReference:
     op = OPS[name]
     arguments = []
-    for field in fields(op):
-        argument: ArgumentSpec = field.metadata["argument"]
-        default = None if field.default is MISSING else repr(field.default)
-        arguments.append(ArgumentReference(field.name, argument.describe(), default))
+    for argument, spec in op.argument_specs.items():
+        default = None if spec.default is MISSING else repr(spec.default)
+        arguments.append(ArgumentReference(argument, spec.describe(), default))
     return OpReference(name, tuple(arguments), inspect.getdoc(op) or "")

@@ -7,7 +7,6 @@ used where they exist; other ops are calls of torch's functions.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import fields
 from functools import singledispatch
 from typing import Any
 
@@ -54,15 +53,10 @@ class FunctionModule(nn.Module):
         return function(self.op, *tensors)
 
 
-def argument_values(op: Op) -> dict[str, Any]:
-    """Return the fields of an op by name."""
-    return {field.name: getattr(op, field.name) for field in fields(op)}
-
-
 def register_modules(modules: Mapping[type[Op], Callable[..., nn.Module]]) -> None:
     """Lower each op to a module whose arguments have the names of the op's fields."""
     for kind, module in modules.items():
-        lower.register(kind, lambda op, *inputs, module=module: module(**argument_values(op)))
+        lower.register(kind, lambda op, *inputs, module=module: module(**op.values()))
 
 
 def register_functions(functions: Mapping[type[Op], Function], *, as_lowering: bool = True) -> None:

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from costcalc.core.sizes import Shape
 from costcalc.ir.op import Op
 from costcalc.ir.ops import conv
-from costcalc.torch_backend.lowering.base import FunctionModule, argument_values, lower, register_functions
+from costcalc.torch_backend.lowering.base import FunctionModule, lower, register_functions
 
 _KEYWORDS = ("stride", "padding", "output_padding", "dilation", "groups")
 _CONVOLUTIONS: dict[type[Op], tuple[Callable[..., nn.Module], Callable[..., Tensor]]] = {
@@ -39,7 +39,7 @@ def _lower_convolution(op: Op, *inputs: Shape) -> nn.Module:
     if not op.parameters(*inputs):
         return FunctionModule(op)
     module, _ = _convolution(op)
-    return module(inputs[0][1], **argument_values(op))
+    return module(inputs[0][1], **op.values())
 
 
 register_functions(dict.fromkeys(_CONVOLUTIONS, _convolve), as_lowering=False)

@@ -9,20 +9,20 @@ from torch.nn import functional as F
 
 from costcalc.core.sizes import Shape
 from costcalc.ir.ops import embedding
-from costcalc.torch_backend.lowering.base import FunctionModule, argument_values, lower, register_functions
+from costcalc.torch_backend.lowering.base import FunctionModule, lower, register_functions
 
 
 @lower.register
 def _(op: embedding.Embedding, *inputs: Shape) -> nn.Module:
     if op.parameters(*inputs):
-        return nn.Embedding(**argument_values(op))
+        return nn.Embedding(**op.values())
     return FunctionModule(op)
 
 
 @lower.register
 def _(op: embedding.EmbeddingBag, *inputs: Shape) -> nn.Module:
     if op.parameters(*inputs):
-        return EmbeddingBagModule(**argument_values(op))
+        return EmbeddingBagModule(**op.values())
     return FunctionModule(op)
 
 

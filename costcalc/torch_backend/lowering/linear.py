@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from costcalc.core.sizes import Shape
 from costcalc.ir.ops import linear
-from costcalc.torch_backend.lowering.base import FunctionModule, argument_values, lower, register_functions
+from costcalc.torch_backend.lowering.base import FunctionModule, lower, register_functions
 
 register_functions(
     {
@@ -21,12 +21,12 @@ register_functions(
 @lower.register
 def _(op: linear.Linear, *inputs: Shape) -> nn.Module:
     if op.parameters(*inputs):
-        return nn.Linear(inputs[0][-1], **argument_values(op))
+        return nn.Linear(inputs[0][-1], **op.values())
     return FunctionModule(op)
 
 
 @lower.register
 def _(op: linear.Bilinear, *inputs: Shape) -> nn.Module:
     if op.parameters(*inputs):
-        return nn.Bilinear(inputs[0][-1], inputs[1][-1], **argument_values(op))
+        return nn.Bilinear(inputs[0][-1], inputs[1][-1], **op.values())
     return FunctionModule(op)

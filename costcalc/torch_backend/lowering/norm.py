@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from costcalc.core.sizes import Shape
 from costcalc.ir.op import Op
 from costcalc.ir.ops import norm
-from costcalc.torch_backend.lowering.base import argument_values, lower, register_modules
+from costcalc.torch_backend.lowering.base import lower, register_modules
 
 register_modules(
     {
@@ -73,7 +73,7 @@ _FUNCTIONAL_NORMS = {
 
 def _lower_norm(op: Op, x: Shape, *weights: Shape) -> nn.Module:
     module, affine = next(_NORMS[kind] for kind in type(op).__mro__ if kind in _NORMS)
-    arguments = argument_values(op) | ({affine: False} if weights else {})
+    arguments = op.values() | ({affine: False} if weights else {})
     if not issubclass(module, (nn.LayerNorm, nn.RMSNorm)):
         arguments["num_channels" if module is nn.GroupNorm else "num_features"] = x[1]
     if not weights:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from costcalc.core.sizes import Shape
 from costcalc.ir.ops import recurrent
-from costcalc.torch_backend.lowering.base import argument_values, lower
+from costcalc.torch_backend.lowering.base import lower
 
 _MODULES: dict[type[recurrent.RecurrentOp], type[nn.Module]] = {
     recurrent.Lstm: nn.LSTM,
@@ -28,7 +28,7 @@ class RecurrentModule(nn.Module):
     def __init__(self, op: recurrent.RecurrentOp, features: int) -> None:
         super().__init__()
         self.op = op
-        fields = {name: value for name, value in argument_values(op).items() if name != "activation"}
+        fields = {name: value for name, value in op.values().items() if name != "activation"}
         module = _MODULES[type(op)](features, **fields)
         for name, parameter in module.named_parameters():
             self.register_parameter(name, parameter)
