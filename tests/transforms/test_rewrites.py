@@ -183,7 +183,9 @@ def test_a_rewritten_network_is_a_target_of_every_command():
     assert "reconcile cannot apply design moves: remove +fold-bn from the TARGET" in run(
         "reconcile", "resnet18+fold-bn", "11M", code=1
     )
-    assert "--naive-vs-reduced takes" in run("report", "googlenet+without:lrn", "--naive-vs-reduced", code=1)
+    assert "--naive-vs-reduced cannot apply design moves" in run(
+        "report", "googlenet+without:lrn", "--naive-vs-reduced", code=1
+    )
 
 
 # -- single layers ------------------------------------------------------------------------------------------------
@@ -454,7 +456,7 @@ def test_bare_mistakes_exit_1_and_missing_rules_exit_2():
     assert "Missing argument 'RULE…'" in run("rewrite", "resnet50", code=2)
     assert "gap-head is a RULE; pass the TARGET before it" in run("rewrite", "gap-head", "vgg16", code=2)
     assert "does not end in .yaml" in run("rewrite", "vgg16", "gap-head", "--save", "new.txt", code=2)
-    assert "nothing, for there is no such place" in run("rewrite", "vgg16", "basic")
+    assert "nothing, since the move fits no layer" in run("rewrite", "vgg16", "basic")
     assert "cannot write the file" in run("rewrite", "resnet18", "fold-bn", "--save", "no/such/folder.yaml", code=1)
 
 
@@ -489,7 +491,7 @@ def test_moves_on_a_network_is_every_move_alone():
         m["move"] for m in json.loads(run("moves", "reduce:3", "--on", "googlenet", "--format", "json"))["moves"]
     ] == ["reduce:3"]
     assert len(json.loads(run("moves", "without", "--on", "vgg16", "--format", "json"))["moves"]) == 4
-    assert "--batch, --input and --set go with --on" in run("moves", "--batch", 2, code=2)
+    assert "--batch, --input and --set require --on" in run("moves", "--batch", 2, code=2)
 
 
 def test_every_rule_has_an_example_for_the_overview():
