@@ -15,7 +15,7 @@ from costcalc.analysis.conventions import (
 )
 from costcalc.analysis.cost_table import CostTable, Row
 from costcalc.analysis.receptive_field import receptive_fields
-from costcalc.core.dtypes import ELEMENT_TYPES, element_bytes
+from costcalc.core.dtypes import element_bytes, element_type_bytes
 from costcalc.core.sizes import Count, Shape, Size, identical, prod
 from costcalc.ir.graph import Graph, Node
 from costcalc.ir.op import Device
@@ -67,7 +67,7 @@ def analyze(
         dtype=dtype,
         convention=convention,
         training=training,
-        input_bytes=sum([prod(each.shape) * (ELEMENT_TYPES[each.element_type] or size) for each in graph.inputs]),
+        input_bytes=sum([prod(each.shape) * element_type_bytes(each.element_type, size) for each in graph.inputs]),
         assumptions=tuple(map(str, graph.assumptions)),
         unknown=tuple([row for row in rows if row.work is None]),
         unused_parameters=graph.unused_parameters,
@@ -191,7 +191,7 @@ class _Analysis:
 
     def _element_bytes(self, element_type: str) -> int:
         """Return the bytes that the convention stores for one element of an activation."""
-        return ELEMENT_TYPES[element_type] or self.dtype_bytes * self.convention.activation_copies
+        return element_type_bytes(element_type, self.dtype_bytes * self.convention.activation_copies)
 
     def _backward_macs(self, node: Node, layer: CountedLayer) -> Size:
         if node.name not in self.graph.reachable:

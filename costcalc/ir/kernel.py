@@ -13,8 +13,6 @@ from typing import Any
 from costcalc.core.sizes import Shape, Size
 from costcalc.ir.layout import Layout
 
-INT64_BYTES = 8  # of an index, whatever the dtype of the network
-
 
 @dataclass(frozen=True, slots=True)
 class AuxiliaryOutput:

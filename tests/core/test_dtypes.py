@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import costcalc
-from costcalc.core.dtypes import ELEMENT_TYPES, element_type_of
+from costcalc.core.dtypes import ELEMENT_TYPES, element_type_bytes, element_type_of
 from costcalc.frontends.onnx.reading import DTYPES
 
 INTEGERS = {
@@ -20,6 +20,10 @@ def test_integers_are_the_next_wider_element_type():
     assert {name: element_type_of(name) for name in INTEGERS} == INTEGERS
     assert {element_type_of(name) for name in DTYPES.values() if name not in INTEGERS} == {"float"}
     assert set(INTEGERS.values()) | {"float"} == set(ELEMENT_TYPES)
+
+
+def test_only_floats_take_the_bytes_of_the_networks_dtype():
+    assert [element_type_bytes(name, 2) for name in ELEMENT_TYPES] == [2, 8, 4, 1, 1]
 
 
 @pytest.mark.parametrize("name", ["int16", "uint16", "uint32"])

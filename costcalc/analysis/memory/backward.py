@@ -18,7 +18,7 @@ from costcalc.analysis.memory.state import (
     Storage,
 )
 from costcalc.analysis.memory.timeline import AllocationKind
-from costcalc.ir.kernel import INT64_BYTES
+from costcalc.core.dtypes import INT64_BYTES
 from costcalc.ir.layout import Layout
 from costcalc.ir.ops.shape import is_contiguous
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from costcalc.analysis.memory.optimizers import Optimizer
 from costcalc.analysis.memory.state import PARAMETER_GRADIENT, ParameterState, SimulationState, Storage, TensorRef
-from costcalc.core.dtypes import DTYPE_BYTES, ELEMENT_TYPES
+from costcalc.core.dtypes import DTYPE_BYTES, ELEMENT_TYPES, INT64_BYTES
 from costcalc.core.sizes import prod
 from costcalc.ir.graph import Node
-from costcalc.ir.kernel import INT64_BYTES
 from costcalc.ir.ops.tensors import Buffer
 
 # Bytes of an element of the optimizer's step counter and of master weights, in a network of any dtype.

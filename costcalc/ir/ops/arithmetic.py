@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, ClassVar
 
+from costcalc.core.dtypes import INT64_BYTES
 from costcalc.core.errors import OpError
 from costcalc.core.sizes import Shape, Size, prod
 from costcalc.ir.arguments import choice, scalar
@@ -19,7 +20,7 @@ from costcalc.ir.broadcasting import (
     check_scalars,
     promote_types,
 )
-from costcalc.ir.kernel import INT64_BYTES, Kernel
+from costcalc.ir.kernel import Kernel
 from costcalc.ir.layout import Layout
 from costcalc.ir.op import Op, Requirement, op
 from costcalc.ir.work import NO_WORK, Work

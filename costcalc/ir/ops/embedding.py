@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from costcalc.core.dtypes import INT64_BYTES
 from costcalc.core.errors import OpError
 from costcalc.core.sizes import Shape, Size, format_shape, prod
 from costcalc.ir.arguments import choice, flag, size
-from costcalc.ir.kernel import INT64_BYTES, AuxiliaryOutput, Kernel
+from costcalc.ir.kernel import AuxiliaryOutput, Kernel
 from costcalc.ir.layout import Layout
 from costcalc.ir.op import Op, Requirement, op
 from costcalc.ir.work import Work

@@ -6,11 +6,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import ClassVar
 
+from costcalc.core.dtypes import INT64_BYTES
 from costcalc.core.errors import OpError
 from costcalc.core.sizes import Shape, Size, exact_div, format_shape, prod
 from costcalc.ir.arguments import choice, flag, integer, integers, size
 from costcalc.ir.broadcasting import broadcast_shape
-from costcalc.ir.kernel import INT64_BYTES, AuxiliaryOutput, Kernel
+from costcalc.ir.kernel import AuxiliaryOutput, Kernel
 from costcalc.ir.layout import Layout
 from costcalc.ir.op import Op, Requirement, op
 from costcalc.ir.ops.copies import contiguous_layout, expand_requirements

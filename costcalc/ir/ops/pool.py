@@ -6,10 +6,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import replace
 
+from costcalc.core.dtypes import INT64_BYTES
 from costcalc.core.errors import OpError
 from costcalc.core.sizes import Shape, Size, ceil_div, check_relation, prod, window_positions
 from costcalc.ir.arguments import flag, integer, per_axis
-from costcalc.ir.kernel import INT64_BYTES, AuxiliaryOutput, Kernel
+from costcalc.ir.kernel import AuxiliaryOutput, Kernel
 from costcalc.ir.layout import Layout
 from costcalc.ir.op import Op, Requirement, Window, op
 from costcalc.ir.ops.conv import window_requirements

@@ -10,11 +10,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import ClassVar
 
+from costcalc.core.dtypes import INT64_BYTES
 from costcalc.core.errors import OpError
 from costcalc.core.sizes import Shape, Size, prod
 from costcalc.ir.arguments import flag, integer, integers, scalar
 from costcalc.ir.broadcasting import is_one
-from costcalc.ir.kernel import INT64_BYTES, AuxiliaryOutput, Kernel
+from costcalc.ir.kernel import AuxiliaryOutput, Kernel
 from costcalc.ir.layout import Layout
 from costcalc.ir.op import Op, Requirement, Window, op
 from costcalc.ir.work import Work
