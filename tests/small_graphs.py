@@ -17,6 +17,6 @@ def as_torch_runs(graph):
     On a CPU and on meta they are the same.
     """
     from costcalc.torch_backend import environment
-    from costcalc.validation.known_differences import other_kernels, with_kernels
+    from costcalc.validation.known_memory_differences import other_kernels, with_kernels
 
     return with_kernels(graph, other_kernels(graph, environment("meta")))

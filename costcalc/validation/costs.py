@@ -1,4 +1,4 @@
-"""The cross-check: what the analysis says of a network beside what torch measures when it runs, compared with ==."""
+"""Validation of costs: the cost table of a network compared with what torch measures when it runs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ WHOLE_NETWORK = "the whole network"
 
 
 class Difference(NamedTuple):
-    """A figure that came out differently; with a `reason`, torch is known to be wrong about it."""
+    """A figure of which the calculated and the measured value differ.
+
+    `reason` is set if torch is known to give the measured value, and the calculated one is right.
+    """
 
     layer: str
     figure: str
@@ -30,71 +33,84 @@ class Difference(NamedTuple):
 
 
 class CrossCheck(NamedTuple):
-    """A network calculated and measured: how many figures were compared, and which differ.
+    """A network calculated and measured, the number of figures compared, and the differences.
 
-    `differences` are disagreements. `known` are figures that torch is known to get wrong, as it was known to. Layers
-    that could not be counted are compared in nothing: see `calculated.unknown`.
+    Layers that are not modelled (`calculated.unknown`) are not compared.
     """
 
     calculated: CostTable
     measured: Measurement
     compared: int
-    differences: tuple[Difference, ...]
-    known_differences: tuple[Difference, ...]
+    differences: tuple[Difference, ...]  # disagreements
+    known_differences: tuple[Difference, ...]  # each equal to an entry of KNOWN_DIFFERENCES
 
 
 def check(graph: Graph, *, device: str = "auto", dtype: str = "fp32", train: bool = False) -> CrossCheck:
-    """Calculate `graph`, build and run it in torch, and compare the two, figure by figure.
+    """Compare calculated costs with the costs that torch measures, figure by figure with ==.
 
-    For each layer: the output's shape, each parameter's and buffer's, the parameters and their bytes, FLOPs (2 per
-    multiply-accumulate), the bytes of the output if it is a new tensor, and with `train` the FLOPs of the gradients;
-    for the whole network the same but shapes. Everything is compared with ==. Raises CostcalcError when torch is not
-    installed, and for what it refuses to run.
+    Builds `graph` in torch and runs it on `device`.
+
+    Compared for every layer: the shape of its output and of each parameter and buffer, the parameters and their bytes,
+    FLOPs (2 per multiply-accumulate), the bytes of the output if it is a new tensor and, with `train=True`, the FLOPs
+    of the gradients. Compared for the whole network: the same except shapes.
+
+    Raises:
+        CostcalcError: torch is not installed, or cannot build or run the graph.
     """
     backend = load_torch_backend()
     calculated = analyze(graph, dtype=dtype, training=train, device=backend.environment(device).device)
-    measured: Measurement = backend.measure(graph, device=device, dtype=dtype, train=train)
-    seen = {row.path: row for row in measured.costs.rows}
+    measurement: Measurement = backend.measure(graph, device=device, dtype=dtype, train=train)
+    measured_rows = {row.path: row for row in measurement.costs.rows}
     compared = 0
     differences: list[Difference] = []
     known: list[Difference] = []
     for node, row in zip(graph.nodes, calculated.rows, strict=True):
         if row.unknown_layers:
             continue
-        expected, found = _figures(row, train), _figures(seen[row.path], train)
+        expected, measured = _layer_figures(row, train), _layer_figures(measured_rows[row.path], train)
         compared += len(expected)
-        for difference in find_differences(row.path, expected, found):
+        for difference in find_differences(row.path, expected, measured):
             reasons = [
                 entry.reason
                 for entry in KNOWN_DIFFERENCES
                 if entry.figure == difference.figure
-                and entry.seen_with.covers(measured.environment)
+                and entry.seen_with.covers(measurement.environment)
                 and entry.torch_value(node.op, row) == difference.measured
             ]
             if reasons:
                 known.append(difference._replace(reason=reasons[0]))
             else:
                 differences.append(difference)
-    expected, found = (_totals(row, train) for row in (calculated.total(), measured.whole))
+    expected, measured = (_network_figures(row, train) for row in (calculated.total(), measurement.whole))
     compared += len(expected)
-    for difference in find_differences(WHOLE_NETWORK, expected, found):
-        excused = [d for d in known if d.figure == difference.figure]
-        if difference.measured - difference.calculated == sum(d.measured - d.calculated for d in excused):
-            known.append(difference._replace(reason=excused[0].reason))
+    for difference in find_differences(WHOLE_NETWORK, expected, measured):
+        explaining = [d for d in known if d.figure == difference.figure]
+        if difference.measured - difference.calculated == sum(d.measured - d.calculated for d in explaining):
+            known.append(difference._replace(reason=explaining[0].reason))
         else:
             differences.append(difference)
-    return CrossCheck(calculated, measured, compared, tuple(differences), tuple(known))
+    return CrossCheck(
+        calculated=calculated,
+        measured=measurement,
+        compared=compared,
+        differences=tuple(differences),
+        known_differences=tuple(known),
+    )
 
 
-def find_differences(layer: str, expected: Mapping[str, Any], found: Mapping[str, Any]) -> Iterator[Difference]:
-    """The figures of a layer that are not what was expected, or that one side alone has."""
-    for figure in {**expected, **found}:
-        if expected.get(figure) != found.get(figure):
-            yield Difference(layer, figure, expected.get(figure), found.get(figure))
+def find_differences(layer: str, expected: Mapping[str, Any], measured: Mapping[str, Any]) -> Iterator[Difference]:
+    """Yield the figures of a layer that differ; a figure that one side lacks is None there."""
+    for figure in {**expected, **measured}:
+        if expected.get(figure) != measured.get(figure):
+            yield Difference(layer, figure, expected.get(figure), measured.get(figure))
 
 
 def load_torch_backend() -> ModuleType:
-    """The torch backend. Raises CostcalcError, saying how to install it, where torch is missing."""
+    """Return the torch backend.
+
+    Raises:
+        CostcalcError: torch is not installed.
+    """
     try:
         import costcalc.torch_backend
     except ModuleNotFoundError as error:
@@ -104,16 +120,16 @@ def load_torch_backend() -> ModuleType:
     return costcalc.torch_backend
 
 
-def _figures(row: Row, train: bool) -> dict[str, Any]:
-    """All that is compared of a layer."""
+def _layer_figures(row: Row, train: bool) -> dict[str, Any]:
+    """Return what is compared of a layer."""
     shapes: Iterator[tuple[str, Any]] = (
         (f"shape of {name}", shape) for tensors in (row.parameters, row.buffers) for name, shape in tensors.items()
     )
-    return {"output shape": row.output, **dict(shapes), **_totals(row, train)}
+    return {"output shape": row.output, **dict(shapes), **_network_figures(row, train)}
 
 
-def _totals(row: Row, train: bool) -> dict[str, Any]:
-    """What is compared of the whole network, too."""
+def _network_figures(row: Row, train: bool) -> dict[str, Any]:
+    """Return what is compared of a layer and of the whole network."""
     counts = {
         "parameters": row.params,
         "parameter bytes": row.param_bytes,

@@ -248,7 +248,7 @@ def test_attention_on_a_cpu_makes_every_gradient_and_its_scores_again(trained, f
     row = costcalc.analyze(graph).rows[-1]
     pairs = 2 * 2 * 5
     assert row.backward_macs == pairs * features
-    entry = of_reason("attention kernel runs")
+    entry = of_reason("attention kernel of a CPU")
     assert entry.torch_value(graph.nodes[-1].op, row) == 2 * pairs * (3 * 4 + 2 * 3)
     assert costcalc.check(graph, device="cpu", train=True).differences == ()
 

@@ -27,7 +27,12 @@ from costcalc.report.render import render
 from costcalc.report.views.check_memory import memory_check_view
 from costcalc.torch_backend import allocator_peak
 from costcalc.validation.costs import WHOLE_NETWORK
-from costcalc.validation.known_differences import KNOWN_EXCESSES, OTHER_KERNELS, LayerAllocations, with_kernels
+from costcalc.validation.known_memory_differences import (
+    KNOWN_EXCESSES,
+    OTHER_KERNELS,
+    LayerAllocations,
+    with_kernels,
+)
 from costcalc.validation.memory import check_memory
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device: nothing is claimed of one")
@@ -342,7 +347,7 @@ def test_it_runs_on_the_cpu():
 def test_what_cannot_be_checked_is_said_and_the_rest_checked(tmp_path):
     spec = tmp_path / "odd.yaml"
     spec.write_text("name: odd\ninput: {channels: 3, height: 8, width: 8}\nlayers:\n  - unknown('riddle')\n")
-    message = "odd: nobody has told what is kept by unknown: its memory cannot be checked"
+    message = "odd: cannot check memory: saved tensors are not modelled for layer 'unknown' (op riddle)"
     assert message in run(str(spec), code=1)
     data = json.loads(run(str(spec), "alexnet", "--format", "json", code=1).partition("\ncostcalc:")[0])
     assert data["refused"] == [message]

@@ -1,4 +1,4 @@
-"""What fits in a budget of bytes: the largest batch, or the largest square input."""
+"""Fitting into a memory budget: the largest batch, or the largest square input."""
 
 from __future__ import annotations
 
@@ -11,68 +11,80 @@ from costcalc.core.errors import CostcalcError
 
 
 class Fit(NamedTuple):
-    """The largest batch, or side of a square input, whose `peak_total` is within a budget of bytes, and the next one's.
-
-    `largest` and `peak` are 0 where not even the smallest fits. `following` is the next size of which there is a
-    network, and `next_peak` its peak; both are None where there is none.
-    """
+    """The largest batch, or side of a square input, whose `peak_total` is within a budget of bytes."""
 
     variable: Literal["batch", "input"]
     budget: int
-    largest: int
-    peak: int
-    next_size: int | None
+    largest: int  # 0 if not even the smallest size fits
+    peak: int  # bytes at the largest size, 0 if there is none
+    next_size: int | None  # the next size for which the network can be built, None if there is none
     next_peak: int | None
 
     @property
     def exceeds_by(self) -> int | None:
-        """How many bytes the next size has too many."""
+        """The bytes by which the next size exceeds the budget."""
         return None if self.next_peak is None else self.next_peak - self.budget
 
 
-# More than every byte count that is a constant, or goes with one image; odd, so that half of it is no whole number.
+# Greater than every constant or per-image byte count, and odd, so that half of it is not an integer.
 _PROBE_BATCH = 2**127 + 1
 _MAX_BYTES = 2**63
 
 
 def largest_batch(run: Callable[[int], Timeline], budget: int) -> Fit:
-    """What fits, where `run` gives the timeline of a batch.
+    """Return the largest batch whose peak is within the budget.
 
-    A tensor is as large as the batch times a constant, or does not depend on it, so what is alive after each event is
-    a + b · batch, and the peak of a batch is the largest of these. One run tells all a and b: that of a batch so large
-    that they are the two digits of a number written to its base. The answer is held to the runs of the batch that fits
-    and of the next. Raises CostcalcError where memory is not of that form, because a layer mixes the images of a batch,
-    and where nobody has told what a layer keeps.
+    The size of a tensor is constant or proportional to the batch, so the live bytes after each event are a + b · batch,
+    and the peak of a batch is the maximum of these lines. One run gives all a and b: with a batch so large that they
+    are the digits of the live bytes to that base. The result is compared with runs of this batch and the next one.
+
+    Args:
+        run: returns the timeline for a batch.
+        budget: the bytes available.
+
+    Raises:
+        CostcalcError: saved tensors of a layer are not modelled, or memory is not linear in the batch.
     """
-    many = _require_modelled(run(_PROBE_BATCH))
-    standing = sum(many.persistent.values())
-    lines = {divmod(level + standing, _PROBE_BATCH) for level in many.live}
-    mixed = CostcalcError(f"{many.name}: its memory is not linear in the batch: a layer mixes the images of a batch")
-    if not all(0 < each < _MAX_BYTES and fixed < _MAX_BYTES for each, fixed in lines):
-        raise mixed
-    batch = min((budget - fixed) // each for each, fixed in lines)
-    if batch < 1 or any(fixed > budget for _, fixed in lines):
+    probe = run(_PROBE_BATCH)
+    probe.require_modelled("fit a batch to a memory budget")
+    persistent = sum(probe.persistent.values())
+    lines = {divmod(level + persistent, _PROBE_BATCH) for level in probe.live}
+    not_linear = CostcalcError(f"{probe.name}: memory is not linear in the batch: a layer mixes the images of a batch")
+    if not all(0 < per_image < _MAX_BYTES and constant < _MAX_BYTES for per_image, constant in lines):
+        raise not_linear
+    batch = min((budget - constant) // per_image for per_image, constant in lines)
+    if batch < 1 or any(constant > budget for _, constant in lines):
         batch = 0
-    peaks = [max(fixed + each * n for each, fixed in lines) if n else 0 for n in (batch, batch + 1)]
+    peaks = [max(constant + per_image * n for per_image, constant in lines) if n else 0 for n in (batch, batch + 1)]
     if peaks != [run(n).peak_total if n else 0 for n in (batch, batch + 1)]:
-        raise mixed
-    return Fit("batch", budget, batch, peaks[0], batch + 1, peaks[1])
+        raise not_linear
+    return Fit(variable="batch", budget=budget, largest=batch, peak=peaks[0], next_size=batch + 1, next_peak=peaks[1])
 
 
-# Of so many sides in a row a network can be built for one, or for none: planes are halved six times at most.
+# If no network can be built for this many consecutive sides, none can be built beyond: spatial sizes are halved at most
+# six times.
 _SEARCH_RADIUS = 64
 _SECANT_STEPS = 8
 
 
 def largest_input(run: Callable[[int], Timeline], budget: int, start: int) -> Fit:
-    """What fits, where `run` gives the timeline of a square input's side, and raises CostcalcError where there is none.
+    """Return the largest side of a square input whose peak is within the budget.
 
-    No tensor becomes smaller as the input grows, so what fits and what does not are parted at one side. It is found
-    between two sides, one of either kind, that come together until there is no network for any between them: by the
-    line of bytes over area through the last two, then by halves. Where there is no network for 64 sides in a row, there
-    is taken to be none beyond. Raises the error of `start`, and where nobody has told what a layer keeps.
+    No tensor shrinks as the input grows, so there is one boundary between the sides that fit and those that do not. It
+    is searched between one of either kind: by the secant of bytes over area through the last two sides, then by
+    bisection, until no network can be built for any side in between.
+
+    Args:
+        run: returns the timeline for a side; raises CostcalcError if no network can be built for it.
+        budget: the bytes available.
+        start: the first side to try.
+
+    Raises:
+        CostcalcError: saved tensors of a layer are not modelled, or no network can be built for `start`.
     """
-    peaks: dict[int, int | None] = {start: _require_modelled(run(start)).peak_total}  # by side; None: no network
+    first = run(start)
+    first.require_modelled("fit an input to a memory budget")
+    peaks: dict[int, int | None] = {start: first.peak_total}  # by side; None if no network can be built
 
     def peak(side: int) -> int | None:
         if side not in peaks:
@@ -82,46 +94,49 @@ def largest_input(run: Callable[[int], Timeline], budget: int, start: int) -> Fi
                 peaks[side] = None
         return peaks[side]
 
-    def first(sides: Iterable[int]) -> int | None:
+    def first_valid(sides: Iterable[int]) -> int | None:
         return next((side for side in sides if peak(side) is not None), None)
 
-    low, high, seen = 0, None, [start]
+    low, high, tried = 0, None, [start]
     while True:
-        size = peaks[seen[-1]]
+        size = peaks[tried[-1]]
         assert size is not None
         if size <= budget:
-            low = seen[-1]
+            low = tried[-1]
         else:
-            high = seen[-1]
-        guess = _secant_guess([(side, peaks[side] or 0) for side in seen[-2:]], budget)
-        if high is not None and len(seen) > _SECANT_STEPS:
+            high = tried[-1]
+        guess = _secant_guess([(side, peaks[side] or 0) for side in tried[-2:]], budget)
+        if high is not None and len(tried) > _SECANT_STEPS:
             guess = (low + high) // 2
         guess = max(low + 1, guess)
         if high is not None:
             guess = min(guess, high - 1)
-        side = first(range(guess, max(low, guess - _SEARCH_RADIUS), -1))
+        side = first_valid(range(guess, max(low, guess - _SEARCH_RADIUS), -1))
         if side is None:
-            side = first(
+            side = first_valid(
                 range(guess + 1, guess + _SEARCH_RADIUS if high is None else min(high, guess + _SEARCH_RADIUS))
             )
         if side is None and guess > low + _SEARCH_RADIUS:
-            side = first(range(low + 1, low + _SEARCH_RADIUS))
+            side = first_valid(range(low + 1, low + _SEARCH_RADIUS))
         if side is None:
-            return Fit("input", budget, low, peaks.get(low) or 0, high, None if high is None else peaks[high])
-        seen.append(side)
+            return Fit(
+                variable="input",
+                budget=budget,
+                largest=low,
+                peak=peaks.get(low) or 0,
+                next_size=high,
+                next_peak=None if high is None else peaks[high],
+            )
+        tried.append(side)
 
 
 def _secant_guess(points: list[tuple[int, int]], budget: int) -> int:
-    """The side at which a line of bytes over area reaches the budget: through two points, or through one and zero."""
-    (some, least), (other, most) = points if len(points) == 2 else [(0, 0), *points]
-    if least == most:
-        return other
-    area = some**2 + (budget - least) * (other**2 - some**2) // (most - least)
+    """Return the side at which a line of bytes over area meets the budget.
+
+    The line is through two points (side, bytes), or through one point and the origin.
+    """
+    (side_1, bytes_1), (side_2, bytes_2) = points if len(points) == 2 else [(0, 0), *points]
+    if bytes_1 == bytes_2:
+        return side_2
+    area = side_1**2 + (budget - bytes_1) * (side_2**2 - side_1**2) // (bytes_2 - bytes_1)
     return math.isqrt(max(area, 1))
-
-
-def _require_modelled(timeline: Timeline) -> Timeline:
-    if timeline.unknown:
-        layers = ", ".join(timeline.unknown)
-        raise CostcalcError(f"{timeline.name}: what fits cannot be told: nobody has told what is kept by {layers}")
-    return timeline

@@ -119,7 +119,7 @@ def timeline(
         optimizer=optimizer,
         events=state.events(),
         saved_input=sum(storage.nbytes for storage in state.saved_inputs),
-        unknown=tuple(node.name for node in graph.nodes if not node.op.modelled),
+        unknown={node.name: node.op.label() for node in graph.nodes if not node.op.modelled},
         trainable_elements=sum([parameter.elements for parameter in state.trainable_parameters()]),
         checkpoint=checkpoint,
         checkpointed=tuple(segment.prefix for segment in segments),

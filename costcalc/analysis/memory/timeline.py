@@ -1,4 +1,4 @@
-"""The values: what is born and dies in a run, and what follows from it."""
+"""The result of a simulation: the events of a run in order, and the figures derived from them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Literal, NamedTuple, get_args
 
 from costcalc.analysis.cost_table import CostTable
+from costcalc.core.errors import CostcalcError
 from costcalc.core.sizes import Size
 
 Pass = Literal["forward", "backward", "recomputation"]  # in which a layer runs
@@ -26,150 +27,161 @@ AllocationKind = Literal[  # in the order of reports
     "optimizer state",
 ]
 ALLOCATION_KINDS: tuple[AllocationKind, ...] = get_args(AllocationKind)
-# There before the run, and after it: no part of `peak_live`.
+# Allocated before the run and not freed in it; not included in `live` and `peak_live`.
 PERSISTENT_KINDS: frozenset[AllocationKind] = frozenset({"parameter", "buffer", "optimizer state", "input"})
 
 
 class Allocation(NamedTuple):
-    """A piece of memory: the layer that makes it (none: the loss, or an input), what it is there, its kind and bytes.
+    """One allocation of a run.
 
-    Where autograd keeps a tensor of the forward pass, that is its kind from its birth on. What a checkpointed segment
-    makes in the backward pass is recomputed, kept or not.
+    A tensor that autograd saves is "saved for backward" from its allocation on; a tensor that a checkpointed segment
+    allocates in the backward pass is "recomputed", saved or not.
     """
 
-    layer: str
-    name: str
+    layer: str  # that allocates it; "" for the loss and for inputs
+    name: str  # within the layer, such as "output" or "gradient of weight"
     kind: AllocationKind
     nbytes: Size
 
 
 class Event(NamedTuple):
-    """A tensor is born or dies while a layer runs (none: the loss)."""
+    """An allocation, or the release of one."""
 
     phase: Phase
-    layer: str
+    layer: str  # that runs; "" for the loss
     allocates: bool
     allocation: Allocation
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Timeline:
-    """All tensors of one run, and in what order they are born and die. Bytes, for the whole batch.
+    """The memory of one run of a network with its whole batch, event by event. Sizes are in bytes."""
 
-    `saved_input` are the bytes of inputs that autograd keeps, in no other sum of what it keeps.
-    `unknown` are layers of which nobody has told what they keep: while there are any, sums are lower bounds.
-    `trained` are the elements of parameters that get a gradient.
-    With a `checkpoint` by stage or block, the `checkpointed` ones keep only what they take, and those in `left` are as
-    they were, for the reason given; `recomputed` are the layers that run again in the backward pass.
-    """
-
+    # The run
     name: str
     batch: Size
     dtype: str
     training: bool
     gradients: bool
     optimizer: str | None
-    events: tuple[Event, ...]
-    saved_input: Size = 0
-    unknown: tuple[str, ...] = ()
-    trainable_elements: Size = 0
-    checkpoint: str = "none"
-    checkpointed: tuple[str, ...] = ()
-    not_checkpointed: Mapping[str, str] = field(default_factory=dict)
-    recomputed: tuple[str, ...] = ()
     master_weights: bool = False
+    checkpoint: str = "none"
+
+    events: tuple[Event, ...]
+    saved_input: Size = 0  # bytes of network inputs that are saved for backward, not included in `saved_for_backward`
+    trainable_elements: Size = 0  # elements of the parameters that get a gradient
+    # Layers whose saved tensors are not modelled, each with its op; sizes are lower bounds if there are any.
+    unknown: Mapping[str, str] = field(default_factory=dict)
+    checkpointed: tuple[str, ...] = ()  # stages or blocks of which only the input is saved
+    not_checkpointed: Mapping[str, str] = field(default_factory=dict)  # the other ones, each with the reason
+    recomputed: tuple[str, ...] = ()  # layers that run a second time in the backward pass
+
+    def require_modelled(self, action: str) -> None:
+        """Check that sizes are exact.
+
+        Args:
+            action: what exact sizes are needed for, as in "cannot check memory".
+
+        Raises:
+            CostcalcError: the saved tensors of a layer are not modelled.
+        """
+        if self.unknown:
+            layers = ", ".join(f"{layer!r} (op {op})" for layer, op in self.unknown.items())
+            noun = "layer" if len(self.unknown) == 1 else "layers"
+            raise CostcalcError(f"{self.name}: cannot {action}: saved tensors are not modelled for {noun} {layers}")
 
     @cached_property
     def live(self) -> tuple[Size, ...]:
-        """What is alive after each event, but for what stands before the run: parameters, buffers, states, inputs."""
-        alive: Size = 0
+        """The bytes that are live after each event, without persistent allocations."""
+        live: Size = 0
         levels = []
-        for _, _, born, (_, _, kind, size) in self.events:
+        for _, _, allocates, (_, _, kind, nbytes) in self.events:
             if kind not in PERSISTENT_KINDS:
-                alive += size if born else -size
-            levels.append(alive)
+                live += nbytes if allocates else -nbytes
+            levels.append(live)
         return tuple(levels)
 
     @cached_property
     def persistent(self) -> Mapping[AllocationKind, Size]:
-        """What is alive before the run, and after it: parameters, buffers, the optimizer's state, inputs."""
+        """The bytes of parameters, buffers, optimizer state and inputs."""
         return _by_kind(event.allocation for event in self.events if event.allocation.kind in PERSISTENT_KINDS)
 
     @cached_property
     def peak_live(self) -> Size:
-        """The most that is ever alive of activations, gradients and transients, forward and backward."""
+        """The peak of live bytes in the forward and the backward pass, without persistent allocations."""
         steps = sum([event.phase == "step" for event in self.events])
         return max(self.live[: len(self.live) - steps])
 
     @property
     def peak_total(self) -> Size:
-        """The most that is ever alive, the optimizer's step and all that stands included."""
+        """The peak of live bytes, with the optimizer step and persistent allocations."""
         return max(self.live) + sum(self.persistent.values())
 
     @cached_property
     def peak_event(self) -> int:
-        """The place of the event with which `peak_total` is first reached."""
+        """The index of the first event at `peak_total`."""
         return self.live.index(max(self.live))
 
     @property
     def peak_at(self) -> tuple[str, Phase]:
-        """The layer that runs at the peak (none: the loss), and in which phase."""
+        """The layer that runs at the peak ("" for the loss), and the phase."""
         event = self.events[self.peak_event]
         return event.layer, event.phase
 
     @cached_property
     def live_at_peak(self) -> tuple[Allocation, ...]:
-        """Every tensor that is alive at the peak, in the order of birth."""
-        alive: dict[int, Allocation] = {}
+        """The allocations that are live at the peak, in the order of allocation."""
+        live: dict[int, Allocation] = {}
         for event in self.events[: self.peak_event + 1]:
             if event.allocates:
-                alive[id(event.allocation)] = event.allocation
+                live[id(event.allocation)] = event.allocation
             else:
-                del alive[id(event.allocation)]
-        return tuple(alive.values())
+                del live[id(event.allocation)]
+        return tuple(live.values())
 
     @cached_property
     def peak_by_layer(self) -> Mapping[tuple[str, Phase], Size]:
-        """The most that is alive as a layer makes a tensor, by layer (none: the loss) and phase."""
-        levels: dict[tuple[str, Phase], Size] = {}
-        for event, alive in zip(self.events, self.live, strict=True):
+        """The peak of live bytes at the allocations of a layer ("" for the loss) in a phase."""
+        peaks: dict[tuple[str, Phase], Size] = {}
+        for event, live in zip(self.events, self.live, strict=True):
             if event.allocates and event.phase != "before":
-                who = (event.layer, event.phase)
-                levels[who] = max(levels.get(who, 0), alive)
-        return MappingProxyType(levels)
+                key = (event.layer, event.phase)
+                peaks[key] = max(peaks.get(key, 0), live)
+        return MappingProxyType(peaks)
 
     @property
     def by_kind(self) -> Mapping[AllocationKind, Size]:
-        """What is alive at the peak, by kind; together they are `peak_total`."""
+        """The live bytes at the peak by kind of allocation; their sum is `peak_total`."""
         return _by_kind(self.live_at_peak)
 
     @cached_property
     def saved(self) -> tuple[Allocation, ...]:
-        """All that autograd keeps for the backward pass and that is no parameter, buffer or input."""
-        return tuple(e.allocation for e in self.events if e.allocates and e.allocation.kind == "saved for backward")
+        """The allocations that autograd saves for backward, without parameters, buffers and inputs."""
+        allocations = (event.allocation for event in self.events if event.allocates)
+        return tuple(allocation for allocation in allocations if allocation.kind == "saved for backward")
 
     @property
     def saved_for_backward(self) -> Size:
-        """Bytes of `saved`."""
-        return sum(tensor.nbytes for tensor in self.saved)
+        """The bytes of `saved`."""
+        return sum(allocation.nbytes for allocation in self.saved)
 
     @property
     def saved_by_layer(self) -> Mapping[str, Size]:
-        """`saved_for_backward` by the layer that made the tensors."""
+        """`saved_for_backward` by the layer that allocates the tensors, which may be saved by another one."""
         layers: dict[str, Size] = {}
-        for tensor in self.saved:
-            layers[tensor.layer] = layers.get(tensor.layer, 0) + tensor.nbytes
+        for allocation in self.saved:
+            layers[allocation.layer] = layers.get(allocation.layer, 0) + allocation.nbytes
         return layers
 
 
 def with_saved_bytes(costs: CostTable, timeline: Timeline) -> CostTable:
-    """The costs of the same graph, with what autograd keeps of what each layer makes."""
+    """Return the cost table of the same graph with the bytes that autograd saves of the tensors of each layer."""
     saved = timeline.saved_by_layer
     return replace(costs, rows=tuple(row._replace(saved_bytes=saved.get(row.path, 0)) for row in costs.rows))
 
 
-def _by_kind(tensors: Iterable[Allocation]) -> Mapping[AllocationKind, Size]:
+def _by_kind(allocations: Iterable[Allocation]) -> Mapping[AllocationKind, Size]:
     kinds: dict[AllocationKind, Size] = {}
-    for tensor in tensors:
-        kinds[tensor.kind] = kinds.get(tensor.kind, 0) + tensor.nbytes
+    for allocation in allocations:
+        kinds[allocation.kind] = kinds.get(allocation.kind, 0) + allocation.nbytes
     return MappingProxyType(kinds)
