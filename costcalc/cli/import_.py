@@ -34,7 +34,7 @@ def command(target: str, output: str | None, **target_options: Any) -> None:
       costcalc import vgg16+gap-head -o slim.yaml
       costcalc import torchvision:resnet50 -o resnet50.yaml && costcalc report resnet50.yaml
     """
-    from costcalc.frontends.spec.fold import to_spec
+    from costcalc.frontends.spec.nested_yaml import to_spec
 
     check_spec_path(output, "--output")
     network = read_target(target, **target_options)

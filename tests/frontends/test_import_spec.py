@@ -11,7 +11,7 @@ from test_spec_language import graphs
 from costcalc import CostcalcError, Graph, Input, Node, load
 from costcalc.cli import cli
 from costcalc.frontends.spec import Spec, architectures
-from costcalc.frontends.spec.fold import nested_yaml, to_spec
+from costcalc.frontends.spec.nested_yaml import nested_yaml, to_spec
 from costcalc.ir.ops import OPS
 
 
