@@ -1,4 +1,4 @@
-"""What CUDA's own allocator holds while a network runs: tensors in rounded blocks, and the workspace of kernels."""
+"""The peak of CUDA's caching allocator while a network runs, with rounding and the workspace of kernels."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from costcalc.torch_backend.interpreter import Workload, prepare_workload
 
 
 def allocator_peak(graph: Graph, *, dtype: str = "fp32", train: bool = False) -> int:
-    """The most bytes that CUDA's allocator holds for one run of `graph`, beyond parameters, buffers and inputs.
+    """Return the peak of CUDA's allocator for one run of `graph`, in bytes beyond parameters, buffers and inputs.
 
-    The run is the second: with the first, libraries take workspaces that they keep. Raises CostcalcError where there is
-    no CUDA device.
+    The second run is measured, because libraries allocate persistent workspace in the first. Raises CostcalcError
+    where there is no CUDA device.
     """
-    with prepare_workload(graph, environment("cuda", dtype), train) as running:
-        running.run_step(running.network, train)
-        return measure_peak(running, train)
+    with prepare_workload(graph, environment("cuda", dtype), train) as workload:
+        workload.run_step(workload.network, train)
+        return measure_peak(workload, train)
 
 
 def measure_peak(workload: Workload, train: bool) -> int:
-    """The same of a network that is there and has run."""
+    """Return the same for a network that is built and has run once."""
     workload.network.zero_grad(set_to_none=True)
     torch.cuda.synchronize()
     torch.cuda.reset_peak_memory_stats()

@@ -1,4 +1,4 @@
-"""How long a network takes on a device, layer by layer and whole: measured, and never compared for equality."""
+"""Measured times of a network on a device, by layer and as a whole; never compared for equality."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from costcalc.torch_backend.allocator import measure_peak
 from costcalc.torch_backend.device import Environment, environment
 from costcalc.torch_backend.interpreter import LayerInterpreter, Workload, prepare_workload
 
-WARM_UP = 3  # runs that are not timed: they load kernels, choose algorithms and fill caches
+WARM_UP = 3  # runs before timing, which load kernels, choose algorithms and fill caches
 
 
 class Times(NamedTuple):
@@ -27,7 +27,7 @@ class Times(NamedTuple):
 
     @property
     def interquartile_range(self) -> int:
-        """The interquartile range: half of the runs lie within it."""
+        """The width of the interval that half of the runs are in."""
         return self.high - self.low
 
 
@@ -40,9 +40,9 @@ class LayerTimes(NamedTuple):
 
 
 class Timing(NamedTuple):
-    """Layers in running order, each timed alone between its neighbours, and the whole timed without looking at layers.
+    """The times of layers in running order, and of whole runs, which are timed without reading the clock at layers.
 
-    `clock` says how; `peak_bytes` is the most that the device's allocator held for one run beyond parameters and inputs
+    `clock` names the clock; `peak_bytes` is the peak of the device's allocator in one run, beyond parameters and inputs
     (None where there is no such allocator).
     """
 
@@ -55,7 +55,7 @@ class Timing(NamedTuple):
 
 
 class _Clock(NamedTuple):
-    """Readings, and how many nanoseconds lie between two of them once the device is done."""
+    """How to read a clock, and the nanoseconds between two readings once the device has finished."""
 
     name: str
     read: Callable[[], Any]
@@ -66,24 +66,24 @@ class _Clock(NamedTuple):
 def time_layers(
     graph: Graph, *, device: str = "auto", dtype: str = "fp32", train: bool = False, runs: int = 15
 ) -> Timing:
-    """Run `graph` a few times unseen, then `runs` times whole and `runs` times layer by layer, and take medians.
+    """Time `graph`: after a warm-up, `runs` whole runs and `runs` runs layer by layer, of which medians are taken.
 
-    Weights and inputs are random. `train` is a forward pass in training mode and a backward pass from the sum of the
-    outputs; else it is inference. CUDA is timed by events on its stream, all else by the host's monotonic clock. Raises
-    CostcalcError on `meta`, where nothing runs, and as `measure` does.
+    Weights and inputs are random. With `train`, a run is a forward pass in training mode and a backward pass from the
+    sum of the outputs; otherwise it is inference. CUDA is timed by events on its stream, other devices by the host's
+    monotonic clock. Raises CostcalcError on `meta`, where nothing runs, and as `measure` does.
     """
     where = environment(device, dtype)
     if where.device == "meta":
-        raise CostcalcError("nothing runs on meta, so there is no time to measure: take cpu, cuda or mps")
+        raise CostcalcError("nothing runs on meta, so there is no time to measure; use cpu, cuda or mps")
     if runs < 1:
-        raise CostcalcError(f"a time takes one run at least, not {runs}")
+        raise CostcalcError(f"timing needs at least one run, not {runs}")
     clock = _clock(where.device)
-    with prepare_workload(graph, where, train) as running:
+    with prepare_workload(graph, where, train) as workload:
         for _ in range(WARM_UP):
-            running.run_step(running.network, train)
-        peak = measure_peak(running, train) if where.device == "cuda" else None
-        whole = [_whole(running, train, clock) for _ in range(runs)]
-        each = [_by_layer(running, train, clock) for _ in range(runs)]
+            workload.run_step(workload.network, train)
+        peak = measure_peak(workload, train) if where.device == "cuda" else None
+        whole = [_whole(workload, train, clock) for _ in range(runs)]
+        each = [_by_layer(workload, train, clock) for _ in range(runs)]
     layers = []
     for node in graph.nodes:
         forward = _times([run[node.name, "forward"] for run in each])
@@ -92,21 +92,21 @@ def time_layers(
     return Timing(tuple(layers), _times(whole), runs, clock.name, peak, where)
 
 
-def _whole(running: Workload, train: bool, clock: _Clock) -> int:
+def _whole(workload: Workload, train: bool, clock: _Clock) -> int:
     clock.synchronize()
     start = clock.read()
-    running.run_step(running.network, train)
+    workload.run_step(workload.network, train)
     end = clock.read()
     clock.synchronize()
     return clock.elapsed_ns(start, end)
 
 
-def _by_layer(running: Workload, train: bool, clock: _Clock) -> dict[tuple[str, str], int]:
-    watch = LayerInterpreter(running, clock.read)
-    watch.run_once(train)
+def _by_layer(workload: Workload, train: bool, clock: _Clock) -> dict[tuple[str, str], int]:
+    interpreter = LayerInterpreter(workload, clock.read)
+    interpreter.run_once(train)
     clock.synchronize()
     times: dict[tuple[str, str], int] = {}
-    for layer, direction, start, end in watch.spans:
+    for layer, direction, start, end in interpreter.spans:
         times[layer, direction] = times.get((layer, direction), 0) + clock.elapsed_ns(start, end)
     return times
 

@@ -1,4 +1,4 @@
-"""Where a network runs, by the names that users give, and what to print of it."""
+"""The device that a network runs on, and its description."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _DTYPES = {"fp64": torch.float64, "fp32": torch.float32, "fp16": torch.float16, 
 
 
 class Environment(NamedTuple):
-    """What a number was measured with."""
+    """The hardware and software that a number was measured with."""
 
     device: Device
     name: str  # of the hardware
@@ -28,38 +28,38 @@ class Environment(NamedTuple):
 
     @property
     def description(self) -> str:
-        """All but the dtype."""
+        """The device, its hardware and the torch version."""
         return f"{self.device} ({self.name}), torch {self.torch}"
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What a reader of the numbers must know of it: that this torch is newer than the tested ones."""
+        """Sentences for readers of the numbers, such as that this torch is newer than the tested releases."""
         sentence = untested(self.torch)
         return () if sentence is None else (sentence,)
 
 
 def environment(device: str = "auto", dtype: str = "fp32") -> Environment:
-    """The device of that name, ready to run: `auto` is a GPU where there is one, else the CPU.
+    """Return the environment of a device; `auto` is a GPU where there is one, else the CPU.
 
     On `meta` nothing is computed or stored: shapes, FLOPs and sizes are exact, times do not exist. Raises CostcalcError
-    for a device this machine has not got, and for a dtype that networks do not run in.
+    for a device that this machine does not have, and for a dtype that networks do not run in.
     """
     if dtype not in _DTYPES:
         raise CostcalcError(f"torch runs networks in {', '.join(_DTYPES)}, not in {dtype}")
     missing = {"cuda": not torch.cuda.is_available(), "mps": not torch.backends.mps.is_available()}
     has = {name: not missing.get(name, False) for name in DEVICES}
     if device == "auto":
-        device = next(name for name, there in has.items() if there)
+        device = next(name for name, available in has.items() if available)
     if device not in has:
         raise CostcalcError(f"no device {device!r}{did_you_mean(device, has)}: there are auto, {', '.join(has)}")
     if not has[device]:
-        there = ", ".join(name for name, is_there in has.items() if is_there)
-        raise CostcalcError(f"torch {torch.__version__} finds no {device} device here, but {there}")
+        others = ", ".join(name for name, available in has.items() if available)
+        raise CostcalcError(f"torch {torch.__version__} finds no {device} device here; use {others}")
     return Environment(cast(Device, device), _hardware(device), dtype, torch.__version__)
 
 
 def torch_dtype(dtype: str) -> torch.dtype:
-    """torch's dtype of that name."""
+    """Return the torch dtype of that name."""
     return _DTYPES[dtype]
 
 
@@ -74,7 +74,7 @@ def _hardware(device: str) -> str:
 
 
 def _processor() -> str:
-    """The processor's name; on Linux `platform` knows at most its architecture."""
+    """Return the processor's name. On Linux, `platform` knows only its architecture."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:
             return next(line.partition(":")[2].strip() for line in file if line.startswith("model name"))

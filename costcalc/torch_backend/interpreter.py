@@ -1,9 +1,9 @@
-"""Running a network layer by layer while reading a meter: what each layer adds to it, forward and backward.
+"""A network that runs layer by layer while a meter is read, so that each layer's share is known.
 
-Any meter will do: a FLOP counter, a clock, a count of live bytes. Forward, it is read as a layer is entered and left.
-Backward, autograd's nodes run in an order of its own; each is marked with its layer as the layer makes it, and the
-meter is read as a node of another layer's takes over. What accumulates gradients into parameters runs right after the
-node that made them, and so counts for its layer.
+A meter is any function that returns a reading: a FLOP counter, a clock, a count of live bytes. In the forward pass it
+is read before and after each layer. In the backward pass autograd chooses the order of its nodes; each node is marked
+with the layer that recorded it, and the meter is read when a node of another layer starts. Accumulating a gradient into
+a parameter follows the node that computed it, and counts for the same layer.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Reading = TypeVar("Reading")
 
 
 class Span(NamedTuple, Generic[Reading]):
-    """The meter on entering a layer and on leaving it; a layer may be entered more than once."""
+    """The readings before and after a layer. A layer may have several spans."""
 
     layer: str
     direction: Literal["forward", "backward"]
@@ -35,7 +35,7 @@ class Span(NamedTuple, Generic[Reading]):
 
 
 class Workload(NamedTuple):
-    """A network on a device, and something to feed it; `accumulating`, gradients are added to those that are there."""
+    """A network on a device with example inputs. With `accumulating`, gradients are added to existing ones."""
 
     graph: Graph
     network: fx.GraphModule
@@ -43,50 +43,51 @@ class Workload(NamedTuple):
     accumulating: bool = False
 
     def run_step(self, run: Callable[..., Any], train: bool) -> None:
-        """One forward pass by `run`, and with `train` one backward pass from the sum of all outputs."""
+        """Run one forward pass by calling `run` and, with `train`, a backward pass from the sum of all outputs."""
         if not self.accumulating:
             self.network.zero_grad(set_to_none=True)
         with torch.set_grad_enabled(train):
             outputs = run(*self.inputs)
         if train:
             loss: Any = sum(output.sum() for output in (outputs if isinstance(outputs, tuple) else (outputs,)))
-            del outputs  # as in training, where nothing holds them while gradients are made
+            del outputs  # as in training, where nothing refers to them during the backward pass
             if loss.requires_grad:
                 loss.backward()
 
 
 @contextmanager
 def prepare_workload(graph: Graph, environment: Environment, train: bool) -> Iterator[Workload]:
-    """The graph's network where it is to run, in training or in inference, with random weights and inputs.
+    """Build the graph's network on a device, in training or evaluation mode, with random weights and inputs.
 
-    They are the same each time, and torch's random numbers go on afterwards as if nothing had been (on the CPU and
-    CUDA; torch forks no others).
+    The random numbers are the same each time, and the state of torch's generators is restored afterwards (on the CPU
+    and CUDA; torch cannot fork others).
     """
     dtype = torch_dtype(environment.dtype)
     devices = [torch.cuda.current_device()] if environment.device == "cuda" else []
     with torch.random.fork_rng(devices):
-        torch.default_generator.manual_seed(0)  # torch.manual_seed would seed devices that are not forked, too
+        torch.default_generator.manual_seed(0)  # torch.manual_seed would also seed devices that are not forked
         if devices:
             torch.cuda.manual_seed(0)
         network = build(graph, device=environment.device, dtype=dtype, allow_unknown=True).train(train)
-        inputs = tuple(_example(given, environment.device, dtype) for given in graph.inputs)
+        inputs = tuple(_example_input(each, environment.device, dtype) for each in graph.inputs)
         yield Workload(graph, network, inputs)
 
 
-def _example(given: Input, device: str, dtype: torch.dtype) -> Tensor:
-    """Random numbers; zeros where elements are whole numbers, for an index must be one that there is."""
-    _, shape, holds = given
-    if holds == "float":
+def _example_input(graph_input: Input, device: str, dtype: torch.dtype) -> Tensor:
+    """Return random numbers, or zeros for an input of integers, which are valid indices."""
+    _, shape, element_type = graph_input
+    if element_type == "float":
         return torch.randn(shape, device=device, dtype=dtype)
-    return torch.zeros(shape, device=device, dtype=getattr(torch, holds))
+    return torch.zeros(shape, device=device, dtype=getattr(torch, element_type))
 
 
 class LayerInterpreter(fx.Interpreter, Generic[Reading]):
-    """Runs a network and keeps the spans of its layers; `seen` is told of each layer its module, inputs and result.
+    """Runs a network and collects the spans of its layers.
 
-    The layers below each prefix in `checkpointed`, which run one after the other, take one tensor and give the last
-    one's, are called through torch.utils.checkpoint; their second run is in no span, and its direction "recomputation".
-    Raises CostcalcError, naming the layer, for what torch refuses.
+    `on_layer` is called after each layer with its name, module, inputs and outputs. The layers below each prefix in
+    `checkpointed` must run one after the other, with one input tensor and the last layer's output; they are called
+    through torch.utils.checkpoint. Their second run is in no span, and its pass is "recomputation". Raises
+    CostcalcError, which names the layer, where torch cannot run it.
     """
 
     def __init__(
@@ -100,32 +101,32 @@ class LayerInterpreter(fx.Interpreter, Generic[Reading]):
         self.extra_traceback = False
         self.workload, self.read_meter, self.on_layer = workload, read_meter, on_layer
         self.spans: list[Span[Reading]] = []
-        self._layer = ""  # that runs forward
-        self._recomputing = False  # for the second time
-        self._segments: dict[fx.Node, list[fx.Node]] = {}  # by the first step
+        self._layer = ""  # the one that runs forward
+        self._recomputing = False
+        self._segments: dict[fx.Node, list[fx.Node]] = {}  # steps of a checkpointed segment, by its first step
         if checkpointed:
-            import torch._dynamo  # noqa: F401 (else torch imports it in the run, and old releases create tensors then)
+            import torch._dynamo  # noqa: F401 (otherwise torch imports it during the run, and old releases create tensors then)
         for prefix in checkpointed:
             names = {node.name for node in workload.graph.select(prefix)}
             steps = [step for step in workload.network.graph.nodes if step.meta.get(LAYER) in names]
             self._segments[steps[0]] = steps
-        self._backward: tuple[str, Reading] | None = None  # the layer that runs backward, and the meter as it began
+        self._backward: tuple[str, Reading] | None = None  # the layer that runs backward, and the reading at its start
 
     def run_once(self, train: bool) -> None:
-        """One forward pass and, with `train`, one backward pass."""
+        """Run one forward pass and, with `train`, one backward pass."""
         try:
             self.workload.run_step(self.run, train)
-        except RuntimeError as error:  # of autograd: a layer's own errors are CostcalcErrors by now
+        except RuntimeError as error:  # from autograd: errors of layers are CostcalcErrors already
             where = f" at {self._backward[0]}" if self._backward else ""
             reason = _first_line(error)
             if "modified by an inplace operation" in reason:
-                reason = "its gradient needs a tensor that a layer in place overwrites: tell that one inplace=False"
+                reason = "an in-place layer overwrites a tensor needed for the gradient; set inplace=False on it"
             message = f"{self.workload.graph.name}: torch cannot train it{where}: {reason}"
             raise CostcalcError(message) from error
         self._enter_backward(None)
 
     def run(self, *args: Any, **kwargs: Any) -> Any:
-        """The module's result, which is not kept here."""
+        """Run the module, and drop references to its tensors."""
         try:
             return super().run(*args, **kwargs)
         finally:
@@ -133,45 +134,45 @@ class LayerInterpreter(fx.Interpreter, Generic[Reading]):
 
     @property
     def current(self) -> tuple[str, Pass]:
-        """The layer that runs, and in which direction; no layer where what runs is the loss."""
+        """The layer that runs, and the pass. The layer is "" while the loss is computed."""
         if self._recomputing:
             return self._layer, "recomputation"
         return (self._layer, "forward") if self._backward is None else (self._backward[0], "backward")
 
     def run_node(self, n: fx.Node) -> Any:
-        """One step of the module."""
+        """Run one step of the module."""
         if n in self._segments:
             return self._checkpoint(self._segments[n])
         self._layer = n.meta.get(LAYER, "")
         result = super().run_node(n)
-        return result if n.users or n.op == "output" else None  # what nobody reads is dead, as in the module's own code
+        return result if n.users or n.op == "output" else None  # frees unused results
 
     def _checkpoint(self, steps: list[fx.Node]) -> Any:
-        """The result of the first of the steps, which all run here, as one function of the tensor that they take."""
-        (taken,) = {before for step in steps for before in step.all_input_nodes if before not in steps}
-        *passed, last = steps
+        """Run the steps of a segment under torch.utils.checkpoint, and return the result of the first one."""
+        (source,) = {before for step in steps for before in step.all_input_nodes if before not in steps}
+        *inner, last = steps
 
         def run(tensor: Tensor) -> Any:
-            again, self._recomputing = self._recomputing, self._backward is not None
+            outer, self._recomputing = self._recomputing, self._backward is not None
             try:
-                values = {taken: tensor}
+                values = {source: tensor}
                 for step in steps:
                     values[step] = self._run_step(step, values)
-                    for dead in self.user_to_last_uses.get(step, ()):
-                        del values[dead]
+                    for unused in self.user_to_last_uses.get(step, ()):
+                        del values[unused]
                 return values[last]
             finally:
-                self._recomputing = again
+                self._recomputing = outer
 
-        result = checkpoint(run, self.env[taken], use_reentrant=False)
-        if not passed:
+        result = checkpoint(run, self.env[source], use_reentrant=False)
+        if not inner:
             return result
-        # The interpreter passes over what has a value, and lets go of what is used for the last time by other steps.
-        self.env |= dict.fromkeys(passed[1:]) | {last: result}
+        # The interpreter skips steps that have a value, and frees values after their last use by other steps.
+        self.env |= dict.fromkeys(inner[1:]) | {last: result}
         for step in steps[1:]:
-            for dead in self.user_to_last_uses.get(step, ()):
-                if dead not in passed:
-                    del self.env[dead]
+            for unused in self.user_to_last_uses.get(step, ()):
+                if unused not in inner:
+                    del self.env[unused]
         return None
 
     def _run_step(self, step: fx.Node, values: Mapping[fx.Node, Any]) -> Any:
@@ -184,7 +185,7 @@ class LayerInterpreter(fx.Interpreter, Generic[Reading]):
         return self.call_module(step.target, arguments, {})
 
     def call_module(self, target: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-        """One layer, between two readings."""
+        """Run one layer between two readings."""
         module, layer = self.fetch_attr(target), self._layer
         start = self.read_meter()
         try:
@@ -193,21 +194,21 @@ class LayerInterpreter(fx.Interpreter, Generic[Reading]):
             message = f"{self.workload.graph.name}: torch cannot run {layer}: {_first_line(error)}"
             raise CostcalcError(message) from error
         self.spans.append(Span(layer, "forward", start, self.read_meter()))
-        made = result if isinstance(result, tuple) else (result,)
+        outputs = result if isinstance(result, tuple) else (result,)
         if torch.is_grad_enabled():
-            self._tag_autograd_nodes(made, layer)
+            self._tag_autograd_nodes(outputs, layer)
         if self.on_layer is not None:
-            taken = tuple(tensor for arg in args for tensor in (arg if isinstance(arg, tuple) else (arg,)))
-            self.on_layer(layer, module, taken, made)
+            inputs = tuple(tensor for arg in args for tensor in (arg if isinstance(arg, tuple) else (arg,)))
+            self.on_layer(layer, module, inputs, outputs)
         return result
 
     def _tag_autograd_nodes(self, results: tuple[Tensor, ...], layer: str) -> None:
-        """Have the autograd nodes that the layer made say so when they run."""
+        """Register a hook on each autograd node of the layer that reports when it runs."""
         waiting = [result.grad_fn for result in results]
         while waiting:
             node = waiting.pop()
-            # A layer's own mark is kept by the node, for one that is held from here would keep tensors alive. What has
-            # a variable accumulates a parameter's gradient.
+            # The mark is stored on the node: a set of nodes here would keep their tensors alive. A node with a variable
+            # accumulates the gradient of a parameter.
             if node is None or hasattr(node, "variable"):
                 continue
             marks: dict[Any, Any] = cast(Any, node).metadata  # torch's stubs call it a method

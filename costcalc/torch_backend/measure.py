@@ -1,4 +1,4 @@
-"""What torch finds when the network runs: the same table as the analysis, measured."""
+"""Costs measured by running the network in torch, in the same table as the analysis."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from costcalc.torch_backend.lowering.unknown import UnknownModule
 
 
 class Measurement(NamedTuple):
-    """A table of what each layer was seen to cost, the whole network as one row, and what it was measured with.
+    """The measured costs of each layer and of the whole network, and the environment.
 
-    The row `whole` is no sum of the others: its parameters are the network's, its FLOPs all that ran.
+    The row `whole` is not the sum of the others: it has the network's own parameters and all FLOPs that ran.
     """
 
     costs: CostTable
@@ -30,33 +30,35 @@ class Measurement(NamedTuple):
 
 
 def measure(graph: Graph, *, device: str = "auto", dtype: str = "fp32", train: bool = False) -> Measurement:
-    """Build `graph`, run it once, and tell what was seen of every layer, and with `train` of its gradients.
+    """Build `graph`, run it once, and measure every layer.
 
-    A row has the shapes of the output, parameters and buffers that the layer's module really has; FLOPs as torch's
-    dispatcher counted what ran (`torch.utils.flop_counter`: 2 per multiply-accumulate, nothing else), so that MACs are
-    half of them; and activations, the elements of a storage that no input of the layer lies in. On `meta` nothing is
-    computed. `train` runs in training mode and backward from the sum of the outputs, which the inputs need no gradient
-    for. Raises CostcalcError for a device that is not there and for a layer that torch refuses, with its reason.
+    A row has the shapes of the layer's output, parameters and buffers; its FLOPs as torch.utils.flop_counter counts
+    them (2 per multiply-accumulate and nothing else, so MACs are half of them); and its activations, the elements of
+    storages that the layer allocates for its output. On `meta` nothing is computed. With `train`, the network runs in
+    training mode, forward and backward from the sum of the outputs; the inputs require no gradient.
+
+    Raises CostcalcError for a device that is not available, and for a layer that torch cannot run, with torch's reason.
     """
     where = environment(device, dtype)
-    seen: dict[str, _LayerObservation] = {}
-    with prepare_workload(graph, where, train) as running, FlopCounterMode(display=False) as counter:
-        if not train:  # the counter fails on a view of a parameter that is made without gradients, yet may learn
-            running.network.requires_grad_(False)
-        watch = LayerInterpreter(
-            running, counter.get_total_flops, lambda layer, *what: seen.update({layer: _observe_layer(*what)})
+    observed: dict[str, _LayerObservation] = {}
+    with prepare_workload(graph, where, train) as workload, FlopCounterMode(display=False) as counter:
+        if not train:  # the counter fails on views of parameters that require grad while grad mode is off
+            workload.network.requires_grad_(False)
+        interpreter = LayerInterpreter(
+            workload, counter.get_total_flops, lambda layer, *call: observed.update({layer: _observe_layer(*call)})
         )
-        watch.run_once(train)
+        interpreter.run_once(train)
         all_flops = counter.get_total_flops()
     flops: Counter[tuple[str, str]] = Counter()
-    for layer, direction, start, end in watch.spans:
+    for layer, direction, start, end in interpreter.spans:
         flops[layer, direction] += end - start
-    told: set[int] = set()
+    counted: set[int] = set()
     rows = tuple(
-        _row(layer, what, flops[layer, "forward"], flops[layer, "backward"], told) for layer, what in seen.items()
+        _row(layer, observation, flops[layer, "forward"], flops[layer, "backward"], counted)
+        for layer, observation in observed.items()
     )
-    forward = sum(flops[layer, "forward"] for layer in seen) if train else all_flops
-    parameters = list(running.network.parameters())
+    forward = sum(flops[layer, "forward"] for layer in observed) if train else all_flops
+    parameters = list(workload.network.parameters())
     whole = Row(
         path="whole",
         op="",
@@ -83,48 +85,49 @@ def measure(graph: Graph, *, device: str = "auto", dtype: str = "fp32", train: b
 
 
 class _LayerObservation(NamedTuple):
-    """A layer's module, and what was seen of the tensors it took and made while they were there."""
+    """A layer's module, and facts of its input and output tensors, read while they exist."""
 
     module: nn.Module
     inputs: tuple[Shape, ...]
     output: Shape
     element_size: int
-    allocated_bytes: int  # bytes of the results' storages, without those that an input, a parameter or a buffer lies in
+    allocated_bytes: int  # bytes of the outputs' storages, except storages of an input, a parameter or a buffer
 
 
 def _observe_layer(module: nn.Module, inputs: tuple[Tensor, ...], results: tuple[Tensor, ...]) -> _LayerObservation:
-    own = [*inputs, *module.parameters(), *module.buffers()]
-    before = {tensor.untyped_storage()._cdata for tensor in own}
-    made = {s._cdata: s.nbytes() for s in (result.untyped_storage() for result in results) if s._cdata not in before}
-    shapes, output = tuple(tuple(taken.shape) for taken in inputs), results[0]
-    return _LayerObservation(module, shapes, tuple(output.shape), output.element_size(), sum(made.values()))
+    existing = [*inputs, *module.parameters(), *module.buffers()]
+    known = {tensor.untyped_storage()._cdata for tensor in existing}
+    storages = (result.untyped_storage() for result in results)
+    allocated = {storage._cdata: storage.nbytes() for storage in storages if storage._cdata not in known}
+    shapes, output = tuple(tuple(tensor.shape) for tensor in inputs), results[0]
+    return _LayerObservation(module, shapes, tuple(output.shape), output.element_size(), sum(allocated.values()))
 
 
-def _row(layer: str, seen: _LayerObservation, forward: int, backward: int, told: set[int]) -> Row:
-    """What was seen of a layer as a row; parameters and buffers that are `told` of belong to an earlier layer."""
-    parameters = _not_yet_counted(seen.module.named_parameters(), told)
-    buffers = _not_yet_counted(seen.module.named_buffers(), told)
+def _row(layer: str, observation: _LayerObservation, forward: int, backward: int, counted: set[int]) -> Row:
+    """Return the row of a layer. Parameters and buffers in `counted` belong to an earlier layer."""
+    parameters = _not_yet_counted(observation.module.named_parameters(), counted)
+    buffers = _not_yet_counted(observation.module.named_buffers(), counted)
     row = Row(
         path=layer,
-        op=type(seen.module).__name__,
-        output=seen.output,
+        op=type(observation.module).__name__,
+        output=observation.output,
         params=sum(tensor.numel() for tensor in parameters.values()),
         param_bytes=sum(tensor.nbytes for tensor in parameters.values()),
         work=Work(macs=forward // 2),
         flops=forward,
-        activations=seen.allocated_bytes // seen.element_size,
-        activation_bytes=seen.allocated_bytes,
-        inputs=seen.inputs,
+        activations=observation.allocated_bytes // observation.element_size,
+        activation_bytes=observation.allocated_bytes,
+        inputs=observation.inputs,
         parameters={name: tuple(tensor.shape) for name, tensor in parameters.items()},
         buffers={name: tuple(tensor.shape) for name, tensor in buffers.items()},
         backward_macs=backward // 2,
     )
-    if isinstance(seen.module, UnknownModule):  # what it costs says nothing of the layer that it stands for
+    if isinstance(observation.module, UnknownModule):  # a stand-in, whose costs are not those of the layer
         return row._replace(params=None, work=None, flops=None, param_bytes=None, backward_macs=None, unknown_layers=1)
     return row
 
 
-def _not_yet_counted(tensors: Iterable[tuple[str, Tensor]], told: set[int]) -> dict[str, Tensor]:
-    new = {name: tensor for name, tensor in tensors if id(tensor) not in told}
-    told.update(map(id, new.values()))
+def _not_yet_counted(tensors: Iterable[tuple[str, Tensor]], counted: set[int]) -> dict[str, Tensor]:
+    new = {name: tensor for name, tensor in tensors if id(tensor) not in counted}
+    counted.update(map(id, new.values()))
     return new

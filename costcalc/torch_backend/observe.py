@@ -1,8 +1,8 @@
-"""What memory a network takes when torch runs it: every storage, from the operation that makes it until it dies.
+"""The memory of a network when torch runs it: every storage, from its allocation until it is freed.
 
-Storages are seen as torch's dispatcher returns them: after each operation, every output that lies in a storage not yet
-known is counted at its full size, until the storage object dies. What a kernel uses inside is not seen, and a view adds
-nothing. Parameters, buffers and inputs are left out. This needs no allocator, so `meta` gives the integers of a device
+Storages are observed at torch's dispatcher: after each operation, every output with an unknown storage is counted at
+its full size until the storage object is freed. Workspace inside a kernel is not observed, and a view adds nothing.
+Parameters, buffers and inputs are not counted. No allocator is involved, so `meta` gives the same integers as a device
 that computes.
 """
 
@@ -25,17 +25,17 @@ from costcalc.torch_backend.device import Environment, environment
 from costcalc.torch_backend.interpreter import LayerInterpreter, prepare_workload
 from costcalc.torch_backend.module import LAYER
 
-# Gradients of activations, and temporaries of the backward pass, cannot be told apart.
+# Gradients of activations cannot be distinguished from temporaries of the backward pass.
 ObservedKind: TypeAlias = "AllocationKind | Literal['gradient', 'loss']"
 
 
 class Observation(NamedTuple):
-    """What was alive in one run, in bytes, without parameters, buffers and inputs.
+    """The live memory of one run, in bytes, without parameters, buffers and inputs.
 
-    `saved_by_layer` is by the layer that made what autograd keeps. `by_kind` is what was alive at the peak: "saved for
-    backward", "activation" (what else the forward pass made), "recomputed", "gradient of a parameter", "gradient" (what
-    else the backward pass made) and "loss". `peak_at` is the layer that ran, none for the loss, and its direction;
-    `most_alive` is for each of them the most that was alive as it made a storage.
+    `peak_at` is the layer and the pass of the peak ("" for the loss), and `peak_by_layer` the peak while each layer
+    ran. `by_kind` divides the peak: "saved for backward", "activation" (other allocations of the forward pass),
+    "recomputed", "gradient of a parameter", "gradient" (other allocations of the backward pass) and "loss".
+    `saved_by_layer` are the bytes that autograd saved, by the layer that allocated them.
     """
 
     peak_live: int
@@ -60,41 +60,50 @@ def observe(
     include_meta_only: bool = False,
     checkpointed: Collection[str] = (),
 ) -> Observation:
-    """Build `graph`, run it, and tell what memory its tensors took.
+    """Build `graph`, run it, and observe the memory of its tensors.
 
-    Without `gradients` it is a forward pass under no_grad, in training or evaluation mode; with them (as in training,
-    unless told otherwise) a backward pass from the sum of all outputs follows, which are dead by then. The parameters
-    of `frozen` layers, or of all below such a prefix, need no gradient; if `accumulating`, all others have one before,
-    which is not counted, and new ones are added to it. `as_told`, what `meta` gives and no device computes is counted,
-    too. What is below the prefixes in `checkpointed` runs under torch.utils.checkpoint (see `Watch`). Raises
-    CostcalcError for a device that is not there and for a layer that torch refuses, with its reason.
+    Args:
+        graph: the network.
+        device: the device to run on; see `environment`.
+        dtype: the dtype of parameters and of floating-point activations.
+        training: run in training mode instead of evaluation mode.
+        gradients: run a backward pass from the sum of all outputs, which are freed before it; otherwise the forward
+            pass runs under no_grad. Follows `training` by default.
+        frozen: paths of layers, or prefixes of paths, whose parameters require no gradient.
+        accumulating: add gradients to existing ones, which are not counted.
+        include_meta_only: also count tensors that `meta` returns and no device computes.
+        checkpointed: prefixes of layers that run under torch.utils.checkpoint; see `LayerInterpreter`.
+
+    Raises:
+        CostcalcError: the device is not available, or torch cannot run a layer.
     """
     gradients = training if gradients is None else gradients
     where = environment(device, dtype)
-    with prepare_workload(graph, where, training) as running:
-        network = running.network
-        still = {node.name for prefix in frozen for node in graph.select(prefix)}
+    with prepare_workload(graph, where, training) as workload:
+        network = workload.network
+        frozen_layers = {node.name for prefix in frozen for node in graph.select(prefix)}
         for step in network.graph.nodes:
-            if step.op == "call_module" and step.meta.get(LAYER) in still:
+            if step.op == "call_module" and step.meta.get(LAYER) in frozen_layers:
                 network.get_submodule(str(step.target)).requires_grad_(False)
-        standing = [*network.parameters(), *network.buffers()]
+        persistent = [*network.parameters(), *network.buffers()]
         if accumulating:
             for parameter in network.parameters():
                 parameter.grad = torch.zeros_like(parameter) if parameter.requires_grad else None
-            standing += [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
-        watch = LayerInterpreter(running._replace(accumulating=accumulating), lambda: None, checkpointed=checkpointed)
-        live = LiveStorages(standing, running.inputs, lambda: watch.current, include_meta_only)
+            persistent += [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
+        workload = workload._replace(accumulating=accumulating)
+        interpreter = LayerInterpreter(workload, lambda: None, checkpointed=checkpointed)
+        live = LiveStorages(persistent, workload.inputs, lambda: interpreter.current, include_meta_only)
         with live.recording():
-            watch.run_once(gradients)
+            interpreter.run_once(gradients)
     saved = live.saved_by_layer()
-    of_class = live.by_kind(parameter.grad for parameter in network.parameters())
+    by_kind = live.by_kind(parameter.grad for parameter in network.parameters())
     inputs = sum(storage.nbytes for storage in live.inputs if storage.saved)
-    return Observation(live.peak, live.peak_by_layer, live.peak_at, of_class, sum(saved.values()), inputs, saved, where)
+    return Observation(live.peak, live.peak_by_layer, live.peak_at, by_kind, sum(saved.values()), inputs, saved, where)
 
 
 @dataclass(eq=False)
 class _ObservedStorage:
-    """A storage that was seen: what made it, its bytes, and whether autograd was seen to keep it."""
+    """A storage: the layer and pass that allocated it, its bytes, and whether autograd saved it."""
 
     allocated_by: tuple[str, Phase]
     nbytes: int
@@ -102,10 +111,10 @@ class _ObservedStorage:
 
 
 class LiveStorages(TorchDispatchMode):
-    """Counts the storages that are alive while anything runs in torch, on any device.
+    """Counts the live storages while anything runs in torch, on any device.
 
-    What is `standing` before, and `inputs`, are known and not counted. `now` names who runs, and in which direction.
-    What `meta` gives and no device computes counts as nothing, unless it is taken `as_told`.
+    The storages of `persistent` tensors and of `inputs` are known and not counted. `current` returns the layer that
+    runs and the pass. Tensors that `meta` returns and no device computes count as 0 bytes unless `include_meta_only`.
     """
 
     def __init__(
@@ -123,8 +132,8 @@ class LiveStorages(TorchDispatchMode):
         self.allocated: list[_ObservedStorage] = []
         self.freed: list[_ObservedStorage] = []
         self.allocated_at_peak = self.freed_at_peak = 0
-        # By the address of the storage object: data_ptr() is 0 on meta. Storages that stand never die, others are
-        # forgotten when they do.
+        # By the address of the storage object, because data_ptr() is 0 on meta. Persistent storages are never freed;
+        # others are removed when they are.
         self.tracked = {_address(tensor): _ObservedStorage(("", "before"), 0) for tensor in persistent}
         self.inputs = [_ObservedStorage(("", "before"), tensor.untyped_storage().nbytes()) for tensor in inputs]
         self.tracked |= zip(map(_address, inputs), self.inputs, strict=True)
@@ -132,12 +141,12 @@ class LiveStorages(TorchDispatchMode):
 
     @contextmanager
     def recording(self) -> Iterator[None]:
-        """While this is entered, storages are counted, and what autograd keeps is noted."""
+        """Count storages, and note which ones autograd saves, while the context is entered."""
         with self, saved_tensors_hooks(self._pack, _unpack):
             yield
 
     def saved_by_layer(self) -> dict[str, int]:
-        """The bytes that autograd kept, each storage once, by who made it; without what stood before, and inputs."""
+        """Return the bytes that autograd saved, each storage once, by the layer that allocated it; without inputs."""
         saved: dict[str, int] = {}
         for storage in self.allocated:
             if storage.saved and storage.nbytes:  # checkpoint of torch 2.6 saves an empty tensor
@@ -145,37 +154,39 @@ class LiveStorages(TorchDispatchMode):
         return saved
 
     def by_kind(self, parameter_gradients: Iterable[Tensor | None] = ()) -> dict[ObservedKind, int]:
-        """The bytes that were alive at the peak; `parameter_gradients` are those that there are at the end."""
-        learnt = {self.tracked[_address(gradient)] for gradient in parameter_gradients if gradient is not None}
-        dead = set(self.freed[: self.freed_at_peak])
+        """Return the live bytes at the peak by kind. `parameter_gradients` are the gradients after the run."""
+        parameter_storages = {
+            self.tracked[_address(gradient)] for gradient in parameter_gradients if gradient is not None
+        }
+        freed = set(self.freed[: self.freed_at_peak])
         kinds: dict[ObservedKind, int] = {}
         for storage in self.allocated[: self.allocated_at_peak]:
-            if storage not in dead:
-                kind = _kind(storage, storage in learnt)
+            if storage not in freed:
+                kind = _kind(storage, storage in parameter_storages)
                 kinds[kind] = kinds.get(kind, 0) + storage.nbytes
         return kinds
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """One operation, and what is alive after it."""
+        """Run one operation, and register the storages of its outputs."""
         result = func(*args, **(kwargs or {}))
         before = len(self.allocated)
-        for place, tensor in enumerate(result if isinstance(result, (tuple, list)) else (result,)):
+        for index, tensor in enumerate(result if isinstance(result, (tuple, list)) else (result,)):
             if isinstance(tensor, Tensor) and _address(tensor) not in self.tracked:
-                unreal = not self.include_meta_only and tensor.is_meta and _is_meta_only(func, args, place)
-                self._register(tensor.untyped_storage(), 0 if unreal else tensor.untyped_storage().nbytes())
+                meta_only = not self.include_meta_only and tensor.is_meta and _is_meta_only(func, args, index)
+                self._register(tensor.untyped_storage(), 0 if meta_only else tensor.untyped_storage().nbytes())
         if any(storage.nbytes for storage in self.allocated[before:]):
-            now = self.current()
-            self.peak_by_layer[now] = max(self.live, self.peak_by_layer.get(now, 0))
+            current = self.current()
+            self.peak_by_layer[current] = max(self.live, self.peak_by_layer.get(current, 0))
             if self.live > self.peak:
-                self.peak, self.peak_at = self.live, now
+                self.peak, self.peak_at = self.live, current
                 self.allocated_at_peak, self.freed_at_peak = len(self.allocated), len(self.freed)
         return result
 
     def _pack(self, tensor: Tensor) -> tuple[Tensor, int]:
-        """Autograd packs a tensor away.
+        """Note that autograd saves a tensor.
 
-        Detached, for a result that is kept with its history keeps itself; with its version, for torch does not look at
-        that of what a hook has packed.
+        It is detached, because an output saved with its history would keep itself alive, and packed with its version,
+        because torch does not check the version of packed tensors.
         """
         self.tracked[_address(tensor)].saved = True
         return tensor.detach(), tensor._version
@@ -184,22 +195,22 @@ class LiveStorages(TorchDispatchMode):
         address = storage._cdata
         new = _ObservedStorage(self.current(), size)
 
-        def die(_: Any) -> None:
+        def on_free(_: Any) -> None:
             del self.tracked[address], self._references[address]
             self.freed.append(new)
             self.live -= new.nbytes
 
         self.tracked[address] = new
-        self._references[address] = weakref.ref(storage, die)
+        self._references[address] = weakref.ref(storage, on_free)
         self.allocated.append(new)
         self.live += new.nbytes
 
 
-def _kind(storage: _ObservedStorage, is_learnt: bool) -> ObservedKind:
+def _kind(storage: _ObservedStorage, is_parameter_gradient: bool) -> ObservedKind:
     layer, direction = storage.allocated_by
     if storage.saved:
         return "saved for backward"
-    if is_learnt:
+    if is_parameter_gradient:
         return "gradient of a parameter"
     if direction == "recomputation":
         return "recomputed"
@@ -222,12 +233,12 @@ _BATCH_NORM = torch.ops.aten.native_batch_norm.default
 _BATCH_NORM_BACKWARD = torch.ops.aten.native_batch_norm_backward.default
 
 
-def _is_meta_only(func: Any, args: Any, place: int) -> bool:
-    """Whether an output is one that no device computes: `meta` alone gives it.
+def _is_meta_only(func: Any, args: Any, index: int) -> bool:
+    """Return whether `meta` returns an output that no device computes.
 
-    These are the mean and the deviation of a BatchNorm in evaluation, which uses the running ones, and a BatchNorm's
-    gradients that were not asked for.
+    These are the mean and the deviation of a BatchNorm in evaluation mode, which uses the running statistics, and the
+    gradients of a BatchNorm that are not required.
     """
     if func is _BATCH_NORM:
-        return place > 0 and not args[5]
-    return func is _BATCH_NORM_BACKWARD and not args[9][place]
+        return index > 0 and not args[5]
+    return func is _BATCH_NORM_BACKWARD and not args[9][index]

@@ -1,4 +1,4 @@
-"""Weights carried across a rewrite: from the network of a graph to that of what a design move made of it."""
+"""Transfer of weights across a rewrite: from the network of a graph to the network of the rewritten graph."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from costcalc.torch_backend.module import LAYER
 
 
 class _BuiltLayer(NamedTuple):
-    """A layer of a built network: its module, and the layers that read it (None: an output does)."""
+    """A layer of a built network: its module, and the layers that use its output (None: an output uses it)."""
 
     module: nn.Module
     users: tuple[str | None, ...]
@@ -26,75 +26,76 @@ class _BuiltLayer(NamedTuple):
 
 
 def transfer_weights(before: fx.GraphModule, after: fx.GraphModule) -> None:
-    """Give `after` the weights of `before`, so that both compute the same function where a move keeps it.
+    """Copy the weights of `before` to `after`, so that both compute the same function if the move preserves it.
 
-    Both are networks of `build`, of a graph and of that graph rewritten. A layer takes its weights from the layer of
-    its name: as they are where the shapes are equal; between a linear layer and a convolution with one group,
-    F × C·H·W and F × C × H × W, in the order in which a flatten reads a plane. A batch norm that `after` lacks is
-    folded into the convolution that it alone read: weight · γ/√(σ² + ε), and (bias − μ) · γ/√(σ² + ε) + β, with its
-    running statistics. So the two agree in inference (`eval()`).
+    Both are returned by `build`, for a graph and for the rewritten graph. A layer takes its weights from the layer of
+    the same name: unchanged where the shapes are equal; reshaped between a linear layer, F × C·H·W, and a convolution
+    with one group, F × C × H × W, in the order of flatten. A batch norm that `after` lacks is folded into the
+    convolution whose only user it was: weight · γ/√(σ² + ε) and (bias − μ) · γ/√(σ² + ε) + β, with its running
+    statistics. The two then agree in evaluation mode.
 
-    Raises CostcalcError naming every layer of `after` whose weights cannot come from `before`; nothing is changed then.
+    Raises CostcalcError, which names every layer of `after` without a source of weights in `before`; then nothing is
+    changed.
     """
     old, new = _layers(before, "before"), _layers(after, "after")
     copies: dict[Tensor, Tensor] = {}
-    lacking = []
+    missing = []
     for name, layer in new.items():
         needed = layer.tensors
-        given = _source_tensors(old, name, new.keys(), layer.module) if needed else {}
-        fits = given.keys() == needed.keys() and all(given[key].shape == needed[key].shape for key in needed)
-        if fits and all(_same_storage(given[key], copies.get(needed[key], given[key])) for key in needed):
-            copies |= {needed[key]: given[key] for key in needed}
+        source = _source_tensors(old, name, new.keys(), layer.module) if needed else {}
+        fits = source.keys() == needed.keys() and all(source[key].shape == needed[key].shape for key in needed)
+        if fits and all(_same_storage(source[key], copies.get(needed[key], source[key])) for key in needed):
+            copies |= {needed[key]: source[key] for key in needed}
         else:
             shapes = ", ".join(f"{key} {format_shape(tuple(tensor.shape))}" for key, tensor in needed.items())
-            lacking.append(f"{name} ({shapes})")
-    if lacking:
-        raise CostcalcError(f"weights cannot come from the network before for {', '.join(lacking)}")
+            missing.append(f"{name} ({shapes})")
+    if missing:
+        raise CostcalcError(f"the network before the rewrite has no weights for {', '.join(missing)}")
     with torch.no_grad():
-        for target, source in copies.items():
-            target.copy_(source)
+        for target, tensor in copies.items():
+            target.copy_(tensor)
 
 
 def _same_storage(one: Tensor, other: Tensor) -> bool:
-    """Whether two tensors are one: layers that share weights can take them from one place alone."""
+    """Return whether two tensors share a storage: layers that share weights need one source."""
     return bool(one.untyped_storage()._cdata == other.untyped_storage()._cdata)
 
 
 def _layers(network: fx.GraphModule, which: str) -> dict[str, _BuiltLayer]:
-    """The layers of a network of `build` by name, in running order."""
+    """Return the layers of a built network by name, in running order."""
     layers = {}
     for step in network.graph.nodes:
         if step.op == "call_module":
             if LAYER not in step.meta:
-                raise CostcalcError(f"the network {which} is none of costcalc's build: its steps do not name layers")
-            readers = tuple(reader.meta.get(LAYER) for reader in step.users)
-            layers[step.meta[LAYER]] = _BuiltLayer(network.get_submodule(step.target), readers)
+                raise CostcalcError(f"the network {which} the rewrite was not returned by costcalc's build")
+            users = tuple(user.meta.get(LAYER) for user in step.users)
+            layers[step.meta[LAYER]] = _BuiltLayer(network.get_submodule(step.target), users)
     return layers
 
 
 def _source_tensors(
-    old: dict[str, _BuiltLayer], name: str, kept: Container[str], wanted: nn.Module
+    old: dict[str, _BuiltLayer], name: str, remaining: Container[str], target: nn.Module
 ) -> dict[str, Tensor]:
-    """What the layer of that name has for `wanted`: a batch norm that is not kept folded in, and reshaped."""
+    """Return the tensors of the layer of that name for `target`, with a removed batch norm folded in, and reshaped."""
     if name not in old:
         return {}
     layer = old[name]
     tensors = {key: tensor.detach() for key, tensor in layer.tensors.items()}
     if isinstance(layer.module, nn.Conv2d) and len(layer.users) == 1:
-        (reader,) = layer.users
-        norm = None if reader is None or reader in kept else old[reader].module
+        (user,) = layer.users
+        norm = None if user is None or user in remaining else old[user].module
         if isinstance(norm, nn.BatchNorm2d):
             tensors = _fold_batch_norm(tensors, norm)
-    kinds = {type(layer.module), type(wanted)}
-    if kinds == {nn.Linear, nn.Conv2d} and getattr(layer.module, "groups", 1) == getattr(wanted, "groups", 1) == 1:
-        weight, shape = tensors["weight"], dict(wanted.named_parameters())["weight"].shape
+    kinds = {type(layer.module), type(target)}
+    if kinds == {nn.Linear, nn.Conv2d} and getattr(layer.module, "groups", 1) == getattr(target, "groups", 1) == 1:
+        weight, shape = tensors["weight"], dict(target.named_parameters())["weight"].shape
         if weight.shape[0] == shape[0] and weight.numel() == shape.numel():
             tensors["weight"] = weight.reshape(shape)
     return tensors
 
 
 def _fold_batch_norm(conv: dict[str, Tensor], norm: nn.BatchNorm2d) -> dict[str, Tensor]:
-    """A convolution's tensors with a batch norm after it folded in; as they are where it keeps no statistics."""
+    """Return the tensors of a convolution with the following batch norm folded in, if that has running statistics."""
     if norm.running_mean is None or norm.running_var is None:
         return conv
     mean, variance = norm.running_mean, norm.running_var

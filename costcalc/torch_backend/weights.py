@@ -1,4 +1,4 @@
-"""Weights carried from one network to another, so that the two can be held to the same outputs."""
+"""Copying weights between two implementations of a network, so that their outputs can be compared."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from costcalc.torch_backend.module import INPUT_SHAPES
 
 
 class _ModuleTensors(NamedTuple):
-    """A module that has parameters or buffers of its own."""
+    """A module with parameters or buffers, not counting those of its submodules."""
 
     name: str
     tensors: dict[str, Tensor]
@@ -25,15 +25,16 @@ class _ModuleTensors(NamedTuple):
 
 
 def copy_weights(source: nn.Module, target: nn.Module) -> None:
-    """Copy all parameters and buffers of `source` into `target`, matched by order and shape, whatever they are called.
+    """Copy all parameters and buffers of `source` into `target`, matched by order and shape; names of modules may
+    differ.
 
-    The order is that in which modules are registered. Where that does not fit, it is that in which they first run: a
-    `target` of `build` knows its own, and a twin of `source` without weights is run on `meta`, on tensors such as the
-    target takes, in training so that auxiliary heads run too (torchvision's GoogLeNet registers them last). Nothing
-    but the target's weights is changed, and those only when all fit.
+    The order is that of registration. Where the shapes do not match in that order, it is the order of first execution:
+    a `target` returned by `build` has it in its code, and a copy of `source` without weights runs on `meta`, in
+    training mode so that auxiliary heads run too (torchvision's GoogLeNet registers them last). Only the weights of
+    `target` are changed, and only if all match.
 
-    Raises CostcalcError naming the first module that does not fit: its tensors' names and shapes must be the same, and
-    there must be equally many.
+    Raises CostcalcError, which names the first module that does not match: the names and shapes of its tensors must be
+    equal, and so must the number of modules.
     """
     theirs, ours = _in_registration_order(source), _in_registration_order(target)
     reordered = not _match(theirs, ours) and _match(sorted(theirs, key=_shapes), sorted(ours, key=_shapes))
@@ -48,44 +49,44 @@ def copy_weights(source: nn.Module, target: nn.Module) -> None:
 
 
 def _in_registration_order(network: nn.Module) -> list[_ModuleTensors]:
-    """What holds tensors, in the order of registration; a tensor that two modules share is the first's."""
+    """Return the modules with tensors in the order of registration. A shared tensor belongs to the first module."""
     holders = []
-    told: set[int] = set()
+    seen: set[int] = set()
     for name, module in network.named_modules():
         named = [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]
-        tensors = {key: tensor for key, tensor in named if id(tensor) not in told}
-        told.update(map(id, tensors.values()))
+        tensors = {key: tensor for key, tensor in named if id(tensor) not in seen}
+        seen.update(map(id, tensors.values()))
         if tensors:
             holders.append(_ModuleTensors(name, tensors))
     return holders
 
 
 def _in_call_order(network: fx.GraphModule) -> list[_ModuleTensors]:
-    """The same in the order in which the module calls them."""
+    """Return the same in the order in which the network calls them."""
     order = [str(step.target) for step in network.graph.nodes if step.op == "call_module"]
     return sorted(_in_registration_order(network), key=lambda holder: order.index(holder.name))
 
 
 def _in_execution_order(network: nn.Module, shapes: Iterable[Shape]) -> list[_ModuleTensors]:
-    """The same in the order in which they first run, seen on a twin without weights; what does not run comes last."""
+    """Return the same in the order in which they first run on `meta`; modules that do not run come last."""
     tensors = [*network.parameters(), *network.buffers()]
-    twin = copy.deepcopy(network, {id(tensor): _to_meta(tensor) for tensor in tensors}).train()
+    on_meta = copy.deepcopy(network, {id(tensor): _to_meta(tensor) for tensor in tensors}).train()
     order: dict[str, None] = {}
-    for name, module in twin.named_modules():
+    for name, module in on_meta.named_modules():
         module.register_forward_pre_hook(lambda module, inputs, name=name: order.setdefault(name))
     inputs = [
         torch.empty((2, *shape[1:]), device="meta") for shape in shapes
     ]  # BatchNorm trains on two images at least
     holders = _in_registration_order(network)
     try:
-        twin(*inputs)
+        on_meta(*inputs)
     except Exception as error:
         message = (
-            f"the modules' order differs, and {type(network).__name__} does not run on the target's inputs: {error}"
+            f"the order of modules differs, and {type(network).__name__} cannot run on the target's inputs: {error}"
         )
         raise CostcalcError(message) from error
-    ran = {name: place for place, name in enumerate(order)}
-    return sorted(holders, key=lambda holder: ran.get(holder.name, len(ran)))
+    position = {name: index for index, name in enumerate(order)}
+    return sorted(holders, key=lambda holder: position.get(holder.name, len(position)))
 
 
 def _to_meta(tensor: Tensor) -> Tensor:
@@ -104,7 +105,7 @@ def _match(theirs: list[_ModuleTensors], ours: list[_ModuleTensors]) -> bool:
 def _mismatch_message(theirs: list[_ModuleTensors], ours: list[_ModuleTensors]) -> str:
     for their, our in zip(theirs, ours, strict=False):
         if _shapes(their) != _shapes(our):
-            return f"weights do not fit: {their} cannot go into {our}"
+            return f"weights do not match: {their} in the source, {our} in the target"
     more, which = (theirs, "source") if len(theirs) > len(ours) else (ours, "target")
     rest = ", ".join(holder.name for holder in more[min(len(theirs), len(ours)) :])
-    return f"weights do not fit: only the {which} has {rest}"
+    return f"weights do not match: only the {which} has {rest}"

@@ -207,7 +207,7 @@ def test_layers_whose_weights_cannot_be_carried_are_all_named_and_nothing_is_cha
     extra = (*after.nodes, costcalc.Node("more", OPS["linear"](3), (after.outputs[0],)))
     theirs, ours = build(graph), build(Graph("more", after.inputs, extra, ("more",)))
     kept = copy.deepcopy(ours.state_dict())
-    message = r"^weights cannot come from the network before for head/fc3 \(weight 7×32, bias 7\), more \(weight 3×7, bias 3\)$"
+    message = r"^the network before the rewrite has no weights for head/fc3 \(weight 7×32, bias 7\), more \(weight 3×7, bias 3\)$"
     with pytest.raises(CostcalcError, match=message):
         transfer_weights(theirs, ours)
     assert all(torch.equal(tensor, kept[key]) for key, tensor in ours.state_dict().items())
@@ -228,12 +228,12 @@ def test_layers_whose_weights_cannot_be_carried_are_all_named_and_nothing_is_cha
 )  # fmt: skip
 def test_weights_that_are_not_those_of_the_same_function_are_refused(before, after):
     shape = (2, 3, 8, 8) if before[0][1].name == "conv2d" else (2, 4)
-    with pytest.raises(CostcalcError, match=r"^weights cannot come from the network before for conv \(weight "):
+    with pytest.raises(CostcalcError, match=r"^the network before the rewrite has no weights for conv \(weight "):
         transfer_weights(build(chain(*before, shape=shape)), build(chain(*after, shape=shape)))
 
 
 def test_a_network_of_another_maker_is_refused():
     other = torch.fx.symbolic_trace(torch.nn.Sequential(torch.nn.Linear(3, 3)))
     ours = build(chain(("fc", OPS["linear"](3)), shape=(1, 3)))
-    with pytest.raises(CostcalcError, match="the network before is none of costcalc's build"):
+    with pytest.raises(CostcalcError, match="the network before the rewrite was not returned by costcalc's build"):
         transfer_weights(other, ours)

@@ -436,7 +436,7 @@ def test_auto_is_a_gpu_where_there_is_one_and_else_the_cpu():
     assert environment().device == ("cuda" if torch.cuda.is_available() else "cpu")
     assert environment("meta").name == "nothing is computed"
     if not torch.cuda.is_available():
-        with pytest.raises(CostcalcError, match=r"finds no cuda device here, but cpu, meta"):
+        with pytest.raises(CostcalcError, match=r"finds no cuda device here; use cpu, meta"):
             environment("cuda")
 
 
