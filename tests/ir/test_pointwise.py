@@ -66,7 +66,7 @@ def test_shape_and_work(op, inputs, output, work):
         (OPS["clamp"](), (IMAGE,), "clamp needs a bound"),
         (OPS["mean"](dim=(1, -3)), (IMAGE,), "mean takes each dimension once"),
         (OPS["sum"](dim=4), (IMAGE,), "dim 4 is not a dimension of an input with 4"),
-        (OPS["glu"](), ((2, 5),), "glu halves 5, which must be even"),
+        (OPS["glu"](), ((2, 5),), "glu needs an even size to halve, not 5"),
     ],
     ids=str,
 )

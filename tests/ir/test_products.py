@@ -149,8 +149,8 @@ def test_sums_of_products_by_index(equation, shapes, macs, others):
 def test_equations_that_do_not_fit():
     for equation, shapes, message in (
         ("ij,jk->ik", ((2, 3),), "is for 2 inputs, not 1"),
-        ("ij->ik", ((2, 3),), "one of an input"),
-        ("ij->i", ((2, 3, 4),), "says 'ij' of an input of 3 sizes"),
+        ("ij->ik", ((2, 3),), "must appear there once and in an input"),
+        ("ij->i", ((2, 3, 4),), "'ij' in 'ij->i' does not fit an input of 3 dimensions"),
         ("ij,jk->ik", ((2, 3), (4, 5)), "index j is 3 and 4"),
     ):
         with pytest.raises(OpError, match=message):

@@ -1,7 +1,7 @@
-"""The registry of ops: every name a spec may call, and the family that defines it.
+"""The registry of ops: the name of every op that a spec may call, and the family module that defines it.
 
-A family is imported when one of its ops is first asked for: a report of VGG does not pay for the rest. Adding an op is
-one line here, its class in the family, and a case in `tests/op_cases.py`.
+A family is imported when one of its ops is first looked up, so a report of VGG imports few of them. To add an op, add
+its name here, its class to the family, and a case to `tests/op_cases.py`.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ _FAMILY_OF = {
 
 
 class _Registry(Mapping[str, type[Op]]):
-    """Op classes by name, their families loaded on first use."""
+    """A mapping of op names to classes that imports each family on first use."""
 
     def __init__(self) -> None:
         self._loaded: dict[str, type[Op]] = {}
@@ -77,5 +77,5 @@ class _Registry(Mapping[str, type[Op]]):
         return len(_FAMILY_OF)
 
 
-# Any: what a class takes is known once its family is loaded.
+# Any: the constructor signature is known only after the family is imported.
 OPS: Mapping[str, type[Any]] = _Registry()

@@ -1,6 +1,6 @@
-"""Activations: functions of one element, and softmax.
+"""Activations: elementwise functions, gated linear units and softmax.
 
-Work is stated per element, by kind; multiplying by a constant is a mul, a sign is free.
+Work is stated per element. Multiplication by a constant counts as 1 mul; a change of sign is free.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from costcalc.ir.work import Work
 
 
 class Activation(Op):
-    """An op with the same work for every element."""
+    """An activation with the same work for every element."""
 
     per_element: ClassVar[Work]
     nonlinearity: ClassVar[bool] = True
@@ -37,7 +37,7 @@ class Activation(Op):
 
 
 def _in_place_kernels(op: Activation, kernels: tuple[Kernel, ...], output: Shape) -> tuple[Kernel, ...]:
-    """What an activation runs that overwrites its input: where the gradient needs that, it is copied first."""
+    """Return the kernels of an in-place activation, which copies its input first if the gradient needs it."""
     if op.allocates_output() or op.saves_output:
         return kernels
     elements = prod(output)
@@ -54,9 +54,9 @@ def _in_place_kernels(op: Activation, kernels: tuple[Kernel, ...], output: Shape
 
 @op
 class _InPlaceActivation(Activation):
-    """An activation that overwrites its input unless told otherwise.
+    """An activation that is in place by default.
 
-    Where its gradient needs the input, it is copied first in training.
+    In training, the input is copied before it is overwritten if the gradient needs it.
     """
 
     inplace: bool = flag(default=True)
@@ -91,9 +91,9 @@ class LeakyRelu(Activation):
 
 @op
 class Prelu(Activation):
-    """x if x > 0 else a·x with a learnt, torch.nn.PReLU.
+    """x if x > 0 else a·x with a trainable slope a, torch.nn.PReLU.
 
-    Parameters: weight (num_parameters): 1, or one a channel. Work: 1 compare, 1 mul per element.
+    Parameters: weight (num_parameters), either one slope or one per channel. Work: 1 compare, 1 mul per element.
     """
 
     num_parameters: Size = size("P", default=1)
@@ -109,7 +109,7 @@ class Prelu(Activation):
         return {"weight": (self.num_parameters,)}
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
-        # The gradient of a is made for each element before it is summed.
+        # The gradient of the slope is computed for each element and then summed.
         return (
             Kernel(
                 (0,),
@@ -139,8 +139,8 @@ class Elu(Activation):
 class Gelu(Activation):
     """x·Φ(x), torch.nn.GELU.
 
-    Work: per element, x/2·(1 + erf(x/√2)) is 3 muls, 1 add, and an erf counted as 1 exp; with approximate='tanh',
-    x/2·(1 + tanh(√(2/π)·(x + 0.044715·x³))) is 6 muls, 2 adds, and a tanh (see there).
+    Work: per element, x/2·(1 + erf(x/√2)) is 3 muls, 1 add, and an erf that counts as 1 exp; with approximate='tanh',
+    x/2·(1 + tanh(√(2/π)·(x + 0.044715·x³))) is 6 muls, 2 adds, and a tanh (see tanh).
     """
 
     approximate: str = choice("none", "tanh", default="none")
@@ -188,7 +188,7 @@ class Softplus(Activation):
 class Mish(_InPlaceActivation):
     """x·tanh(softplus(x)), torch.nn.Mish, in place by default.
 
-    Work: per element, log(1 + exp(x)) is 2 exps and 1 add, tanh as above, then 1 mul.
+    Work: per element, log(1 + exp(x)) is 2 exps and 1 add, then a tanh (see tanh), then 1 mul.
     """
 
     per_element = Work(exps=2, adds=1) + Tanh.per_element + Work(muls=1)
@@ -255,7 +255,7 @@ class Celu(Activation):
 
 @op
 class Selu(Activation):
-    """scale·(x if x > 0 else alpha·(exp(x) − 1)) with its two constants, torch.nn.SELU, in place by default.
+    """scale·(x if x > 0 else alpha·(exp(x) − 1)) with fixed scale and alpha, torch.nn.SELU, in place by default.
 
     Work: 1 compare, 1 exp, 1 add, 2 muls per element.
     """
@@ -267,7 +267,7 @@ class Selu(Activation):
 
 @op
 class Rrelu(Activation):
-    """x if x > 0 else a·x, torch.nn.RReLU: a is drawn in training, and the mean of its bounds otherwise.
+    """x if x > 0 else a·x, torch.nn.RReLU; a is random in training, and the mean of `lower` and `upper` in evaluation.
 
     Work: 1 compare, 1 mul per element.
     """
@@ -282,7 +282,7 @@ class Rrelu(Activation):
         (kernel,) = super().kernels(inputs, output, training)
         return (
             replace(kernel, auxiliary_outputs=(AuxiliaryOutput("noise", prod(output)),)),
-        )  # evaluation has no use for it
+        )  # allocated in evaluation, too
 
 
 class LogSigmoid(Activation):
@@ -308,7 +308,7 @@ class Softsign(Activation):
 
 
 class Tanhshrink(Activation):
-    """x − tanh(x), torch.nn.Tanhshrink. Work: that of tanh, and 1 add per element."""
+    """x − tanh(x), torch.nn.Tanhshrink. Work: as tanh, and 1 add per element."""
 
     per_element = Tanh.per_element + Work(adds=1)
 
@@ -322,7 +322,7 @@ class Tanhshrink(Activation):
 
 @op
 class Softshrink(Activation):
-    """x less lambd, towards 0 and not beyond, torch.nn.Softshrink. Work: 2 compares, 1 add per element."""
+    """sign(x)·max(|x| − lambd, 0), torch.nn.Softshrink. Work: 2 compares, 1 add per element."""
 
     lambd: float = number(default=0.5, minimum=0)
 
@@ -340,9 +340,9 @@ class Hardshrink(Activation):
 
 @op
 class Glu(Activation):
-    """a·sigmoid(b) of the halves a and b of the input along `dim`, torch.nn.GLU.
+    """a·sigmoid(b), where a and b are the two halves of the input along `dim`, torch.nn.GLU.
 
-    Output: half as long along `dim`. Work: 1 exp, 1 add, 1 div, 1 mul per element of the output.
+    Output: the input shape with half the size along `dim`. Work: 1 exp, 1 add, 1 div, 1 mul per output element.
     """
 
     dim: int = integer(default=-1)
@@ -351,19 +351,24 @@ class Glu(Activation):
 
     def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
         _check_dim(self.dim, inputs[0])
-        yield Requirement(inputs[0][self.dim], "multiple of", 2, "glu halves {left}, which must be even")
+        yield Requirement(
+            inputs[0][self.dim],
+            "multiple of",
+            2,
+            "glu needs an even size to halve, not {left}",
+        )
 
     def output(self, *inputs: Shape) -> Shape:
-        along = self.dim % len(inputs[0])
-        return tuple([exact_div(n, 2) if place == along else n for place, n in enumerate(inputs[0])])
+        split = self.dim % len(inputs[0])
+        return tuple([exact_div(n, 2) if dim == split else n for dim, n in enumerate(inputs[0])])
 
 
 @op
 class Softmax(Activation):
-    """exp(x) / sum of exp(x) along `dim`, torch.nn.Softmax.
+    """exp(x) / Σ exp(x), summed along `dim`, torch.nn.Softmax.
 
-    Work: 1 compare (for the largest, taken off first), 1 exp, 1 add, 1 div per element. It writes scores as shares
-    of 1, and counts as no non-linearity of a network.
+    Work: 1 compare (for the maximum, which is subtracted first), 1 exp, 1 add, 1 div per element. Softmax does not
+    count as a nonlinearity of a network.
     """
 
     dim: int = integer(default=1)
@@ -378,7 +383,7 @@ class Softmax(Activation):
         return iter(())
 
     def layout(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Layout:
-        """Torch makes it anew, its dimensions in order."""
+        """Return a contiguous layout: torch does not preserve the memory format."""
         return Layout(layouts[0].spatial_dims, tuple(range(len(inputs[0]))))
 
     def gradient_order(self, given: Layout) -> tuple[int, ...] | None:
@@ -386,23 +391,23 @@ class Softmax(Activation):
 
 
 class Softmin(Softmax):
-    """Softmax of −x along `dim`, torch.nn.Softmin. Work: that of softmax, a sign is free."""
+    """Softmax of −x along `dim`, torch.nn.Softmin. Work: as softmax; the sign is free."""
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
         return (Kernel((0,), prod(output)), Kernel((1,), prod(output), saved=(2,)))
 
 
 class LogSoftmax(Softmax):
-    """x less the logarithm of the sum of exp(x) along `dim`, torch.nn.LogSoftmax.
+    """x − log(Σ exp(x)), summed along `dim`, torch.nn.LogSoftmax.
 
-    Work: 1 compare (for the largest, taken off first), 1 exp, 2 adds per element, and 1 exp for each logarithm.
+    Work: 1 compare (for the maximum, which is subtracted first), 1 exp, 2 adds per element, and 1 exp per logarithm.
     """
 
     per_element = Work(compares=1, exps=1, adds=2)
 
     def work(self, inputs: tuple[Shape, ...], output: Shape) -> Work:
-        along = self.dim % len(output)
-        rows = prod([extent for place, extent in enumerate(output) if place != along])
+        reduced = self.dim % len(output)
+        rows = prod([extent for dim, extent in enumerate(output) if dim != reduced])
         return super().work(inputs, output) + Work(exps=rows)
 
 

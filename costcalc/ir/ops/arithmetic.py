@@ -1,4 +1,4 @@
-"""Arithmetic on the elements of two or more tensors that are broadcast to each other, or of a tensor and a number."""
+"""Elementwise arithmetic on two or more tensors, which are broadcast, or on a tensor and a number."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ _ONE_MUL = Work(muls=1)
 
 @op
 class _Subtraction(BroadcastingWithScalar):
-    """A difference, of which one side may be taken several times."""
+    """A difference, one side of which is scaled by `alpha`."""
 
     alpha: float | str = scalar(default=1)
 
-    negated_operand: ClassVar[int] = 1  # the input that is taken off
+    negated_operand: ClassVar[int] = 1  # the operand that is subtracted
 
     def work(self, inputs: tuple[Shape, ...], output: Shape) -> Work:
         return Work(adds=1, muls=1 if self.alpha != 1 else 0) * prod(output)
@@ -42,22 +42,24 @@ class _Subtraction(BroadcastingWithScalar):
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
         (kernel,) = super().kernels(inputs, output, training)
         negative = (self.negated_operand,) if self.negated_operand < len(inputs) else ()
-        scratch = tuple([(place, prod(output)) for place in negative if self.alpha != 1])
-        return (replace(kernel, forwards_gradient=True, new_gradient_operands=negative, workspace_for_operand=scratch),)
+        workspace = tuple([(operand, prod(output)) for operand in negative if self.alpha != 1])
+        return (
+            replace(kernel, forwards_gradient=True, new_gradient_operands=negative, workspace_for_operand=workspace),
+        )
 
 
 class Sub(_Subtraction):
-    """x − alpha·y, torch.sub; `other` is a number in place of y. Work: 1 add per element, 1 mul if alpha is not 1."""
+    """x − alpha·y, torch.sub; `other` is a number instead of y. Work: 1 add per element, 1 mul if alpha is not 1."""
 
 
 class Rsub(_Subtraction):
-    """y − alpha·x, torch.rsub; `other` is a number in place of y. Work: 1 add per element, 1 mul if alpha is not 1."""
+    """y − alpha·x, torch.rsub; `other` is a number instead of y. Work: 1 add per element, 1 mul if alpha is not 1."""
 
     negated_operand = 0
 
 
 class Mul(BroadcastingWithScalar):
-    """x·y, torch.mul; `other` is a number in place of y. Work: 1 mul per element."""
+    """x·y, torch.mul; `other` is a number instead of y. Work: 1 mul per element."""
 
     per_element = _ONE_MUL
     saved_for_operand = ((0, 1), (1, 0))
@@ -65,9 +67,9 @@ class Mul(BroadcastingWithScalar):
 
 @op
 class Div(BroadcastingWithScalar):
-    """x / y, torch.div; `other` is a number in place of y. Work: 1 div per element, and 1 compare if it is rounded.
+    """x / y, torch.div; `other` is a number instead of y. Work: 1 div per element, and 1 compare with a rounding mode.
 
-    `rounding_mode` is 'floor' or 'trunc', or null for the quotient as it is.
+    `rounding_mode` is 'floor' or 'trunc', or null for no rounding.
     """
 
     rounding_mode: str | None = choice("floor", "trunc", default=None)
@@ -89,14 +91,14 @@ class Div(BroadcastingWithScalar):
 
 
 class FloorDivide(BroadcastingWithScalar):
-    """x / y rounded down, torch.floor_divide; `other` is a number in place of y. Work: 1 div, 1 compare per element."""
+    """x / y rounded down, torch.floor_divide; `other` is a number instead of y. Work: 1 div, 1 compare per element."""
 
     per_element = Work(divs=1, compares=1)
     differentiable = False
 
 
 class _Modulo(BroadcastingWithScalar):
-    """What is left of x when y is taken off as often as it goes."""
+    """The remainder of a division."""
 
     per_element = Work(divs=1, compares=1, muls=1, adds=1)
     saved_for_operand = ((0, 1), (1, 1))
@@ -116,14 +118,14 @@ class _Modulo(BroadcastingWithScalar):
 
 
 class Remainder(_Modulo):
-    """x − y·floor(x / y), torch.remainder; `other` is a number in place of y.
+    """x − y·floor(x / y), torch.remainder; `other` is a number instead of y.
 
     Work: 1 div, 1 compare, 1 mul, 1 add per element.
     """
 
 
 class Fmod(_Modulo):
-    """x − y·trunc(x / y), torch.fmod; `other` is a number in place of y.
+    """x − y·trunc(x / y), torch.fmod; `other` is a number instead of y.
 
     Work: 1 div, 1 compare, 1 mul, 1 add per element.
     """
@@ -131,9 +133,9 @@ class Fmod(_Modulo):
 
 @op
 class Pow(Broadcasting):
-    """x to the power of y, torch.pow; `exponent` is a number in place of y, or `base` one in place of x.
+    """x to the power of y, torch.pow; `exponent` is a number instead of y, `base` a number instead of x.
 
-    Work: 1 exp per element; for the exponents 2 and 3, as products, 1 and 2 muls, and none for 1.
+    Work: 1 exp per element; with an exponent of 2 or 3, 1 or 2 muls per element; with an exponent of 1, none.
     """
 
     exponent: float | str | None = scalar(default=None)
@@ -149,23 +151,22 @@ class Pow(Broadcasting):
         return promote_types(inputs, self.exponent, self.base)
 
     def work(self, inputs: tuple[Shape, ...], output: Shape) -> Work:
-        few: dict[Any, Work] = {1: NO_WORK, 2: _ONE_MUL, 3: Work(muls=2)}
-        each = few.get(self.exponent, Work(exps=1))
-        return each * prod(output)
+        as_products: dict[Any, Work] = {1: NO_WORK, 2: _ONE_MUL, 3: Work(muls=2)}
+        return as_products.get(self.exponent, Work(exps=1)) * prod(output)
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
         (kernel,) = super().kernels(inputs, output, training)
         elements = prod(output)
         if len(inputs) == 2:
-            scratch = ((0, 4 * elements), (1, 4 * elements))
-            return (replace(kernel, saved=(0, 1), saved_for_operand=((2, 1),), workspace_for_operand=scratch),)
+            workspace = ((0, 4 * elements), (1, 4 * elements))
+            return (replace(kernel, saved=(0, 1), saved_for_operand=((2, 1),), workspace_for_operand=workspace),)
         if self.exponent is not None:
             return (replace(kernel, saved=(0,), workspace_elements=0 if self.exponent == 0 else 2 * elements),)
         return (replace(kernel, saved=(0, 1), workspace_elements=elements),)
 
 
 class Atan2(Broadcasting):
-    """The angle of the point (y, x), torch.atan2. Work: 1 exp per element."""
+    """The angle of the point (y, x) with the positive x axis, torch.atan2. Work: 1 exp per element."""
 
     per_element = Work(exps=1)
     saved = (0, 1)
@@ -176,7 +177,7 @@ class Atan2(Broadcasting):
 
 
 class Maximum(Broadcasting):
-    """The larger of two, torch.maximum. Work: 1 compare per element."""
+    """max(x, y), torch.maximum. Work: 1 compare per element."""
 
     per_element = Work(compares=1)
     saved = (0, 1)
@@ -184,7 +185,7 @@ class Maximum(Broadcasting):
 
 
 class Minimum(Broadcasting):
-    """The smaller of two, torch.minimum. Work: 1 compare per element."""
+    """min(x, y), torch.minimum. Work: 1 compare per element."""
 
     per_element = Work(compares=1)
     saved = (0, 1)
@@ -193,7 +194,7 @@ class Minimum(Broadcasting):
 
 @op
 class Lerp(Broadcasting):
-    """x + w·(y − x), torch.lerp; `weight` is a number in place of w. Work: 2 adds, 1 mul per element."""
+    """x + w·(y − x), torch.lerp; `weight` is a number instead of w. Work: 2 adds, 1 mul per element."""
 
     weight: float | str | None = scalar(default=None)
 
@@ -210,13 +211,13 @@ class Lerp(Broadcasting):
         (kernel,) = super().kernels(inputs, output, training)
         if len(inputs) == 2:
             return (kernel,)
-        between = prod(broadcast_shape(*inputs[:2]))
-        return (replace(kernel, workspace_for_operand=((0, prod(inputs[2])), (1, 0), (2, between))),)
+        difference = prod(broadcast_shape(*inputs[:2]))
+        return (replace(kernel, workspace_for_operand=((0, prod(inputs[2])), (1, 0), (2, difference))),)
 
 
 @op
 class _FusedProduct(Broadcasting):
-    """x and `value` times what two others give."""
+    """The sum of x and `value` times a product or quotient of two tensors."""
 
     value: float | str = scalar(default=1)
 
@@ -238,7 +239,7 @@ class _FusedProduct(Broadcasting):
         )
 
     def workspace_by_operand(self, inputs: tuple[Shape, ...], output: Shape) -> tuple[tuple[int, Size], ...]:
-        """What its gradients take beyond what they are, by operand."""
+        """Return the workspace elements of each operand's gradient."""
         return (1, prod(inputs[2])), (2, prod(inputs[1]))
 
 
@@ -256,16 +257,16 @@ class Addcdiv(_FusedProduct):
     saved_for_operand = ((1, 2),)
 
     def workspace_by_operand(self, inputs: tuple[Shape, ...], output: Shape) -> tuple[tuple[int, Size], ...]:
-        above, below = prod(inputs[1]), prod(inputs[2])
+        numerator, denominator = prod(inputs[1]), prod(inputs[2])
         quotient = prod(broadcast_shape(*inputs[1:]))
-        return (1, 2 * below), (2, prod(output) + above + below + quotient)
+        return (1, 2 * denominator), (2, prod(output) + numerator + denominator + quotient)
 
 
 @op
 class Where(Broadcasting):
-    """x where a condition holds, else y, torch.where, of the condition, x and y.
+    """x where the condition is true, else y, torch.where.
 
-    `input` and `other` are numbers in place of x and y. Work: 1 compare per element.
+    Inputs: the condition, x and y; `input` and `other` are numbers instead of x and y. Work: 1 compare per element.
     """
 
     input: float | str | None = scalar(default=None)
@@ -286,22 +287,25 @@ class Where(Broadcasting):
         (kernel,) = super().kernels(inputs, output, training)
         count = len(inputs)
         integer = isinstance(self.input, int) and isinstance(self.other, int)
-        # Each number becomes a tensor, and is one in the gradient, too.
+        # torch wraps each number in a tensor, forward and backward.
         numbers = [Kernel((), 1, element_size=INT64_BYTES if integer else None)] * (3 - count)
-        holds = (0, *range(count, 3))
+        kept_alive = (0, *range(count, 3))
         return (
             *numbers,
             replace(
-                kernel, differentiable_operands=tuple(range(1, count)), operands_kept_alive=holds, workspace_elements=1
+                kernel,
+                differentiable_operands=tuple(range(1, count)),
+                operands_kept_alive=kept_alive,
+                workspace_elements=1,
             ),
         )
 
 
 @op
 class MaskedFill(Broadcasting):
-    """x, but `value` where a mask holds, torch.Tensor.masked_fill, of x and the mask. Work: 1 compare per element.
+    """x with `value` where the mask is true, torch.Tensor.masked_fill. Work: 1 compare per element.
 
-    A third input is a tensor of one element in place of the value.
+    Inputs: x and the mask, and optionally a tensor of one element instead of `value`.
     """
 
     value: float | str | None = scalar(default=None)
@@ -327,11 +331,11 @@ class MaskedFill(Broadcasting):
 
 @op
 class Add(Op):
-    """The sum of inputs, element by element, torch.add; of a residual block, its paths (He et al., 2015).
+    """The elementwise sum of two or more inputs, torch.add; it joins the paths of a residual block (He et al., 2015).
 
-    `other` is a number in place of a second input; all but the first are taken `alpha` times. Output: the inputs'
-    shape; sizes of 1 and missing first ones are repeated (torch's broadcasting). Work: 1 add per element and further
-    input, and 1 mul if alpha is not 1.
+    `other` is a number instead of a second input; all inputs but the first are multiplied by `alpha`. Output: the
+    broadcast shape of the inputs. Work: 1 add per element for each input after the first, and 1 mul with it if alpha is
+    not 1.
     """
 
     other: float | str | None = scalar(default=None)
@@ -358,26 +362,26 @@ class Add(Op):
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
         count = len(inputs)
-        everything = tuple(range(count))  # is held until the last sum is made
+        all_inputs = tuple(range(count))  # alive until the last sum is computed
         if count == 1:
             return (Kernel((0,), prod(output), forwards_gradient=True),)
         kernels = []
         total = inputs[0]
-        for place in range(1, count):
-            reads = (0 if place == 1 else count + place - 2, place)
-            made = broadcast_shape(total, inputs[place])
-            short = broadcast_operands((total, inputs[place]), made)
+        for operand in range(1, count):
+            operands = (0 if operand == 1 else count + operand - 2, operand)
+            sum_shape = broadcast_shape(total, inputs[operand])
+            broadcast = broadcast_operands((total, inputs[operand]), sum_shape)
             kernels.append(
                 Kernel(
-                    reads,
-                    prod(made),
+                    operands,
+                    prod(sum_shape),
                     forwards_gradient=True,
-                    operands_kept_alive=everything,
-                    new_gradient_operands=(place,) if self.alpha != 1 else (),
-                    broadcast_operands=tuple([reads[i] for i in short]),
+                    operands_kept_alive=all_inputs,
+                    new_gradient_operands=(operand,) if self.alpha != 1 else (),
+                    broadcast_operands=tuple([operands[i] for i in broadcast]),
                 )
             )
-            total = made
+            total = sum_shape
         return tuple(kernels)
 
     def layout(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Layout:

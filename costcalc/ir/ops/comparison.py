@@ -1,4 +1,4 @@
-"""Comparisons, logical operations and tests, whose results are booleans, and bitwise operations."""
+"""Comparisons, logical operations and predicates, which return booleans, and bitwise operations."""
 
 from __future__ import annotations
 
@@ -10,45 +10,45 @@ from costcalc.ir.work import Work
 
 
 class _BooleanOp(Op):
-    """True or false for each element; there is no gradient."""
+    """An elementwise op with a boolean output and no gradient."""
 
     def element_type(self, *inputs: str) -> str:
         return "bool"
 
 
 class _ComparisonOp(_BooleanOp, BroadcastingWithScalar):
-    """A relation of two inputs, or of one and a number."""
+    """A comparison of two inputs, or of one input with a number."""
 
     per_element = Work(compares=1)
     differentiable = False
 
 
 class Eq(_ComparisonOp):
-    """x = y, torch.eq; `other` is a number in place of y. Work: 1 compare per element."""
+    """x == y, torch.eq; `other` is a number instead of y. Work: 1 compare per element."""
 
 
 class Ne(_ComparisonOp):
-    """x ≠ y, torch.ne; `other` is a number in place of y. Work: 1 compare per element."""
+    """x ≠ y, torch.ne; `other` is a number instead of y. Work: 1 compare per element."""
 
 
 class Lt(_ComparisonOp):
-    """x < y, torch.lt; `other` is a number in place of y. Work: 1 compare per element."""
+    """x < y, torch.lt; `other` is a number instead of y. Work: 1 compare per element."""
 
 
 class Le(_ComparisonOp):
-    """x ≤ y, torch.le; `other` is a number in place of y. Work: 1 compare per element."""
+    """x ≤ y, torch.le; `other` is a number instead of y. Work: 1 compare per element."""
 
 
 class Gt(_ComparisonOp):
-    """x > y, torch.gt; `other` is a number in place of y. Work: 1 compare per element."""
+    """x > y, torch.gt; `other` is a number instead of y. Work: 1 compare per element."""
 
 
 class Ge(_ComparisonOp):
-    """x ≥ y, torch.ge; `other` is a number in place of y. Work: 1 compare per element."""
+    """x ≥ y, torch.ge; `other` is a number instead of y. Work: 1 compare per element."""
 
 
 class _LogicalOp(_BooleanOp, Broadcasting):
-    """What holds of two answers."""
+    """A logical operation on two inputs."""
 
     per_element = Work(compares=1)
     differentiable = False
@@ -63,11 +63,11 @@ class LogicalOr(_LogicalOp):
 
 
 class LogicalXor(_LogicalOp):
-    """Either x or y, torch.logical_xor. Work: 1 compare per element."""
+    """x or y but not both, torch.logical_xor. Work: 1 compare per element."""
 
 
 class _UnaryPredicate(_BooleanOp):
-    """What holds of one element."""
+    """A predicate of one element."""
 
     def work(self, inputs: tuple[Shape, ...], output: Shape) -> Work:
         return Work(compares=prod(output))
@@ -81,7 +81,7 @@ class LogicalNot(_UnaryPredicate):
 
 
 class Isnan(_UnaryPredicate):
-    """Whether x is no number, torch.isnan. Work: 1 compare per element."""
+    """Whether x is NaN, torch.isnan. Work: 1 compare per element."""
 
 
 class Isinf(_UnaryPredicate):
@@ -89,30 +89,30 @@ class Isinf(_UnaryPredicate):
 
 
 class Isfinite(_UnaryPredicate):
-    """Whether x is a finite number, torch.isfinite. Work: 1 compare per element."""
+    """Whether x is neither infinite nor NaN, torch.isfinite. Work: 1 compare per element."""
 
 
 class _Bitwise(BroadcastingWithScalar):
-    """Bits of two integers, or of two answers."""
+    """A bitwise operation on two integers or two booleans."""
 
     per_element = Work(compares=1)
     differentiable = False
 
 
 class BitwiseAnd(_Bitwise):
-    """x & y, torch.bitwise_and; `other` is a number in place of y. Work: 1 compare per element."""
+    """x & y, torch.bitwise_and; `other` is a number instead of y. Work: 1 compare per element."""
 
 
 class BitwiseOr(_Bitwise):
-    """x | y, torch.bitwise_or; `other` is a number in place of y. Work: 1 compare per element."""
+    """x | y, torch.bitwise_or; `other` is a number instead of y. Work: 1 compare per element."""
 
 
 class BitwiseXor(_Bitwise):
-    """x ^ y, torch.bitwise_xor; `other` is a number in place of y. Work: 1 compare per element."""
+    """x ^ y, torch.bitwise_xor; `other` is a number instead of y. Work: 1 compare per element."""
 
 
 class BitwiseNot(_UnaryPredicate):
-    """~x, torch.bitwise_not, of integers or of answers. Work: 1 compare per element."""
+    """~x of integers or booleans, torch.bitwise_not. Work: 1 compare per element."""
 
     def element_type(self, *inputs: str) -> str:
         return inputs[0]
@@ -125,4 +125,4 @@ UNARY_FUNCTIONS = tuple(
     and issubclass(kind, _UnaryPredicate)
     and not (kind.argument_specs or kind.__name__.startswith("_"))
 )
-"""The names of the ops of this family that take one tensor and have no fields."""
+"""The names of the ops of this family that take one tensor and no arguments."""

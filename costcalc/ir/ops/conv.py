@@ -1,7 +1,7 @@
-"""Convolutions, transposed ones, and what they share with other layers that slide a window.
+"""Convolutions, transposed convolutions, and the base class of layers with a weight.
 
-All of them take their weight from the model, as parameters of their own, or as further inputs (a weight, and a bias if
-there is one) where it is computed, or shared with what is no such layer.
+The weight and the bias are parameters of the layer, or inputs after its data inputs if the network computes them or
+shares them with another layer.
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ from costcalc.ir.work import Work
 
 
 class WeightedOp(Op, ABC):
-    """What has a weight, and a bias if `bias` says so: parameters of its own, or inputs after its first `operands`."""
+    """A layer with a weight and, if `bias` is true, a bias.
+
+    They are its parameters, or inputs after the first `num_data_inputs` inputs.
+    """
 
     bias: bool
 
@@ -30,26 +33,26 @@ class WeightedOp(Op, ABC):
 
     @abstractmethod
     def weights(self, *inputs: Shape) -> dict[str, Shape]:
-        """The shapes of the weight and of the bias, wherever they are from."""
+        """Return the shapes of the weight and of the bias, parameters or inputs."""
 
     def has_weight_inputs(self, inputs: tuple[Shape, ...]) -> bool:
-        """Whether the weights are inputs."""
+        """Return whether the weights are inputs."""
         return len(inputs) > self.num_data_inputs
 
     def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
-        given = inputs[self.num_data_inputs :]
-        if not given:
+        weight_inputs = inputs[self.num_data_inputs :]
+        if not weight_inputs:
             return
         wanted = self.weights(*inputs)
-        if len(given) != len(wanted):
+        if len(weight_inputs) != len(wanted):
             raise OpError(
                 f"{self.name} takes {self.num_data_inputs} input{'s' * (self.num_data_inputs > 1)}, or "
                 f"{self.num_data_inputs + len(wanted)} "
                 f"with its {' and its '.join(wanted)}, not {len(inputs)}",
                 "inputs",
             )
-        for (what, shape), operand in zip(wanted.items(), given, strict=True):
-            message = f"{self.name} takes a {what} of {format_shape(shape)}, not of {format_shape(operand)}"
+        for (name, shape), operand in zip(wanted.items(), weight_inputs, strict=True):
+            message = f"{self.name} takes a {name} of {format_shape(shape)}, not of {format_shape(operand)}"
             if len(shape) != len(operand):
                 raise OpError(message, "inputs")
             yield from (Requirement(a, "==", b, message) for a, b in zip(operand, shape, strict=True))
@@ -60,12 +63,12 @@ class WeightedOp(Op, ABC):
     def backward_macs(
         self, macs: Size, trainable: bool, requires_grad: tuple[bool, ...], inputs: tuple[Shape, ...] = ()
     ) -> Size:
-        """That of the bias is a sum."""
+        """Count no MACs for the gradient of the bias, which is a sum."""
         return macs * (trainable + sum(requires_grad[: self.num_data_inputs + 1]))
 
 
 class Convolution(WeightedOp):
-    """What convolutions share: their MACs are the places that they look from × the elements of their weight."""
+    """The base class of all convolutions: their MACs are the kernel positions times the elements of the weight."""
 
     out_channels: Size
     kernel_size: tuple[int, ...]
@@ -77,9 +80,9 @@ class Convolution(WeightedOp):
     weight_layer = True
 
     def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
-        for what, count in (("input", inputs[0][1]), ("output", self.out_channels)):
+        for name, count in (("input", inputs[0][1]), ("output", self.out_channels)):
             yield Requirement(
-                count, "multiple of", self.groups, f"{{left}} {what} channels cannot be split into {{right}} groups"
+                count, "multiple of", self.groups, f"{{left}} {name} channels cannot be split into {{right}} groups"
             )
         yield from super().requirements(*inputs)
 
@@ -88,11 +91,11 @@ class Convolution(WeightedOp):
         return {"weight": weight, "bias": (self.out_channels,)} if self.bias else {"weight": weight}
 
     def kernel_positions(self, inputs: tuple[Shape, ...], output: Shape) -> Shape:
-        """The batch, and the sizes of the plane whose places the kernel is laid at."""
+        """Return the batch size and the number of kernel positions along each axis."""
         return (output[0], *output[2:])
 
     def window_elements_inside(self, inputs: tuple[Shape, ...], output: Shape) -> Shape:
-        """Return, per axis, the kernel elements at input elements, not at padding, summed over all positions."""
+        """Return, per axis, the kernel elements that are not over padding, summed over all kernel positions."""
         axes = zip(inputs[0][2:], output[2:], self.sliding_windows(*inputs) or (), strict=True)
         return tuple([window_elements_inside(n, positions, *window) for n, positions, window in axes])
 
@@ -110,6 +113,8 @@ class Convolution(WeightedOp):
 
 
 class _DirectConvolution(Convolution):
+    """A convolution that is not transposed."""
+
     def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
         yield from super().requirements(*inputs)
         yield from window_requirements(list(inputs[0][2:]), self.sliding_windows(*inputs))
@@ -128,11 +133,12 @@ class _DirectConvolution(Convolution):
 
 @op
 class Conv1d(_DirectConvolution):
-    """A convolution along a sequence with learnt kernels, torch.nn.Conv1d.
+    """A convolution along a sequence with trainable kernels, torch.nn.Conv1d.
 
     Output: channels = out_channels; length = (L + 2·padding − dilation·(kernel − 1) − 1) // stride + 1.
-    Parameters: weight (out_channels, in_channels / groups, k); bias (out_channels); none if they are further inputs.
-    Work: MACs = batch × places × prod(weight), taps on padding included; the bias is 1 add per output element.
+    Parameters: weight (out_channels, in_channels / groups, k); bias (out_channels); none if they are inputs.
+    Work: MACs = batch × output positions × prod(weight); multiplications with zero padding are counted. The bias is 1
+    add per output element.
     """
 
     out_channels: Size = size("C_out")
@@ -148,12 +154,13 @@ class Conv1d(_DirectConvolution):
 
 @op
 class Conv2d(_DirectConvolution):
-    """A 2-d convolution with learnt kernels, torch.nn.Conv2d.
+    """A 2-d convolution with trainable kernels, torch.nn.Conv2d.
 
-    Output: channels = out_channels; height = (H + 2·padding − dilation·(kernel − 1) − 1) // stride + 1, width alike.
-    Parameters: weight (out_channels, in_channels / groups, k_h, k_w); bias (out_channels); none if they are further
-    inputs.
-    Work: MACs = batch × places × prod(weight), taps on padding included; the bias is 1 add per output element.
+    Output: channels = out_channels; height = (H + 2·padding − dilation·(kernel − 1) − 1) // stride + 1, width
+    accordingly.
+    Parameters: weight (out_channels, in_channels / groups, k_h, k_w); bias (out_channels); none if they are inputs.
+    Work: MACs = batch × output positions × prod(weight); multiplications with zero padding are counted. The bias is 1
+    add per output element.
     Source of the shape rule: Dumoulin and Visin, A guide to convolution arithmetic, 2016, and torch.nn.Conv2d.
     """
 
@@ -170,13 +177,14 @@ class Conv2d(_DirectConvolution):
 
 @op
 class Conv3d(_DirectConvolution):
-    """A convolution over depth, height and width with learnt kernels, torch.nn.Conv3d.
+    """A convolution over depth, height and width with trainable kernels, torch.nn.Conv3d.
 
-    Output: channels = out_channels; depth = (D + 2·padding − dilation·(kernel − 1) − 1) // stride + 1, height and
-    width alike.
+    Output: channels = out_channels; depth = (D + 2·padding − dilation·(kernel − 1) − 1) // stride + 1, height and width
+    accordingly.
     Parameters: weight (out_channels, in_channels / groups, k_d, k_h, k_w); bias (out_channels); none if they are
-    further inputs.
-    Work: MACs = batch × places × prod(weight), taps on padding included; the bias is 1 add per output element.
+    inputs.
+    Work: MACs = batch × output positions × prod(weight); multiplications with zero padding are counted. The bias is 1
+    add per output element.
     """
 
     out_channels: Size = size("C_out")
@@ -191,15 +199,15 @@ class Conv3d(_DirectConvolution):
 
 
 class TransposedConvolution(Convolution):
-    """What transposed convolutions share: each place of the input adds a kernel's worth to the output."""
+    """The base class of transposed convolutions, which add a scaled kernel to the output for each input element."""
 
     output_padding: tuple[int, ...]
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for more, stride, dilation in zip(self.output_padding, self.stride, self.dilation, strict=True):
-            if more >= max(stride, dilation):
-                raise OpError(f"output_padding must be below the stride or the dilation, not {more}", "output_padding")
+        for extra, stride, dilation in zip(self.output_padding, self.stride, self.dilation, strict=True):
+            if extra >= max(stride, dilation):
+                raise OpError(f"output_padding must be below the stride or the dilation, not {extra}", "output_padding")
 
     def weights(self, *inputs: Shape) -> dict[str, Shape]:
         weight = (inputs[0][1], exact_div(self.out_channels, self.groups), *self.kernel_size)
@@ -208,32 +216,32 @@ class TransposedConvolution(Convolution):
     def output(self, *inputs: Shape) -> Shape:
         batch, _, *plane = inputs[0]
         axes = zip(plane, self.adjoint_windows(), self.output_padding, strict=True)
-        sizes = ((n - 1) * w.stride - 2 * w.padding + w.dilation * (w.kernel - 1) + more + 1 for n, w, more in axes)
+        sizes = ((n - 1) * w.stride - 2 * w.padding + w.dilation * (w.kernel - 1) + extra + 1 for n, w, extra in axes)
         return (batch, self.out_channels, *sizes)
 
     def adjoint_windows(self) -> tuple[Window, ...]:
-        """For each axis, how kernels lie in the output: those of the convolution that goes the other way."""
+        """Return the windows, one per axis, of the convolution whose adjoint this is: they slide over the output."""
         return tuple(map(Window, self.kernel_size, self.stride, self.padding, self.dilation))
 
     def kernel_positions(self, inputs: tuple[Shape, ...], output: Shape) -> Shape:
         return (inputs[0][0], *inputs[0][2:])
 
     def window_elements_inside(self, inputs: tuple[Shape, ...], output: Shape) -> Shape:
-        """Return those of the convolution of which this is the adjoint: its input is the output here."""
+        """Return the elements of the convolution whose adjoint this is: its input is the output here."""
         axes = zip(output[2:], inputs[0][2:], self.adjoint_windows(), strict=True)
         return tuple([window_elements_inside(n, positions, *window) for n, positions, window in axes])
 
     def sliding_windows(self, *inputs: Shape) -> None:
-        return None  # between strides, places see more of the input or less
+        return None  # output positions see different numbers of input elements
 
 
 @op
 class ConvTranspose1d(TransposedConvolution):
-    """A transposed convolution along a sequence, the gradient of a convolution, torch.nn.ConvTranspose1d.
+    """A transposed convolution along a sequence, the adjoint of a convolution, torch.nn.ConvTranspose1d.
 
     Output: channels = out_channels; length = (L − 1)·stride − 2·padding + dilation·(kernel − 1) + output_padding + 1.
-    Parameters: weight (in_channels, out_channels / groups, k); bias (out_channels); none if they are further inputs.
-    Work: MACs = batch × places of the input × prod(weight); the bias is 1 add per output element.
+    Parameters: weight (in_channels, out_channels / groups, k); bias (out_channels); none if they are inputs.
+    Work: MACs = batch × input positions × prod(weight); the bias is 1 add per output element.
     """
 
     out_channels: Size = size("C_out")
@@ -250,13 +258,12 @@ class ConvTranspose1d(TransposedConvolution):
 
 @op
 class ConvTranspose2d(TransposedConvolution):
-    """A transposed 2-d convolution, the gradient of a convolution, torch.nn.ConvTranspose2d.
+    """A transposed 2-d convolution, the adjoint of a convolution, torch.nn.ConvTranspose2d.
 
     Output: channels = out_channels; height = (H − 1)·stride − 2·padding + dilation·(kernel − 1) + output_padding + 1,
-    width alike.
-    Parameters: weight (in_channels, out_channels / groups, k_h, k_w); bias (out_channels); none if they are further
-    inputs.
-    Work: MACs = batch × places of the input × prod(weight); the bias is 1 add per output element.
+    width accordingly.
+    Parameters: weight (in_channels, out_channels / groups, k_h, k_w); bias (out_channels); none if they are inputs.
+    Work: MACs = batch × input positions × prod(weight); the bias is 1 add per output element.
     """
 
     out_channels: Size = size("C_out")
@@ -273,13 +280,13 @@ class ConvTranspose2d(TransposedConvolution):
 
 @op
 class ConvTranspose3d(TransposedConvolution):
-    """A transposed convolution over depth, height and width, the gradient of a convolution, torch.nn.ConvTranspose3d.
+    """A transposed convolution over depth, height and width, the adjoint of a convolution, torch.nn.ConvTranspose3d.
 
     Output: channels = out_channels; depth = (D − 1)·stride − 2·padding + dilation·(kernel − 1) + output_padding + 1,
-    height and width alike.
+    height and width accordingly.
     Parameters: weight (in_channels, out_channels / groups, k_d, k_h, k_w); bias (out_channels); none if they are
-    further inputs.
-    Work: MACs = batch × places of the input × prod(weight); the bias is 1 add per output element.
+    inputs.
+    Work: MACs = batch × input positions × prod(weight); the bias is 1 add per output element.
     """
 
     out_channels: Size = size("C_out")
@@ -295,11 +302,11 @@ class ConvTranspose3d(TransposedConvolution):
 
 
 def window_requirements(plane: list[Size], windows: tuple[Window, ...]) -> Iterator[Requirement]:
-    """A window must not be larger than the padded input it slides over."""
+    """Yield the requirement, per axis, that the window fits into the padded input."""
     for axis, n, w in zip(operand_dim_names(2 + len(windows))[2:], plane, windows, strict=True):
-        reach = w.dilation * (w.kernel - 1) + 1
-        spread = f" (dilated to {reach})" if w.dilation > 1 else ""
+        extent = w.dilation * (w.kernel - 1) + 1
+        dilated = f" (dilated to {extent})" if w.dilation > 1 else ""
         padded = f"the input of {{left}} (padding of {w.padding} included)" if w.padding else "the input of {left}"
         yield Requirement(
-            n + 2 * w.padding, ">=", reach, f"a kernel of {w.kernel}{spread} is larger than {padded} in {axis}"
+            n + 2 * w.padding, ">=", extent, f"a kernel of {w.kernel}{dilated} is larger than {padded} in {axis}"
         )

@@ -1,4 +1,4 @@
-"""Tensors that are made of nothing: of one number, of numbers counted up, of random ones."""
+"""Ops that create a tensor without an input: constants, ranges and random numbers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from costcalc.ir.op import Op, op
 
 
 class _CreationOp(Op):
-    """What takes nothing; its elements are floats, or what a field `dtype` says."""
+    """An op without inputs; its elements are floats unless it has an argument `dtype`."""
 
     arity = (0, 0)
 
@@ -20,9 +20,9 @@ class _CreationOp(Op):
 
 @op
 class Full(_CreationOp):
-    """A tensor of one number, torch.full; of zeros unless a finite number is told.
+    """A tensor filled with one finite number, 0 by default, torch.full.
 
-    Output: `sizes`, of elements that are what `dtype` says. Work: none.
+    Output: `sizes`, with elements of type `dtype`. Work: none.
     """
 
     sizes: tuple[Size, ...] = extents()
@@ -35,9 +35,9 @@ class Full(_CreationOp):
 
 @op
 class Rand(_CreationOp):
-    """A tensor of random numbers, from 0 to 1 and equally likely, torch.rand.
+    """Random numbers from the uniform distribution on [0, 1), torch.rand.
 
-    Output: `sizes`. Work: none: how they are made is not counted.
+    Output: `sizes`. Work: none; the random number generator is not counted.
     """
 
     sizes: tuple[Size, ...] = extents()
@@ -48,17 +48,17 @@ class Rand(_CreationOp):
 
 @op
 class Randn(Rand):
-    """A tensor of random numbers, normally distributed, torch.randn.
+    """Random numbers from the standard normal distribution, torch.randn.
 
-    Output: `sizes`. Work: none: how they are made is not counted.
+    Output: `sizes`. Work: none; the random number generator is not counted.
     """
 
 
 @op
 class Arange(_CreationOp):
-    """The numbers 0, 1, 2 and so on, torch.arange; where they start, and how they go on, changes no cost.
+    """The numbers 0, 1, 2, …, torch.arange; start and step have no effect on the cost and are not arguments.
 
-    Output: one size, `length`, of elements that are what `dtype` says. Work: none.
+    Output: (length), with elements of type `dtype`. Work: none.
     """
 
     length: Size = size("n")
@@ -70,9 +70,9 @@ class Arange(_CreationOp):
 
 @op
 class Linspace(_CreationOp):
-    """So many numbers from 0 to 1 at equal distances, torch.linspace; between which they are changes no cost.
+    """Evenly spaced numbers from 0 to 1, torch.linspace; the bounds have no effect on the cost and are not arguments.
 
-    Output: one size, `steps`. Work: none.
+    Output: (steps). Work: none.
     """
 
     steps: Size = size("n")
@@ -85,7 +85,7 @@ class Linspace(_CreationOp):
 class Eye(_CreationOp):
     """A matrix with ones on its diagonal and zeros elsewhere, torch.eye.
 
-    Output: n × m, of elements that are what `dtype` says. Work: none.
+    Output: (n, m), with elements of type `dtype`. Work: none.
     """
 
     n: Size = size("n")

@@ -1,4 +1,4 @@
-"""Rows of a table by their numbers."""
+"""Lookups in an embedding table."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from costcalc.ir.work import Work
 
 @op
 class Embedding(Op):
-    """For each index the row of a learnt table, torch.nn.Embedding: what stands for a word.
+    """Rows of a trainable table, one for each index, torch.nn.Embedding.
 
-    Output: the indices' sizes, then embedding_dim. Parameters: weight (num_embeddings, embedding_dim); none if it is a
-    further input. Work: none; rows are copied.
+    Output: (*indices, embedding_dim). Parameters: weight (num_embeddings, embedding_dim); none if it is an input.
+    Work: none; rows are copied.
     """
 
     num_embeddings: Size = size("V")
@@ -28,12 +28,12 @@ class Embedding(Op):
     arity = (1, 2)
 
     def _table_inputs(self, inputs: tuple[Shape, ...]) -> tuple[int, ...]:
-        """Which inputs are the table."""
+        """Return the numbers of the inputs that are tables."""
         return tuple(range(1, len(inputs)))
 
     def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
         table = (self.num_embeddings, self.embedding_dim)
-        for operand in [inputs[place] for place in self._table_inputs(inputs)]:
+        for operand in [inputs[number] for number in self._table_inputs(inputs)]:
             message = f"{self.name} takes a weight of {format_shape(table)}, not of {format_shape(operand)}"
             if len(operand) != 2:
                 raise OpError(message, "inputs")
@@ -57,12 +57,12 @@ class Embedding(Op):
 
 @op
 class EmbeddingBag(Embedding):
-    """For each bag of indices the sum, the mean or the largest of the rows of a learnt table, torch.nn.EmbeddingBag.
+    """The sum, mean or maximum of the rows of a trainable table, one result per bag of indices, torch.nn.EmbeddingBag.
 
-    A bag is a row of the input or, of an input of one size, what lies between two `offsets`, the second input; with
-    include_last_offset these have the end of the last bag, too. Output: (bags, embedding_dim). Parameters: weight
-    (num_embeddings, embedding_dim); none if it is the last input. Work: 1 add per element of a row that is read, or 1
-    compare in the mode max; in the mode mean, 1 div per element of the result.
+    Inputs: indices (bags, indices per bag); or indices (n) and the offsets at which the bags start, with
+    include_last_offset also the end of the last bag. Output: (bags, embedding_dim). Parameters: weight (num_embeddings,
+    embedding_dim); none if it is the last input. Work: 1 add for each element of a row that is read, or 1 compare with
+    mode max; with mode mean also 1 div per output element.
     """
 
     mode: str = choice("sum", "mean", "max", default="mean")
@@ -75,9 +75,9 @@ class EmbeddingBag(Embedding):
 
     def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
         if len(inputs[0]) not in (1, 2) or (len(inputs[0]) == 1 and (len(inputs) < 2 or len(inputs[1]) != 1)):
-            given = " and ".join(map(format_shape, inputs))
+            shapes = " and ".join(map(format_shape, inputs))
             raise OpError(
-                f"embedding_bag takes bags × indices, or indices and the bags' offsets, not {given}", "inputs"
+                f"embedding_bag takes bags × indices, or indices and the bags' offsets, not {shapes}", "inputs"
             )
         if len(self._table_inputs(inputs)) > 1:
             raise OpError("embedding_bag takes one table", "inputs")
@@ -89,20 +89,21 @@ class EmbeddingBag(Embedding):
         return (bags, self.embedding_dim)
 
     def work(self, inputs: tuple[Shape, ...], output: Shape) -> Work:
-        read, made = prod(inputs[0]) * self.embedding_dim, prod(output)
+        elements_read = prod(inputs[0]) * self.embedding_dim
         if self.mode == "max":
-            return Work(compares=read)
-        return Work(adds=read, divs=made if self.mode == "mean" else 0)
+            return Work(compares=elements_read)
+        return Work(adds=elements_read, divs=prod(output) if self.mode == "mean" else 0)
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
-        beside = [
+        auxiliary_outputs = [
             AuxiliaryOutput("offset2bag", prod(inputs[0]), element_size=INT64_BYTES),
             AuxiliaryOutput("bag_size", output[0], element_size=INT64_BYTES),
         ]
         if self.mode == "max":
-            beside.append(AuxiliaryOutput("max_indices", prod(output), element_size=INT64_BYTES))
-        numbers = tuple([place for place in range(len(inputs)) if place not in self._table_inputs(inputs)])
-        return (Kernel(self._table_inputs(inputs), prod(output), saved=numbers, auxiliary_outputs=tuple(beside)),)
+            auxiliary_outputs.append(AuxiliaryOutput("max_indices", prod(output), element_size=INT64_BYTES))
+        tables = self._table_inputs(inputs)
+        saved = tuple([number for number in range(len(inputs)) if number not in tables])
+        return (Kernel(tables, prod(output), saved=saved, auxiliary_outputs=tuple(auxiliary_outputs)),)
 
     def layout(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Layout:
         return Layout(None, (0, 1))

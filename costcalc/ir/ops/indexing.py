@@ -234,8 +234,8 @@ class ScatterAdd(_ScatterOp):
 class ScatterReduce(_ScatterOp):
     """Elements of the third input reduced with those of the first where the second tells, torch.scatter_reduce.
 
-    The first input's elements take part if `include_self`. Output: its sizes. Work: 1 add per element that is put to
-    a sum or a mean, 1 mul to a prod, 1 compare to an amax or amin; of a mean 1 div per element of the result.
+    The first input's elements take part if `include_self`. Output: its sizes. Work: 1 add per element that is put to a
+    sum or a mean, 1 mul to a prod, 1 compare to an amax or amin; of a mean 1 div per element of the result.
     """
 
     dim: int = integer()

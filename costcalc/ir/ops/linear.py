@@ -1,4 +1,4 @@
-"""Products with learnt weights: linear and bilinear layers."""
+"""Matrix products with trainable weights: linear and bilinear layers."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ from costcalc.ir.work import Work
 
 @op
 class Linear(WeightedOp):
-    """A matrix product on the last size of its input, torch.nn.Linear.
+    """A product of the last dimension with a weight matrix, torch.nn.Linear.
 
-    Output: the last size becomes out_features. Parameters: weight (out_features, in_features); bias (out_features);
-    none if they are further inputs. Work: MACs = prod(output) × in_features; the bias is 1 add per output element.
+    Output: the input shape with a last size of out_features. Parameters: weight (out_features, in_features); bias
+    (out_features); none if they are inputs. Work: MACs = prod(output) × in_features; the bias is 1 add per output
+    element.
     """
 
     out_features: Size = size("F_out")
@@ -48,7 +49,7 @@ class Linear(WeightedOp):
             product = Kernel((0,), prod(output), saved_for_parameters=(0,), reduced_parameter="bias")
         if len(output) == 2:
             return (product,)
-        return (product, _of_rows(count, output))
+        return (product, _unflatten_rows(count, output))
 
     def resolve(
         self,
@@ -60,21 +61,21 @@ class Linear(WeightedOp):
         if len(inputs[0]) < 3 or is_contiguous(inputs[0], layouts[0]):
             return self
         rows = Reshape((prod(inputs[0][:-1]), inputs[0][-1])).resolve(inputs[:1], layouts[:1])
-        return (_LinearOfCopy if rows.allocates_output() else _LinearOfView)(self.out_features, self.bias)
+        return (_LinearOnCopy if rows.allocates_output() else _LinearOnView)(self.out_features, self.bias)
 
     def layout(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Layout:
-        """A plane that lies before the last dimension is kept; one that the features are a part of is gone."""
+        """Preserve the plane unless the last dimension, the features, belongs to it."""
         last, plane = len(inputs[0]) - 1, layouts[0].spatial_dims
         return Layout(None if plane is None or last in plane else plane, tuple(range(last + 1)))
 
 
-def _of_rows(number: int, output: Shape) -> Kernel:
-    """The rows that a matrix product gives, as a tensor of the layer's shape."""
+def _unflatten_rows(operand: int, output: Shape) -> Kernel:
+    """Return the kernel that views the rows of a matrix product as a tensor of the layer's output shape."""
     rows = Reshape((prod(output[:-1]), output[-1]))
     return Kernel(
-        (number,),
+        (operand,),
         prod(output),
-        aliases=number,
+        aliases=operand,
         forwards_gradient=True,
         unsafe_view=True,
         output_shape=output,
@@ -82,8 +83,8 @@ def _of_rows(number: int, output: Shape) -> Kernel:
     )
 
 
-class _LinearOfView(Linear):
-    """A linear layer on an input that is not contiguous: its rows multiplied, and then the bias added."""
+class _LinearOnView(Linear):
+    """A linear layer on a non-contiguous input: one kernel multiplies its rows, another adds the bias."""
 
     copied: ClassVar[bool] = False
 
@@ -101,26 +102,26 @@ class _LinearOfView(Linear):
             product = Kernel((count, 1), prod(output), saved_for_operand=((count, 1), (1, count)))
         else:
             product = Kernel((count,), prod(output), saved_for_parameters=(count,))
-        kernels = (rows, product, _of_rows(count + 1, output))
+        kernels = (rows, product, _unflatten_rows(count + 1, output))
         if not self.bias:
             return kernels
         added = (count + 2, 2) if has_weight_inputs else (count + 2,)
         return (*kernels, Kernel(added, prod(output), forwards_gradient=True, broadcast_operands=added[1:]))
 
 
-class _LinearOfCopy(_LinearOfView):
-    """One whose rows are no view of its input."""
+class _LinearOnCopy(_LinearOnView):
+    """A linear layer on an input that cannot be viewed as rows and is copied."""
 
     copied = True
 
 
 @op
 class Bilinear(WeightedOp):
-    """A product that is linear in the last size of each of its two inputs, torch.nn.Bilinear.
+    """A bilinear form of the last dimensions of two inputs, torch.nn.Bilinear.
 
-    Output: the last size becomes out_features; all others must agree. Parameters: weight (out_features, in1_features,
-    in2_features); bias (out_features); none if they are further inputs. Work: MACs = places × prod(weight), and 1 mul
-    for each pair of features; the bias is 1 add per output element.
+    Output: the input shape with a last size of out_features; all other sizes must be equal. Parameters: weight
+    (out_features, in1_features, in2_features); bias (out_features); none if they are inputs. Work: MACs = positions ×
+    prod(weight), and 1 mul for each pair of features and position; the bias is 1 add per output element.
     """
 
     out_features: Size = size("F_out")
@@ -150,13 +151,13 @@ class Bilinear(WeightedOp):
         return Work(macs=pairs * self.out_features, muls=pairs, adds=prod(output) if self.bias else 0)
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
-        count, made = len(inputs), prod(output)
-        product = Kernel(tuple(range(count))[:3], made, saved=tuple(range(count))[:3])
-        seen = Kernel((count,), made, aliases=count, forwards_gradient=True)  # its rows, in the inputs' shape
+        count, elements = len(inputs), prod(output)
+        product = Kernel(tuple(range(count))[:3], elements, saved=tuple(range(count))[:3])
+        unflattened = Kernel((count,), elements, aliases=count, forwards_gradient=True)
         if not self.bias:
-            return (product, seen)
+            return (product, unflattened)
         added = (count + 1, 3) if self.has_weight_inputs(inputs) else (count + 1,)
-        return (product, seen, Kernel(added, made, forwards_gradient=True, broadcast_operands=added[1:]))
+        return (product, unflattened, Kernel(added, elements, forwards_gradient=True, broadcast_operands=added[1:]))
 
     def layout(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Layout:
         return Layout(None, tuple(range(len(inputs[0]))))

@@ -1,4 +1,4 @@
-"""Products of tensors with each other: matrix products of any rank, sums of products by index, and distances."""
+"""Matrix products, Einstein summation and pairwise distances."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from costcalc.ir.work import Work
 
 
 class Product(Op):
-    """What products share: where dimensions lie is as they come, and each place sees everything."""
+    """The base class of products of tensors: the output is contiguous, and has no plane and no sliding windows."""
 
     arity = (2, 2)
 
@@ -32,53 +32,58 @@ class Product(Op):
 
 
 class MatrixFactor(NamedTuple):
-    """An operand of a matrix product: its number, its shape and its layout."""
+    """An operand of a matrix product."""
 
     number: int
     shape: Shape
     layout: Layout
 
 
-def batched_matmul_kernels(a: MatrixFactor, b: MatrixFactor, made: int, holds: tuple[int, ...] = ()) -> list[Kernel]:
-    """The kernels of a matrix product of tensors with three dimensions or more, torch.matmul.
+def batched_matmul_kernels(
+    a: MatrixFactor, b: MatrixFactor, first_result: int, kept_alive: tuple[int, ...] = ()
+) -> list[Kernel]:
+    """Return the kernels of torch.matmul for tensors with three or more dimensions.
 
-    `made` is the number of the first one's result. Each factor is broadcast, and its leading dimensions are merged into
-    one, which copies what cannot be a view; the copy is what backward needs. `holds` are operands that live until the
-    product is made.
+    torch broadcasts each factor and merges its leading dimensions into one. A factor that cannot be viewed so is
+    copied, and the copy is saved for backward. The first kernel's result has the number `first_result`; the operands
+    `kept_alive` stay alive until the product is computed.
     """
     batch = broadcast_shape(a.shape[:-2], b.shape[:-2])
     kernels: list[Kernel] = []
-    numbers: list[int] = []
-    for place, shape, layout in (a, b):
-        wide = (*batch, *shape[-2:])
-        if broadcast_operands((shape,), wide):
-            kernels.append(Kernel((place,), prod(wide), aliases=place))
-            place, layout = made + len(kernels) - 1, Expand(wide).layout((shape,), (layout,))
+    flattened: list[int] = []  # the numbers of the factors with three dimensions
+    for operand, shape, layout in (a, b):
+        expanded = (*batch, *shape[-2:])
+        if broadcast_operands((shape,), expanded):
+            kernels.append(Kernel((operand,), prod(expanded), aliases=operand))
+            operand, layout = first_result + len(kernels) - 1, Expand(expanded).layout((shape,), (layout,))
         if len(batch) > 1:
             flat = (prod(batch), *shape[-2:])
-            whole = all(is_one(a) for a, b in zip(shape[:-2], batch[-len(shape[:-2]) :], strict=True) if not is_one(b))
-            copied = (
-                not whole and Reshape(flat).resolve((wide,), (layout,)).allocates_output()
-            )  # one matrix repeats as a view
+            one_matrix = all(
+                is_one(a) for a, b in zip(shape[:-2], batch[-len(shape[:-2]) :], strict=True) if not is_one(b)
+            )
+            # A single matrix that is broadcast stays a view.
+            copied = not one_matrix and Reshape(flat).resolve((expanded,), (layout,)).allocates_output()
             kernels.append(
                 Kernel(
-                    (place,),
-                    prod(wide),
-                    aliases=None if copied else place,
+                    (operand,),
+                    prod(expanded),
+                    aliases=None if copied else operand,
                     forwards_gradient=True,
                     output_shape=flat,
-                    gradient_ops=(Reshape(wide),),
+                    gradient_ops=(Reshape(expanded),),
                 )
             )
-            place = made + len(kernels) - 1
-        numbers.append(place)
-    one, other = numbers
+            operand = first_result + len(kernels) - 1
+        flattened.append(operand)
+    left, right = flattened
     product = (prod(batch), a.shape[-2], b.shape[-1])
-    held = (a.number, b.number, *holds)
+    alive = (a.number, b.number, *kept_alive)
     kernels.append(
-        Kernel((one, other), prod(product), saved_for_operand=((other, one), (one, other)), operands_kept_alive=held)
+        Kernel(
+            (left, right), prod(product), saved_for_operand=((right, left), (left, right)), operands_kept_alive=alive
+        )
     )
-    result = made + len(kernels) - 1
+    result = first_result + len(kernels) - 1
     kernels.append(
         Kernel(
             (result,),
@@ -121,10 +126,10 @@ def _matmul_shape(*factors: Shape) -> Shape:
 
 @op
 class Matmul(Product):
-    """The matrix product of two tensors' last two sizes, those before them broadcast, torch.matmul.
+    """The matrix product over the last two dimensions, with all others broadcast, torch.matmul.
 
-    A tensor of one size is a row on the left and a column on the right, and this size is gone.
-    Output: (…, rows of the first, columns of the second). Work: MACs = prod(output) × the size that is summed over.
+    A tensor with one dimension is a row vector on the left or a column vector on the right; the output lacks that
+    dimension. Output: (…, rows of the first, columns of the second). Work: MACs = prod(output) × the contracted size.
     """
 
     def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
@@ -147,7 +152,7 @@ class Matmul(Product):
 
 
 class _BatchedMatmul(Matmul):
-    """A product of batches of matrices with these layouts."""
+    """A product of batches of matrices with known layouts."""
 
     layouts: tuple[Layout, ...]
 
@@ -156,59 +161,61 @@ class _BatchedMatmul(Matmul):
         self.__dict__["layouts"] = layouts
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
-        one, other = map(MatrixFactor, (0, 1), inputs, self.layouts)
-        return tuple(batched_matmul_kernels(one, other, 2))
+        left, right = map(MatrixFactor, (0, 1), inputs, self.layouts)
+        return tuple(batched_matmul_kernels(left, right, 2))
 
 
 class _MatmulAdd(Product):
+    """beta × the first input + alpha × the product of the other two."""
+
     beta: float
     alpha: float
 
     arity = (3, 3)
-    factor_rank: int  # how many sizes each factor has
+    factor_rank: int  # dimensions of each factor
 
     def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
-        added, *factors = inputs
+        addend, *factors = inputs
         if any(len(shape) != self.factor_rank for shape in factors):
             shapes = " and ".join(map(format_shape, factors))
-            raise OpError(f"{self.name} multiplies tensors of {self.factor_rank} sizes, not {shapes}", "inputs")
+            raise OpError(f"{self.name} multiplies tensors of {self.factor_rank} dimensions, not {shapes}", "inputs")
         yield from _matmul_requirements(self.name, *factors)
-        yield from broadcast_to_requirements(self.name, added, _matmul_shape(*factors))
+        yield from broadcast_to_requirements(self.name, addend, _matmul_shape(*factors))
 
     def output(self, *inputs: Shape) -> Shape:
         return _matmul_shape(*inputs[1:])
 
     def work(self, inputs: tuple[Shape, ...], output: Shape) -> Work:
-        made = prod(output)
-        scaled = (self.alpha != 1) + (self.beta != 1)
-        return Work(macs=made * inputs[1][-1], adds=made, muls=made * scaled)
+        elements = prod(output)
+        scales = (self.alpha != 1) + (self.beta != 1)
+        return Work(macs=elements * inputs[1][-1], adds=elements, muls=elements * scales)
 
     def backward_macs(
         self, macs: Size, trainable: bool, requires_grad: tuple[bool, ...], inputs: tuple[Shape, ...] = ()
     ) -> Size:
-        """That of what is added is a sum."""
+        """Count no MACs for the gradient of the addend, which is a sum."""
         return macs * sum(requires_grad[1:])
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
-        whole = not broadcast_operands(inputs[:1], output) and self.beta == 1
+        forwards = not broadcast_operands(inputs[:1], output) and self.beta == 1
         return (
             Kernel(
                 (0, 1, 2),
                 prod(output),
                 saved_for_operand=((2, 1), (1, 2)),
-                forwards_gradient=whole,
-                new_gradient_operands=(1, 2) if whole else (),
+                forwards_gradient=forwards,
+                new_gradient_operands=(1, 2) if forwards else (),
             ),
         )
 
 
 @op
 class Addmm(_MatmulAdd):
-    """A matrix product and a tensor, torch.addmm: beta × the first input + alpha × the product of the others.
+    """beta × the first input + alpha × the matrix product of the other two, torch.addmm.
 
-    Output: (rows of the second, columns of the third), to which the first is broadcast.
-    Work: MACs = prod(output) × the size that is summed over; 1 add per output element, and 1 mul for each of alpha and
-    beta that is not 1.
+    Output: (rows of the second, columns of the third), to which the first input is broadcast.
+    Work: MACs = prod(output) × the contracted size; 1 add per output element, and 1 mul for each of alpha and beta that
+    is not 1.
     """
 
     beta: float = number(default=1.0)
@@ -219,11 +226,11 @@ class Addmm(_MatmulAdd):
 
 @op
 class Baddbmm(_MatmulAdd):
-    """Matrix products by batch and a tensor, torch.baddbmm: beta × the first + alpha × the product of the others.
+    """beta × the first input + alpha × the batched matrix product of the other two, torch.baddbmm.
 
-    Output: (batch, rows of the second, columns of the third), to which the first is broadcast.
-    Work: MACs = prod(output) × the size that is summed over; 1 add per output element, and 1 mul for each of alpha and
-    beta that is not 1.
+    Output: (batch, rows of the second, columns of the third), to which the first input is broadcast.
+    Work: MACs = prod(output) × the contracted size; 1 add per output element, and 1 mul for each of alpha and beta that
+    is not 1.
     """
 
     beta: float = number(default=1.0)
@@ -233,52 +240,59 @@ class Baddbmm(_MatmulAdd):
 
 
 class EinsumIndices(NamedTuple):
-    """An equation of `einsum` read for its inputs: the letters of each one's sizes, and those of the result."""
+    """The indices of an `einsum` equation: a name for each dimension of each input and of the output."""
 
     inputs: tuple[tuple[str, ...], ...]
     output: tuple[str, ...]
 
 
 def parse_equation(equation: str, ranks: tuple[int, ...]) -> EinsumIndices:
-    """The letters of each input of so many sizes; those under dots are called 0, 1, … from the last on.
+    """Return the indices of an equation for inputs of these ranks.
 
-    Raises OpError for what is no equation of so many inputs.
+    The dimensions of an ellipsis are named by digits, 0 for the last.
+
+    Raises:
+        OpError: the equation is malformed, or does not fit the number or the ranks of the inputs.
     """
     left, arrow, right = equation.replace(" ", "").partition("->")
     terms = left.split(",")
     if len(terms) != len(ranks):
         raise OpError(f"{equation!r} is for {len(terms)} inputs, not {len(ranks)}", "equation")
-    most = max((rank - len(term.replace("...", "")) for term, rank in zip(terms, ranks, strict=True)), default=0)
+    ellipsis_rank = max(
+        (rank - len(term.replace("...", "")) for term, rank in zip(terms, ranks, strict=True)), default=0
+    )
     inputs = tuple([_term_indices(term, rank, equation) for term, rank in zip(terms, ranks, strict=True)])
-    dotted = tuple([str(place) for place in reversed(range(most)) if any(str(place) in letters for letters in inputs)])
-    once = [letter for letter in left if letter.isalpha()]
-    output = (*dotted, *sorted(letter for letter in once if once.count(letter) == 1))
+    ellipsis = tuple(
+        [name for name in map(str, reversed(range(ellipsis_rank))) if any(name in term for term in inputs)]
+    )
+    all_letters = [letter for letter in left if letter.isalpha()]
+    output = (*ellipsis, *sorted(letter for letter in all_letters if all_letters.count(letter) == 1))
     if arrow:
         before, dots, after = right.partition("...")
-        output = (*before, *(dotted if dots else ()), *after)
+        output = (*before, *(ellipsis if dots else ()), *after)
     used = {letter for letters in inputs for letter in letters}
     if not used.issuperset(output) or len(set(output)) != len(output):
-        raise OpError(f"{equation!r} must give each letter of its result once, and one of an input", "equation")
+        raise OpError(f"each index of the output of {equation!r} must appear there once and in an input", "equation")
     return EinsumIndices(inputs, output)
 
 
 def _term_indices(term: str, rank: int, equation: str) -> tuple[str, ...]:
     before, dots, after = term.partition("...")
     letters = before + after
-    more = rank - len(letters)
-    if not all(letter.isalpha() for letter in letters) or more < 0 or (more and not dots):
-        raise OpError(f"{equation!r} says {term!r} of an input of {rank} sizes", "equation")
-    return (*before, *map(str, reversed(range(more))), *after) if dots else tuple(letters)
+    extra = rank - len(letters)  # dimensions of the ellipsis
+    if not all(letter.isalpha() for letter in letters) or extra < 0 or (extra and not dots):
+        raise OpError(f"{term!r} in {equation!r} does not fit an input of {rank} dimensions", "equation")
+    return (*before, *map(str, reversed(range(extra))), *after) if dots else tuple(letters)
 
 
 @op
 class Einsum(Product):
-    """Products of the elements of one or two tensors, summed over the indices that the result lacks, torch.einsum.
+    """Einstein summation over one or two tensors, torch.einsum.
 
-    More tensors are such products one after another. A letter is an index; dots are all that are not named.
-    Output: the sizes of the letters after the arrow. Work: MACs = the product of the sizes of all letters, where both
-    inputs share one that is summed over; else 1 mul per output element. Letters that one input alone has and that are
-    summed over are summed first, 1 add an element.
+    An import translates an equation with more tensors to a sequence of such products. Output: the sizes of the indices
+    after the arrow. Work: MACs = the product of the sizes of all indices if an index of both inputs is contracted, else
+    1 mul per output element. An index of one input only that the output lacks is summed before that, with 1 add per
+    element that is summed away.
     """
 
     equation: str = text()
@@ -300,54 +314,57 @@ class Einsum(Product):
         return tuple([sizes[letter] for letter in indices.output])
 
     def indices(self, inputs: tuple[Shape, ...]) -> EinsumIndices:
-        """The equation, read for these inputs."""
+        """Return the indices of the equation for these inputs."""
         return parse_equation(self.equation, tuple(map(len, inputs)))
 
     def contracted_sizes(self, inputs: tuple[Shape, ...]) -> tuple[Size, ...]:
-        """The sizes of the letters that both inputs have and the result lacks."""
+        """Return the sizes of the indices that both inputs have and the output lacks."""
         indices = self.indices(inputs)
         if len(inputs) == 1:
             return ()
         sizes = self._index_sizes(inputs, indices)
-        both = [letter for letter in dict.fromkeys(indices.inputs[0]) if letter in indices.inputs[1]]
-        return tuple([sizes[letter] for letter in both if letter not in indices.output])
+        shared = [letter for letter in dict.fromkeys(indices.inputs[0]) if letter in indices.inputs[1]]
+        return tuple([sizes[letter] for letter in shared if letter not in indices.output])
 
     def allocates_output(self, training: bool = False) -> bool:
-        """One tensor whose indices are all kept is seen in another order."""
+        """Return False for a single input whose indices are all in the output: the output is a permuted view."""
         left, arrow, right = self.equation.replace(" ", "").partition("->")
         return not ("," not in left and bool(arrow) and set(left) == set(right))
 
     def work(self, inputs: tuple[Shape, ...], output: Shape) -> Work:
-        indices, made = self.indices(inputs), prod(output)
+        indices = self.indices(inputs)
         sizes = self._index_sizes(inputs, indices)
         adds: Size = 0
-        kept: dict[str, Size] = {}  # what is left to multiply
-        for place, letters in enumerate(indices.inputs):
-            elsewhere = {*indices.output, *(letter for other in indices.inputs[:place] for letter in other)}
-            elsewhere.update(letter for other in indices.inputs[place + 1 :] for letter in other)
-            own = {letter: sizes[letter] for letter in letters}  # of its diagonal
-            left = {letter: extent for letter, extent in own.items() if letter in elsewhere}
-            if len(left) < len(own):
-                adds = adds + prod(own.values()) - prod(left.values())
-            kept |= left
+        multiplied: dict[str, Size] = {}  # sizes of the indices of the product
+        for operand, letters in enumerate(indices.inputs):
+            elsewhere = {*indices.output, *(letter for other in indices.inputs[:operand] for letter in other)}
+            elsewhere.update(letter for other in indices.inputs[operand + 1 :] for letter in other)
+            own = {letter: sizes[letter] for letter in letters}  # a repeated index is a diagonal and counts once
+            remaining = {letter: extent for letter, extent in own.items() if letter in elsewhere}
+            if len(remaining) < len(own):
+                adds = adds + prod(own.values()) - prod(remaining.values())
+            multiplied |= remaining
         if len(inputs) == 1:
             return Work(adds=adds)
         if self.contracted_sizes(inputs):
-            return Work(macs=prod(kept.values()), adds=adds)
-        return Work(muls=made, adds=adds)
+            return Work(macs=prod(multiplied.values()), adds=adds)
+        return Work(muls=prod(output), adds=adds)
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
-        made = prod(output)
+        elements = prod(output)
         if len(inputs) == 1:
-            return (Kernel((0,), made, aliases=None if self.allocates_output() else 0, forwards_gradient=True),)
+            return (Kernel((0,), elements, aliases=None if self.allocates_output() else 0, forwards_gradient=True),)
         if self.contracted_sizes(inputs):
-            return (*super().kernels(inputs, output, training), Kernel((2,), made, aliases=2, forwards_gradient=True))
+            return (
+                *super().kernels(inputs, output, training),
+                Kernel((2,), elements, aliases=2, forwards_gradient=True),
+            )
         indices = self.indices(inputs)
-        repeats = tuple([place for place, of in enumerate(indices.inputs) if set(of) != set(indices.output)])
-        return (Kernel((0, 1), made, saved_for_operand=((1, 0), (0, 1)), broadcast_operands=repeats),)
+        broadcast = tuple([operand for operand, term in enumerate(indices.inputs) if set(term) != set(indices.output)])
+        return (Kernel((0, 1), elements, saved_for_operand=((1, 0), (0, 1)), broadcast_operands=broadcast),)
 
     def _index_sizes(self, inputs: tuple[Shape, ...], indices: EinsumIndices) -> Mapping[str, Size]:
-        """That of each letter; one of 1 is broadcast."""
+        """Return the size of each index; a size of 1 is broadcast."""
         sizes: dict[str, Size] = {}
         for letters, shape in zip(indices.inputs, inputs, strict=True):
             for letter, extent in zip(letters, shape, strict=True):
@@ -358,31 +375,35 @@ class Einsum(Product):
 
 @op
 class Cdist(Product):
-    """The distance of each row of one tensor from each of another, torch.cdist; `p` is the norm's order.
+    """The p-norm distance of each row of one tensor from each row of another, torch.cdist.
 
-    Inputs: (…, P, M) and (…, R, M), the sizes before broadcast. Output: (…, P, R). Work: per distance, M adds for the
-    differences, and M − 1 to sum them up or, of the order "inf", compares; M muls for the squares of p = 2, M compares
-    for the sizes of others, and M exps for powers other than these; 1 exp for the root.
+    Inputs: (…, P, M) and (…, R, M), with the leading dimensions broadcast. Output: (…, P, R). Work: per distance, M
+    adds for the differences, then by norm: p = 2 M muls, M − 1 adds, 1 exp (the root); p = 0 or 1 M compares (the
+    absolute values), M − 1 adds; p = inf M compares and M − 1 compares; any other p M compares, M − 1 adds, M exps (the
+    powers) and 1 exp (the root).
     """
 
     p: float | str = scalar(default=2)
 
     def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
-        one, other = inputs
+        left, right = inputs
         if self.p == "-inf" or (isinstance(self.p, (int, float)) and self.p < 0):
-            raise OpError(f"a norm's order is at least 0, not {self.p}", "p")
-        if len(one) < 2 or len(other) < 2:
-            raise OpError(f"cdist takes rows of numbers, not {format_shape(one)} and {format_shape(other)}", "inputs")
-        yield Requirement(one[-1], "==", other[-1], "rows of {left} and of {right} numbers have no distance")
-        broadcast_shape(one[:-2], other[:-2])
+            raise OpError(f"p must be at least 0, not {self.p}", "p")
+        if len(left) < 2 or len(right) < 2:
+            raise OpError(
+                f"cdist takes tensors of 2 or more dimensions, not {format_shape(left)} and {format_shape(right)}",
+                "inputs",
+            )
+        yield Requirement(left[-1], "==", right[-1], "cdist takes rows of equal length, not {left} and {right}")
+        broadcast_shape(left[:-2], right[:-2])
 
     def output(self, *inputs: Shape) -> Shape:
-        one, other = inputs
-        return (*broadcast_shape(one[:-2], other[:-2]), one[-2], other[-2])
+        left, right = inputs
+        return (*broadcast_shape(left[:-2], right[:-2]), left[-2], right[-2])
 
     def work(self, inputs: tuple[Shape, ...], output: Shape) -> Work:
-        each, distances = inputs[0][-1], prod(output)
-        differences, summed = each * distances, (each - 1) * distances
+        length, distances = inputs[0][-1], prod(output)
+        differences, summed = length * distances, (length - 1) * distances
         if self.p == 2:
             return Work(adds=differences + summed, muls=differences, exps=distances)
         if self.p == "inf":

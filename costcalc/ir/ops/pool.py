@@ -1,4 +1,4 @@
-"""Pools: layers that reduce the window they look through to one number, channel by channel."""
+"""Pooling: layers that reduce each window of each channel to one number."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from costcalc.ir.work import Work
 
 
 class Pool(Op, ABC):
-    """What all pools share: their work follows from the number of taps, the elements their windows look at.
+    """The base class of pooling layers: their work depends on the number of elements in all windows.
 
-    A window counts in full, also where it hangs over the border.
+    A window counts in full where it overlaps the padding or the border.
     """
 
     is_module = True
@@ -29,15 +29,15 @@ class Pool(Op, ABC):
 
     @abstractmethod
     def window_elements(self, inputs: tuple[Shape, ...], output: Shape) -> Size:
-        """Elements looked at, over all windows."""
+        """Return the number of elements in all windows."""
 
     def layout(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Layout:
-        """That of an image as for any op; a sequence or a volume has no plane."""
+        """Return the layout of any op for images; a contiguous layout without a plane for sequences and volumes."""
         return super().layout(inputs, layouts) if self.rank == 4 else Layout.contiguous(len(inputs[0]))
 
 
 class _MaxReduction(Pool):
-    """A pool of compares, which finds the places of the largest elements, too."""
+    """A pooling by comparisons, which computes the indices of the largest elements, too."""
 
     return_indices: bool
 
@@ -51,12 +51,12 @@ class _MaxReduction(Pool):
         return Work(compares=self.window_elements(inputs, output) - prod(output))
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
-        indices = AuxiliaryOutput("indices", prod(output), element_size=INT64_BYTES)  # made at inference, too
+        indices = AuxiliaryOutput("indices", prod(output), element_size=INT64_BYTES)  # computed in inference, too
         return _as_2d_pool(self, Kernel((0,), prod(output), saved=(0,), auxiliary_outputs=(indices,)), inputs)
 
 
 class _MeanReduction(Pool):
-    """A pool of adds."""
+    """A pooling by sums."""
 
     def work(self, inputs: tuple[Shape, ...], output: Shape) -> Work:
         outputs = prod(output)
@@ -67,7 +67,7 @@ class _MeanReduction(Pool):
 
 
 def _as_2d_pool(op: Pool, kernel: Kernel, inputs: tuple[Shape, ...]) -> tuple[Kernel, ...]:
-    """What a pool runs: of a sequence, it is one of an image of one row, and so between two views."""
+    """Return the kernels of a pooling layer: torch pools a sequence as an image with one row, between two views."""
     if op.rank != 3:
         return (kernel,)
     return (
@@ -78,7 +78,7 @@ def _as_2d_pool(op: Pool, kernel: Kernel, inputs: tuple[Shape, ...]) -> tuple[Ke
 
 
 class SlidingPool(Pool):
-    """A pool with a kernel of fixed size and a stride."""
+    """A pooling with a fixed kernel size and a stride."""
 
     kernel_size: tuple[int, ...]
     stride: tuple[int, ...] | None
@@ -90,11 +90,11 @@ class SlidingPool(Pool):
         if self.stride is None:
             object.__setattr__(self, "stride", self.kernel_size)
         for w in self.sliding_windows():
-            if w.padding > w.kernel // 2:  # of the kernel undilated: so does torch
+            if w.padding > w.kernel // 2:  # like torch, without dilation
                 raise OpError(f"padding must be at most half the kernel of {w.kernel}, not {w.padding}", "padding")
 
     def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
-        # In ceil mode a kernel may overhang the input; that the output is not empty is checked for every op.
+        # In ceil mode the kernel may overlap the end of the input. An empty output is refused for every op.
         if not self.ceil_mode:
             yield from window_requirements(list(inputs[0][2:]), self.sliding_windows())
 
@@ -110,11 +110,13 @@ class SlidingPool(Pool):
         return prod(output) * prod(self.kernel_size)
 
     def sliding_windows(self, *inputs: Shape) -> tuple[Window, ...]:
-        assert self.stride is not None  # made so above
+        assert self.stride is not None  # set in __post_init__
         return tuple(map(Window, self.kernel_size, self.stride, self.padding))
 
 
 class _MaxPool(SlidingPool, _MaxReduction):
+    """The largest element of each window; base class of max pools of any rank."""
+
     dilation: tuple[int, ...]
 
     def sliding_windows(self, *inputs: Shape) -> tuple[Window, ...]:
@@ -140,11 +142,11 @@ class MaxPool1d(_MaxPool):
 
 @op
 class MaxPool2d(_MaxPool):
-    """The largest element of each window, torch.nn.MaxPool2d; the stride is the kernel's size unless given.
+    """The largest element of each window, torch.nn.MaxPool2d; the default stride is the kernel size.
 
-    Output: as a convolution's, or rounded up in ceil mode (a window that would start in the far padding is dropped); if
-    return_indices, the places of these elements are a second result.
-    Work: (k_h·k_w − 1) compares per output element, also at borders.
+    Output: as conv2d, rounded up with ceil_mode (a window that would start in the padding at the end is dropped); with
+    return_indices, a second result of the same shape has the indices of these elements.
+    Work: (k_h·k_w − 1) compares per output element, borders included.
     """
 
     kernel_size: tuple[int, ...] = per_axis(minimum=1, symbol="k")
@@ -196,10 +198,10 @@ class AvgPool1d(AvgPool):
 
 @op
 class AvgPool2d(AvgPool):
-    """The mean of each window, torch.nn.AvgPool2d; the stride is the kernel's size unless given.
+    """The mean of each window, torch.nn.AvgPool2d; the default stride is the kernel size.
 
-    Output: as max_pool2d. Work: (k_h·k_w − 1) adds and 1 div per output element, also at borders; count_include_pad and
-    divisor_override change what the sum is divided by, not how much is computed.
+    Output: as max_pool2d. Work: (k_h·k_w − 1) adds and 1 div per output element, borders included; count_include_pad
+    and divisor_override change the divisor, not the work.
     """
 
     kernel_size: tuple[int, ...] = per_axis(minimum=1, symbol="k")
@@ -228,6 +230,8 @@ class AvgPool3d(AvgPool):
 
 
 class _AdaptivePool(Pool):
+    """A pooling whose windows follow from the output size."""
+
     output_size: tuple[int | None, ...]
 
     def output(self, *inputs: Shape) -> Shape:
@@ -243,7 +247,7 @@ class _AdaptivePool(Pool):
         )
 
     def sliding_windows(self, *inputs: Shape) -> tuple[Window, ...] | None:
-        """Even windows where the input divides evenly; None for a single place, or where windows differ in size."""
+        """Return the windows if the output size divides the input size; None otherwise, and for global pools."""
         if self._is_global():
             return None
         windows = []
@@ -258,17 +262,17 @@ class _AdaptivePool(Pool):
 
 
 class AdaptiveAvgPool(_AdaptivePool, _MeanReduction):
-    """The mean of each window, with windows that follow from the output size; base class for any rank."""
+    """The mean of each adaptive window; base class of adaptive average pools of any rank."""
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
-        # A mean of the whole plane is a sum, whose gradient needs no value.
-        keeps = () if self._is_global() else (0,)
-        return _as_2d_pool(self, Kernel((0,), prod(output), saved=keeps), inputs)
+        # torch computes a global mean as torch.mean, whose gradient needs no saved tensor.
+        saved = () if self._is_global() else (0,)
+        return _as_2d_pool(self, Kernel((0,), prod(output), saved=saved), inputs)
 
 
 @op
 class AdaptiveAvgPool1d(AdaptiveAvgPool):
-    """The means of an even division of a sequence into output_size windows, torch.nn.AdaptiveAvgPool1d.
+    """The mean of each of output_size windows that divide a sequence evenly, torch.nn.AdaptiveAvgPool1d.
 
     Output and Work: as adaptive_avg_pool2d, along one axis.
     """
@@ -280,10 +284,11 @@ class AdaptiveAvgPool1d(AdaptiveAvgPool):
 
 @op
 class AdaptiveAvgPool2d(AdaptiveAvgPool):
-    """The means of an even division of the plane into output_size windows, torch.nn.AdaptiveAvgPool2d.
+    """The mean of each of output_size windows that divide the plane evenly, torch.nn.AdaptiveAvgPool2d.
 
-    Output: output_size; an axis of None stays as it is. Work: one add per tap beyond a window's first and 1 div per
-    output element; window i of an axis of n positions covers ceil((i+1)·n / out) − floor(i·n / out) of them.
+    Output: output_size, where None preserves the size of an axis. Work: 1 add for each element of a window after its
+    first, and 1 div per output element; window i of an axis of size n has ceil((i+1)·n / out) − floor(i·n / out)
+    elements.
     """
 
     output_size: tuple[int | None, ...] = per_axis(minimum=1, optional_axes=True)
@@ -291,7 +296,7 @@ class AdaptiveAvgPool2d(AdaptiveAvgPool):
 
 @op
 class AdaptiveAvgPool3d(AdaptiveAvgPool):
-    """The means of an even division of a volume into output_size windows, torch.nn.AdaptiveAvgPool3d.
+    """The mean of each of output_size windows that divide a volume evenly, torch.nn.AdaptiveAvgPool3d.
 
     Output and Work: as adaptive_avg_pool2d, along three axes.
     """
@@ -303,21 +308,21 @@ class AdaptiveAvgPool3d(AdaptiveAvgPool):
 
 @op
 class GlobalAvgPool2d(AdaptiveAvgPool):
-    """The mean of the whole plane, channel by channel (Lin et al., Network in Network, 2013): adaptive_avg_pool2d(1).
+    """The mean of each channel (Lin et al., Network in Network, 2013), equal to adaptive_avg_pool2d(1).
 
-    Output: 1×1. Work: (H·W − 1) adds and 1 div per channel.
+    Output: (batch, channels, 1, 1). Work: (H·W − 1) adds and 1 div per channel.
     """
 
     output_size = (1, 1)
 
 
 class _AdaptiveMaxPool(_AdaptivePool, _MaxReduction):
-    pass
+    """The largest element of each adaptive window; base class of adaptive max pools of any rank."""
 
 
 @op
 class AdaptiveMaxPool1d(_AdaptiveMaxPool):
-    """The largest elements of an even division of a sequence into output_size windows, torch.nn.AdaptiveMaxPool1d.
+    """The largest element of each of output_size windows that divide a sequence evenly, torch.nn.AdaptiveMaxPool1d.
 
     Output and Work: as adaptive_max_pool2d, along one axis.
     """
@@ -330,10 +335,11 @@ class AdaptiveMaxPool1d(_AdaptiveMaxPool):
 
 @op
 class AdaptiveMaxPool2d(_AdaptiveMaxPool):
-    """The largest elements of an even division of the plane into output_size windows, torch.nn.AdaptiveMaxPool2d.
+    """The largest element of each of output_size windows that divide the plane evenly, torch.nn.AdaptiveMaxPool2d.
 
-    Output: output_size; an axis of None stays as it is; if return_indices, the places of these elements are a second
-    result. Work: one compare per tap beyond a window's first, the windows being those of adaptive_avg_pool2d.
+    Output: output_size, where None preserves the size of an axis; with return_indices, a second result of the same
+    shape has the indices of these elements. Work: 1 compare for each element of a window after its first; the windows
+    are those of adaptive_avg_pool2d.
     """
 
     output_size: tuple[int | None, ...] = per_axis(minimum=1, optional_axes=True)
@@ -342,7 +348,7 @@ class AdaptiveMaxPool2d(_AdaptiveMaxPool):
 
 @op
 class AdaptiveMaxPool3d(_AdaptiveMaxPool):
-    """The largest elements of an even division of a volume into output_size windows, torch.nn.AdaptiveMaxPool3d.
+    """The largest element of each of output_size windows that divide a volume evenly, torch.nn.AdaptiveMaxPool3d.
 
     Output and Work: as adaptive_max_pool2d, along three axes.
     """
@@ -354,4 +360,5 @@ class AdaptiveMaxPool3d(_AdaptiveMaxPool):
 
 
 def _adaptive_window_elements(n: Size, out: int | None) -> Size:
+    """Return the sum of the window sizes along an axis of `n` elements."""
     return n if out is None else sum(ceil_div((i + 1) * n, out) - i * n // out for i in range(out))

@@ -198,9 +198,9 @@ class Lstm(RecurrentLayers):
     twice with `bidirectional`; the last h and c, (layers · directions, batch, …), are further results.
     Parameters: for layer 0, 1, …, weight_ih_l0 (4 · hidden_size, features), weight_hh_l0 (4 · hidden_size, the output),
     bias_ih_l0, bias_hh_l0 (4 · hidden_size), weight_hr_l0 (proj_size, hidden_size); the other direction's end in
-    `_reverse`; none if they are further inputs.
-    Work: for each step, MACs = prod of all matrices; per hidden number, layer and direction 4 adds (12 with biases),
-    3 sigmoids, 2 tanhs, 3 muls, 1 add.
+    `_reverse`; none if they are inputs.
+    Work: for each step, MACs = prod of all matrices; per hidden number, layer and direction 4 adds (12 with biases), 3
+    sigmoids, 2 tanhs, 3 muls, 1 add.
     """
 
     proj_size: int = integer(default=0, minimum=0)
@@ -223,11 +223,11 @@ class Gru(RecurrentLayers):
     """Layers of gated recurrent units over a sequence, torch.nn.GRU (Cho et al., 2014).
 
     Inputs: a sequence (steps, batch, features), or with `batch_first` (batch, steps, features); then, if not zeros, the
-    first state h. Output: hidden_size numbers for each step, twice with `bidirectional`; the last h,
-    (layers · directions, batch, hidden_size), is a further result.
+    first state h. Output: hidden_size numbers for each step, twice with `bidirectional`; the last h, (layers ·
+    directions, batch, hidden_size), is a further result.
     Parameters: as lstm's, of 3 · hidden_size.
-    Work: for each step, MACs = prod of all matrices; per hidden number, layer and direction 3 adds (9 with biases),
-    2 sigmoids, 1 tanh, 2 muls, 2 adds.
+    Work: for each step, MACs = prod of all matrices; per hidden number, layer and direction 3 adds (9 with biases), 2
+    sigmoids, 1 tanh, 2 muls, 2 adds.
     """
 
     num_gates = 3
@@ -239,8 +239,8 @@ class Rnn(RecurrentLayers):
     """Layers of simple recurrent units over a sequence, torch.nn.RNN (Elman, 1990).
 
     Inputs: a sequence (steps, batch, features), or with `batch_first` (batch, steps, features); then, if not zeros, the
-    first state h. Output: hidden_size numbers for each step, twice with `bidirectional`; the last h,
-    (layers · directions, batch, hidden_size), is a further result.
+    first state h. Output: hidden_size numbers for each step, twice with `bidirectional`; the last h, (layers ·
+    directions, batch, hidden_size), is a further result.
     Parameters: as lstm's, of hidden_size.
     Work: for each step, MACs = prod of all matrices; per hidden number, layer and direction 1 add (3 with biases), and
     the activation (torch: nonlinearity).
@@ -284,8 +284,8 @@ class LstmCell(RecurrentCell):
     """One step of long short-term memory, torch.nn.LSTMCell.
 
     Inputs: features, then, if not zeros, the states h and c. Output: the new h, and as a further result c.
-    Parameters: weight_ih (4 · hidden_size, features), weight_hh (4 · hidden_size, hidden_size), bias_ih and bias_hh
-    (4 · hidden_size); none if they are further inputs. Work: that of an lstm's step.
+    Parameters: weight_ih (4 · hidden_size, features), weight_hh (4 · hidden_size, hidden_size), bias_ih and bias_hh (4
+    · hidden_size); none if they are inputs. Work: that of an lstm's step.
     """
 
     num_gates = 4
@@ -299,8 +299,8 @@ class LstmCell(RecurrentCell):
 class GruCell(RecurrentCell):
     """One step of a gated recurrent unit, torch.nn.GRUCell.
 
-    Inputs: features, then, if not zeros, the state h. Output: the new h. Parameters: as lstm_cell's, of
-    3 · hidden_size. Work: that of a gru's step.
+    Inputs: features, then, if not zeros, the state h. Output: the new h. Parameters: as lstm_cell's, of 3 ·
+    hidden_size. Work: that of a gru's step.
     """
 
     num_gates = 3

@@ -330,8 +330,8 @@ class StdMean(_VarianceReduction):
 class Logsumexp(Reduction):
     """The logarithm of the sum of exponentials along `dim` (one, some, or null for all), torch.logsumexp.
 
-    Output: without those dimensions, or with `keepdim` of size 1 there. Work: for m of n elements, the largest is
-    n − m compares, taking it off n adds, then n exps, n − m adds, and m exps for logarithms with m adds.
+    Output: without those dimensions, or with `keepdim` of size 1 there. Work: for m of n elements, the largest is n − m
+    compares, taking it off n adds, then n exps, n − m adds, and m exps for logarithms with m adds.
     """
 
     saves_input = True

@@ -31,9 +31,9 @@ class Interpolate(Op):
 
     Output: size, or each axis times its scale_factor, rounded down. Work: nearest none; per output element, linear 2
     muls and 1 add, bilinear 6 muls and 3 adds, trilinear 14 muls and 7 adds, bicubic 20 muls and 15 adds, axis by axis;
-    the weights depend on the place alone and are not counted. With antialias the height and the width are resampled
-    one after the other, 1 mul and 1 add per tap, with 2 taps (bilinear) or 4 (bicubic) per output element where it
-    grows, and as many per input element where it shrinks. Mode area is adaptive_avg_pool2d.
+    the weights depend on the place alone and are not counted. With antialias the height and the width are resampled one
+    after the other, 1 mul and 1 add per tap, with 2 taps (bilinear) or 4 (bicubic) per output element where it grows,
+    and as many per input element where it shrinks. Mode area is adaptive_avg_pool2d.
     """
 
     size: tuple[Size, ...] | None = shape(default=None)
