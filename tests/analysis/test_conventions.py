@@ -309,7 +309,7 @@ def test_a_misspelt_convention_is_answered():
 def test_only_layers_without_parameters_are_functions():
     builder = Builder("net", channels=3, height=8, width=8)
     builder.add("conv", OPS["conv2d"](4, 3), functional=True)
-    with pytest.raises(CostcalcError, match="conv: conv2d keeps parameters or statistics here: it is a module"):
+    with pytest.raises(CostcalcError, match="conv: conv2d has parameters or statistics here: it is a module"):
         builder.build()
     good = small(False)
     assert row(costcalc.analyze(replace(good, name="other")), "conv").params == 4 * 3 * 9 + 4

@@ -46,7 +46,7 @@ def test_all_layers_that_do_not_fit_are_named_once_and_what_follows_is_not_blame
     with pytest.raises(GraphError) as error:
         builder.build()
     assert [p.node.name for p in error.value.problems] == ["layer1", "bad", "lost", "bad"]
-    assert "lost: takes 'layer9', which is no input and no earlier layer" in str(error.value)
+    assert "lost: takes 'layer9', which is neither an input nor an earlier layer" in str(error.value)
     assert "'bad' is the name of two layers" in str(error.value)
 
 
@@ -54,7 +54,7 @@ def test_a_graph_needs_an_input_a_layer_and_an_output():
     node = Node("a", OPS["relu"](), ("input",))
     with pytest.raises(CostcalcError, match="at least one input, one layer and one output"):
         Graph("net", (Input("input", (1, 3, 4, 4)),), (), ())
-    with pytest.raises(CostcalcError, match="the output 'b' is no layer"):
+    with pytest.raises(CostcalcError, match="the output 'b' is not a layer"):
         Graph("net", (Input("input", (1, 3, 4, 4)),), (node,), ("b",))
 
 

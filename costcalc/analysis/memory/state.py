@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 
 from costcalc.analysis.memory.timeline import PERSISTENT_KINDS, Allocation, AllocationKind, Event, Phase
 from costcalc.core.sizes import Size
-from costcalc.ir.graph import Execution
+from costcalc.ir.execution import Execution
 from costcalc.ir.kernel import Kernel
 from costcalc.ir.layout import Layout
 
