@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import re
 
-# A release is (major, minor); a patch release is taken for its minor one.
+# (major, minor); patch releases are not distinguished.
 Release = tuple[int, int]
 
-# A test compares them with the bounds in pyproject.toml.
+# A test compares these with the bounds in pyproject.toml.
 OLDEST_TESTED: Release = (2, 6)
 NEWEST_TESTED: Release = (2, 15)
 
 
 def release(version: str) -> Release:
-    """The release of a version such as "2.15.0+cu132"."""
+    """Return the release of a version string such as "2.15.0+cu132"."""
     numbers = re.match(r"(\d+)\.(\d+)", version)
     assert numbers is not None, version
     return int(numbers[1]), int(numbers[2])
 
 
-def untested(version: str) -> str | None:
-    """A sentence for a reader of results measured with a newer torch than the newest tested one, else None."""
+def untested_warning(version: str) -> str | None:
+    """Return a warning if a torch version is newer than the newest tested release, otherwise None."""
     if release(version) <= NEWEST_TESTED:
         return None
     newest = ".".join(map(str, NEWEST_TESTED))

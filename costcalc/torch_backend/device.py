@@ -9,7 +9,7 @@ import torch
 
 from costcalc.core.devices import DEVICES
 from costcalc.core.errors import CostcalcError, did_you_mean
-from costcalc.core.torch_versions import untested
+from costcalc.core.torch_versions import untested_warning
 from costcalc.ir.op import Device
 
 _DTYPES = {"fp64": torch.float64, "fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -34,7 +34,7 @@ class Environment(NamedTuple):
     @property
     def warnings(self) -> tuple[str, ...]:
         """Sentences for readers of the numbers, such as that this torch is newer than the tested releases."""
-        sentence = untested(self.torch)
+        sentence = untested_warning(self.torch)
         return () if sentence is None else (sentence,)
 
 

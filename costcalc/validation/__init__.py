@@ -1,1 +1,1 @@
-"""Predictions beside what torch measures."""
+"""Comparison of calculated costs and predicted memory with what torch measures."""

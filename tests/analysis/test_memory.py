@@ -232,8 +232,8 @@ def test_overwriting_a_saved_tensor_is_an_error():
 @pytest.mark.parametrize(
     ("how", "message"),
     [
-        ({"gradients": True}, "gradients are predicted in training mode alone"),
-        ({"optimizer": "sgd"}, "an optimizer needs gradients: it goes with training"),
+        ({"gradients": True}, "gradients require training mode: set training=True"),
+        ({"optimizer": "sgd"}, "optimizer requires a backward pass: set training=True and leave gradients unset"),
         (
             {"training": True, "optimizer": "adamm"},
             "no optimizer 'adamm' (did you mean 'adam'?): there are sgd, sgd-momentum, adam, adamw, rmsprop",

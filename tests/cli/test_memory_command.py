@@ -375,7 +375,7 @@ def test_checkpointing_in_words_and_json():
         "stage",
         ["stem", *(f"layer{i}" for i in range(1, 5))],
     )
-    assert training["left"] == {"head": "autograd would keep no less"}
+    assert training["left"] == {"head": "autograd would save no less"}
     assert training["saved_for_backward"] < plain["saved_for_backward"]
     assert training["peak_live"] < plain["peak_live"]
     head = 8 * 512 * 1000
@@ -386,7 +386,7 @@ def test_checkpointing_in_words_and_json():
     assert {e["class"] for e in training["events"] if e["phase"] == "recomputation"} >= {"recomputed"}
     text = run("resnet18", "--training", "--checkpoint", "stage")
     assert "training, without an optimizer, checkpointed by stage" in text
-    assert "Not checkpointed: head (autograd would keep no less)." in text
+    assert "Not checkpointed: head (autograd would save no less)." in text
     assert "recomputation" in text
     several = run("resnet18", "vgg11", "--training", "--checkpoint", "block")
     assert re.search(r"resnet18: a step computes [\d,]+ FLOPs, [\d,]+ of them in layers that are recomputed", several)

@@ -1,11 +1,12 @@
-"""Where the memory goes: what is alive at every moment of a forward pass, a backward pass and an optimizer's step.
+"""The memory of a forward pass, a backward pass and an optimizer step, tensor by tensor.
 
     from costcalc.analysis.memory import timeline
 
     training = timeline(costcalc.load("vgg16", batch=32), training=True, optimizer="adam")
     training.peak_total, training.peak_at, training.by_kind, training.saved_for_backward
 
-Told from a graph alone, to the byte of what torch's dispatcher makes; `torch_backend.observe` measures the same.
+The simulation needs only a graph. It is exact to the byte for the tensors that torch's dispatcher allocates, which
+`torch_backend.observe` measures.
 """
 
 from costcalc.analysis.memory.checkpoint import CHECKPOINTS, Checkpoint

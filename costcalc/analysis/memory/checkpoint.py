@@ -1,9 +1,10 @@
-"""Activation checkpointing: which runs of layers keep only what they take, and run again in the backward pass.
+"""Activation checkpointing: which segments of a network save only their input, and are recomputed in backward.
 
-As torch.utils.checkpoint has it with `use_reentrant=False`. A segment is a run of layers with one tensor in and one
-out, and whatever is none is left as it is. A stage is named by the first part of a path, a block by the first two. A
-block has two weight layers or more, and within its stage it alone reads what it takes: the branches of an Inception
-module are no blocks. A stage without blocks, or in which one of them is no segment, is one block.
+As `torch.utils.checkpoint.checkpoint` with `use_reentrant=False`. A segment is a contiguous range of layers with one
+input tensor and one output tensor; layers that form no segment are not checkpointed. A stage is named by the first part
+of a path, a block by the first two. A block has at least two weight layers, and no other layer of its stage reads its
+input, so the branches of an Inception module are not blocks. A stage that has no blocks, or one that is no segment, is
+one block.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ CHECKPOINTS: tuple[Checkpoint, ...] = get_args(Checkpoint)
 
 
 class Segment(NamedTuple):
-    """The layers of a stage or block: their places in the graph, and the one tensor that they take from outside."""
+    """The layers of a stage or block, as a range of node indices, and the tensor that they take from outside."""
 
     prefix: str
     node_range: range
@@ -29,112 +30,122 @@ class Segment(NamedTuple):
 
 
 class SavedStorage(NamedTuple):
-    """A piece of memory in a run without checkpointing: the layer that made it, those that keep it, and its bytes."""
+    """A storage in a run without checkpointing: the layer that allocates it, the layers that save it, and its bytes."""
 
     layer: str
     saved_by: frozenset[str]
-    size: Size
+    nbytes: Size
 
 
 def candidate_segments(graph: Graph, checkpoint: str) -> tuple[list[Segment], dict[str, str]]:
-    """The segments of a graph in running order; and the stages that are left as they are, with the reason.
+    """Return the segments of a graph in execution order, and the stages that are no segments with the reason.
 
-    Raises CostcalcError for what is no `Checkpoint`.
+    Raises CostcalcError if `checkpoint` is not a `Checkpoint`.
     """
-    known = get_args(Checkpoint)
-    if checkpoint not in known:
-        hint = did_you_mean(checkpoint, known)
-        raise CostcalcError(f"no checkpointing by {checkpoint!r}{hint}: there are {', '.join(known)}")
+    if checkpoint not in CHECKPOINTS:
+        hint = did_you_mean(checkpoint, CHECKPOINTS)
+        raise CostcalcError(f"unknown checkpoint {checkpoint!r}{hint}: use {', '.join(CHECKPOINTS)}")
     segments: list[Segment] = []
-    left: dict[str, str] = {}
+    not_checkpointed: dict[str, str] = {}
     if checkpoint == "none":
-        return segments, left
+        return segments, not_checkpointed
     readers: dict[str, list[int]] = {}
-    for place, node in enumerate(graph.nodes):
+    for index, node in enumerate(graph.nodes):
         for name in node.inputs:
-            readers.setdefault(name, []).append(place)
-    for stage, places in _groups(graph, range(len(graph.nodes)), 1).items():
-        blocks = _blocks(graph, places, readers) if checkpoint == "block" else []
-        whole = _segment(graph, stage, places, readers)
+            readers.setdefault(name, []).append(index)
+    for stage, indices in _group_by_prefix(graph, range(len(graph.nodes)), 1).items():
+        blocks = _blocks(graph, indices, readers) if checkpoint == "block" else []
+        segment = _segment(graph, stage, indices, readers)
         if blocks:
             segments += blocks
-        elif isinstance(whole, Segment):
-            segments.append(whole)
+        elif isinstance(segment, Segment):
+            segments.append(segment)
         else:
-            left[stage] = whole
-    return segments, left
+            not_checkpointed[stage] = segment
+    return segments, not_checkpointed
 
 
 def select_segments(
     graph: Graph,
-    segments: Iterable[Segment],
-    pieces: Iterable[SavedStorage],
-    taken: Mapping[str, SavedStorage],
-    overwritten: Mapping[str, Collection[str]],
+    segments: Sequence[Segment],
+    saved: Iterable[SavedStorage],
+    storages: Mapping[str, SavedStorage],
+    overwritten_by: Mapping[str, Collection[str]],
 ) -> tuple[list[Segment], dict[str, str]]:
-    """The segments of which autograd then keeps less; and the others, with the reason.
+    """Return the segments with which autograd saves less, and the other ones with the reason.
 
-    `pieces` are what it keeps without checkpointing, `taken` is what each tensor lies in, and `overwritten` are the
-    layers that overwrite it. A segment frees what it makes and keeps alone, and keeps what it takes, unless it did so
-    before. Where that is less for each of them, it is less for all together: what one frees and the next one takes is
-    counted in both.
+    A checkpointed segment frees the storages that its own layers alone allocate and save, and saves its input unless it
+    did so before. If that reduces memory for each segment, it does for all together: a tensor that one segment frees
+    and the next one saves is counted in both.
+
+    Args:
+        graph: the network.
+        segments: the candidates.
+        saved: the storages that autograd saves without checkpointing.
+        storages: the storage of each tensor.
+        overwritten_by: the layers that overwrite each tensor.
     """
-    place_of = {node.name: place for place, node in enumerate(graph.nodes)}
-    frees: dict[str, Size] = {}
-    of_layer = {graph.nodes[place].name: segment.prefix for segment in segments for place in segment.node_range}
-    for piece in pieces:
-        inside = {of_layer.get(layer) for layer in (piece.layer, *piece.saved_by)}
-        prefix = of_layer.get(piece.layer)
-        if prefix is not None and inside == {prefix}:
-            frees[prefix] = frees.get(prefix, 0) + piece.size
-    chosen: list[Segment] = []
-    left: dict[str, str] = {}
+    index_of = {node.name: index for index, node in enumerate(graph.nodes)}
+    segment_of = {graph.nodes[index].name: segment.prefix for segment in segments for index in segment.node_range}
+    freed: dict[str, Size] = {}
+    for storage in saved:
+        prefix = segment_of.get(storage.layer)
+        if prefix is not None and {segment_of.get(layer) for layer in storage.saved_by} <= {prefix}:
+            freed[prefix] = freed.get(prefix, 0) + storage.nbytes
+    selected: list[Segment] = []
+    not_checkpointed: dict[str, str] = {}
     for segment in segments:
-        what = taken[segment.input]
-        kept_anyway = any(place_of[layer] in segment.node_range for layer in what.saved_by)
-        if any(place_of[layer] >= segment.node_range.start for layer in overwritten.get(segment.input, ())):
-            left[segment.prefix] = "what it takes is overwritten"
-        elif frees.get(segment.prefix, 0) <= (0 if kept_anyway else what.size):
-            left[segment.prefix] = "autograd would keep no less"
+        storage = storages[segment.input]
+        saved_already = any(index_of[layer] in segment.node_range for layer in storage.saved_by)
+        if any(index_of[layer] >= segment.node_range.start for layer in overwritten_by.get(segment.input, ())):
+            not_checkpointed[segment.prefix] = "its input is overwritten"
+        elif freed.get(segment.prefix, 0) <= (0 if saved_already else storage.nbytes):
+            not_checkpointed[segment.prefix] = "autograd would save no less"
         else:
-            chosen.append(segment)
-    return chosen, left
+            selected.append(segment)
+    return selected, not_checkpointed
 
 
-def _groups(graph: Graph, places: Iterable[int], depth: int) -> dict[str, list[int]]:
+def _group_by_prefix(graph: Graph, indices: Iterable[int], depth: int) -> dict[str, list[int]]:
     groups: dict[str, list[int]] = {}
-    for place in places:
-        groups.setdefault(stage_of(graph.nodes[place].name, depth), []).append(place)
+    for index in indices:
+        groups.setdefault(stage_of(graph.nodes[index].name, depth), []).append(index)
     return groups
 
 
-def _segment(graph: Graph, prefix: str, places: Sequence[int], readers: Mapping[str, list[int]]) -> Segment | str:
-    """The layers at these places as a segment, or why they are none."""
-    inside = range(places[0], places[-1] + 1)
-    names = [graph.nodes[place].name for place in places]
-    if len(inside) != len(places):
-        return "its layers do not run one after the other"
-    taken = {name for place in places for name in graph.nodes[place].inputs} - set(names)
-    if len(taken) != 1:
-        return "it takes more than one tensor"
-    given = [name for name in names if name in graph.outputs or any(at not in inside for at in readers.get(name, ()))]
+def _segment(graph: Graph, prefix: str, indices: Sequence[int], readers: Mapping[str, list[int]]) -> Segment | str:
+    """Return the nodes with these indices as a segment, or the reason why they are none."""
+    node_range = range(indices[0], indices[-1] + 1)
+    names = [graph.nodes[index].name for index in indices]
+    if len(node_range) != len(indices):
+        return "its layers are not contiguous"
+    inputs = {name for index in indices for name in graph.nodes[index].inputs} - set(names)
+    if len(inputs) != 1:
+        return "it has more than one input"
+    outputs = [
+        name
+        for name in names
+        if name in graph.outputs or any(reader not in node_range for reader in readers.get(name, ()))
+    ]
     if any(name not in graph.reachable for name in names):
         return "no output depends on one of its layers"
-    if len(given) != 1:
-        return "it gives more than one tensor"
-    if given != names[-1:]:
-        return "its result is not what its last layer makes"
-    return Segment(prefix, inside, *taken)
+    if len(outputs) != 1:
+        return "it has more than one output"
+    if outputs != names[-1:]:
+        return "its output is not that of its last layer"
+    return Segment(prefix, node_range, *inputs)
 
 
 def _blocks(graph: Graph, stage: Sequence[int], readers: Mapping[str, list[int]]) -> list[Segment]:
-    """The blocks of a stage; none where it is one block itself."""
+    """Return the blocks of a stage, none if one of them is no segment."""
     blocks = []
-    for prefix, places in _groups(graph, stage, 2).items():
-        if sum([graph.nodes[place].op.weight_layer for place in places]) < 2:
+    for prefix, indices in _group_by_prefix(graph, stage, 2).items():
+        if sum([graph.nodes[index].op.weight_layer for index in indices]) < 2:
             continue
-        block = _segment(graph, prefix, places, readers)
-        if isinstance(block, str) or any(at in stage and at not in block.node_range for at in readers[block.input]):
+        block = _segment(graph, prefix, indices, readers)
+        if isinstance(block, str):
+            return []
+        if any(reader in stage and reader not in block.node_range for reader in readers[block.input]):
             return []
         blocks.append(block)
     return blocks

@@ -1,4 +1,4 @@
-"""Optimizers: what each keeps for a parameter between steps, and what its step makes for it."""
+"""Optimizers: the state of each for a parameter, the workspace of its step and its FLOPs."""
 
 from __future__ import annotations
 
@@ -10,20 +10,15 @@ from costcalc.core.errors import CostcalcError, did_you_mean
 
 
 class Optimizer(NamedTuple):
-    """A rule that changes parameters by their gradients, as torch.optim computes it one parameter at a time.
+    """An optimizer of torch.optim in its implementation on a CPU, which updates one parameter after the other.
 
-    `copies` are tensors as large as the parameter that are kept between steps; `counts`: it also keeps how many steps
-    there were. `scratch` is how many tensors as large as the parameter a step makes; the last of them is alive until
-    the next parameter's are made. (On a GPU torch.optim steps all parameters together, and makes them for all.)
-
-    `flops` are the operations of a step for each element of a parameter, from its formula as torch.optim has it,
-    without weight decay but for adamw, whose point it is. What is computed once for a whole parameter, such as how the
-    moments' bias is corrected, is not counted.
+    FLOPs follow the formula of the optimizer without weight decay, except for adamw. Operations once for a parameter,
+    such as bias corrections of the moments, are not counted.
     """
 
-    state_tensors: tuple[str, ...] = ()
+    state_tensors: tuple[str, ...] = ()  # tensors of the size of the parameter that persist between steps
     has_step_counter: bool = False
-    workspace_tensors: int = 0
+    workspace_tensors: int = 0  # tensors of the size of the parameter that a step allocates
     flops_per_element: int = 0
 
 
@@ -48,7 +43,11 @@ OPTIMIZERS: Mapping[str, Optimizer] = MappingProxyType(
 
 
 def get_optimizer(name: str) -> Optimizer:
-    """The optimizer of that name. Raises CostcalcError, with what may have been meant, where there is none."""
+    """Return the optimizer of that name.
+
+    Raises:
+        CostcalcError: there is none; the message suggests a similar name.
+    """
     if name not in OPTIMIZERS:
         known = ", ".join(OPTIMIZERS)
         raise CostcalcError(f"no optimizer {name!r}{did_you_mean(name, OPTIMIZERS)}: there are {known}")

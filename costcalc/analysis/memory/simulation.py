@@ -63,20 +63,20 @@ def timeline(
     """
     gradients = training if gradients is None else gradients
     if gradients and not training:
-        raise CostcalcError("gradients are predicted in training mode alone")
-    for name, is_set in (
-        ("an optimizer", optimizer),
-        ("freezing", frozen),
+        raise CostcalcError("gradients require training mode: set training=True")
+    for option, is_set in (
+        ("optimizer", optimizer),
+        ("frozen", frozen),
         ("accumulating", accumulating),
-        ("checkpointing", checkpoint != "none"),
+        ("checkpoint", checkpoint != "none"),
     ):
         if is_set and not gradients:
-            raise CostcalcError(f"{name} needs gradients: it goes with training")
+            raise CostcalcError(f"{option} requires a backward pass: set training=True and leave gradients unset")
     update = None if optimizer is None else get_optimizer(optimizer)
     if master_weights and update is None:
-        raise CostcalcError("master weights are the optimizer's: they go with one")
+        raise CostcalcError("master weights require an optimizer, for example adam")
     if master_weights and dtype not in ("fp16", "bf16"):
-        raise CostcalcError(f"master weights are fp32 copies of a network in fp16 or bf16, not in {dtype}")
+        raise CostcalcError(f"master weights are fp32 copies of fp16 or bf16 parameters, but the dtype is {dtype}")
     frozen_layers = frozenset(node.name for prefix in frozen for node in graph.select(prefix))
 
     def run_forward(segments: Sequence[Segment]) -> ForwardPass:

@@ -1,4 +1,4 @@
-"""What a training step computes: the other side of what its memory costs."""
+"""The work of a training step, beside the memory that it needs."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from costcalc.core.sizes import Size
 
 
 class TrainingFlops(NamedTuple):
-    """A run's multiply-accumulates, each 2 FLOPs, by what they are for; and the FLOPs of the optimizer's step.
+    """The multiply-accumulates of a run by pass, and the FLOPs of the optimizer step.
 
-    Convolutions and matrix products alone: what is done to single elements is in the step, and nowhere else.
+    Passes count convolutions and matrix products only, 2 FLOPs per multiply-accumulate.
     """
 
     forward_macs: Size
@@ -23,26 +23,28 @@ class TrainingFlops(NamedTuple):
 
     @property
     def flops(self) -> Size:
-        """All of it."""
+        """The FLOPs of all passes and the optimizer step."""
         return 2 * (self.forward_macs + self.backward_macs + self.recomputed_macs) + self.step_flops
 
 
 def training_flops(costs: CostTable, timeline: Timeline) -> TrainingFlops:
-    """What `timeline` computes, of the same graph as `costs`, which have the same layers frozen.
+    """Return the work of a run. Layers that are not modelled count as zero.
 
-    A convolution takes as many multiply-accumulates for the gradient of its weight, and of its input, as forward: the
-    backward pass of a dense network takes 2 · forward − those of the first layer, whose input needs no gradient. Layers
-    that nobody knows count as nothing.
+    The gradients of a convolution with respect to its weight and to its input each have as many multiply-accumulates as
+    its forward pass. The backward pass of a dense network therefore has twice as many as the forward pass, minus those
+    of the first layer, whose input requires no gradient.
+
+    Args:
+        costs: the cost table of the same graph with the same frozen layers.
+        timeline: the run.
     """
-    again = frozenset(timeline.recomputed)
-    step = (
-        0
-        if timeline.optimizer is None
-        else OPTIMIZERS[timeline.optimizer].flops_per_element * timeline.trainable_elements
-    )
+    recomputed = frozenset(timeline.recomputed)
+    step_flops: Size = 0
+    if timeline.optimizer is not None:
+        step_flops = OPTIMIZERS[timeline.optimizer].flops_per_element * timeline.trainable_elements
     return TrainingFlops(
-        sum([row.macs or 0 for row in costs.rows]),
-        sum([row.backward_macs or 0 for row in costs.rows]) if timeline.gradients else 0,
-        sum([row.macs or 0 for row in costs.rows if row.path in again]),
-        step,
+        forward_macs=sum([row.macs or 0 for row in costs.rows]),
+        backward_macs=sum([row.backward_macs or 0 for row in costs.rows]) if timeline.gradients else 0,
+        recomputed_macs=sum([row.macs or 0 for row in costs.rows if row.path in recomputed]),
+        step_flops=step_flops,
     )
