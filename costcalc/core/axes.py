@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from costcalc.core.errors import OpError
+
 PLANE_DIM_NAMES = ("height", "width")
 IMAGE_DIM_NAMES = ("batch", "channels", *PLANE_DIM_NAMES)
 
@@ -42,3 +44,10 @@ def input_dim_names(rank: int, element_type: str = "float") -> tuple[str, ...]:
 def dim_label(index: int, rank: int) -> str:
     """Return what messages call a dimension: "height" of an image, or "size 2" of other tensors."""
     return IMAGE_DIM_NAMES[index] if rank == len(IMAGE_DIM_NAMES) else f"size {index + 1}"
+
+
+def normalize_dim(dim: int, rank: int, argument: str = "dim") -> int:
+    """Return a dimension, which may be counted from the end, counted from 0. Raises OpError for one out of range."""
+    if not -rank <= dim < rank:
+        raise OpError(f"{argument} {dim} is not a dimension of an input with {rank}", argument)
+    return dim % rank

@@ -1,8 +1,8 @@
-"""What an op is, and how its fields are declared.
+"""The base class of ops, and the check of an op on its inputs.
 
-An op is one frozen dataclass. Its fields are what a spec may say (there is no second schema); its methods give the
-output shape, the named parameter and buffer shapes and the work, as formulas over sizes of any carrier (`dims`).
-Whatever is not the op's own business (a convention, torch, a receptive field over a graph) lives elsewhere.
+An op is a frozen dataclass. Its fields are the arguments that a spec accepts; its methods return the output shape, the
+shapes of parameters and buffers, the work and the kernels, as formulas over sizes of any carrier (see `core.sizes`).
+Conventions, receptive fields and the lowering to torch are defined outside the op.
 
     @op
     class Linear(Op):
@@ -53,12 +53,12 @@ from costcalc.ir.work import NO_WORK, Work
 
 
 class Requirement(NamedTuple):
-    """A relation between sizes that an input must satisfy; `message` may use {left} and {right}."""
+    """A relation between sizes that the inputs of an op must satisfy."""
 
     left: Size
     relation: Relation
     right: Size
-    message: str
+    message: str  # of the error; {left} and {right} stand for the sizes
 
 
 class Window(NamedTuple):
@@ -70,12 +70,12 @@ class Window(NamedTuple):
     dilation: int = 1
 
 
-# Where an op may run. The kernel that a device picks decides how a result is laid out and what is saved for backward.
+# The layout of a result and the tensors saved for backward depend on the kernel that a device picks.
 Device = Literal["cpu", "meta", "cuda", "mps"]
 
 
 class Assumption(NamedTuple):
-    """A requirement on symbols that could not be decided and is taken for granted."""
+    """A requirement on symbolic sizes that is assumed, because it cannot be decided."""
 
     left: Size
     relation: Relation
@@ -107,7 +107,7 @@ _OpType = TypeVar("_OpType", bound="Op")
     ),
 )
 def op(cls: type[_OpType]) -> type[_OpType]:
-    """Make a subclass of `Op` with fields of its own a frozen dataclass whose values are read by their declarations."""
+    """Make a subclass of `Op` a frozen dataclass; its fields are declared by the functions of `ir.arguments`."""
     dataclasses.dataclass(frozen=True, eq=False, repr=False)(cls)
     cls.argument_specs = {f.name: f.metadata["argument"] for f in dataclasses.fields(cls)}
     return cls
@@ -115,32 +115,35 @@ def op(cls: type[_OpType]) -> type[_OpType]:
 
 @op
 class Op:
-    """A kind of layer. Shapes have the batch first; all counts are for the whole batch."""
+    """A kind of layer.
 
-    name: ClassVar[str]  # as a spec calls it
+    Shapes have the batch first. All counts are those of the whole batch.
+    """
+
+    name: ClassVar[str]  # in a spec
     argument_specs: ClassVar[dict[str, ArgumentSpec]] = {}
-    arity: ClassVar[tuple[int, int | None]] = (1, 1)  # how many tensors it takes: least, most (None: any number)
-    rank: ClassVar[int | None] = None  # dimensions its first input must have, if that matters
+    arity: ClassVar[tuple[int, int | None]] = (1, 1)  # minimum and maximum number of inputs; None: no maximum
+    rank: ClassVar[int | None] = None  # of the first input; None: any
     weight_layer: ClassVar[bool] = False  # counted in "ResNet-50", "VGG-16"
-    nonlinearity: ClassVar[bool] = False  # an activation function, which bends what the layers before it compute
+    nonlinearity: ClassVar[bool] = False  # an activation function
     is_normalization: ClassVar[bool] = False
     is_module: ClassVar[bool] = False  # a module in torch.nn; all other ops are calls of a function
-    modelled: ClassVar[bool] = True  # False: its cost is not known
-    saves_input: ClassVar[bool] = False  # what autograd keeps until it has made the gradients
+    modelled: ClassVar[bool] = True  # False: its cost is unknown
+    saves_input: ClassVar[bool] = False  # for backward
     saves_output: ClassVar[bool] = False
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         if cls.__name__.startswith("_"):
-            return  # a variant of an op has its name
+            return  # a variant of an op, or an abstract class
         cls.name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", cls.__name__).lower()
 
     def __post_init__(self) -> None:
         for name, argument in self.argument_specs.items():
-            given = getattr(self, name)
-            value = argument.convert(name, given)
-            if value is not given:
-                object.__setattr__(self, name, value)
+            value = getattr(self, name)
+            converted = argument.convert(name, value)
+            if converted is not value:
+                object.__setattr__(self, name, converted)
 
     def __eq__(self, other: object) -> bool:
         return type(self) is type(other) and self.__dict__ == other.__dict__
@@ -153,95 +156,96 @@ class Op:
         return {name: getattr(self, name) for name in self.argument_specs}
 
     def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
-        """What must hold of the inputs' sizes for the op to take them."""
+        """Yield the relations that the sizes of the inputs must satisfy.
+
+        Raises OpError for inputs of which no such relation can be stated, such as those of a wrong rank.
+        """
         return iter(())
 
     def output(self, *inputs: Shape) -> Shape:
-        """The shape of the result; for most ops, that of the (first) input."""
+        """Return the shape of the output; by default, that of the first input."""
         return inputs[0]
 
     def extra_outputs(self, *inputs: Shape) -> tuple[Shape, ...]:
-        """The shapes of further results, which `result(1)`, `result(2)`, … take; the first is `output`."""
+        """Return the shapes of extra outputs, which the ops `result(1)`, `result(2)`, … select."""
         return ()
 
     def extra_element_types(self, *inputs: str) -> tuple[str, ...]:
-        """What the elements of further results are, where they are not what those of the first are."""
+        """Return the element types of extra outputs; () if all are that of the output."""
         return ()
 
     def element_type(self, *inputs: str) -> str:
-        """What the elements of the result are: one of the `HOLDS`, given those of the inputs.
-
-        For most ops they are what the (first) input's are.
-        """
+        """Return the element type of the output; by default, that of the first input."""
         return inputs[0] if inputs else "float"
 
     def parameters(self, *inputs: Shape) -> dict[str, Shape]:
-        """The shapes of what is learnt, by torch's names; without those that an input is given for."""
+        """Return the shapes of the parameters by torch's names, without parameters that are inputs instead."""
         return {}
 
     def buffers(self, *inputs: Shape) -> dict[str, Shape]:
-        """The shapes of what is kept but not learnt, by torch's names."""
+        """Return the shapes of the buffers by torch's names."""
         return {}
 
     def work(self, inputs: tuple[Shape, ...], output: Shape) -> Work:
-        """The arithmetic of one forward pass."""
+        """Return the arithmetic of one forward pass."""
         return NO_WORK
 
     def backward_macs(
         self, macs: Size, trainable: bool, requires_grad: tuple[bool, ...], inputs: tuple[Shape, ...] = ()
     ) -> Size:
-        """The multiply-accumulates of gradients: of its own parameters if `taught`, of each input that `learns`.
+        """Return the MACs of the gradients: those of the parameters if `trainable`, and of inputs with `requires_grad`.
 
-        A product that is linear in each operand takes as many for the gradient of one operand as it takes itself.
+        `macs` are those of the forward pass. The gradient of each operand of a product takes as many.
         """
         return macs * (trainable + sum(requires_grad))
 
     def label(self) -> str:
-        """What a report calls it."""
+        """Return the name of the op in reports."""
         return self.name
 
     def allocates_output(self, training: bool = False) -> bool:
-        """Whether the result is a new tensor: not a view, not the input changed in place."""
+        """Return whether the output is a new tensor: neither a view nor the input changed in place."""
         return True
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
-        """What runs forward, and what autograd keeps for it; nothing where the (first) input is the result.
+        """Return the kernels that run; none if the output is the first input itself.
 
-        For most ops it is one kernel that makes the output. The parameters are the first kernel's.
+        By default, one kernel computes the output. The first kernel reads the parameters.
         """
         count = len(inputs)
         new = self.allocates_output(training)
-        keeps = (*range(count * self.saves_input), *([count] if self.saves_output else ()))
-        operands, dim_order = tuple(range(count)), self.gradient_order
         return (
             Kernel(
-                operands,
+                tuple(range(count)),
                 prod(output),
                 aliases=None if new else 0,
                 in_place=not new,
-                saved=keeps,
-                gradient_order=dim_order,
+                saved=(*range(count * self.saves_input), *([count] if self.saves_output else ())),
+                gradient_order=self.gradient_order,
             ),
         )
 
-    def gradient_order(self, given: Layout) -> tuple[int, ...] | None:
-        """The order in memory of the dimensions of a new gradient, for the layout of the result's; None: contiguous."""
+    def gradient_order(self, layout: Layout) -> tuple[int, ...] | None:
+        """Return the order in memory of the dimensions of a new gradient; None if it is contiguous.
+
+        `layout` is that of grad_output.
+        """
         return None
 
     def sliding_windows(self, *inputs: Shape) -> tuple[Window, ...] | None:
-        """The window each output looks through, per axis.
+        """Return the window of input positions that an output position depends on, for each spatial axis.
 
-        () when it looks at its own place alone, None when windows differ in size or see the whole plane.
+        (): an output position depends on the same input position only. None: windows differ in size, or cover the
+        whole plane.
         """
         return ()
 
     def layout(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Layout:
-        """Where the dimensions of the result are.
+        """Return the layout of the output.
 
-        An op that takes images finds the plane in dimensions 2 and 3 whatever they were before. In memory, its result
-        has the channels last where the (first) input has; that of an op without a rank lies as the input does
-        (torch's rule: memory formats are kept); what is made anew has no gaps, whatever is said here. What is made of
-        nothing has no plane.
+        By default it is that of the first input: torch preserves memory formats. The spatial dimensions of an op on
+        images are 2 and 3, and its output is contiguous or channels last. An output without inputs has no spatial
+        dimensions. `strided_dims` of a new tensor are ignored.
         """
         if not layouts:
             return Layout(None, tuple(range(len(self.output()))))
@@ -257,16 +261,16 @@ class Op:
         device: Device | None = None,
         requires_grad: tuple[bool, ...] = (),
     ) -> Op:
-        """The op as `device` runs it on inputs with these layouts: itself, or a variant with other kernels.
+        """Return the op that `device` runs on inputs with these layouts: this op, or a variant with other kernels.
 
-        A variant copies what cannot be a view, or is the kernel that the device picks, which may depend on which inputs
-        require a gradient. Without a device, an op that has a fused kernel (attention) runs as one kernel with a
-        contiguous result.
+        A variant copies where a view is impossible, or runs the kernel that the device picks, which may depend on the
+        inputs that require a gradient. Without a device, an op with a fused kernel (attention) runs it, with a
+        contiguous output.
         """
         return self
 
     def __str__(self) -> str:
-        """The op as a call of the spec language, fields at their defaults left out."""
+        """Return the op as a call in the spec language, without arguments that have their default values."""
         arguments = []
         for name, spec in self.argument_specs.items():
             value, required = getattr(self, name), spec.default is dataclasses.MISSING
@@ -279,36 +283,40 @@ class Op:
 
 
 def infer_output(op: Op, inputs: tuple[Shape, ...]) -> tuple[Shape, list[Assumption]]:
-    """The output shape of `op` on `inputs`, and what had to be assumed of symbolic sizes.
+    """Return the output shape of an op, and the assumptions it makes about symbolic sizes.
 
-    Raises OpError when the op cannot take the inputs.
+    Raises OpError if the op does not accept the inputs.
     """
-    least, most = op.arity
-    if len(inputs) < least or (most is not None and len(inputs) > most):
-        wanted = str(least) if most == least else f"{least} or more" if most is None else f"{least} to {most}"
-        raise OpError(f"{op.name} takes {wanted} input{'s' * (wanted != '1')}, not {len(inputs)}", "inputs")
+    minimum, maximum = op.arity
+    if len(inputs) < minimum or (maximum is not None and len(inputs) > maximum):
+        number = f"{minimum} or more" if maximum is None else f"{minimum} to {maximum}"
+        number = str(minimum) if maximum == minimum else number
+        raise OpError(f"{op.name} takes {number} input{'s' * (number != '1')}, not {len(inputs)}", "inputs")
     if op.rank is not None and len(inputs[0]) != op.rank:
-        got = inputs[0]
+        shape = inputs[0]
         sizes = f"{op.rank} sizes ({', '.join(operand_dim_names(op.rank))})"
-        raise OpError(f"{op.name} takes an input of {sizes}, not of {len(got)}: {format_shape(got)}")
+        raise OpError(f"{op.name} takes an input of {sizes}, not of {len(shape)}: {format_shape(shape)}")
     assumptions = []
     for requirement in op.requirements(*inputs):
         assumptions += check_requirement(requirement)
     output = op.output(*inputs)
-    for place, extent in enumerate(output):
+    for index, extent in enumerate(output):
         answer = check_relation(extent, ">=", 1).answer
-        if answer is None:  # without words: an expression takes long to print
+        if answer is None:  # without a message: printing an expression is slow
             assumptions.append(Assumption(extent, ">=", 1))
         elif not answer:
             message = (
-                f"the output would be {format_shape(output)}: size {place + 1} is {{left}}, and must be at least 1"
+                f"the output would be {format_shape(output)}: size {index + 1} is {{left}}, and must be at least 1"
             )
             check_requirement(Requirement(extent, ">=", 1, message))
     return output, assumptions
 
 
 def check_requirement(requirement: Requirement) -> list[Assumption]:
-    """Nothing when a requirement holds, itself as an assumption when it cannot be decided; else raises OpError."""
+    """Return no assumption if a requirement is satisfied, and the requirement as one if it cannot be decided.
+
+    Raises OpError if it is not satisfied.
+    """
     left, relation, right, message = requirement
     answer, index = check_relation(left, relation, right)
     if answer:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import ClassVar
 
-from costcalc.core.errors import OpError
+from costcalc.core.axes import normalize_dim
 from costcalc.core.sizes import Shape, Size, check_relation, exact_div, prod
 from costcalc.ir.arguments import choice, flag, integer, number, size
 from costcalc.ir.kernel import AuxiliaryOutput, Kernel
@@ -32,8 +32,8 @@ class Activation(Op):
     def work(self, inputs: tuple[Shape, ...], output: Shape) -> Work:
         return self.per_element * prod(output)
 
-    def gradient_order(self, given: Layout) -> tuple[int, ...] | None:
-        return given.dim_order
+    def gradient_order(self, layout: Layout) -> tuple[int, ...] | None:
+        return layout.dim_order
 
 
 def _in_place_kernels(op: Activation, kernels: tuple[Kernel, ...], output: Shape) -> tuple[Kernel, ...]:
@@ -350,7 +350,7 @@ class Glu(Activation):
     per_element = Sigmoid.per_element + Work(muls=1)
 
     def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
-        _check_dim(self.dim, inputs[0])
+        normalize_dim(self.dim, len(inputs[0]))
         yield Requirement(
             inputs[0][self.dim],
             "multiple of",
@@ -379,14 +379,14 @@ class Softmax(Activation):
     saves_output = True
 
     def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
-        _check_dim(self.dim, inputs[0])
+        normalize_dim(self.dim, len(inputs[0]))
         return iter(())
 
     def layout(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Layout:
         """Return a contiguous layout: torch does not preserve the memory format."""
         return Layout(layouts[0].spatial_dims, tuple(range(len(inputs[0]))))
 
-    def gradient_order(self, given: Layout) -> tuple[int, ...] | None:
+    def gradient_order(self, layout: Layout) -> tuple[int, ...] | None:
         return None
 
 
@@ -409,8 +409,3 @@ class LogSoftmax(Softmax):
         reduced = self.dim % len(output)
         rows = prod([extent for dim, extent in enumerate(output) if dim != reduced])
         return super().work(inputs, output) + Work(exps=rows)
-
-
-def _check_dim(dim: int, shape: Shape) -> None:
-    if not -len(shape) <= dim < len(shape):
-        raise OpError(f"dim {dim} is not a dimension of an input with {len(shape)}", "dim")

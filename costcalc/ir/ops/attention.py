@@ -137,7 +137,7 @@ class _FlashAttention(_Attention):
         (kernel,) = super().kernels(inputs, output, training)
         return (replace(kernel, differentiable_operands=(0, 1, 2), gradient_order=self.gradient_order),)
 
-    def gradient_order(self, given: Layout) -> tuple[int, ...] | None:
+    def gradient_order(self, layout: Layout) -> tuple[int, ...] | None:
         return (0, 2, 1, 3)
 
 

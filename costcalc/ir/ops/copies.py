@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from costcalc.core.axes import dim_label
+from costcalc.core.axes import dim_label, normalize_dim
 from costcalc.core.dtypes import ELEMENT_TYPES
 from costcalc.core.errors import OpError
 from costcalc.core.sizes import Shape, Size, ceil_div, check_relation, format_shape, identical, prod
@@ -16,7 +16,6 @@ from costcalc.ir.broadcasting import (
 from costcalc.ir.kernel import Kernel
 from costcalc.ir.layout import CHANNELS_LAST, Layout
 from costcalc.ir.op import Op, Requirement, Window, op
-from costcalc.ir.ops.shape import normalize_dim
 from costcalc.ir.ops.slicing import Select, Slice
 
 
@@ -338,9 +337,7 @@ class Concat(Op):
 
     def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
         first = inputs[0]
-        if not -len(first) <= self.dim < len(first):
-            raise OpError(f"dim {self.dim} is not a dimension of an input with {len(first)}", "dim")
-        yield from _equal_size_requirements("concat", inputs, along=self.dim % len(first))
+        yield from _equal_size_requirements("concat", inputs, along=normalize_dim(self.dim, len(first)))
 
     def output(self, *inputs: Shape) -> Shape:
         along = self.dim % len(inputs[0])

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import ClassVar
 
+from costcalc.core.axes import normalize_dim
 from costcalc.core.dtypes import INT64_BYTES
 from costcalc.core.errors import OpError
 from costcalc.core.sizes import Shape, Size, exact_div, format_shape, prod
@@ -15,7 +16,6 @@ from costcalc.ir.kernel import AuxiliaryOutput, Kernel
 from costcalc.ir.layout import Layout
 from costcalc.ir.op import Op, Requirement, op
 from costcalc.ir.ops.copies import contiguous_layout, expand_requirements
-from costcalc.ir.ops.shape import normalize_dim
 from costcalc.ir.work import NO_WORK, Work
 
 

@@ -215,11 +215,11 @@ class LayerNorm(_LastDimsNorm):
 class _DecomposedLayerNorm(LayerNorm):
     """As `meta` runs it: backward is computed in steps, of which the last multiplies by the inverse deviation."""
 
-    def gradient_order(self, given: Layout) -> tuple[int, ...] | None:
-        """All dimensions in order but the last, which lies outside of those before it that it is given outside of."""
-        *outer, last = range(len(given.dim_order))
+    def gradient_order(self, layout: Layout) -> tuple[int, ...] | None:
+        """Return the dimensions in order, with the last one before those that it is outside of in grad_output."""
+        *outer, last = range(len(layout.dim_order))
         at = len(outer)
-        while at and given.dim_order.index(outer[at - 1]) > given.dim_order.index(last):
+        while at and layout.dim_order.index(outer[at - 1]) > layout.dim_order.index(last):
             at -= 1
         return (*outer[:at], last, *outer[at:])
 

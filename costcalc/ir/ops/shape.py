@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import pairwise
 
+from costcalc.core.axes import normalize_dim
 from costcalc.core.errors import OpError
 from costcalc.core.sizes import Shape, Size, check_relation, format_shape, identical, prod
 from costcalc.ir.arguments import choice, dimensions, integer, integers
@@ -12,13 +13,6 @@ from costcalc.ir.arguments import shape as extents
 from costcalc.ir.kernel import Kernel
 from costcalc.ir.layout import CHANNELS_LAST, Layout
 from costcalc.ir.op import Device, Op, Requirement, op
-
-
-def normalize_dim(dim: int, rank: int, name: str = "dim") -> int:
-    """A dimension counted from the first. Raises OpError where an input has none such."""
-    if not -rank <= dim < rank:
-        raise OpError(f"{name} {dim} is not a dimension of an input with {rank}", name)
-    return dim % rank
 
 
 class View(Op):
@@ -314,10 +308,8 @@ class Flatten(Op):
     end_dim: int = integer(default=-1)
 
     def _span(self, rank: int) -> tuple[int, int]:
-        for name, dim in (("start_dim", self.start_dim), ("end_dim", self.end_dim)):
-            if not -rank <= dim < rank:
-                raise OpError(f"{name} {dim} is not a dimension of an input with {rank}", name)
-        start, end = self.start_dim % rank, self.end_dim % rank
+        start = normalize_dim(self.start_dim, rank, "start_dim")
+        end = normalize_dim(self.end_dim, rank, "end_dim")
         if start > end:
             raise OpError(f"start_dim {self.start_dim} comes after end_dim {self.end_dim}", "start_dim")
         return start, end

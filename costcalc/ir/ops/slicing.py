@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from costcalc.core.axes import normalize_dim
 from costcalc.core.errors import OpError
 from costcalc.core.sizes import Shape, Size, ceil_div, check_relation, format_shape, identical, prod, size_min
 from costcalc.ir.arguments import integer, size
 from costcalc.ir.kernel import Kernel
 from costcalc.ir.layout import Layout
 from costcalc.ir.op import Requirement, op
-from costcalc.ir.ops.shape import View, _drop_dims, _next_outer_dim, normalize_dim
+from costcalc.ir.ops.shape import View, _drop_dims, _next_outer_dim
 
 
 class _PartialView(View):
