@@ -1,7 +1,7 @@
 """Comparisons of building blocks: stages of convolutions, classifier heads, residual blocks and shortcuts.
 
-A design is a graph with sizes of any kind: ints give numbers, symbols give formulas. Its structure (the number of
-layers, kernels, strides, the ratio of a bottleneck) is plain.
+The sizes of a design may be ints, arrays or SymPy symbols: ints give numbers, and symbols give formulas. Its structure
+(the number of layers, kernel sizes, strides, the ratio of a bottleneck) consists of plain ints.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from costcalc.ir.graph import Builder
 from costcalc.ir.op import Assumption
 from costcalc.ir.ops import OPS
 
-MAX_DESIGN_LAYERS = 1000  # of a stage or a head
+MAX_DESIGN_LAYERS = 1000  # in a stage or a head
 
 
 class Design(NamedTuple):
-    """One of the compared graphs: its key in JSON, its title in one or more lines, and its costs."""
+    """A compared graph: its key in JSON, its title in one or more lines, and its costs."""
 
     key: str
     title: str
@@ -30,9 +30,10 @@ class Design(NamedTuple):
 
 
 class DesignComparison(NamedTuple):
-    """Designs for the same purpose, with the ratio of the first to each of the others if `ratios` is true.
+    """Designs that do the same job, side by side.
 
-    `assumptions` are relations between symbols that could not be decided.
+    With `ratios`, the report shows the ratio of the first design to each of the others. `assumptions` are the relations
+    between symbols that could not be decided.
     """
 
     key: str
@@ -55,35 +56,39 @@ def stage(
     bias: bool = True,
     **rules: Unpack[AnalysisOptions],
 ) -> DesignComparison:
-    """Compare n k×k convolutions with one of n·(k − 1) + 1, which has the same receptive field.
+    """Compare n k×k convolutions with one convolution of the same receptive field, whose kernel size is n·(k − 1) + 1.
 
-    All have stride 1, padding that preserves the spatial size, `out_channels` output channels (by default the input's),
-    and a ReLU in place. Raises CostcalcError for a stage without layers and for an even kernel.
+    Every convolution has stride 1, padding that preserves the spatial size and `out_channels` output channels (by
+    default those of the input), and is followed by an in-place ReLU.
+
+    Raises:
+        CostcalcError: the number of convolutions is out of range, or the kernel size is even.
     """
     if not 1 <= convs <= MAX_DESIGN_LAYERS:
         raise CostcalcError(f"a stage has from 1 to {MAX_DESIGN_LAYERS} convolutions, not {convs}")
     if kernel < 1 or kernel % 2 == 0:
         raise CostcalcError(f"a kernel must be odd to preserve the spatial size: 3, 5 or 7, not {kernel}")
-    large = convs * (kernel - 1) + 1
-    counted = _CostCounter(rules)
+    large_kernel = convs * (kernel - 1) + 1
+    counter = _CostCounter(rules)
+    features = channels if out_channels is None else out_channels
 
-    def convolutions(count: int, side: int) -> CostTable:
-        made = channels if out_channels is None else out_channels
+    def convolutions(count: int, kernel_size: int) -> CostTable:
         builder = Builder("stage", batch=batch, channels=channels, height=height, width=width)
         for i in range(1, count + 1):
-            builder.add(f"conv_{i}", OPS["conv2d"](made, side, padding=side // 2, bias=bias))
+            builder.add(f"conv_{i}", OPS["conv2d"](features, kernel_size, padding=kernel_size // 2, bias=bias))
             builder.add(f"relu_{i}", OPS["relu"]())
-        return counted(builder)
+        return counter.costs(builder)
 
     designs = (
         Design("stage", f"{convs} of\n{kernel}×{kernel}", convolutions(convs, kernel)),
-        Design("one", f"one of\n{large}×{large}", convolutions(1, large)),
+        Design("one", f"one of\n{large_kernel}×{large_kernel}", convolutions(1, large_kernel)),
     )
     return DesignComparison(
         "stage",
-        f"A stage of {_plural(convs, f'{kernel}×{kernel} convolution')} against one of {large}×{large}, each with ReLU",
+        f"A stage of {_plural(convs, f'{kernel}×{kernel} convolution')} against one of {large_kernel}×{large_kernel}, "
+        "each with ReLU",
         designs,
-        assumptions=counted.assumptions,
+        assumptions=counter.assumptions,
     )
 
 
@@ -99,94 +104,107 @@ def head(
 ) -> DesignComparison:
     """Compare three classifier heads on a feature map.
 
-    They are flatten and fully connected layers (`hidden` are the features of those before the last, each with ReLU);
-    global average pooling and one linear layer (GoogLeNet, ResNet); and a 1×1 convolution with one output channel per
-    class, ReLU and averages (Lin et al., Network in Network, 2013). Raises CostcalcError for too many hidden layers.
+    1. Flatten and fully connected layers; `hidden` are the output features of the layers before the last, each of which
+       has a ReLU.
+    2. Global average pooling and one linear layer (GoogLeNet, ResNet).
+    3. A 1×1 convolution with one output channel per class, ReLU and global average pooling (Lin et al., Network in
+       Network, 2013).
+
+    Raises:
+        CostcalcError: there are too many hidden layers.
     """
     if len(hidden) >= MAX_DESIGN_LAYERS:
         raise CostcalcError(f"a head has at most {MAX_DESIGN_LAYERS} layers, not {len(hidden) + 1}")
-    counted = _CostCounter(rules)
+    counter = _CostCounter(rules)
 
-    def built(*layers: tuple[str, Any]) -> CostTable:
+    def costs(*layers: tuple[str, Any]) -> CostTable:
         builder = Builder("head", batch=batch, channels=channels, height=height, width=width)
         for name, op in layers:
             builder.add(name, op)
-        return counted(builder)
+        return counter.costs(builder)
 
     linear, relu = OPS["linear"], OPS["relu"]
-    between = [
+    hidden_layers = [
         layer for i, size in enumerate(hidden, 1) for layer in ((f"fc_{i}", linear(size)), (f"relu_{i}", relu()))
     ]
-    maps = ("maps", OPS["conv2d"](classes, 1))
+    class_maps = ("maps", OPS["conv2d"](classes, 1))
     pool, flatten = ("pool", OPS["global_avg_pool2d"]()), ("flatten", OPS["flatten"]())
-    scores = ("fc", linear(classes))
+    classifier = ("fc", linear(classes))
     designs = (
-        Design("fully-connected", "flatten,\nlinear", built(flatten, *between, scores)),
-        Design("global-average", "average,\nlinear", built(pool, flatten, scores)),
-        Design("class-maps", "1×1 conv.,\naverage", built(maps, ("relu", relu()), pool, flatten)),
+        Design("fully-connected", "flatten,\nlinear", costs(flatten, *hidden_layers, classifier)),
+        Design("global-average", "average,\nlinear", costs(pool, flatten, classifier)),
+        Design("class-maps", "1×1 conv.,\naverage", costs(class_maps, ("relu", relu()), pool, flatten)),
     )
     return DesignComparison(
         "head",
         "A fully connected head against global average pooling",
         designs,
         notes=(
-            "The fully connected head has weights for every position, and takes planes of this size alone; the others "
-            "take any plane with the same weights.",
+            "The fully connected head has a weight for every position, and accepts this spatial size only; the other "
+            "heads accept every spatial size with the same weights.",
         ),
-        assumptions=counted.assumptions,
+        assumptions=counter.assumptions,
     )
 
 
 def residual(
     *, channels: Size, height: Size, width: Size, ratio: int = 4, batch: Size = 1, **rules: Unpack[AnalysisOptions]
 ) -> tuple[DesignComparison, ...]:
-    """Compare residual blocks (bottleneck and basic), then shortcuts of blocks that preserve and change the shape.
+    """Compare residual blocks (bottleneck and basic), shortcuts that preserve the shape, and shortcuts that change it.
 
-    A bottleneck reduces its channels by `ratio`. A block that changes the shape halves the spatial size and doubles the
-    channels; a bottleneck has its stride in the first 1×1 convolution. As in He et al., Deep Residual Learning, 2015,
-    convolutions have no bias, and BatchNorm follows each. Raises CostcalcError if `ratio` does not divide the channels.
+    The 3×3 convolution of a bottleneck has 1/`ratio` of the channels. A block that changes the shape halves the spatial
+    size and doubles the channels; in a bottleneck, the first 1×1 convolution has the stride. As in He et al., Deep
+    Residual Learning, 2015, every convolution has no bias and is followed by a BatchNorm.
+
+    Raises:
+        CostcalcError: `ratio` does not divide the channels.
     """
     if ratio < 1:
         raise CostcalcError(f"the ratio of a bottleneck must be at least 1, not {ratio}")
     if check_relation(channels, "multiple of", ratio).answer is False:
         raise CostcalcError(f"{channels} channels cannot be divided by a ratio of {ratio}")
     narrow = exact_div(channels, ratio)
-    counted = _CostCounter(rules)
+    counter = _CostCounter(rules)
 
-    def block(kind: str, taken: Size, made: Size, *, stride: int = 1, skip: str = "identity") -> CostTable:
-        builder = Builder(kind, batch=batch, channels=taken, height=height, width=width)
-        _main_path(builder, kind, made, stride, ratio)
-        _skip(builder, skip, made, stride)
+    def block(
+        kind: str, in_channels: Size, out_channels: Size, *, stride: int = 1, shortcut: str = "identity"
+    ) -> CostTable:
+        builder = Builder(kind, batch=batch, channels=in_channels, height=height, width=width)
+        _add_main_path(builder, kind, out_channels, stride, ratio)
+        _add_shortcut(builder, shortcut, out_channels, stride)
         builder.add("relu", OPS["relu"]())
-        return counted(builder)
+        return counter.costs(builder)
 
-    twice = 2 * channels
-    kept = {skip: block("basic", channels, channels, skip=skip) for skip in ("identity", "projection")}
-    wider = {skip: block("basic", channels, twice, stride=2, skip=skip) for skip in ("zeros", "projection")}
-    bottleneck, basic = block("bottleneck", channels, channels), kept["identity"]
+    doubled = 2 * channels
+    same_shape = {name: block("basic", channels, channels, shortcut=name) for name in ("identity", "projection")}
+    downsampling = {
+        name: block("basic", channels, doubled, stride=2, shortcut=name) for name in ("zeros", "projection")
+    }
+    bottleneck, basic = block("bottleneck", channels, channels), same_shape["identity"]
     narrow_basic = block("basic", narrow, narrow)
-    wider_bottleneck = block("bottleneck", channels, twice, stride=2, skip="zeros")
-    similar = (
-        " He et al. call a bottleneck of ratio 4 and a basic block over a quarter of its channels of similar time: "
+    downsampling_bottleneck = block("bottleneck", channels, doubled, stride=2, shortcut="zeros")
+    similar_time = (
+        " According to He et al., a bottleneck of ratio 4 takes a similar time to a basic block with a quarter of its "
+        "channels (the last column)."
     )
     return (
         DesignComparison(
             "block",
-            "A bottleneck against basic blocks, with identity skips",
+            "A bottleneck against basic blocks, with identity shortcuts",
             (
                 Design("bottleneck", f"bottleneck\n{channels}", bottleneck),
                 Design("basic", f"basic\n{channels}", basic),
                 Design("basic-narrow", f"basic\n{narrow}", narrow_basic),
             ),
-            notes=("Weights are those of convolutions." + (f"{similar}the last column." if ratio == 4 else ""),),
-            assumptions=counted.assumptions,
+            notes=("The weights are those of convolutions only." + (similar_time if ratio == 4 else ""),),
+            assumptions=counter.assumptions,
         ),
         DesignComparison(
             "skip-kept",
-            "A skip where the shape stays, beside the main paths that it goes round",
+            "Shortcuts of blocks that preserve the shape, beside the main paths",
             (
-                Design("identity", "A, B:\nidentity", kept["identity"].below("shortcut")),
-                Design("projection", "C: 1×1\nconv.", kept["projection"].below("shortcut")),
+                Design("identity", "A, B:\nidentity", same_shape["identity"].below("shortcut")),
+                Design("projection", "C: 1×1\nconv.", same_shape["projection"].below("shortcut")),
                 Design("basic", "main path\nbasic", basic.below("main")),
                 Design("bottleneck", "main path\nbottleneck", bottleneck.below("main")),
             ),
@@ -194,12 +212,12 @@ def residual(
         ),
         DesignComparison(
             "skip-changed",
-            "A skip where the plane is halved and the channels are doubled",
+            "Shortcuts of blocks that halve the spatial size and double the channels, beside the main paths",
             (
-                Design("zeros", "A: zeros\nadded", wider["zeros"].below("shortcut")),
-                Design("projection", "B, C: 1×1\nconv.", wider["projection"].below("shortcut")),
-                Design("basic", "main path\nbasic", wider["zeros"].below("main")),
-                Design("bottleneck", "main path\nbottleneck", wider_bottleneck.below("main")),
+                Design("zeros", "A: zeros\nadded", downsampling["zeros"].below("shortcut")),
+                Design("projection", "B, C: 1×1\nconv.", downsampling["projection"].below("shortcut")),
+                Design("basic", "main path\nbasic", downsampling["zeros"].below("main")),
+                Design("bottleneck", "main path\nbottleneck", downsampling_bottleneck.below("main")),
             ),
             ratios=False,
         ),
@@ -211,44 +229,45 @@ class _CostCounter:
 
     def __init__(self, rules: AnalysisOptions) -> None:
         self._analysis_options = rules
-        self._assumed: dict[Assumption, None] = {}
+        self._assumptions: dict[Assumption, None] = {}
 
-    def __call__(self, builder: Builder) -> CostTable:
+    def costs(self, builder: Builder) -> CostTable:
+        """Build a graph and analyze it."""
         graph = builder.build()
-        self._assumed |= dict.fromkeys(graph.assumptions)
+        self._assumptions |= dict.fromkeys(graph.assumptions)
         return analyze(graph, **self._analysis_options)
 
     @property
     def assumptions(self) -> tuple[Assumption, ...]:
-        return tuple(self._assumed)
+        return tuple(self._assumptions)
 
 
-def _main_path(builder: Builder, kind: str, made: Size, stride: int, ratio: int) -> None:
+def _add_main_path(builder: Builder, kind: str, out_channels: Size, stride: int, ratio: int) -> None:
     if kind == "basic":
-        _convolution(builder, "main/conv1", made, 3, stride)
+        _add_convolution(builder, "main/conv1", out_channels, 3, stride)
         builder.add("main/relu", OPS["relu"]())
-        _convolution(builder, "main/conv2", made, 3)
+        _add_convolution(builder, "main/conv2", out_channels, 3)
         return
-    narrow = exact_div(made, ratio)
-    _convolution(builder, "main/conv1", narrow, 1, stride)
+    narrow = exact_div(out_channels, ratio)
+    _add_convolution(builder, "main/conv1", narrow, 1, stride)
     builder.add("main/relu_1", OPS["relu"]())
-    _convolution(builder, "main/conv2", narrow, 3)
+    _add_convolution(builder, "main/conv2", narrow, 3)
     builder.add("main/relu_2", OPS["relu"]())
-    _convolution(builder, "main/conv3", made, 1)
+    _add_convolution(builder, "main/conv3", out_channels, 1)
 
 
-def _skip(builder: Builder, kind: str, made: Size, stride: int) -> None:
-    """Add the shortcut from the block's input, and the addition that joins it and the main path."""
-    main, taken = builder.nodes[-1].name, builder.inputs[0].name
+def _add_shortcut(builder: Builder, kind: str, out_channels: Size, stride: int) -> None:
+    """Add the shortcut from the input of the block, and the addition of shortcut and main path."""
+    main, shortcut = builder.nodes[-1].name, builder.inputs[0].name
     if kind == "projection":
-        taken = _convolution(builder, "shortcut", made, 1, stride, taken)
+        shortcut = _add_convolution(builder, "shortcut", out_channels, 1, stride, shortcut)
     elif kind == "zeros":
-        taken = builder.add("shortcut", OPS["zero_pad_shortcut"](made, stride), taken)
-    builder.add("add", OPS["add"](), main, taken)
+        shortcut = builder.add("shortcut", OPS["zero_pad_shortcut"](out_channels, stride), shortcut)
+    builder.add("add", OPS["add"](), main, shortcut)
 
 
-def _convolution(builder: Builder, name: str, channels: Size, kernel: int, stride: int = 1, *inputs: str) -> str:
-    """Add a convolution without bias, and its BatchNorm; return the name of the latter."""
+def _add_convolution(builder: Builder, name: str, channels: Size, kernel: int, stride: int = 1, *inputs: str) -> str:
+    """Add a convolution without bias and its BatchNorm; return the name of the BatchNorm."""
     conv = OPS["conv2d"](channels, kernel, stride=stride, padding=kernel // 2, bias=False)
     builder.add(f"{name}/conv", conv, *inputs)
     return builder.add(f"{name}/bn", OPS["batch_norm2d"]())
@@ -263,7 +282,7 @@ def _plural(count: int, noun: str) -> str:
 SYMBOLS: Mapping[str, tuple[str, str]] = {
     "batch": ("N", "batch"),
     "channels": ("C", "channels"),
-    "out_channels": ("C_out", "channels of every output"),
+    "out_channels": ("C_out", "output channels of every convolution"),
     "height": ("H", "height"),
     "width": ("W", "width"),
     "classes": ("K", "classes"),
@@ -272,30 +291,34 @@ SYMBOLS: Mapping[str, tuple[str, str]] = {
 
 
 class DesignSymbols(NamedTuple):
-    """Symbols in place of `sizes`, and by symbol name: its number, its meaning and the number it is a multiple of."""
+    """The arguments of a comparison with a symbol in place of every number, and what each symbol stands for."""
 
-    sizes: dict[str, Any]
-    values: dict[str, int]
+    sizes: dict[str, Any]  # symbols, by argument
+    values: dict[str, int]  # the replaced numbers, by symbol name
     meanings: dict[str, str]
-    multiples: dict[str, int]
+    multiples: dict[str, int]  # each symbol is a multiple of this number
 
     def implies(self, assumption: Assumption) -> bool:
-        """Return whether an assumption holds for all values of the symbols: positive multiples."""
+        """Return whether an assumption holds for all values of the symbols, which are positive multiples."""
         import sympy
 
-        def counted(size: Any) -> Any:
+        def with_multiples(size: Any) -> Any:
+            """Write each symbol as its multiple times an index."""
             symbols = sympy.sympify(size).free_symbols
-            counters = {s: sympy.Symbol(s.name, integer=True, positive=True) for s in symbols}
-            return sympy.sympify(size).xreplace({s: self.multiples[s.name] * counters[s] for s in symbols})
+            indices = {s: sympy.Symbol(s.name, integer=True, positive=True) for s in symbols}
+            return sympy.sympify(size).xreplace({s: self.multiples[s.name] * indices[s] for s in symbols})
 
-        return check_relation(counted(assumption.left), assumption.relation, counted(assumption.right)).answer is True
+        left, right = with_multiples(assumption.left), with_multiples(assumption.right)
+        return check_relation(left, assumption.relation, right).answer is True
 
 
 def in_symbols(sizes: Mapping[str, Any], multiples: Mapping[str, int] = MappingProxyType({})) -> DesignSymbols:
-    """Replace every size by a symbol, and a list of sizes by a list of symbols.
+    """Replace every size by a symbol, and every list of sizes by a list of symbols.
 
-    A batch of 1 and None remain. `multiples` are the numbers that sizes must be multiples of. Raises CostcalcError for
-    a size that is no multiple.
+    None and a batch of 1 are not replaced. `multiples` maps a size to the number that it must be a multiple of.
+
+    Raises:
+        CostcalcError: a size is not a multiple of its number.
     """
     import sympy
 
@@ -305,12 +328,12 @@ def in_symbols(sizes: Mapping[str, Any], multiples: Mapping[str, int] = MappingP
         name, meaning = SYMBOLS[size]
         if number is not None:
             name, meaning = f"{name}_{number}", f"{meaning} {number}"
-        of = multiples.get(size, 1)
-        if value % of:
-            raise CostcalcError(f"with symbols, {meaning} must be a multiple of {of}, not {value}")
-        symbols.values[name], symbols.meanings[name], symbols.multiples[name] = value, meaning, of
-        known_of_it = {"even": True} if of % 2 == 0 else {}  # so that half of it has no floor
-        return sympy.Symbol(name, integer=True, positive=True, **known_of_it)
+        multiple = multiples.get(size, 1)
+        if value % multiple:
+            raise CostcalcError(f"with symbols, {meaning} must be a multiple of {multiple}, not {value}")
+        symbols.values[name], symbols.meanings[name], symbols.multiples[name] = value, meaning, multiple
+        properties = {"even": True} if multiple % 2 == 0 else {}  # the half of an even size has no floor
+        return sympy.Symbol(name, integer=True, positive=True, **properties)
 
     for size, value in sizes.items():
         if value is None or (size == "batch" and value == 1):

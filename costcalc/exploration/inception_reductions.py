@@ -13,7 +13,7 @@ from costcalc.ir.graph import Graph
 
 
 class NaiveReducedPair(NamedTuple):
-    """The costs of one module, or of the network, in both designs."""
+    """The costs of a module, or of the network, without and with reductions."""
 
     name: str
     naive: CostTable
@@ -21,7 +21,7 @@ class NaiveReducedPair(NamedTuple):
 
 
 class NaiveVersusReduced(NamedTuple):
-    """Every module at the same input, and the whole network of such modules."""
+    """Each module without and with reductions on the same input, and the whole network built from either kind."""
 
     modules: tuple[NaiveReducedPair, ...]
     stacked: NaiveReducedPair
@@ -30,23 +30,29 @@ class NaiveVersusReduced(NamedTuple):
 def naive_versus_reduced(
     target: str, options: Mapping[str, Any], **rules: Unpack[AnalysisOptions]
 ) -> NaiveVersusReduced:
-    """Compare a network's Inception modules with and without 1×1 reductions; `rules` are the options of `analyze`.
+    """Compare the Inception modules of a network without and with 1×1 reductions.
 
-    Each module is analyzed on its input in the network with reductions. In the network without them, each module takes
-    all channels of the module before it. Raises CostcalcError if the target has no setting `reduced`.
+    Both versions of a module are analyzed on the input that it has in the network with reductions. In the network
+    without reductions, each module reads all output channels of the module before it. `rules` are the options of
+    `analyze`.
+
+    Raises:
+        CostcalcError: the target has no setting `reduced`.
     """
     spec, variant = find_spec(target)
     if "reduced" not in spec.settings:
-        raise CostcalcError(f"{target} has no setting 'reduced': --naive-vs-reduced is for googlenet and specs like it")
+        raise CostcalcError(
+            f"{target} has no setting 'reduced': use --naive-vs-reduced with googlenet or a spec with this setting"
+        )
     naive, reduced = (spec.build(variant, {**options, "reduced": value}) for value in (False, True))
     modules = []
     for stage in dict.fromkeys(node.name.split("/")[0] for node in reduced.nodes):
-        real = reduced.extract(stage)
-        if not _has_concat(real):
+        reduced_module = reduced.extract(stage)
+        if not _has_concat(reduced_module):
             continue
-        plain = naive.extract(stage, *(i.shape for i in real.inputs))
-        if real.nodes != plain.nodes:
-            modules.append(NaiveReducedPair(stage, analyze(plain, **rules), analyze(real, **rules)))
+        naive_module = naive.extract(stage, *(each.shape for each in reduced_module.inputs))
+        if reduced_module.nodes != naive_module.nodes:
+            modules.append(NaiveReducedPair(stage, analyze(naive_module, **rules), analyze(reduced_module, **rules)))
     return NaiveVersusReduced(
         tuple(modules), NaiveReducedPair(reduced.name, analyze(naive, **rules), analyze(reduced, **rules))
     )

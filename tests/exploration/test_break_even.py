@@ -162,7 +162,9 @@ def test_an_answer_may_have_a_rhythm():
 def test_two_networks_share_a_domain_or_it_is_said():
     solved = solve("vgg16", "size", "macs > macs of resnet20-cifar")
     assert (solved.variable.multiple, solved.variable.residue) == (32, 0)
-    with pytest.raises(CostcalcError, match=re.escape("no size is 32·i + 3 and 32·i + 0")):
+    with pytest.raises(
+        CostcalcError, match=re.escape("the two sides have no common size: one needs 32·i + 3, the other 32·i + 0")
+    ):
         solve("alexnet", "size", "macs < macs of resnet18")
     exact = solve("alexnet", "size", "macs < macs of resnet18", exact=True)
     assert exact.runs == (ValueRange(67, None, 1),)
@@ -211,17 +213,17 @@ def test_sides():
         ("macs < 4G < params", "has more than one relation"),
         ("< 4G", "lacks a side"),
         ("mac < 4G", "no quantity 'mac' (did you mean 'macs'"),
-        ("macs < 4X", "'4X' is no number"),
-        ("macs < 4 GMACs", "'4 GMACs' is no number"),
-        ("4 < 5", "about numbers alone"),
-        ("macs at < 5", "'macs at' is no side of a question: write macs [at LAYER] [of TARGET]"),
-        ("macs in a < 5", "is no side of a question"),
-        ("macs at a at b < 5", "is no side of a question"),
-        ("macs < 4GiB", "macs is a count, and 4GiB are bytes"),
-        ("2KiB > params", "params is a count, and 2KiB are bytes"),
+        ("macs < 4X", "'4X' is not a number"),
+        ("macs < 4 GMACs", "'4 GMACs' is not a number"),
+        ("4 < 5", "compares two numbers"),
+        ("macs at < 5", "'macs at' is not a side of a question: write macs [at LAYER] [of TARGET]"),
+        ("macs in a < 5", "is not a side of a question"),
+        ("macs at a at b < 5", "is not a side of a question"),
+        ("macs < 4GiB", "macs is a count, and 4GiB is in bytes"),
+        ("2KiB > params", "params is a count, and 2KiB is in bytes"),
         ("memory < 24", "'memory < 24': 24 bytes are very few: write a size with its unit, such as 24GiB"),
         ("0.5k > params of vgg16 <", "more than one relation"),
-        ("50 % < macs", "'50 %' is no number"),
+        ("50 % < macs", "'50 %' is not a number"),
         ("memory > params", "params is a count, and memory is in bytes: they cannot be compared"),
     ],
 )
@@ -231,5 +233,5 @@ def test_questions_that_are_none(text, message):
 
 
 def test_a_variable_that_divides_is_not_solved_for():
-    with pytest.raises(CostcalcError, match="groups divides a cost"):
+    with pytest.raises(CostcalcError, match="a cost has groups in a denominator"):
         solve("alexnet", "groups", "macs < 1G")

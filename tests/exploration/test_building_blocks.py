@@ -80,7 +80,7 @@ def test_stage_in_symbols_is_the_lectures():
     assert cells(text, "activation elements") == ["2·H·W·C", "H·W·C", "2"]
     assert cells(text, "receptive field") == ["5×5", "5×5", "1"]
     assert cells(text, "non-linearities") == ["2", "1", "2"]
-    assert "For all sizes, whatever numbers are given for them: C channels; H height; W width." in text
+    assert "These formulas hold for all sizes, not only for those set: C channels; H height; W width." in text
     designs, data = answer("stage", "--symbolic")
     assert designs["stage"]["formulas"]["params"] == "18*C**2 + 2*C"
     assert designs["one"]["formulas"]["flops"] == "50*H*W*C**2"
@@ -347,11 +347,11 @@ def test_what_the_domain_implies_is_not_assumed():
 
 
 def test_he_et_al_are_cited_for_a_ratio_of_4_alone():
-    assert "of similar time" in run("residual")
+    assert "similar time" in run("residual")
     for ratio in ("1", "2", "8"):
         text = run("residual", "--ratio", ratio)
         assert "similar" not in text
-        assert "Weights are those of convolutions." in text
+        assert "The weights are those of convolutions only." in text
 
 
 def test_symbols_are_for_all_sizes_and_the_help_says_so():

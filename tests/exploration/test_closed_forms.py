@@ -573,17 +573,17 @@ CAN = "variables can be batch, channels, height, width, size, classes, base_chan
     ("args", "messages"),
     [
         (["vgg16", "--in", "convs,hight"],
-         ["convs is a list, and structure of vgg16: it cannot be a variable",
+         ["convs is a list and decides the structure of vgg16: it cannot be a variable",
           "vgg16 has no size or setting 'hight' (did you mean 'height'?)", CAN]),
-        (["vgg16", "--in", "adaptive"], ["adaptive is true or false, and structure of vgg16"]),
-        (["resnet50", "--in", "block"], ["block is text, and structure of resnet50"]),
+        (["vgg16", "--in", "adaptive"], ["adaptive is true or false and decides the structure of vgg16"]),
+        (["resnet50", "--in", "block"], ["block is text and decides the structure of resnet50"]),
         (["vgg16", "--in", "last_kernel"],
          ["last_kernel cannot be a variable of vgg16: specs/vgg.yaml:32:24: kernel_size is structure",
           CAN]),
         (["vgg16", "--in", ","], ["a closed form needs a variable", CAN]),
-        (["vgg16", "--in", "size,height"], ["size stands for height and width together: name size, or the two"]),
+        (["vgg16", "--in", "size,height"], ["size is height and width together: name either size or height and width"]),
         (["vgg16", "--in", "size", "--input", "224x320"],
-         ["size is the side of a square, and the input of vgg16 is 224×320: name height,width, or take a square "
+         ["size needs a square input, but the input of vgg16 is 224×320: name height,width, or make it square "
           "(--input 224x224)", "variables can be batch, channels, height, width, classes"]),
         (["vgg16", "--in", "height", "--at", "stage9"], ["vgg16 has no layer 'stage9' (did you mean 'stage"]),
         (["vgg16", "--in", "height", "--convention", "maccs"], ["no convention 'maccs' (did you mean 'macs'"]),
@@ -625,7 +625,7 @@ def test_parameters_shared_at_the_default_alone(tmp_path):
         "layers:\n  - a: conv2d(c, 1)\n  - b: conv2d(c, 1, shares='a')\n"
     )
     output = refused(spec, "--in", "c")
-    assert "c cannot be a variable of net: it can be 8, and not 9: " in output
+    assert "c cannot be a variable of net: it can be 8 but not 9: " in output
     assert "b: cannot share the parameters of 'a': it needs {'weight': (9, 9, 1, 1)" in output
     assert "structure" not in output
     assert "variables can be batch, height, width, size" in output
@@ -639,7 +639,7 @@ def test_what_is_no_target_or_no_name_is_said():
         solve(graph, "batch", "macs < 4G")
     with pytest.raises(
         TypeError,
-        match=re.escape("a question has one unknown: variable is the name of a size or setting, not ['batch']"),
+        match=re.escape("a question has one variable: pass the name of one size or setting, not ['batch']"),
     ):
         solve("resnet18", ["batch"], "macs < 4G")
 
@@ -726,7 +726,7 @@ def test_an_answer_that_ends_where_an_assumption_does_not_hold():
 
     with pytest.raises(CostcalcError) as error:
         solve(build, "c", "macs <= 3")
-    assert "'macs <= 3' has no answer that holds at c = 3, where it is not so that c ≠ 3" in str(error.value)
+    assert "'macs <= 3' cannot be answered at c = 3, where an assumption is false: c ≠ 3" in str(error.value)
     assert "mistake" not in str(error.value)
     assert solve(build, "c", "macs <= 5").runs == (ValueRange(1, 5, 1),)
 

@@ -1,4 +1,4 @@
-"""Formulas: of one layer in symbols, of whole networks as closed forms, and the questions that these answer."""
+"""Formulas of single layers, closed forms of whole networks, and break-even questions."""
 
 from costcalc.exploration.symbolic.break_even import NetworkSource, Solution, solve
 from costcalc.exploration.symbolic.closed_forms import ClosedForms, closed_forms, forms_of

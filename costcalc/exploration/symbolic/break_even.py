@@ -1,9 +1,9 @@
 """Break-even questions: all values of one variable for which a comparison of costs holds, checked by the analysis.
 
 Both sides are closed forms. On each residue class of the variable, their difference is an integer-valued polynomial,
-which its first values determine. Its sign changes are found without computing roots: while the differences of
-neighbouring values keep their sign, the polynomial is monotonic, and bisection finds its zero crossing. These
-differences are again such a polynomial, of one degree less.
+which its first values determine. Its sign changes are computed without roots: between two sign changes of the first
+differences, which are an integer-valued polynomial of one degree less, the polynomial is monotonic, and bisection finds
+its zero crossing.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _IndexRange = tuple[int, int | None, int]  # first, last (None: unbounded) and s
 
 
 class NetworkSource(NamedTuple):
-    """The network of an operand: a builder of its graph from sizes and settings, and how to count it."""
+    """The network of an operand: a function that builds its graph from sizes and settings, and how to count it."""
 
     build: Build
     convention: str = "flops"
@@ -44,7 +44,7 @@ class NetworkSource(NamedTuple):
 
 
 class ValueRange(NamedTuple):
-    """The values first, first + step, … up to `last`; None is unbounded."""
+    """The values first, first + step, …, last; a `last` of None means that the range is unbounded."""
 
     first: int
     last: int | None
@@ -63,8 +63,8 @@ class Check(NamedTuple):
 class Solution(NamedTuple):
     """The values of `variable` for which the question holds, as ranges in rising order.
 
-    `checks` are the values on both sides of every end of a range, counted by `analyze` on a graph with plain numbers;
-    they agree with the forms `left` and `right`.
+    `left` and `right` are the closed forms of the two sides. `checks` are the values at both sides of every end of a
+    range, counted by `analyze` on a graph with plain numbers; they agree with the closed forms.
     """
 
     question: Question
@@ -93,7 +93,7 @@ def solve(
     """Return all values of a size or setting for which a question such as `macs < 4G` holds.
 
     `target`, `variable`, `exact` and `options` are as for `closed_forms`; the module `question` describes questions.
-    `resolve_target` turns a TARGET in the question into a network; by default it is loaded with the same `options`.
+    `resolve_target` returns the network of a TARGET in the question; by default, `load` with the same `options`.
 
     Raises:
         CostcalcError: the question cannot be parsed, or cannot be answered.
@@ -101,18 +101,18 @@ def solve(
     """
     reject_graph(target, "solve")
     if not isinstance(variable, str):
-        raise TypeError(f"a question has one unknown: variable is the name of a size or setting, not {variable!r}")
+        raise TypeError(f"a question has one variable: pass the name of one size or setting, not {variable!r}")
     parsed = parse_question(question)
     build: Build = target if callable(target) else partial(load, target)
-    first = NetworkSource(partial(build, **options), convention, dtype)
+    network = NetworkSource(partial(build, **options), convention, dtype)
     if resolve_target is None:
 
         def resolve_target(name: str) -> NetworkSource:
             return NetworkSource(partial(load, name, **options), convention, dtype)
 
-    base = first.build()
+    base = network.build()
     sides = [
-        _operand_form(side, first if side.target is None else resolve_target(side.target), variable, exact)
+        _operand_form(side, network if side.target is None else resolve_target(side.target), variable, exact)
         for side in (parsed.left, parsed.right)
     ]
     domain = _common_domain([side.variable for side in sides if side.variable], variable)
@@ -124,7 +124,7 @@ def solve(
 
 
 class _SolvedSide(NamedTuple):
-    """An operand as a form in the variable, and as a function that the analysis evaluates at a value."""
+    """An operand: its closed form, and a function that counts it by the analysis at a value of the variable."""
 
     form: Any
     variable: Variable | None
@@ -143,8 +143,7 @@ def _operand_form(side: Operand, network: NetworkSource, variable: str, exact: b
 
     def counted(value: int) -> Any:
         names = PLANE_DIM_NAMES if variable == SQUARE else (variable,)
-        made = network.build(**(dict.fromkeys(names, value) if varies else {}))
-        costs = analyze(made, **rules)
+        costs = analyze(network.build(**(dict.fromkeys(names, value) if varies else {})), **rules)
         total = (costs if side.layer is None else costs.below(side.layer.strip("/"))).total()
         return getattr(total, metric.attribute)
 
@@ -155,12 +154,12 @@ def _operand_form(side: Operand, network: NetworkSource, variable: str, exact: b
     forms = closed_forms(network.build, [variable], of=[side.metric], at=side.layer, exact=exact, **rules)
     whole = forms.whole()
     if whole.unknown and metric.is_lower_bound:
-        raise CostcalcError(f"'{side.text}' is known as a lower bound alone: {graph.name} has unknown layers")
+        raise CostcalcError(f"'{side.text}' is only known as a lower bound: {graph.name} has unknown layers")
     return _SolvedSide(whole.formulas[side.metric], forms.variables[0], forms.assumptions, counted)
 
 
 def _common_domain(variables: Sequence[Variable], name: str) -> Variable:
-    """Return the common values of all domains: the operands may be of different networks."""
+    """Return the intersection of the domains of the operands, which may be of different networks."""
     if not variables:
         return Variable(name)
     common = variables[0]
@@ -171,16 +170,16 @@ def _common_domain(variables: Sequence[Variable], name: str) -> Variable:
         )
         if residue is None:
             message = (
-                f"no {name} is {common.multiple}·i + {common.residue} and {other.multiple}·i + {other.residue}, as the "
-                "two sides need: use exact forms"
+                f"the two sides have no common {name}: one needs {common.multiple}·i + {common.residue}, the other "
+                f"{other.multiple}·i + {other.residue}; use exact forms"
             )
             raise CostcalcError(message)
         common = Variable(name, multiple, residue, max(common.least, other.least))
-    beyond = -(-(common.least - common.residue) // common.multiple)
-    return common._replace(least=common.residue + beyond * common.multiple)
+    index = -(-(common.least - common.residue) // common.multiple)
+    return common._replace(least=common.residue + index * common.multiple)
 
 
-# -- where a difference changes its sign --------------------------------------------------------------------------
+# -- sign changes of a difference ---------------------------------------------------------------------------------
 
 
 def _solve_ranges(question: Question, sides: Sequence[_SolvedSide], domain: Variable) -> list[ValueRange]:
@@ -189,7 +188,7 @@ def _solve_ranges(question: Question, sides: Sequence[_SolvedSide], domain: Vari
     wanted = {sign for sign in (-1, 0, 1) if compare(sign, 0)}
     above = sympy.expand(sides[0].form - sides[1].form)
     if not sympy.denom(sympy.together(above)).is_number:
-        raise CostcalcError(f"{domain.name} divides a cost: no question about it can be answered")
+        raise CostcalcError(f"a cost has {domain.name} in a denominator: the question cannot be answered")
     try:
         length = period_and_slope(above, symbol)[0]
     except ValueError:
@@ -197,15 +196,17 @@ def _solve_ranges(question: Question, sides: Sequence[_SolvedSide], domain: Vari
     classes = length // gcd(length, domain.multiple)
     settled = _settles_from(above, domain)
     if classes > _MAX_CLASSES or settled is None or (settled - domain.least) // domain.multiple > _MAX_CLASSES:
-        raise CostcalcError(f"'{question}' has floors that keep changing with {domain.name}: it cannot be answered")
+        raise CostcalcError(
+            f"'{question}' cannot be answered: the period of its floors in {domain.name} is unknown or too long"
+        )
     scale = sympy.lcm([term.as_coeff_Mul()[0].q for term in sympy.Add.make_args(above)])
 
-    def difference(place: int) -> int:
-        return int(scale * above.subs(symbol, domain.least + place * domain.multiple))
+    def difference(index: int) -> int:
+        return int(scale * above.subs(symbol, domain.least + index * domain.multiple))
 
     start = -(-(settled - domain.least) // domain.multiple)
-    early = [(place, _sign(difference(place)) in wanted) for place in range(start)]
-    runs: list[_IndexRange] = [(place, place, 1) for place, holds in early if holds]
+    early = [(index, _sign(difference(index)) in wanted) for index in range(start)]
+    runs: list[_IndexRange] = [(index, index, 1) for index, holds in early if holds]
     runs += _solve_index_ranges(difference, wanted, start, classes, degree(above))
     step = domain.multiple
     return [
@@ -215,10 +216,10 @@ def _solve_ranges(question: Question, sides: Sequence[_SolvedSide], domain: Vari
 
 
 def _settles_from(expression: Any, domain: Variable) -> int | None:
-    """Return a value from which on the smallest argument of every minimum is fixed; None if none is found.
+    """Return a value from which on the smallest argument of every minimum does not change, or None if none is found.
 
-    Over a period P, the difference of two arguments grows by P times its slope. Its sign is fixed where the last of P
-    consecutive values has the sign of the slope; without a slope, the difference is periodic.
+    Over a period P, the difference of two arguments grows by P times its slope. From the first P consecutive values on
+    that have the sign of the slope, the sign is fixed. A difference with a slope of 0 is periodic.
     """
     settled = domain.least
     for smallest in expression.atoms(sympy.Min):
@@ -237,23 +238,23 @@ def _settles_from(expression: Any, domain: Variable) -> int | None:
 def _solve_index_ranges(
     difference: Callable[[int], int], wanted: set[int], start: int, classes: int, degree_: int
 ) -> Iterator[_IndexRange]:
-    """Yield the index ranges from `start` on; on each residue class, the difference is a polynomial of this degree."""
-    changes: list[list[int]] = []  # by class: the indices at which the comparison starts or ceases to hold
+    """Yield the index ranges from `start` on; `degree_` is the degree of the difference on each residue class."""
+    changes: list[list[int]] = []  # by class: the indices from which on the answer is another one
     answers: list[list[bool]] = []
     for first in range(start, start + classes):
         values = [difference(first + classes * i) for i in range(degree_ + 1)]
         signs = [(first + classes * i, sign in wanted) for i, sign in _sign_changes(_newton_differences(values))]
-        kept = [signs[0], *(b for a, b in pairwise(signs) if a[1] != b[1])]
-        changes.append([place for place, _ in kept])
-        answers.append([holds for _, holds in kept])
+        switches = [signs[0], *(b for a, b in pairwise(signs) if a[1] != b[1])]
+        changes.append([index for index, _ in switches])
+        answers.append([holds for _, holds in switches])
 
-    def holds(place: int) -> bool:
-        one = (place - start) % classes
-        return answers[one][bisect_right(changes[one], place) - 1]
+    def holds(index: int) -> bool:
+        one = (index - start) % classes
+        return answers[one][bisect_right(changes[one], index) - 1]
 
-    borders = sorted({start, *(place for each in changes for place in each[1:])})
+    borders = sorted({start, *(index for each in changes for index in each[1:])})
     for begin, end in zip(borders, [*borders[1:], None], strict=True):
-        pattern = [holds(place) for place in range(begin, begin + classes)]
+        pattern = [holds(index) for index in range(begin, begin + classes)]
         if end is not None and end - begin <= classes:
             yield from ((begin + i, begin + i, 1) for i in range(end - begin) if pattern[i])
             continue
@@ -265,11 +266,11 @@ def _solve_index_ranges(
 
 def _newton_differences(values: list[int]) -> list[int]:
     """Return the first value, the first difference, the first second difference, and so on (Newton's form)."""
-    found = []
+    differences = []
     while values:
-        found.append(values[0])
+        differences.append(values[0])
         values = [after - before for before, after in pairwise(values)]
-    return found
+    return differences
 
 
 def _sign_changes(differences: list[int]) -> list[tuple[int, int]]:
@@ -277,30 +278,30 @@ def _sign_changes(differences: list[int]) -> list[tuple[int, int]]:
     if len(differences) == 1:
         return [(0, _sign(differences[0]))]
 
-    def sign(place: int) -> int:
-        return _sign(sum(d * comb(place, i) for i, d in enumerate(differences)))
+    def sign(index: int) -> int:
+        return _sign(sum(d * comb(index, i) for i, d in enumerate(differences)))
 
     slopes = _sign_changes(differences[1:])
-    found: list[tuple[int, int]] = []
+    changes: list[tuple[int, int]] = []
     for (begin, slope), following in zip(slopes, [*slopes[1:], None], strict=True):
-        end = None if following is None else following[0]  # from begin to end it is monotonic
-        place: int | None = begin
-        while place is not None:
-            if not found or found[-1][1] != sign(place):
-                found.append((place, sign(place)))
-            place = _next_change(sign, place, end) if slope * sign(place) < 0 or (slope and not sign(place)) else None
-    return found
+        end = None if following is None else following[0]  # the polynomial is monotonic from begin to end
+        index: int | None = begin
+        while index is not None:
+            if not changes or changes[-1][1] != sign(index):
+                changes.append((index, sign(index)))
+            index = _next_change(sign, index, end) if slope * sign(index) < 0 or (slope and not sign(index)) else None
+    return changes
 
 
-def _next_change(sign: Callable[[int], int], place: int, end: int | None) -> int | None:
-    """Return the first index after `place`, up to `end`, with another sign, where signs are monotonic."""
-    now, width = sign(place), 1
-    while end is None and sign(place + width) == now:
+def _next_change(sign: Callable[[int], int], index: int, end: int | None) -> int | None:
+    """Return the first index after `index`, up to `end`, with another sign, or None; signs are monotonic there."""
+    now, width = sign(index), 1
+    while end is None and sign(index + width) == now:
         width *= 2
-    above = place + width if end is None else end
+    above = index + width if end is None else end
     if sign(above) == now:
         return None
-    below = place
+    below = index
     while above - below > 1:
         middle = (above + below) // 2
         below, above = (middle, above) if sign(middle) == now else (below, middle)
@@ -312,7 +313,7 @@ def _sign(number: int) -> int:
 
 
 def _merge_ranges(runs: Iterable[_IndexRange]) -> list[_IndexRange]:
-    """Return the ranges in rising order, adjacent ranges merged."""
+    """Return the ranges in rising order, with adjacent ranges of step 1 merged."""
     joined: list[_IndexRange] = []
     for first, last, step in sorted(runs, key=lambda run: run[0]):
         dense = step == 1 or first == last
@@ -333,26 +334,29 @@ def _check_boundaries(
     runs: Iterable[ValueRange],
     assumptions: Sequence[Assumption],
 ) -> Iterator[Check]:
-    """Check both sides of every boundary by the analysis. Raises CostcalcError where a closed form disagrees."""
-    places = {domain.least}
+    """Count both sides by the analysis at both sides of every boundary.
+
+    Raises CostcalcError where a closed form differs from the analysis.
+    """
+    values = {domain.least}
     for first, last, _ in runs:
-        places |= {first - domain.multiple, first}
-        places |= set() if last is None else {last, last + domain.multiple}
-    for value in sorted(place for place in places if place >= domain.least):
+        values |= {first - domain.multiple, first}
+        values |= set() if last is None else {last, last + domain.multiple}
+    for value in sorted(value for value in values if value >= domain.least):
         at = f"at {domain.name} = {value:,}"
         broken = [relation(each, str) for each in assumptions if not _holds_at(each, domain.symbol, value)]
-        no_answer = f"'{question}' has no answer that holds {at}, where it is not so that {' and '.join(broken)}"
+        no_answer = f"'{question}' cannot be answered {at}, where an assumption is false: {' and '.join(broken)}"
         try:
             counts = [side.counted(value) for side in sides]
         except CostcalcError as error:
             raise CostcalcError(f"{no_answer}: {error}") if broken else error from None
-        formed = [side.form.subs(domain.symbol, value) for side in sides]
+        from_forms = [side.form.subs(domain.symbol, value) for side in sides]
         holds = bool(COMPARISONS[question.relation](counts[0], counts[1]))
-        said = any(run.first <= value and (run.last is None or value <= run.last)
+        in_solution = any(run.first <= value and (run.last is None or value <= run.last)
                    and (value - run.first) % run.step == 0 for run in runs)  # fmt: skip
-        if counts != formed or holds != said:
-            found = f"{at} the closed forms of '{question}' give {formed}, the analysis {counts}"
-            raise CostcalcError(f"{no_answer}: {found}" if broken else f"{found}: this is a mistake of costcalc")
+        if counts != from_forms or holds != in_solution:
+            difference = f"{at} the closed forms of '{question}' give {from_forms}, the analysis {counts}"
+            raise CostcalcError(f"{no_answer}: {difference}" if broken else f"{difference}: this is a bug in costcalc")
         yield Check(value, counts[0], counts[1], holds)
 
 

@@ -1,8 +1,8 @@
 """Closed forms: the costs of a whole network as exact formulas in its sizes and settings.
 
-The graph is built with SymPy expressions for sizes, and every op's own formulas give its costs. Where the height is a
-multiple of the total stride, all floor divisions are exact, and costs are polynomials; with `exact`, floors remain and
-the formula holds for every size.
+The graph is built with SymPy expressions for sizes, and the formulas of each op give its costs. If the height is a
+multiple of the total stride, all floor divisions are exact, and costs are polynomials. With `exact`, floors remain, and
+a formula holds for every size.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from costcalc.ir.graph import Graph
 from costcalc.ir.op import Assumption
 from costcalc.ir.paths import stage_of
 
-SQUARE = "size"  # the variable for the height and the width of a square input
+SQUARE = "size"  # the variable for the height and width of a square input
 
 _LARGEST_MULTIPLE = 10**6
 _MAX_ROUNDS = 20
@@ -60,9 +60,9 @@ class RowFormulas(NamedTuple):
 class ClosedForms:
     """The costs of a network, or of a part of it, as expressions in its variables.
 
-    `costs` has one row per layer, in the variables' index symbols; `whole`, `by_stage` and `by_layer` are in the
-    variables. Every form holds where each variable is in its domain and the `assumptions`, which could not be decided,
-    hold. `of` names the metrics.
+    A form holds if every variable is in its domain and the `assumptions`, which could not be decided, are true. `of`
+    names the metrics, and `layer` the part. `costs` has one row per layer, in the index symbols of the variables;
+    `whole`, `by_stage` and `by_layer` return forms in the variables.
     """
 
     costs: CostTable
@@ -88,7 +88,7 @@ class ClosedForms:
         return [self._form(row.path, [row]) for row in self.costs.rows]
 
     def value(self, metric: str, values: Mapping[str, int]) -> int:
-        """Return the value of a metric of the whole network, with a number of its domain for each variable."""
+        """Return the value of a metric of the whole network; `values` has a number of its domain for each variable."""
         return int(self.whole().formulas[metric].subs({v.symbol: values[v.name] for v in self.variables}))
 
     def to_variables(self, size: Size) -> Any:
@@ -122,14 +122,20 @@ def closed_forms(
 ) -> ClosedForms:
     """Return the costs of a network as exact formulas in some of its sizes and settings.
 
-    `target` is a TARGET as `load` takes it, or a function that builds the graph from sizes and settings by name.
-    `variables` are names of sizes of its inputs (batch, channels, height, width; batch and sequence of indices), `size`
-    (the side of a square input) and integer settings. The sizes and settings in `options` are plain numbers, and `of`
-    are keys of METRICS. `at` selects a layer, or the layers below a prefix.
-
     By default, a variable takes the values for which all floor divisions are exact: a height is a multiple of the
     network's total stride, plus the remainder of its default. With `exact`, floors remain, and a variable takes every
     value that the graph's assumptions allow.
+
+    Args:
+        target: a TARGET as for `load`, or a function that builds the graph from sizes and settings by name.
+        variables: names of input sizes (batch, channels, height, width, sequence, …), of integer settings, or `size`,
+            the side of a square input.
+        of: keys of METRICS.
+        at: a layer, or a prefix that selects the layers below it; by default the whole network.
+        exact: allow floors in the formulas.
+        convention: how FLOPs, parameters and activations are counted, as for `analyze`.
+        dtype: the type in which floating-point tensors are stored.
+        options: the other sizes and settings, as plain numbers.
 
     Raises:
         CostcalcError: a variable does not exist, or the network's structure depends on it.
@@ -144,30 +150,30 @@ def closed_forms(
     if at is not None:
         base.select(at)
     start = {} if exact else _strides(base, names)
-    usual = defaults(base)
-    made = [Variable(name, start.get(name, 1), usual[name] % start.get(name, 1)) for name in names]
+    default = defaults(base)
+    domains = [Variable(name, start.get(name, 1), default[name] % start.get(name, 1)) for name in names]
     for _ in range(_MAX_ROUNDS):
-        graph = _build_symbolic(build, base, made)
+        graph = _build_symbolic(build, base, domains)
         costs = analyze(graph, convention=convention, dtype=dtype)
         if exact:
-            narrowed = [_restrict_to_multiples(variable, graph, made) for variable in made]
-            if narrowed == made:
-                return _build_closed_forms(graph, costs, made, of, at, exact)
-            made = narrowed
+            narrowed = [_restrict_to_multiples(variable, graph, domains) for variable in domains]
+            if narrowed == domains:
+                return _build_closed_forms(graph, costs, domains, of, at, exact)
+            domains = narrowed
             continue
-        factors = _extra_multiples(made, _floor_candidates(graph, costs, of))
+        factors = _extra_multiples(domains, _floor_candidates(graph, costs, of))
         if not factors:
-            return _build_closed_forms(graph, costs, made, of, at, exact)
-        for i, variable in enumerate(made):
+            return _build_closed_forms(graph, costs, domains, of, at, exact)
+        for i, variable in enumerate(domains):
             multiple = variable.multiple * factors.get(variable.index_symbol, 1)
-            made[i] = Variable(variable.name, multiple, usual[variable.name] % multiple)
-        if max(v.multiple for v in made) > _LARGEST_MULTIPLE:
+            domains[i] = Variable(variable.name, multiple, default[variable.name] % multiple)
+        if max(v.multiple for v in domains) > _LARGEST_MULTIPLE:
             break
     raise CostcalcError(f"no multiples of {', '.join(names)} leave {base.name} without floors: use exact forms")
 
 
 def reject_graph(target: object, name: str) -> None:
-    """Raise TypeError for a graph in place of a builder of graphs."""
+    """Raise TypeError if `target` is a graph instead of a function that builds graphs."""
     if isinstance(target, Graph):
         message = f"{name} builds the network itself: pass a name, a file or a function that builds a graph"
         raise TypeError(f"{message}; forms_of takes a graph, with expressions for sizes")
@@ -182,20 +188,20 @@ def forms_of(
     convention: str = "flops",
     dtype: str = "fp32",
 ) -> ClosedForms:
-    """Return the closed forms of a graph whose sizes are expressions in symbols, or in index symbols of `variables`.
+    """Return the closed forms of a graph whose sizes are expressions in index symbols of `variables`.
 
-    Without `variables`, each symbol is a variable of the same name that takes every value from 1 on, or every multiple
-    that the graph assumes it to be.
+    Without `variables`, each symbol in the graph's sizes is a variable of the same name, which takes every value
+    from 1 on, or every multiple of the number that the graph assumes to divide it.
     """
     _check_metrics(of)
     exact = variables is None
     costs = analyze(graph, convention=convention, dtype=dtype)
     if variables is None:
-        found = {
+        symbols = {
             s for size in _floor_candidates(graph, costs, of) if is_symbolic(size) for s in sympy.S(size).free_symbols
         }
-        plain = [Variable(symbol.name) for symbol in sorted(found, key=lambda symbol: symbol.name)]
-        variables = [_restrict_to_multiples(variable, graph, plain) for variable in plain]
+        unrestricted = [Variable(symbol.name) for symbol in sorted(symbols, key=lambda symbol: symbol.name)]
+        variables = [_restrict_to_multiples(variable, graph, unrestricted) for variable in unrestricted]
     if at is not None:
         graph.select(at)
     return _build_closed_forms(graph, costs, variables, of, at, exact)
@@ -204,43 +210,41 @@ def forms_of(
 def _build_closed_forms(
     graph: Graph, costs: CostTable, variables: Sequence[Variable], of: Sequence[str], at: str | None, exact: bool
 ) -> ClosedForms:
-    """Return the forms on the largest domain on which one formula holds and the network can be built."""
+    """Return the forms on the largest domain where one formula holds and the network can be built."""
     terms = _VariableSubstitution(variables)
     assumptions = dict.fromkeys(terms.assumption(each) for each in graph.assumptions)
     least = {v.symbol: v.smallest for v in variables}
     by_symbol = {v.symbol: v for v in variables}
 
-    def raised(expression: Any) -> None:
+    def raise_minimum(expression: Any) -> None:
         """Raise the minimum of a variable until an expression in it is never negative, if there is such a minimum."""
         if len(expression.free_symbols) == 1:
             (symbol,) = expression.free_symbols
-            found = find_minimum(expression, by_symbol[symbol]._replace(least=least[symbol]))
-            least[symbol] = least[symbol] if found is None else max(least[symbol], found)
+            minimum = find_minimum(expression, by_symbol[symbol]._replace(least=least[symbol]))
+            least[symbol] = least[symbol] if minimum is None else max(least[symbol], minimum)
 
     for left, relation, right in assumptions:
         if relation == ">=":
-            raised(left - right)
+            raise_minimum(left - right)
     if not exact:
         for smallest in {
             m for size in _floor_candidates(graph, costs, of) if is_symbolic(size) for m in size.atoms(sympy.Min)
         }:
             for each in terms.plain(smallest).atoms(sympy.Min):
                 for one, other in permutations(each.args, 2):
-                    raised(sympy.expand(one - other))
-    open_ = tuple(each for each in assumptions if not _always_holds(each, by_symbol, least))
-    placed = tuple(v._replace(least=least[v.symbol]) for v in variables)
+                    raise_minimum(sympy.expand(one - other))
+    undecided = tuple(each for each in assumptions if not _always_holds(each, by_symbol, least))
+    bounded = tuple(v._replace(least=least[v.symbol]) for v in variables)
     layer = None if at is None else at.strip("/")
     part = costs if layer is None else costs.below(layer)
-    return ClosedForms(part, placed, tuple(dict.fromkeys(of)), open_, exact, layer)
+    return ClosedForms(part, bounded, tuple(dict.fromkeys(of)), undecided, exact, layer)
 
 
 def _always_holds(assumption: Assumption, variables: Mapping[Any, Variable], least: Mapping[Any, int]) -> bool:
     """Return whether an assumption provably holds on the whole domain, where variables start at `least`."""
     left, right = map(sympy.sympify, (assumption.left, assumption.right))
-    relation, difference = (
-        assumption.relation,
-        left - right,
-    )  # not expanded: products of nondecreasing factors are recognized
+    relation = assumption.relation
+    difference = left - right  # not expanded: is_nonnegative recognizes products of nondecreasing factors
     if relation == ">=":
         return is_nonnegative(difference, least)
     if relation == "==":
@@ -254,7 +258,7 @@ def _always_holds(assumption: Assumption, variables: Mapping[Any, Variable], lea
 
 
 def _is_never_zero(difference: Any, variables: Mapping[Any, Variable]) -> bool:
-    """Return whether a linear expression in a variable is 0 for none of its values."""
+    """Return whether an expression is linear in a variable and provably 0 for none of its values."""
     linear = _as_linear(difference)
     if linear is None:
         return False
@@ -273,8 +277,8 @@ def _as_linear(expression: Any) -> tuple[Any, Any, Any] | None:
 def _restrict_to_multiples(variable: Variable, graph: Graph, variables: Iterable[Variable]) -> Variable:
     """Restrict a variable to the values that satisfy the graph's assumptions on multiples.
 
-    a·x/q + b/q is a multiple of n where a·x + b is one of q·n: on a residue class of x modulo q·n divided by the common
-    divisor of a and q·n, or for no x.
+    a·x/q + b/q is a multiple of n if a·x + b is a multiple of q·n. The solutions x are one residue class modulo
+    q·n / gcd(a, q·n), or there is none.
     """
     terms = _VariableSubstitution(variables)
     for left, relation, right in map(terms.assumption, graph.assumptions):
@@ -295,7 +299,7 @@ def _restrict_to_multiples(variable: Variable, graph: Graph, variables: Iterable
 class _VariableSubstitution:
     """Converts expressions in index symbols to expressions in variables, with nested floors merged.
 
-    A minimum whose smallest argument is known is replaced by it.
+    A minimum is replaced by its smallest argument if that argument is known.
     """
 
     def __init__(self, variables: Iterable[Variable]) -> None:
@@ -316,8 +320,8 @@ class _VariableSubstitution:
     def plain(self, size: Size) -> Any:
         """Return the converted expression, not expanded."""
         expression = sympy.sympify(size)
-        given = {s: self.named[s.name] for s in expression.free_symbols if s.name in self.named}
-        return normalize_floors(expression.xreplace(given).xreplace(self.counted))
+        by_name = {s: self.named[s.name] for s in expression.free_symbols if s.name in self.named}
+        return normalize_floors(expression.xreplace(by_name).xreplace(self.counted))
 
     def assumption(self, assumption: Assumption) -> Assumption:
         return Assumption(self.plain(assumption.left), assumption.relation, self.plain(assumption.right))
@@ -328,19 +332,19 @@ class _VariableSubstitution:
         return expression.replace(sympy.Min, self._smallest)
 
     def _smallest(self, *args: Any) -> Any:
-        """Return the minimum without the arguments that are never smaller than another."""
-        kept: list[Any] = []
+        """Return the minimum of the arguments, without those that are never smaller than another argument."""
+        candidates: list[Any] = []
         for arg in args:
-            if not any(is_nonnegative(sympy.expand(arg - other), self.least) for other in kept):
-                kept = [o for o in kept if not is_nonnegative(sympy.expand(o - arg), self.least)] + [arg]
-        return sympy.Min(*kept)
+            if not any(is_nonnegative(sympy.expand(arg - other), self.least) for other in candidates):
+                candidates = [o for o in candidates if not is_nonnegative(sympy.expand(o - arg), self.least)] + [arg]
+        return sympy.Min(*candidates)
 
 
-# -- which values leave no floor ----------------------------------------------------------------------------------
+# -- domains without floors ---------------------------------------------------------------------------------------
 
 
 def _strides(graph: Graph, names: Iterable[str]) -> dict[str, int]:
-    """Return the total stride of the network for each variable spatial size: the common multiple over all layers."""
+    """Return the total stride for each spatial size in `names`: the least common multiple over all layers."""
     strides = [row.receptive_stride for row in analyze(graph).rows if row.receptive_stride]
     along = {"height": lcm(*(s[0] for s in strides)), "width": lcm(*(s[1] for s in strides))}
     along[SQUARE] = lcm(along["height"], along["width"])
@@ -362,9 +366,9 @@ def _floor_candidates(graph: Graph, costs: CostTable, of: Sequence[str]) -> Iter
 
 
 def _extra_multiples(variables: Iterable[Variable], sizes: Iterable[Any]) -> dict[Any, int]:
-    """Return the factor by which each index symbol's multiple must grow for the innermost floors to vanish.
+    """Return the factors by which multiples must grow for the innermost floors to vanish, by index symbol.
 
-    ⌊(p/q)·n + c⌋ needs no floor where n is a multiple of q. Without floors, the result is empty.
+    ⌊(p/q)·n + c⌋ needs no floor if n is a multiple of q. The result is empty if there are no floors.
     """
     counters = {v.index_symbol for v in variables}
     factors: dict[Any, int] = {}
@@ -393,7 +397,7 @@ def defaults(graph: Graph) -> dict[str, Any]:
 
 
 def _check_variables(build: Build, base: Graph, names: tuple[str, ...]) -> None:
-    """Raise CostcalcError for names that are no size and no integer setting, with a list of those that are."""
+    """Raise CostcalcError, with a list of the possible variables, if a name is no size and no integer setting."""
     known = defaults(base)
     mistakes = [] if names else ["a closed form needs a variable"]
     kinds = {bool: "true or false", tuple: "a list", str: "text", float: "a number with a fraction"}
@@ -402,15 +406,15 @@ def _check_variables(build: Build, base: Graph, names: tuple[str, ...]) -> None:
             mistakes.append(f"{base.name} has no size or setting {name!r}{did_you_mean(name, known)}")
         elif not _is_int(known[name]):
             kind = kinds.get(type(known[name]), "no integer")
-            mistakes.append(f"{name} is {kind}, and structure of {base.name}: it cannot be a variable")
+            mistakes.append(f"{name} is {kind} and decides the structure of {base.name}: it cannot be a variable")
     if SQUARE in names and SQUARE in known:
         height, width = known["height"], known["width"]
         if {"height", "width"} & {*names}:
-            mistakes.append(f"{SQUARE} stands for height and width together: name {SQUARE}, or the two")
+            mistakes.append(f"{SQUARE} is height and width together: name either {SQUARE} or height and width")
         elif height != width:
             mistakes.append(
-                f"{SQUARE} is the side of a square, and the input of {base.name} is {height}×{width}: "
-                f"name height,width, or take a square (--input {min(height, width)}x{min(height, width)})"
+                f"{SQUARE} needs a square input, but the input of {base.name} is {height}×{width}: "
+                f"name height,width, or make it square (--input {min(height, width)}x{min(height, width)})"
             )
     if mistakes:
         raise CostcalcError("\n".join([*mistakes, _variables_hint(_rejections(build, base))]))
@@ -428,43 +432,43 @@ def _is_int(value: Any) -> bool:
 
 
 def _size_arguments(variable: Variable) -> dict[str, Size]:
-    """Return the sizes and settings that a variable sets, as expressions."""
+    """Return the sizes and settings that a variable stands for, as expressions."""
     names = PLANE_DIM_NAMES if variable.name == SQUARE else (variable.name,)
     return dict.fromkeys(names, variable.size)
 
 
 def _build_symbolic(build: Build, base: Graph, variables: Sequence[Variable]) -> Graph:
-    """Build the graph with the variables' expressions for sizes."""
+    """Build the graph with expressions of the variables as sizes."""
     try:
         return build(**{name: size for variable in variables for name, size in _size_arguments(variable).items()})
     except FixedSizeError:
         raise
     except CostcalcError as error:
-        refusals = _rejections(build, base)
-        names = [v.name for v in variables if refusals[v.name]]
+        rejections = _rejections(build, base)
+        names = [v.name for v in variables if rejections[v.name]]
         if not names:
             raise
-        blamed = [
-            f"{name} cannot be a variable of {base.name}: {_why_not(build, base, name) or refusals[name]}"
+        messages = [
+            f"{name} cannot be a variable of {base.name}: {_why_fixed(build, base, name) or rejections[name]}"
             for name in names
         ]
-        raise CostcalcError("\n".join([*blamed, _variables_hint(refusals)])) from error
+        raise CostcalcError("\n".join([*messages, _variables_hint(rejections)])) from error
 
 
 def _rejections(build: Build, base: Graph) -> dict[str, str]:
-    """Return why each size and integer setting cannot be a variable; an empty text for one that can."""
-    refusals = {}
-    usual = defaults(base)
+    """Return, for each size and integer setting, why it cannot be a variable, or an empty text if it can."""
+    rejections = {}
+    default = defaults(base)
     with suppress(CostcalcError, TypeError):  # an imported model is imported once, with all its sizes dynamic
-        build(**{name: Variable(name).size for name in INPUT_DIM_NAMES if _is_int(usual.get(name))})
-    for name, value in usual.items():
+        build(**{name: Variable(name).size for name in INPUT_DIM_NAMES if _is_int(default.get(name))})
+    for name, value in default.items():
         if _is_int(value) and (name != SQUARE or _is_square(base)):
             try:
                 build(**_size_arguments(Variable(name)))
-                refusals[name] = ""
-            except (CostcalcError, TypeError) as refusal:  # TypeError: a function without this parameter
-                refusals[name] = _first_line(refusal)
-    return refusals
+                rejections[name] = ""
+            except (CostcalcError, TypeError) as error:  # TypeError: a function without this parameter
+                rejections[name] = _first_line(error)
+    return rejections
 
 
 def _is_square(graph: Graph) -> bool:
@@ -472,19 +476,19 @@ def _is_square(graph: Graph) -> bool:
     return identical(known["height"], known["width"])
 
 
-def _first_line(refusal: Exception) -> str:
-    return str(refusal).split("\n")[0]
+def _first_line(error: Exception) -> str:
+    return str(error).split("\n")[0]
 
 
-def _why_not(build: Build, base: Graph, name: str) -> str:
-    """Return the error for a number other than the default, which is plainer than the error for a symbol."""
+def _why_fixed(build: Build, base: Graph, name: str) -> str:
+    """Return the error for another number than the default: it is easier to understand than the error for a symbol."""
     default = defaults(base)[name]
     try:
         build(**dict.fromkeys(_size_arguments(Variable(name)), default + 1))
-    except CostcalcError as refusal:
-        return f"it can be {default}, and not {default + 1}: {_first_line(refusal)}"
+    except CostcalcError as error:
+        return f"it can be {default} but not {default + 1}: {_first_line(error)}"
     return ""
 
 
-def _variables_hint(refusals: Mapping[str, str]) -> str:
-    return f"variables can be {', '.join(name for name, refusal in refusals.items() if not refusal) or 'none'}"
+def _variables_hint(rejections: Mapping[str, str]) -> str:
+    return f"variables can be {', '.join(name for name, rejection in rejections.items() if not rejection) or 'none'}"

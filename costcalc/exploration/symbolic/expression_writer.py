@@ -1,7 +1,7 @@
 """Writers of expressions: text in lecture notation, LaTeX and Python.
 
-All three write a sum of terms, higher degrees first; each term is a rational coefficient and factors. SymPy's printers
-order factors alphabetically, and their Python is not exact on large ints.
+All three write a sum of terms, higher degrees first; a term is a rational coefficient times factors. SymPy's printers
+are not used: they order factors alphabetically, and their Python code is not exact for large ints.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 class ExpressionWriter(NamedTuple):
-    """A notation: the names of symbols and their order in products."""
+    """Writes expressions with these names of symbols, and this order of symbols in products."""
 
     name: Name
     rank: SymbolKey
@@ -36,12 +36,12 @@ class ExpressionWriter(NamedTuple):
         return latex(expression, self.name, self.rank)
 
     def python(self, expression: Any) -> str:
-        """Write a Python expression in the symbols' own names, exact on ints for an integer-valued expression."""
+        """Write a Python expression; it is exact on ints if the expression is integer-valued."""
         return python(expression, self.rank)
 
 
 class FormulaTerm(NamedTuple):
-    """A product: its sign, the absolute value of its coefficient, and factors with exponents."""
+    """A product: the sign and the absolute value of its coefficient, and the factors with their exponents."""
 
     negative: bool
     coefficient: Any  # a positive rational
@@ -49,20 +49,20 @@ class FormulaTerm(NamedTuple):
 
 
 def terms(expression: Any, rank: SymbolKey) -> list[FormulaTerm]:
-    """Return the terms of a sum, higher degrees first, then in the order of their factors."""
-    made = [_term(term, rank) for term in sympy.Add.make_args(sympy.sympify(expression))]
+    """Return the terms of a sum, ordered by falling degree, then by their factors."""
+    unordered = [_term(term, rank) for term in sympy.Add.make_args(sympy.sympify(expression))]
 
-    def place(term: FormulaTerm) -> Any:
+    def sort_key(term: FormulaTerm) -> Any:
         above = [(base, exponent) for base, exponent in term.factors if exponent > 0]
         return -sum(degree(base) * exponent for base, exponent in above), [
             _factor_key(base, rank) for base, exponent in above for _ in range(exponent)
         ]
 
-    return sorted(made, key=place)
+    return sorted(unordered, key=sort_key)
 
 
 def degree(factor: Any) -> int:
-    """Return the degree of a factor: a floor has the degree of its argument."""
+    """Return the degree of a factor; the degree of a floor is that of its argument."""
     if isinstance(factor, (sympy.Add, sympy.Min, sympy.floor)):
         return max(degree(term) for term in factor.args)
     if isinstance(factor, sympy.Mul):
@@ -86,7 +86,7 @@ def _factor_key(factor: Any, rank: SymbolKey) -> Any:
 
 
 def _with_signs(parts: Iterable[tuple[bool, str]], minus: str = "−") -> Iterator[str]:
-    """Yield each term with its sign, the first without a +."""
+    """Yield each term with its sign; the first term has no plus sign."""
     for i, (negative, part) in enumerate(parts):
         if i:
             yield f"{minus if negative else '+'} {part}"
@@ -174,7 +174,7 @@ def _latex_term(term: FormulaTerm, name: Name, rank: SymbolKey) -> str:
 
 
 def _latex_product(number: int, powers: list[tuple[Any, int]], name: Name, rank: SymbolKey) -> str:
-    """Write a numerator or denominator, where a single sum needs no brackets."""
+    """Write a numerator or denominator, without brackets if it is a single sum."""
     if number == 1 and len(powers) == 1 and powers[0][1] == 1 and isinstance(powers[0][0], sympy.Add):
         return latex(powers[0][0], name, rank)
     factors = [_latex_power(base, n, name, rank) for base, n in powers]
@@ -200,7 +200,7 @@ def _latex_power(base: Any, exponent: int, name: Name, rank: SymbolKey) -> str:
 
 
 def latex_name(name: str) -> str:
-    """Write a symbol of one letter with its subscript (F_1, C_out), and a longer name as one word."""
+    """Write a symbol of one letter with its subscript (F_1, C_out), and a longer name as a word in italics."""
     letter, _, index = name.partition("_")
     if len(letter) == 1 and index.isalnum():
         return rf"{letter}_{{{index}}}" if index.isdecimal() else rf"{letter}_{{\mathrm{{{index}}}}}"
@@ -212,10 +212,10 @@ def latex_name(name: str) -> str:
 
 
 def python(expression: Any, rank: SymbolKey, divide: str = "//") -> str:
-    """Write a Python expression in the variables' own names, over one common denominator, with //.
+    """Write a Python expression over one common denominator.
 
-    It is exact on ints where the expression is an integer; pass "/" as `divide` for other quotients. A floor is written
-    as //, and a minimum as min().
+    With "//" as `divide`, the result is exact on ints if the expression is integer-valued; use "/" for other quotients.
+    A floor is written as //, and a minimum as min().
     """
     above, below = _numerator_and_denominator(sympy.sympify(expression))
     written = _python_sum(above, rank)
@@ -255,7 +255,7 @@ def _sorted_arguments(smallest: Any) -> list[Any]:
 
 
 def _numerator_and_denominator(expression: Any) -> tuple[Any, Any]:
-    """Return numerator and denominator, the smallest with integer coefficients and positive exponents."""
+    """Return the smallest numerator and denominator with integer coefficients and positive exponents."""
     parts = sympy.Add.make_args(expression)
     below = sympy.Integer(lcm(*(part.as_coeff_Mul()[0].q for part in parts)))
     powers: dict[Any, int] = {}

@@ -1,6 +1,6 @@
-"""Formulas of the costs of one layer: in symbols, with its numbers, and the result.
+"""Formulas of the costs of one layer, in symbols and with numbers.
 
-The formulas are those of the op itself, evaluated with SymPy symbols for sizes.
+The formulas result from evaluating the op with SymPy symbols for sizes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from costcalc.exploration.symbolic.expression_writer import ExpressionWriter, te
 from costcalc.ir.graph import Graph, Node
 from costcalc.ir.op import Op
 
-# Products are written in this order: the lecture's 2·H·W·C_out·C_in·k·k.
+# The order of symbols in a product, as in the lecture's 2·H·W·C_out·C_in·k·k.
 _SYMBOL_ORDER = [
     *("N", "D", "H", "W", "L", "T_d", "T_h", "T_w", "T_l", "C_out", "C", "C_in", "S", "V", "F_out", "F_in"),
     *("k_d", "k_h", "k_w", "k", "n", "g", "P"),
@@ -59,7 +59,7 @@ _SPATIAL_SYMBOLS: Mapping[int | None, str] = {3: "L", 5: "DHW"}
 
 
 class Explanation(NamedTuple):
-    """One cost of one layer: `formula` in symbols, `numbers` in place of the symbols, and the resulting `value`."""
+    """One cost of one layer: the `formula` in symbols, the formula with `numbers` for the symbols, and the `value`."""
 
     path: str
     quantity: str
@@ -72,8 +72,11 @@ class Explanation(NamedTuple):
 def explain(graph: Graph, layer: str, *, convention: str = "flops", dtype: str = "fp32") -> list[Explanation]:
     """Return the nonzero costs of a layer, or of all layers below a prefix, as formulas.
 
-    Quantities are parameters, MACs, the convention's FLOPs and activation bytes. Raises CostcalcError for an unknown
-    layer and for a graph whose sizes are not plain numbers.
+    The costs are parameters, MACs, the convention's FLOPs and activation bytes, and the parameters that the convention
+    counts if it does not count all.
+
+    Raises:
+        CostcalcError: the layer does not exist, or the sizes of the graph are not plain numbers.
     """
     if not all(is_plain(size) for shape in graph.shapes.values() for size in shape):
         raise CostcalcError(f"{graph.name} has sizes that are not plain numbers: load it with a number for each size")
@@ -91,18 +94,20 @@ def explain(graph: Graph, layer: str, *, convention: str = "flops", dtype: str =
 def _explain(graph: Graph, node: Node, rule: Convention, element: int) -> list[Explanation]:
     """Return the costs of one layer; `element` is the number of bytes of an element of its output."""
     symbols = _LayerSymbols()
-    runs = graph.resolved_op(node)
-    op = symbols.symbolic_op(runs, structure=True)
+    resolved = graph.resolved_op(node)
+    op = symbols.symbolic_op(resolved, structure=True)
     inputs = tuple(
         symbols.input(
-            graph.shapes[name], graph.layouts[name].spatial_dims, i, len(node.inputs), runs.rank if i == 1 else None
+            graph.shapes[name], graph.layouts[name].spatial_dims, i, len(node.inputs), resolved.rank if i == 1 else None
         )
         for i, name in enumerate(node.inputs, 1)
     )
-    made = symbols.symbolic_op(runs, structure=False).output(*inputs)
-    output = symbols.output(made, graph.shapes[node.name], graph.layouts[node.name].spatial_dims, runs.rank)
+    formula_shape = symbols.symbolic_op(resolved, structure=False).output(*inputs)
+    output = symbols.output(
+        formula_shape, graph.shapes[node.name], graph.layouts[node.name].spatial_dims, resolved.rank
+    )
     work = op.work(inputs, output)
-    real = CountedLayer(runs, graph.input_shapes(node), graph.shapes[node.name], work)
+    real = CountedLayer(resolved, graph.input_shapes(node), graph.shapes[node.name], work)
     layer = _SymbolicLayer(op, inputs, output, work, node.functional, not node.shares)
     layer.symbols, layer.real = symbols, real
     costs = {
@@ -125,74 +130,76 @@ def _explain(graph: Graph, node: Node, rule: Convention, element: int) -> list[E
 
 
 class _SymbolicLayer(CountedLayer):
-    """A layer with symbols for sizes, and the `real` layer with numbers.
+    """A layer with symbols for sizes, and the same layer with numbers (`real`).
 
-    The taps inside the input depend on the kernel by cases: they are symbols of their own.
+    The number of window elements inside the input is not a polynomial in the kernel size and padding: it is a symbol.
     """
 
     symbols: _LayerSymbols
     real: CountedLayer
 
     def window_elements_inside(self) -> Shape:
-        taps = self.real.window_elements_inside()
-        names = ("T_l",) if len(taps) == 1 else ("T_d", "T_h", "T_w")[-len(taps) :]
-        return tuple(self.symbols.symbol(name, count) for name, count in zip(names, taps, strict=False))
+        counts = self.real.window_elements_inside()
+        names = ("T_l",) if len(counts) == 1 else ("T_d", "T_h", "T_w")[-len(counts) :]
+        return tuple(self.symbols.symbol(name, count) for name, count in zip(names, counts, strict=False))
 
 
 class _LayerSymbols:
     """Symbols for the sizes of one layer, and their values.
 
-    A batch and groups of 1 stay 1: a formula says what matters.
+    A batch of 1 and groups of 1 have no symbol, so that formulas are short.
     """
 
     def __init__(self) -> None:
         self.values: dict[sympy.Symbol, int] = {}
 
     def symbol(self, name: str, value: Any) -> Any:
-        made = sympy.Symbol(name, integer=True, positive=True)
-        self.values[made] = value
-        return made
+        symbol = sympy.Symbol(name, integer=True, positive=True)
+        self.values[symbol] = value
+        return symbol
 
     def meaning(self, name: str) -> str:
         base, _, number = name.rpartition("_")
         return _SYMBOL_MEANINGS.get(name) or f"{_SYMBOL_MEANINGS[base]} of input {number}"
 
     def symbolic_op(self, op: Op, *, structure: bool) -> Op:
-        """The op with symbols for its channels and features and, where `structure` too, for its kernel.
+        """Return the op with symbols for its channels and features and, with `structure`, also for its kernel.
 
-        An output's size depends on the kernel by cases, so it is worked out with the kernel as it is.
+        The output shape must be computed with a plain kernel size: it is not a polynomial in the kernel size.
         """
-        made = object.__new__(type(op))
+        symbolic = object.__new__(type(op))
         for name, value in op.values().items():
             symbol = op.argument_specs[name].symbol
             if isinstance(symbol, tuple) and structure:
                 value = tuple(self.symbol(s, v) for s, v in zip(symbol, value, strict=True))
             elif isinstance(symbol, str) and value != 1:
                 value = self.symbol(symbol, value)
-            object.__setattr__(made, name, value)
-        return made
+            object.__setattr__(symbolic, name, value)
+        return symbolic
 
     def input(
-        self, shape: Shape, plane: tuple[int, int] | None, number: int, of: int, rank: int | None = None
+        self, shape: Shape, spatial_dims: tuple[int, int] | None, number: int, count: int, rank: int | None = None
     ) -> Shape:
-        names = {1: "C_in"} if plane == (2, 3) else {len(shape) - 2: "S", len(shape) - 1: "F_in"}
-        if plane is not None:
-            names |= dict(zip(plane, ("H_in", "W_in"), strict=True))
-        if rank in _SPATIAL_SYMBOLS:  # of the op, which knows them
+        names = {1: "C_in"} if spatial_dims == (2, 3) else {len(shape) - 2: "S", len(shape) - 1: "F_in"}
+        if spatial_dims is not None:
+            names |= dict(zip(spatial_dims, ("H_in", "W_in"), strict=True))
+        if rank in _SPATIAL_SYMBOLS:
             names = {1: "C_in"} | {d: f"{name}_in" for d, name in enumerate(_SPATIAL_SYMBOLS[rank], 2)}
-        suffix = f"_{number}" if of > 1 else ""
+        suffix = f"_{number}" if count > 1 else ""
         named = [self.symbol(names[d] + suffix, n) if d in names else n for d, n in enumerate(shape)]
         return (self._batch(shape[0]), *named[1:]) if shape else ()
 
-    def output(self, formula: Shape, shape: Shape, plane: tuple[int, int] | None, rank: int | None = None) -> Shape:
+    def output(
+        self, formula: Shape, shape: Shape, spatial_dims: tuple[int, int] | None, rank: int | None = None
+    ) -> Shape:
         """Return the output shape with new symbols for its spatial sizes; channels and features come from the op."""
         own = {0: self._batch(shape[0])} if shape else {}
         if rank in _SPATIAL_SYMBOLS:
             own |= {
                 d: self.symbol(name, shape[d]) for d, name in enumerate(_SPATIAL_SYMBOLS[rank], 2) if d < len(formula)
             }
-        if plane is not None:
-            own |= {d: self.symbol(name, shape[d]) for d, name in zip(plane, ("H", "W"), strict=True)}
+        if spatial_dims is not None:
+            own |= {d: self.symbol(name, shape[d]) for d, name in zip(spatial_dims, ("H", "W"), strict=True)}
         return tuple([own.get(d, size) for d, size in enumerate(formula)])
 
     def _batch(self, batch: int) -> Any:

@@ -1,6 +1,6 @@
 """Variables of closed forms, and proofs of properties of expressions on all of their values.
 
-A variable takes the values of one residue class, from a minimum on. Every property is proved for all of these values.
+A variable takes the values of one residue class that are not below a minimum. A property is proved for all of them.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import sympy
 
 from costcalc.core.sizes import Size
 
-_SEARCH_LIMIT = 2**62  # of the search for a minimum
-_LONGEST_PERIOD = 1000  # over which an expression is evaluated at every value
+_SEARCH_LIMIT = 2**62  # the largest index that the search for a minimum tries
+_LONGEST_PERIOD = 1000  # the longest period over which an expression is evaluated at every value
 
 
 class Variable(NamedTuple):
-    """A size or setting in which a formula is written: residue, residue + multiple, … from `least` on."""
+    """A size or setting that a formula depends on, with the values residue, residue + multiple, … not below `least`."""
 
     name: str
     multiple: int = 1
@@ -28,7 +28,7 @@ class Variable(NamedTuple):
 
     @property
     def smallest(self) -> int:
-        """The smallest positive number of the residue class; a network may need more."""
+        """The smallest positive number of the residue class; `least` is larger if a network needs larger sizes."""
         return self.residue or self.multiple
 
     @property
@@ -38,7 +38,7 @@ class Variable(NamedTuple):
 
     @property
     def index_symbol(self) -> Any:
-        """The symbol that counts the values: for height = 32·i it is i."""
+        """The symbol that numbers the values, such as i in height = 32·i."""
         if self.multiple == 1:
             return self.symbol
         return sympy.Symbol(f"{self.name} counted", integer=True, **{self._sign: True})
@@ -50,8 +50,8 @@ class Variable(NamedTuple):
     @property
     def size(self) -> Size:
         """The size that a graph is built with: multiple · index symbol + residue."""
-        made: Size = self.multiple * self.index_symbol + self.residue
-        return made
+        size: Size = self.multiple * self.index_symbol + self.residue
+        return size
 
     @property
     def counted(self) -> Any:
@@ -59,7 +59,7 @@ class Variable(NamedTuple):
         return (self.symbol - self.residue) / self.multiple
 
     def data(self) -> dict[str, int]:
-        """Return the domain for JSON, with `least` where it is not the smallest positive number of the class."""
+        """Return the domain for JSON, with `least` if it is larger than the smallest positive number of the class."""
         least = {"least": self.least} if self.least > self.smallest else {}
         return {"multiple": self.multiple, "residue": self.residue} | least
 
@@ -68,10 +68,10 @@ class Variable(NamedTuple):
 
 
 def normalize_floors(expression: Any) -> Any:
-    """Merge nested floors, and move integers beside a floor into it.
+    """Merge nested floors, and move an integer that is added to a floor into it.
 
     ⌊(⌊(x + j)/m⌋ + i)/n⌋ = ⌊(x + j + i·m)/(m·n)⌋ (Graham, Knuth and Patashnik, Concrete Mathematics, 3.11), and
-    ⌊x/n⌋ + i = ⌊(x + i·n)/n⌋: a spatial size becomes one floor, and equal sizes mostly become equal expressions.
+    ⌊x/n⌋ + i = ⌊(x + i·n)/n⌋: a spatial size becomes one floor, and most equal sizes become equal expressions.
     """
     if not isinstance(expression, sympy.Basic) or not expression.has(sympy.floor):
         return expression
@@ -85,16 +85,16 @@ def _merge_nested_floors(expression: Any) -> Any:
     parts = [_merge_nested_floors(part) for part in expression.args]
     if isinstance(expression, sympy.floor):
         return _simplify_floor(parts[0])
-    made = expression.func(*parts)
-    return _absorb_integer(made) if isinstance(made, sympy.Add) else made
+    merged = expression.func(*parts)
+    return _absorb_integer(merged) if isinstance(merged, sympy.Add) else merged
 
 
-def _absorb_integer(added: Any) -> Any:
-    """Rewrite c·⌊x⌋ + c·i as c·⌊x + i⌋ for positive i; sizes are ⌊…⌋ + 1, and other sums have no such form."""
-    number, rest = added.as_coeff_Add()
+def _absorb_integer(total: Any) -> Any:
+    """Rewrite c·⌊x⌋ + c·i as c·⌊x + i⌋ for a positive integer i, and return any other sum as it is."""
+    number, rest = total.as_coeff_Add()
     times, atom = rest.as_coeff_Mul()
-    further = number / times
-    return times * sympy.floor(atom.args[0] + further) if _is_floor(atom) and _is_positive_integer(further) else added
+    addend = number / times
+    return times * sympy.floor(atom.args[0] + addend) if _is_floor(atom) and _is_positive_integer(addend) else total
 
 
 def _is_floor(part: Any) -> bool:
@@ -107,19 +107,19 @@ def _is_positive_integer(number: Any) -> bool:
 
 @cache
 def _simplify_floor(inside: Any) -> Any:
-    made = sympy.floor(inside)
-    if not _is_floor(made):  # the integer part was taken out
-        return _merge_nested_floors(made)
-    constant, varying = sympy.expand(made.args[0]).as_coeff_Add()
+    floor = sympy.floor(inside)
+    if not _is_floor(floor):  # SymPy has moved the integer part out of the floor
+        return _merge_nested_floors(floor)
+    constant, varying = sympy.expand(floor.args[0]).as_coeff_Add()
     times, atom = varying.as_coeff_Mul()
     if not atom.is_integer:
-        return made
+        return floor
     below, whole = times.q, sympy.floor(constant * times.q)
     if times.p == -1:  # ⌊(i − x)/n⌋ = −⌈(x − i)/n⌉ = −⌊(x − i + n − 1)/n⌋
         return -_simplify_floor((atom - whole + below - 1) / below)
     if times.p == 1 and _is_floor(atom):
         return _simplify_floor((atom.args[0] + whole) / below)
-    return made
+    return floor
 
 
 def innermost_floors(expression: Any) -> set[Any]:
@@ -130,11 +130,14 @@ def innermost_floors(expression: Any) -> set[Any]:
 
 
 def period_and_slope(expression: Any, symbol: Any) -> tuple[int, Any]:
-    """A period P, and the slope s with f(n + P) = f(n) + s·P for every n; None for s where there is none.
+    """Return a period P, and the slope s with f(n + P) = f(n) + s·P for every n, or None if there is no such slope.
 
-    On each residue class modulo P the expression is a polynomial in `symbol`, but where a smallest one is taken of what
-    grows differently: there only from some value on. A floor of what grows by c/q over its period repeats after q of
-    them. Raises ValueError for a floor of a product.
+    On each residue class modulo P, the expression is a polynomial in `symbol`. With a minimum of expressions with
+    different slopes, it is a polynomial from some value on. If the argument of a floor grows by c/q over its period,
+    the period of the floor is q times as long.
+
+    Raises:
+        ValueError: a floor contains a product of sizes.
     """
     if not expression.has(symbol):
         return 1, sympy.Integer(0)
@@ -159,13 +162,14 @@ def period_and_slope(expression: Any, symbol: Any) -> tuple[int, Any]:
     return length, None
 
 
-# -- what holds on the whole domain -------------------------------------------------------------------------------
+# -- properties on the whole domain -------------------------------------------------------------------------------
 
 
 def is_nondecreasing(expression: Any, least: Mapping[Any, int]) -> bool:
     """Return whether the expression provably never decreases as its symbols grow from their minimum.
 
-    Sums, floors and minima of nondecreasing parts qualify, and products of parts that also start at 0 or more.
+    This is the case for sums, floors and minima of nondecreasing parts, and for products of nondecreasing parts that
+    are also 0 or more at the minimum.
     """
     if expression.is_number or expression.is_Symbol:
         return True
@@ -181,7 +185,7 @@ def is_nondecreasing(expression: Any, least: Mapping[Any, int]) -> bool:
 def is_nonnegative(expression: Any, least: Mapping[Any, int]) -> bool:
     """Return whether the expression is provably 0 or more on the whole domain.
 
-    An expression in one symbol with a slope of 0 or more over a period qualifies if it does over the first period.
+    If an expression in one symbol has a slope of 0 or more, it is enough that it is nonnegative over the first period.
     """
     first = expression.subs(least)
     if not first.is_number or first < 0:
@@ -205,21 +209,24 @@ def _period_and_slope_or_none(expression: Any, symbol: Any) -> tuple[int, Any]:
 
 
 def find_minimum(expression: Any, variable: Variable) -> int | None:
-    """Return the smallest value of the only variable from which on `expression` is 0 or more; None if not found."""
+    """Return the smallest value of the variable from which on `expression` is 0 or more, or None if there is no proof.
+
+    The expression must not have other variables.
+    """
     symbol = variable.symbol
     if expression.free_symbols != {symbol} or not is_nondecreasing(expression, {symbol: variable.least}):
         return None
 
-    def holds(index: int) -> bool:
+    def is_nonnegative_at(index: int) -> bool:
         return bool(expression.subs(symbol, variable.least + index * variable.multiple) >= 0)
 
     above = 0
-    while not holds(above):
+    while not is_nonnegative_at(above):
         above = 2 * above + 1
         if above > _SEARCH_LIMIT:
             return None
     below = -1
     while above - below > 1:
         middle = (above + below) // 2
-        below, above = (below, middle) if holds(middle) else (middle, above)
+        below, above = (below, middle) if is_nonnegative_at(middle) else (middle, above)
     return variable.least + above * variable.multiple
