@@ -1,6 +1,6 @@
-"""Arrays of sizes that stay exact: int64 while every result fits, Python ints when one does not.
+"""Exact arrays of sizes: int64 while every result fits, and Python ints otherwise.
 
-This is the one module of the core that needs NumPy; `dims.as_size` imports it when it first meets an array.
+No other module of the core imports NumPy. `sizes.as_size` imports this module for its first array.
 """
 
 from __future__ import annotations
@@ -11,33 +11,33 @@ from typing import Any
 import numpy as np
 
 _INT64_MAX = 2**63 - 1
-# How large a result can be, from the largest magnitudes of its operands (-2**63 alone has no positive twin).
+# Upper bounds of the magnitude of a result, by the largest magnitudes of its operands
 _BOUND: dict[Any, Callable[..., int]] = {
     np.add: lambda a, b: a + b,
     np.subtract: lambda a, b: a + b,
     np.multiply: lambda a, b: a * b,
-    np.floor_divide: lambda a, b: a,  # b is never 0: it is refused before
+    np.floor_divide: lambda a, b: a,  # b is never 0
     np.negative: lambda a: a,
     np.absolute: lambda a: a,
 }
 
 
 class SizeArray(np.ndarray[Any, Any]):
-    """An integer array whose sums, differences and products never wrap.
+    """An integer array whose sums, differences and products never overflow.
 
-    `height = SizeArray.of(numpy.array([224, 448]))`; arithmetic with other arrays and ints broadcasts as usual. A
-    result that may leave int64 is computed with Python ints (dtype object) and comes back to int64 when it fits.
+    `height = SizeArray.of(numpy.array([224, 448]))`. Arithmetic with arrays and ints broadcasts as in NumPy. A result
+    that may not fit int64 is computed with Python ints (dtype object), and converted to int64 if it fits.
     """
 
     @classmethod
     def of(cls, values: Any) -> Any:
-        """`values` (integers of any width) as a SizeArray, or as a plain int when there is but one without a shape.
+        """Return integers of any width as a SizeArray; an array without dimensions becomes an int.
 
-        Raises TypeError when they are not integers, or are none at all.
+        Raises TypeError for other values, and for an empty array.
         """
         array = np.asarray(values)
         if array.size == 0:
-            raise TypeError("must hold at least one integer, not none")
+            raise TypeError("must have at least one element")
         if array.dtype.kind == "O":
             if not all(isinstance(v, (int, np.integer)) and not isinstance(v, bool) for v in array.flat):
                 raise TypeError("must be an array of integers")
@@ -51,7 +51,7 @@ class SizeArray(np.ndarray[Any, Any]):
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
         operands: list[Any] = [np.asarray(i) for i in inputs]
         if "out" in kwargs:
-            # `a += b` writes into a, which may be too narrow: a new array is made and bound to the name instead.
+            # `a += b` writes into a, whose dtype may be too narrow: return a new array instead
             kwargs.pop("out")
         integral = all(o.dtype.kind in "iuO" for o in operands)
         wide = any(o.dtype.kind == "O" for o in operands)
@@ -68,7 +68,7 @@ class SizeArray(np.ndarray[Any, Any]):
         return _narrow(result).view(SizeArray)
 
     def sum(self, *args: Any, **kwargs: Any) -> Any:
-        """The exact sum, as numpy.ndarray.sum."""
+        """Return the exact sum, with the arguments of numpy.ndarray.sum."""
         return np.add.reduce(self, *args, **{"axis": None, **kwargs})
 
 
@@ -77,7 +77,7 @@ def _magnitude(array: Any) -> int:
 
 
 def _narrow(array: Any) -> Any:
-    """An array of Python ints as int64 when all fit; anything else (floats of a division) as it is."""
+    """Return an array of Python ints as int64 if all fit; other arrays (the floats of a division) are unchanged."""
     if array.dtype.kind == "O" and array.size and all(type(v) is int for v in array.flat):
         return array.astype(np.int64) if _magnitude(array) <= _INT64_MAX else array
     return array

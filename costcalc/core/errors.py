@@ -1,4 +1,4 @@
-"""What costcalc says when something is wrong: one base class, and the words for a misspelt name."""
+"""The exceptions of costcalc, and suggestions for misspelt names."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from collections.abc import Iterable
 
 
 class CostcalcError(Exception):
-    """A mistake in what the user asked or wrote; its text is the whole message, without a traceback."""
+    """An error in the user's input. Commands print its message without a traceback."""
 
 
 class FixedSizeError(CostcalcError):
-    """A size that was to be a variable, and that a model allows one value of alone."""
+    """A free size for which a model accepts one value only."""
 
 
 class UnknownArchitecture(CostcalcError):
-    """A TARGET that names no architecture that ships, and no file or model."""
+    """A TARGET that is neither a shipped architecture nor a file or a model."""
 
 
 class SettingError(CostcalcError):
-    """A size or setting that a spec does not have, or a value that it does not take."""
+    """An unknown size or setting of a spec, or a value that it does not accept."""
 
     def __init__(self, setting: str, message: str) -> None:
         super().__init__(message)
@@ -26,9 +26,9 @@ class SettingError(CostcalcError):
 
 
 class OpError(CostcalcError):
-    """A layer that cannot be: a field out of range, or an input it does not take.
+    """An invalid layer: an argument out of range, or an input that the op does not accept.
 
-    `field` names the field at fault, if one is.
+    `field` is the name of the argument, or None.
     """
 
     def __init__(self, message: str, field: str | None = None) -> None:
@@ -37,14 +37,14 @@ class OpError(CostcalcError):
 
 
 def did_you_mean(word: str, candidates: Iterable[str]) -> str:
-    """` (did you mean 'x'?)` for the candidates nearest to `word`, or nothing when none is near."""
+    """Return " (did you mean 'x'?)" for the candidates most similar to `word`, or "" if none is similar."""
     import difflib
 
     folded = {c.lower(): c for c in sorted(candidates, reverse=True)}
     near = difflib.get_close_matches(word.lower(), folded, n=3, cutoff=0.6)
     if not near:
         return ""
-    # A clear winner stands alone; runners-up are offered only when they are about as near.
+    # Other candidates than the best one are suggested only if they are about as similar.
     scores = [difflib.SequenceMatcher(None, word.lower(), n).ratio() for n in near]
     words = [repr(folded[n]) for n, s in zip(near, scores, strict=True) if s > scores[0] - 0.05]
     return f" (did you mean {' or '.join(words)}?)"

@@ -1,11 +1,11 @@
-"""Arithmetic on a size.
+"""Arithmetic on sizes.
 
-A size is a Python int, a NumPy array of ints, or a SymPy expression, and one formula serves all three: numbers for a
-report, arrays for a sweep, closed forms for a lecture. Formulas use only `+ - * //`, `prod` and the helpers below,
-because SymPy answers `h % 2 == 0` with a silent False and `max(a, b)` needs an order that arrays do not have.
+A size is a Python int, a NumPy array of ints or a SymPy expression: its carrier. One formula serves all three: ints for
+a report, arrays for a sweep, expressions for closed forms. Formulas use only `+ - * //`, `prod` and the functions
+below: SymPy evaluates `h % 2 == 0` to False without a warning, and `max(a, b)` is not defined for arrays.
 
-To the type checker a size *is* an int: what an int cannot do without leaving the integers, such as `/`, is not done to
-a size at all. `as_size` is the door through which the other carriers come in.
+To the type checker a size is an int, so that operations that leave the integers, such as `/`, are type errors.
+`as_size` converts values of the other carriers.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ prod = math.prod
 
 
 def as_size(value: object) -> Size:
-    """`value` as a size: ints stay, NumPy integers become exact `SizeArray`s, SymPy expressions stay.
+    """Return `value` as a size: NumPy integers become a `SizeArray`, ints and SymPy expressions stay.
 
-    Raises TypeError, in words for a user, for everything else (a bool or a float is not a size).
+    Raises TypeError, with a message for users, for all other values, such as a bool or a float.
     """
     if isinstance(value, int) and not isinstance(value, bool):
         return value
@@ -48,31 +48,31 @@ def as_size(value: object) -> Size:
 
 
 def is_plain(value: object) -> bool:
-    """Whether a size is an ordinary number, so that structure may depend on it."""
+    """Return whether a size is a Python int, so that structure may depend on it."""
     return isinstance(value, int)
 
 
 def is_array(value: object) -> bool:
-    """Whether a size is an array of sizes."""
+    """Return whether a size is an array."""
     numpy = sys.modules.get("numpy")
     return numpy is not None and isinstance(value, numpy.ndarray)
 
 
 def is_symbolic(value: object) -> bool:
-    """Whether a size is an expression."""
+    """Return whether a size is an expression."""
     sympy = sys.modules.get("sympy")
     return sympy is not None and isinstance(value, sympy.Basic)
 
 
 def ceil_div(a: Size, b: Size) -> Size:
-    """a / b rounded up."""
+    """Return a / b, rounded up."""
     return -(-a // b)
 
 
 def exact_div(a: Size, b: Size) -> Size:
-    """a / b where a check has shown, or an assumption says, that b divides a.
+    """Return a / b for a divisor b of a, by a check or an assumption.
 
-    An expression stays free of floors this way: C/2, not floor(C/2).
+    The quotient of expressions has no floor: C/2 instead of floor(C/2).
     """
     if is_symbolic(a) or is_symbolic(b):
         return a if is_plain(b) and b == 1 else cast(Size, a / b)
@@ -80,7 +80,7 @@ def exact_div(a: Size, b: Size) -> Size:
 
 
 def size_min(a: Size, b: Size) -> Size:
-    """The smaller of two sizes, element by element for arrays, `Min` for expressions."""
+    """Return the smaller of two sizes: elementwise for arrays, `Min` for expressions."""
     if is_plain(a) and is_plain(b):
         return min(a, b)
     if is_array(a) or is_array(b):
@@ -95,55 +95,56 @@ def size_min(a: Size, b: Size) -> Size:
 def window_positions(
     n: Size, kernel: int, stride: int = 1, padding: int = 0, dilation: int = 1, ceil_mode: bool = False
 ) -> Size:
-    """How many places a sliding window has on n positions padded at both ends (torch's pooling and convolution rule).
+    """Return the number of output positions of a sliding window, by torch's rule for pools and convolutions.
 
-    In ceil mode a last, partial window counts, unless it would start in the padding at the far end; it cannot where
-    padding + stride is at most the window's reach.
+    The window slides over n input positions with padding at both ends. With `ceil_mode`, a last partial window counts,
+    unless it starts in the padding after the last input position.
     """
-    reach = dilation * (kernel - 1) + 1
-    slack = n + 2 * padding - reach
-    if stride == 1:  # the rule below, without a floor round an expression
+    extent = dilation * (kernel - 1) + 1
+    slack = n + 2 * padding - extent
+    if stride == 1:  # the general rule, without a floor in an expression
         return slack + 1
     if not ceil_mode:
         return slack // stride + 1
-    places = ceil_div(slack, stride) + 1
-    if padding + stride <= reach:
-        return places
-    return size_min(places, (n + padding - 1) // stride + 1)
+    positions = ceil_div(slack, stride) + 1
+    if padding + stride <= extent:  # no window starts in the padding
+        return positions
+    return size_min(positions, (n + padding - 1) // stride + 1)
 
 
 def window_elements_inside(
     n: Size, positions: Size, kernel: int, stride: int = 1, padding: int = 0, dilation: int = 1
 ) -> Size:
-    """How many taps of a window fall on n positions, and not on the padding at their ends, over all its places.
+    """Return the number of elements that a window reads in n input positions, over all its output positions.
 
-    The window's tap t at place i looks at position i·stride + t·dilation − padding, so it is inside at the places from
-    ceil((padding − t·dilation) / stride) to floor((n − 1 + padding − t·dilation) / stride), of those there are.
+    Elements in the padding do not count. Kernel position k at output position i reads input position
+    i·stride + k·dilation − padding. It is inside for i from ceil((padding − k·dilation) / stride) to
+    floor((n − 1 + padding − k·dilation) / stride), limited to 0 … positions − 1.
     """
     inside: Size = 0
-    for tap in range(kernel):
-        offset = padding - tap * dilation
-        first = max(0, ceil_div(offset, stride))  # of structure alone, which is plain
+    for kernel_position in range(kernel):
+        offset = padding - kernel_position * dilation
+        first = max(0, ceil_div(offset, stride))  # structure, and so a Python int
         last = n - 1 + offset if stride == 1 else (n - 1 + offset) // stride
         inside += -size_min(0, first - size_min(positions, last + 1))
     return inside
 
 
 class RelationCheck(NamedTuple):
-    """What is known of a relation between sizes: true, false (for an array, `where` first), or undecided."""
+    """The result of checking a relation between sizes."""
 
-    answer: bool | None
-    failing_index: tuple[int, ...] | None = None
+    answer: bool | None  # None: undecided
+    failing_index: tuple[int, ...] | None = None  # of the first element of an array that does not satisfy it
 
 
 _TRUE, _FALSE, _UNDECIDED = RelationCheck(True), RelationCheck(False), RelationCheck(None)
 
 
 def check_relation(left: Size, relation: Relation, right: Size) -> RelationCheck:
-    """Whether `left relation right` holds, for sizes of any carrier.
+    """Check a relation between sizes of any carrier.
 
-    An array relation is true when it holds everywhere, and false with the index of the first element where it does
-    not. An expression is decided from the assumptions of its symbols, or left open (answer None).
+    A relation between arrays is true if it is true for all elements. A relation between expressions is decided from
+    the assumptions of their symbols, if it can be.
     """
     if is_plain(left) and is_plain(right):
         if relation == "==":
@@ -159,9 +160,9 @@ def check_relation(left: Size, relation: Relation, right: Size) -> RelationCheck
 
 
 def statically_known(left: Size, relation: Relation, right: Size) -> bool | None:
-    """Whether a relation holds, so that structure may depend on it.
+    """Return whether a relation is true, so that structure may depend on it.
 
-    None where that cannot be told: of expressions that leave it open, of an array for whose elements answers differ.
+    None if it cannot be decided for an expression, or differs between the elements of an array.
     """
     answer = check_relation(left, relation, right).answer
     if answer is False and (is_array(left) or is_array(right)):
@@ -177,20 +178,20 @@ def _check_arrays(left: Size, relation: Relation, right: Size) -> RelationCheck:
 
 
 def _relation_mask(left: Size, relation: Relation, right: Size) -> Any:
-    """For each element of an array whether a relation holds."""
+    """Return for each element of an array whether a relation is true."""
     import numpy
 
     a, b = numpy.broadcast_arrays(numpy.asarray(left), numpy.asarray(right))
     if relation == "==":
-        holds = a == b
+        mask = a == b
     elif relation == "!=":
-        holds = a != b
+        mask = a != b
     elif relation == ">=":
-        holds = a >= b
+        mask = a >= b
     else:
         divisor = numpy.where(b == 0, 1, b)
-        holds = (b != 0) & (a % divisor == 0)
-    return holds.astype(bool)
+        mask = (b != 0) & (a % divisor == 0)
+    return mask.astype(bool)
 
 
 @lru_cache(maxsize=10_000)  # the same few sizes are compared at every layer
@@ -214,7 +215,7 @@ def _check_expressions(left: Any, relation: Relation, right: Any) -> RelationChe
 
 
 def element_at(size: Size, index: tuple[int, ...] | None, like: Size) -> Size:
-    """The element of `size` at an index of the array it was compared with (`size` itself when it is no array)."""
+    """Return the element of an array at an index of `like`, its shape broadcast; other sizes are unchanged."""
     if index is None or not is_array(size):
         return size
     import numpy
@@ -223,7 +224,7 @@ def element_at(size: Size, index: tuple[int, ...] | None, like: Size) -> Size:
 
 
 def identical(a: object, b: object) -> bool:
-    """Whether two sizes are the very same: equal ints, arrays equal element by element, expressions alike."""
+    """Return whether two sizes are equal: equal ints, arrays with equal elements, or structurally equal expressions."""
     if type(a) is int and type(b) is int:
         return a == b
     if is_array(a) or is_array(b):
@@ -234,7 +235,7 @@ def identical(a: object, b: object) -> bool:
 
 
 def can_broadcast(values: Iterable[object]) -> bool:
-    """Whether all arrays among the values fit each other."""
+    """Return whether all arrays among the values can be broadcast to each other."""
     arrays = [cast(Any, value) for value in values if is_array(value)]
     if len(arrays) < 2:
         return True
@@ -248,23 +249,23 @@ def can_broadcast(values: Iterable[object]) -> bool:
 
 
 def batch_of(shapes: Iterable[Shape]) -> Size:
-    """The first size of the first input that is no single number; 1 where all are."""
+    """Return the first size of the first input that has dimensions; 1 if none has."""
     return next((shape[0] for shape in shapes if shape), 1)
 
 
 def without_batch(inputs: Mapping[str, Shape]) -> dict[str, Shape]:
-    """The sizes of inputs after the batch; all of one whose first size is another."""
+    """Return the shapes of inputs without the batch. The shape of an input with another first size is unchanged."""
     batch = batch_of(inputs.values())
     return {name: shape[1:] if shape and identical(shape[0], batch) else shape for name, shape in inputs.items()}
 
 
 def format_inputs(inputs: Mapping[str, Shape]) -> str:
-    """Inputs as they are printed before their batch: `image 3×224×224, boxes 4`."""
+    """Return inputs, without their batch, as text: `image 3×224×224, boxes 4`."""
     return ", ".join(
         f"{name} {format_shape(sizes)}" if sizes else name for name, sizes in without_batch(inputs).items()
     )
 
 
 def format_shape(shape: Shape) -> str:
-    """A shape as text, sizes joined by ×."""
+    """Return a shape as text, its sizes joined by ×; an array is …."""
     return "×".join(str(s) if not is_array(s) else "…" for s in shape)

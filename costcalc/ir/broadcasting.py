@@ -1,6 +1,6 @@
-"""Tensors of different shapes, element by element: torch's rules of broadcasting and of what elements become.
+"""Elementwise ops on tensors of different shapes: torch's rules for broadcasting and type promotion.
 
-Sizes are compared from the last on. One that is missing, or 1, is repeated as often as the other says.
+Sizes are compared from the last dimension on. A dimension that is missing, or has size 1, is broadcast to the other.
 """
 
 from __future__ import annotations
@@ -22,29 +22,29 @@ _PROMOTION_ORDER = tuple(ELEMENT_TYPES)  # the widest first
 
 
 def promote_types(tensors: Iterable[str], *numbers: Any) -> str:
-    """What elements are that are computed from such elements and numbers.
+    """Return the element type of a result computed from tensors of these types and from numbers.
 
-    An integer leaves integers as they are; true and false become integers with one.
+    An integer does not change the type of integers; booleans with an integer become int64.
     """
-    held = min(tensors, key=_PROMOTION_ORDER.index, default="bool")
+    widest = min(tensors, key=_PROMOTION_ORDER.index, default="bool")
     if any(isinstance(n, (float, str)) for n in numbers):
         return "float"
-    return "int64" if held == "bool" and any(n is not None for n in numbers) else held
+    return "int64" if widest == "bool" and any(n is not None for n in numbers) else widest
 
 
 def is_one(size: Size) -> bool:
-    """Whether a size is surely 1, so that it is repeated."""
+    """Return whether a size is known to be 1, so that its dimension is broadcast."""
     return check_relation(size, "==", 1).answer is True
 
 
 def broadcast_shape(*shapes: Shape) -> Shape:
-    """The shape that tensors have when they are broadcast to each other."""
-    made = shapes[0]
+    """Return the shape of tensors that are broadcast to each other."""
+    result = shapes[0]
     for shape in shapes[1:]:
-        longer, shorter = (shape, made) if len(shape) > len(made) else (made, shape)
+        longer, shorter = (shape, result) if len(shape) > len(result) else (result, shape)
         lead = len(longer) - len(shorter)
-        made = longer[:lead] + tuple([_broadcast_size(a, b) for a, b in zip(longer[lead:], shorter, strict=True)])
-    return made
+        result = longer[:lead] + tuple([_broadcast_size(a, b) for a, b in zip(longer[lead:], shorter, strict=True)])
+    return result
 
 
 def _broadcast_size(a: Size, b: Size) -> Size:
@@ -52,42 +52,42 @@ def _broadcast_size(a: Size, b: Size) -> Size:
 
 
 def broadcast_requirements(name: str, inputs: tuple[Shape, ...]) -> Iterator[Requirement]:
-    """All sizes of the inputs agree that are not repeated."""
+    """Yield the requirements that all sizes that are not broadcast are equal."""
     first = inputs[0]
     for number, other in enumerate(inputs[1:], start=2):
         lead = len(first) - len(other)
         pairs = zip(first[max(lead, 0) :], other[max(-lead, 0) :], strict=True)
-        for place, (a, b) in enumerate(pairs, start=max(lead, 0)):
+        for index, (a, b) in enumerate(pairs, start=max(lead, 0)):
             if identical(a, b) or is_one(a) or is_one(b) or check_relation(b, "==", a).answer:
                 continue
             shapes = describe_inputs(inputs[0], other, number)
             if lead and check_relation(b, "==", a).answer is False:
                 raise OpError(f"{name} takes inputs with equally many sizes: {shapes}")
             rank = max(len(first), len(other))
-            what = dim_label(place, rank)
-            message = f"{name} takes inputs that agree in {what}, not {{right}} and {{left}}: {shapes}"
+            dim = dim_label(index, rank)
+            message = f"{name} takes inputs that agree in {dim}, not {{right}} and {{left}}: {shapes}"
             yield Requirement(b, "==", a, message)
         first = broadcast_shape(first, other)
 
 
 def describe_inputs(first: Shape, other: Shape, number: int) -> str:
-    """Two inputs as an error shows them."""
+    """Return the shapes of two inputs for an error message."""
     return f"input 1 is {format_shape(first)}, input {number} is {format_shape(other)}"
 
 
 def broadcast_operands(inputs: tuple[Shape, ...], output: Shape) -> tuple[int, ...]:
-    """The operands that are repeated: their gradients are sums over the repetitions."""
+    """Return the operands that are broadcast: their gradients are summed over the broadcast dimensions."""
     return tuple(
         [
-            place
-            for place, shape in enumerate(inputs)
+            index
+            for index, shape in enumerate(inputs)
             if len(shape) < len(output) or any(is_one(a) and not is_one(b) for a, b in zip(shape, output, strict=True))
         ]
     )
 
 
 def broadcast_layout(inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Layout:
-    """The layout of a result: that of the first of the inputs that are repeated least."""
+    """Return the layout of the output: that of the first input with the fewest broadcast dimensions."""
     if len(inputs) == 1:
         return layouts[0]
     rank = max(map(len, inputs))
@@ -97,13 +97,15 @@ def broadcast_layout(inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> 
 
 @op
 class Broadcasting(Op):
-    """An op on each element of its inputs, which are broadcast to each other."""
+    """An elementwise op on inputs that are broadcast to each other."""
 
     per_element: ClassVar[Work] = NO_WORK
     differentiable: ClassVar[bool] = True
-    saved: ClassVar[tuple[int, ...]] = ()  # operands that every gradient needs
-    saved_for_operand: ClassVar[tuple[tuple[int, int], ...]] = ()  # an operand, and that whose gradient needs it
-    workspace_tensors: ClassVar[int] = 0  # tensors as large as the result that a gradient takes on its way
+    saved: ClassVar[tuple[int, ...]] = ()  # operands needed by any gradient
+    saved_for_operand: ClassVar[
+        tuple[tuple[int, int], ...]
+    ] = ()  # (saved operand, the operand whose gradient needs it)
+    workspace_tensors: ClassVar[int] = 0  # temporary tensors of backward, as large as the output
 
     arity = (2, 2)
 
@@ -141,7 +143,7 @@ class Broadcasting(Op):
 
 @op
 class BroadcastingWithScalar(Broadcasting):
-    """An op on two inputs, or on one and a number."""
+    """An elementwise op on two inputs, or on an input and a number."""
 
     other: float | str | None = scalar(default=None)
 
@@ -156,8 +158,10 @@ class BroadcastingWithScalar(Broadcasting):
 
 
 def check_scalars(op: Op, inputs: tuple[Shape, ...], *numbers: Any) -> None:
-    """An op takes a number in place of an input, and not beside it. Raises OpError."""
-    given, most = sum(number is not None for number in numbers), op.arity[1]
-    assert most is not None
-    if len(inputs) + given != most:
-        raise OpError(f"{op.name} takes {most} inputs, or numbers in place of some, not {len(inputs)} and {given}")
+    """Check that numbers replace the missing inputs of an op. Raises OpError if there are too many, or too few."""
+    num_numbers, maximum = sum(number is not None for number in numbers), op.arity[1]
+    assert maximum is not None
+    if len(inputs) + num_numbers != maximum:
+        raise OpError(
+            f"{op.name} takes {maximum} inputs, or numbers in place of some, not {len(inputs)} and {num_numbers}"
+        )

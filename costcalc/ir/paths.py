@@ -8,12 +8,12 @@ from functools import lru_cache
 
 
 def stage_of(path: str, depth: int = 1) -> str:
-    """The stage that a path lies in: its first `depth` parts."""
+    """Return the stage of a path: its first `depth` parts."""
     return "/".join(path.split("/", depth)[:depth])
 
 
 def is_below(path: str, prefix: str) -> bool:
-    """Whether a path is a prefix's own, or lies below it."""
+    """Return whether a path is a prefix or is below it."""
     return path == prefix or path.startswith(prefix + "/")
 
 

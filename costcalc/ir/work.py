@@ -9,9 +9,10 @@ from costcalc.core.sizes import Size
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """Arithmetic by kind. A multiply-accumulate is one MAC, and its multiply and add are in no other field.
+    """Numbers of operations by kind.
 
-    "FLOPs" is no field: a convention makes FLOPs from these (2 per MAC by default).
+    A multiply-accumulate counts as one MAC, and not as a mul and an add. FLOPs are not a field: a convention defines
+    them by these numbers (2 per MAC by default).
     """
 
     macs: Size = 0
@@ -45,7 +46,7 @@ class Work:
 
     @property
     def operations(self) -> Size:
-        """Every operation, a MAC being two."""
+        """The number of all operations; a MAC is two."""
         return 2 * self.macs + self.adds + self.muls + self.divs + self.exps + self.compares
 
 

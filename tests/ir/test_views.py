@@ -90,7 +90,7 @@ def test_work_of_bags_and_distances():
         ("tensor_unfold(0, 5)", [(3, 4)], "no slices of 5 places of 3"),
         ("embedding_bag(10, 4)", [(9,)], "the bags' offsets"),
         ("embedding_bag(10, 4)", [(2, 9), (11, 4)], "a weight of 10×4, not of 11×4"),
-        ("cdist()", [(9, 5), (7, 6)], "5 and of 6"),
+        ("cdist()", [(9, 5), (7, 6)], "not 5 and 6"),
         ("cdist(-1)", [(9, 5), (7, 5)], "at least 0, not -1"),
         ("reshape((2, 7))", [(2, 3, 4)], "14 elements of 24"),
         ("squeeze(1)", [(2, 3)], "size 2 is 3"),
