@@ -6,9 +6,11 @@ Nothing here is formatted. A view fills a document with exact values; a renderer
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from fractions import Fraction
 from numbers import Rational
-from typing import Literal, NamedTuple, TypeAlias, TypeGuard
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias, TypeGuard
+
+if TYPE_CHECKING:
+    from fractions import Fraction
 
 ColumnKind: TypeAlias = Literal[
     "text", "count", "exact", "bytes", "time", "ratio", "share", "shape", "side", "difference", "bar"

@@ -16,7 +16,6 @@ from costcalc.ir.broadcasting import (
 from costcalc.ir.kernel import Kernel
 from costcalc.ir.layout import CHANNELS_LAST, Layout
 from costcalc.ir.op import Op, Requirement, Window, op
-from costcalc.ir.ops.slicing import Select, Slice
 
 
 def contiguous_layout(layout: Layout, rank: int | None = None) -> Layout:
@@ -144,6 +143,8 @@ class Stack(Op):
         return (*inputs[0][:place], len(inputs), *inputs[0][place:])
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
+        from costcalc.ir.ops.slicing import Select
+
         parts = tuple([Select(self.dim, place) for place in range(len(inputs))])
         return (
             Kernel(
@@ -353,6 +354,8 @@ class Concat(Op):
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
         along = self.dim % len(inputs[0])
         ends = [sum([shape[along] for shape in inputs[: place + 1]]) for place in range(len(inputs))]
+        from costcalc.ir.ops.slicing import Slice
+
         parts = tuple([Slice(along, end - shape[along], end) for shape, end in zip(inputs, ends, strict=True)])
         reads = tuple(range(len(inputs)))
         return (Kernel(reads, prod(output), forwards_gradient=True, output_shape=output, gradient_ops=parts),)

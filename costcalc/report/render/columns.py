@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from fractions import Fraction
-from typing import NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from costcalc.core.units import BINARY, DECIMAL, SECONDS, round_half_up
 from costcalc.report.document import CellValue, Column, Formula, LowerBound, Table, is_exact_number
+
+if TYPE_CHECKING:
+    from fractions import Fraction
 
 BAR_WIDTH = 40  # characters of a full bar
 _LEFT_ALIGNED = ("text", "shape", "bar")
