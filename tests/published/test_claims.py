@@ -420,7 +420,7 @@ def test_what_a_file_does_not_explain_is_reconciled():
     found, nothing = claims(text % "")
     assert found.explanation.startswith("perhaps one layer left out, counted as macs")
     assert found.explanation.endswith(": 13,620,576,256")
-    assert nothing.explanation == "no ordinary way of counting that costcalc knows gives it"
+    assert nothing.explanation == "reconcile finds no likely way of counting that gives it"
     assert claims(text % ", why: a slip")[0].explanation == "a slip"
 
 

@@ -101,7 +101,7 @@ class ClaimsFile:
             self._add_problem(source, "source must be text: author and publication")
         elif all(
             key.text in FILE_FIELDS for key, _ in document.entries
-        ):  # a misspelt key may be the one that is missing
+        ):  # the missing key may be a misspelt one, which is reported already
             self.problems.append(Diagnostic(None, "has no source: add `source:` with author and publication"))
         networks = document.get("networks")
         if isinstance(networks, YamlMapping):

@@ -56,9 +56,11 @@ def _output_elements(row: Row) -> Any:
 
 def _output_bytes(rows: list[Row], costs: CostTable) -> Any:
     copies = get_convention(costs.convention).activation_copies
-    fed = element_bytes(costs.dtype) * sum(_output_elements(row) for row in rows if row.path in costs.inputs)
-    made = element_bytes(costs.dtype) * sum(_output_elements(row) for row in rows if row.path not in costs.inputs)
-    return fed + copies * made
+    input_bytes = element_bytes(costs.dtype) * sum(_output_elements(row) for row in rows if row.path in costs.inputs)
+    layer_bytes = element_bytes(costs.dtype) * sum(
+        _output_elements(row) for row in rows if row.path not in costs.inputs
+    )
+    return input_bytes + copies * layer_bytes
 
 
 def _weight_bytes(rows: list[Row], costs: CostTable) -> Any:
@@ -119,7 +121,7 @@ CLAIM_QUANTITIES: Mapping[str, ClaimQuantity] = MappingProxyType(
 
 
 class AnalysisCache(NamedTuple):
-    """Graphs and cost tables by the arguments that they were made with."""
+    """Graphs and cost tables, by the arguments of the calls that returned them."""
 
     graphs: dict[Any, Graph]
     tables: dict[Any, CostTable]
@@ -302,7 +304,9 @@ class Evaluator:
                     fields["network"].location, f"cannot count layer {unknown[0]!r}: its op is not modelled"
                 )
         value = quantity.of(rows, costs)
-        if isinstance(value, tuple) and quantity.kind == "count":  # the last layer may have several sizes, or none
+        if (
+            isinstance(value, tuple) and quantity.kind == "count"
+        ):  # the output of the last layer may have several spatial sizes, or none
             if len(value) != 1:
                 last = rows[-1].path
                 sides = "×".join(map(str, value))
@@ -328,18 +332,18 @@ def quantity_of(fields: ClaimFields) -> ClaimQuantity:
 
 
 def _selected_rows(fields: ClaimFields, costs: CostTable) -> list[Row]:
-    """Return the rows that `layers` and `op` select. An input is selected by its name, and has a row of its own."""
+    """Return the rows that `layers` and `op` select. An input is selected by its name and has its own row."""
     names = _text_list_field(fields, "layers", "a layer, or a list of them")
     rows: list[Row] = []
     for name, location in names:
-        found = _matching_rows(name.strip("/"), costs)
-        if not found:
+        matching = _matching_rows(name.strip("/"), costs)
+        if not matching:
             near = did_you_mean(name, prefixes(row.path for row in costs.rows))
             raise LocatedError(location, f"{costs.name} has no layer {name!r}{near}")
-        twice = next((row.path for row in found if row in rows), None)
+        twice = next((row.path for row in matching if row in rows), None)
         if twice is not None:
             raise LocatedError(location, f"{twice} is selected twice: to count a layer twice, repeat it under plus")
-        rows += found
+        rows += matching
     rows = rows if names else list(costs.rows)
     kinds = _text_list_field(fields, "op", "an op, or a list of them")
     for kind, location in kinds:
@@ -401,15 +405,15 @@ def _text_field(fields: ClaimFields, name: str) -> str:
     return value.value
 
 
-def _text_list_field(fields: ClaimFields, name: str, what: str) -> list[tuple[str, Location]]:
+def _text_list_field(fields: ClaimFields, name: str, expected: str) -> list[tuple[str, Location]]:
     value = fields.get(name)
     if value is None:
         return []
     items: Iterable[YamlNode] = value.items if isinstance(value, YamlSequence) else [value]
-    found = [(item.text, item.location) for item in items if isinstance(item, YamlScalar) and item.value is not None]
-    if not found or len(found) != len(list(items)):
-        raise LocatedError(value.location, f"{name} must be {what}")
-    return found
+    texts = [(item.text, item.location) for item in items if isinstance(item, YamlScalar) and item.value is not None]
+    if not texts or len(texts) != len(list(items)):
+        raise LocatedError(value.location, f"{name} must be {expected}")
+    return texts
 
 
 def _is_file(network: str) -> bool:

@@ -96,9 +96,9 @@ def _verify(choice: Choice, shared: AnalysisCache) -> list[ClaimResult]:
         try:
             verified.append(_Verifier(evaluator, claim).result(file.name))
         except LocatedError as fault:
-            place, message = fault.diagnostic
-            if place or not file.problems:  # what a claim lacks may be the field that is misspelt
-                problems.append(Diagnostic(place or claim.location, message))
+            location, message = fault.diagnostic
+            if location or not file.problems:  # a missing field may be a misspelt one, which is reported already
+                problems.append(Diagnostic(location or claim.location, message))
         except SpecError as error:
             problems += error.problems
         if len(problems) > MAX_MISTAKES:
@@ -131,11 +131,8 @@ class _Verifier:
             explanation = ": ".join(filter(None, (self._text_field("rule"), explanation)))
             verdict, error = ("conditional", None) if self._conditional(outcome) else (verdict, error)
         elif "holds_for" in fields or "fails_for" in fields:
-            place = (fields.get("holds_for") or fields["fails_for"]).location
-            raise LocatedError(
-                place,
-                "holds_for and fails_for need a rule: add `rule:` with the condition",
-            )
+            location = (fields.get("holds_for") or fields["fails_for"]).location
+            raise LocatedError(location, "holds_for and fails_for need a rule: add `rule:` with the condition")
         if verdict == "wrong" and not explanation and self.printed is not None and "reproduced_by" not in fields:
             explanation = explain_wrong_number(
                 self.evaluator, fields, self.printed, self._effective_unit(self.printed, self.claim.published)[0]
@@ -169,7 +166,7 @@ class _Verifier:
     # -- outcomes -------------------------------------------------------------------------------------------------
 
     def _conditional(self, outcome: _Outcome) -> bool:
-        """Return whether the claim is right in some cases and wrong in others, exactly as it says."""
+        """Return whether the claim is right in the cases of holds_for and wrong in those of fails_for."""
         right, wrong = (
             [self._outcome(case).correct for case in self._cases(name)] for name in ("holds_for", "fails_for")
         )
@@ -201,9 +198,9 @@ class _Verifier:
         readings = [name for name in COMPARISON_FIELDS if name in fields]
         findings: list[Finding] = []
         for name in readings:
-            place = fields[name].location
+            location = fields[name].location
             if name != "equals" and any(isinstance(value, tuple) for value in values):
-                raise LocatedError(place, f"{name} compares numbers, and the quantity is a shape: use equals")
+                raise LocatedError(location, f"{name} compares numbers, and the quantity is a shape: use equals")
             for reading in _as_list(fields[name]):
                 if isinstance(reading, YamlMapping):
                     others = [
@@ -272,7 +269,7 @@ class _Verifier:
                 findings.append(_compare_values(name, value, number.value * scale))
         return findings
 
-    # -- what is printed ------------------------------------------------------------------------------------------
+    # -- the published number ------------------------------------------------------------------------------------------
 
     def _parse_published(self) -> tuple[WrittenNumber | None, str]:
         """Parse the published number. Returns None for a phrase, and the unit as printed."""
@@ -295,32 +292,32 @@ class _Verifier:
 
     def _scale_of(self, number: WrittenNumber, fields: ClaimFields, printed: YamlScalar) -> Fraction:
         """Return the scale of a number's unit. Raises LocatedError for a unit that does not fit the quantity."""
-        name, place = self._effective_unit(number, printed)
+        name, location = self._effective_unit(number, printed)
         kind = "ratio" if any(relation in fields for relation in RATIO_FIELDS) else quantity_of(fields).kind
         if not name:
             return Fraction(1)
         if name not in UNITS:
-            raise LocatedError(place, unknown_unit_message(name))
+            raise LocatedError(location, unknown_unit_message(name))
         unit = UNITS[name]
         if unit.kind != kind:
             nouns = {"count": "a count", "bytes": "bytes", "ratio": "a ratio", "shape": "a shape"}
             quantity = "a relation such as over" if kind == "ratio" else f"quantity {self._text_field('quantity')}"
-            raise LocatedError(place, f"{name} is a unit of {nouns[unit.kind]}, and {quantity} is {nouns[kind]}")
+            raise LocatedError(location, f"{name} is a unit of {nouns[unit.kind]}, and {quantity} is {nouns[kind]}")
         return unit.scale
 
     def _effective_unit(self, number: WrittenNumber, printed: YamlScalar) -> tuple[str, Location]:
-        """Return the source's meaning of a number's unit, and the source location of that unit."""
-        name, place = number.unit, printed.location
+        """Return the unit that the source means by a printed unit, and the location of that unit in the file."""
+        name, location = number.unit, printed.location
         if not name and printed is self.claim.published:
             name = self._text_field("unit")
-            place = self.fields["unit"].location if name else place
+            location = self.fields["unit"].location if name else location
         meant = self.fields.get("units")
         if meant is not None and not isinstance(meant, YamlMapping):
             raise LocatedError(
                 meant.location, "units must be a mapping of printed units to their meanings, such as {MB: MiB}"
             )
         own = meant.get(name) if meant else None
-        return (name, place) if own is None else (getattr(own, "text", ""), own.location)
+        return (name, location) if own is None else (getattr(own, "text", ""), own.location)
 
     def _text_field(self, name: str) -> str:
         value = self.fields.get(name)
@@ -345,7 +342,7 @@ def _as_list(value: YamlNode | None) -> Sequence[YamlNode]:
 
 
 def _compare_values(name: str, value: ExactValue, other: ExactValue) -> Finding:
-    """Return the finding on a phrase that says that a value equals another, or is above or below it.
+    """Return the finding on a phrase: that a value equals another one, or is above or below it.
 
     A phrase such as "doubles" has no decimals to round to.
     """

@@ -27,8 +27,8 @@ _UNSUPPORTED_FIELDS = (*SUM_FIELDS, *RATIO_FIELDS, *COMPARISON_FIELDS, "each", "
 def explain_wrong_number(evaluator: Evaluator, fields: ClaimFields, number: WrittenNumber, unit: str) -> str:
     """Name the likeliest count that gives a printed number in this unit, or say that none gives it.
 
-    Returns an empty string where reconcile does not apply: to networks that are written in the claims file, and to
-    sums, ratios and several layers.
+    Return an empty string for claims that reconcile cannot explain: those about a network that the claims file itself
+    defines, a sum, a ratio or several layers.
     """
     quantity = _RECONCILE_QUANTITY.get(getattr(fields["quantity"], "value", ""))
     layers = fields.get("layers")
@@ -40,10 +40,10 @@ def explain_wrong_number(evaluator: Evaluator, fields: ClaimFields, number: Writ
     if any(name in fields for name in _UNSUPPORTED_FIELDS) or number.bound or number.value <= 0:
         return ""
     dtype = getattr(fields.get("dtype"), "value", "fp32")
-    found = reconcile(arguments.target, f"{number.digits}{unit}", arguments.options, of=[quantity], at=at, dtype=dtype)
-    if not found.explanations:
-        return "no ordinary way of counting that costcalc knows gives it"
-    best = found.explanations[0]
-    network = f"{best.architecture}, " if best.architecture != found.architecture else ""
+    result = reconcile(arguments.target, f"{number.digits}{unit}", arguments.options, of=[quantity], at=at, dtype=dtype)
+    if not result.explanations:
+        return "reconcile finds no likely way of counting that gives it"
+    best = result.explanations[0]
+    network = f"{best.architecture}, " if best.architecture != result.architecture else ""
     change = f"{best.change}, " if best.change else ""
     return f"perhaps {network}{change}counted as {best.counted_as}: {best.value:,}"

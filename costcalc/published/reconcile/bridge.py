@@ -69,4 +69,4 @@ def _stages(own: CountingRule, rule: CountingRule, network: str) -> Iterator[tup
     stage = stage._replace(excluded_layers=rule.excluded_layers)
     yield f"layers that {' and '.join(rule.conventions)} leaves out", stage
     yield "the input", stage._replace(includes_input=rule.includes_input)
-    yield f"kept {rule.multiplier // own.multiplier} times", rule
+    yield f"stored {rule.multiplier // own.multiplier} times", rule

@@ -128,12 +128,12 @@ class CandidateGenerator:
                 yield CandidateSource(cost + least, variant, cost, generate)
 
     def candidates(self, source: CandidateSource) -> Iterator[Candidate]:
-        """Yield the candidates of a source: none for a variant that cannot be built."""
+        """Yield the candidates of a source: none if the variant cannot be built."""
         network = self.network(source.variant)
         return iter(()) if network is None else source.generate(network, source.variant_cost)
 
     def network(self, variant: str) -> NetworkTerms | None:
-        """Return a variant with the target's options, counted; None where it cannot be built."""
+        """Return a variant with the target's options, counted; None if it cannot be built."""
         if variant not in self._networks:
             graph = self._build(variant, self.options)
             self._networks[variant] = None if graph is None else self.counter.network(graph)
@@ -145,7 +145,7 @@ class CandidateGenerator:
         return min(bases, key=len, default=variant)
 
     def _build(self, variant: str, options: Mapping[str, Any]) -> Graph | None:
-        """Build a variant for one image. Returns None where it does not take these sizes and settings."""
+        """Build a variant for one image; return None if it cannot be built with these sizes and settings."""
         try:
             return self.spec.build(variant, {**options, "batch": 1})
         except CostcalcError:
@@ -169,7 +169,7 @@ class CandidateGenerator:
                 yield from self._adjusted(network, self.counter.network(graph), adjustment, cost)
 
     def _with_auxiliary_heads(self, network: NetworkTerms, cost: int) -> Iterator[Candidate]:
-        """With the auxiliary heads that the network lacks, or without those that it has."""
+        """Candidates with auxiliary heads for a network without them, and without them for a network that has them."""
         has_heads = network.graph.settings.get("aux")
         if not isinstance(has_heads, bool):
             return
@@ -179,7 +179,7 @@ class CandidateGenerator:
             yield from self._adjusted(network, self.counter.network(graph), adjustment, cost)
 
     def _with_biases(self, network: NetworkTerms, cost: int) -> Iterator[Candidate]:
-        """All convolutions and linear layers with a bias, or all without."""
+        """Candidates with a bias in every convolution and linear layer, and candidates without any bias."""
         for bias in (False, True):
             nodes = [self._set_bias(node, bias) for node in network.graph.nodes]
             if any(node is not own for node, own in zip(nodes, network.graph.nodes, strict=True)):
@@ -231,17 +231,17 @@ class CandidateGenerator:
                 yield Candidate(network, rule, batch, adjustment, value, value - rule.multiplier * scales, price)
 
     def _with_one_layer_adjusted(self, network: NetworkTerms, cost: int) -> Iterator[Candidate]:
-        """One layer left out, counted twice, or its k×k kernel counted as a k×1 and a 1×k."""
+        """Candidates with one layer left out, counted twice, or with its k×k kernel counted as a k×1 and a 1×k."""
         for rule, batch in self._rules_and_batches():
             whole = self.counter.value(network, rule)
-            found: dict[tuple[Slip, Count], list[str]] = {}
+            layers_by_change: dict[tuple[Slip, Count], list[str]] = {}
             for group in network.groups:
                 amount = self.counter.layer_value(group, rule, group.counted.amounts)
                 separable = self.counter.layer_value(group, rule, self.counter.separable_amounts(group.counted))
                 for slip, change in ((LEFT_OUT, -amount), (TWICE, amount), (SEPARABLE, separable - amount)):
                     if change and whole + change > 0:
-                        found.setdefault((slip, change), []).extend(group.layers)
-            for (slip, change), layers in found.items():
+                        layers_by_change.setdefault((slip, change), []).extend(group.layers)
+            for (slip, change), layers in layers_by_change.items():
                 adjustment = Adjustment(slip, slip.description, tuple(layers))
                 price = self._cost(rule, cost, slip)
                 yield Candidate(network, rule, batch, adjustment, batch * whole, batch * (whole + change), price)
@@ -249,7 +249,7 @@ class CandidateGenerator:
     def _adjusted(
         self, network: NetworkTerms, other: NetworkTerms | None, adjustment: Adjustment, cost: int
     ) -> Iterator[Candidate]:
-        """Candidates of an adjustment that makes another network: none where that cannot be counted."""
+        """Candidates of an adjustment that results in the network `other`; none if `other` is None."""
         if other is None:
             return
         for rule, batch in self._rules_and_batches():

@@ -1,4 +1,4 @@
-"""Counting rules: every way in which a convention counts a quantity, equal ways once."""
+"""Counting rules: the ways in which conventions count a quantity, each listed once."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ class CountingRule(NamedTuple):
 
 
 def counting_rules(quantities: Iterable[Quantity], element_size: int) -> list[CountingRule]:
-    """Return every counting rule of these quantities, the most usual first; conventions with equal rules share one."""
-    found: dict[Any, CountingRule] = {}
+    """Return every counting rule of these quantities, by rising prior cost; conventions with equal rules share one."""
+    rules: dict[Any, CountingRule] = {}
     for quantity in quantities:
         for convention in CONVENTIONS.values():
             for rule in _counting_rules_of(convention, quantity, element_size):
                 key = rule._replace(conventions=(), prior=0)
-                known = found.get(key, rule._replace(conventions=()))
+                known = rules.get(key, rule._replace(conventions=()))
                 names = sorted((*known.conventions, convention.name), key=lambda name: CONVENTIONS[name].prior)
-                found[key] = known._replace(conventions=tuple(names), prior=min(known.prior, rule.prior))
-    return sorted(found.values(), key=lambda rule: rule.prior)
+                rules[key] = known._replace(conventions=tuple(names), prior=min(known.prior, rule.prior))
+    return sorted(rules.values(), key=lambda rule: rule.prior)
 
 
 def _counting_rules_of(convention: Convention, quantity: Quantity, element_size: int) -> Iterator[CountingRule]:

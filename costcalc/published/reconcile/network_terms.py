@@ -64,7 +64,9 @@ class TermCounter:
         self.term_index = {term: i for i, term in enumerate(dict.fromkeys(term for terms in every for term in terms))}
         self.exclusions = list(dict.fromkeys(rule.excluded_layers for rule in rules))
         self._op_ids: dict[Any, int] = {}
-        self._plans: dict[int, tuple[Graph, list[LayerPlan]]] = {}  # by id of the graph, which must stay alive
+        self._plans: dict[
+            int, tuple[Graph, list[LayerPlan]]
+        ] = {}  # by the id of the graph, which is stored to keep the id valid
         self._layers: dict[Any, LayerTerms] = {}
         self._separable: dict[int, tuple[Count, ...]] = {}
 
@@ -102,7 +104,7 @@ class TermCounter:
         )
 
     def plan(self, graph: Graph, nodes: Iterable[Node]) -> list[LayerPlan]:
-        """Plan the count of these nodes, in place of the graph's own."""
+        """Plan the count of these nodes instead of the nodes of the graph."""
         excluded_layers = [exclusion(graph) for exclusion in self.exclusions]
         plan = []
         for node in nodes:

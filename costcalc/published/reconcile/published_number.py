@@ -36,10 +36,10 @@ _EXAMPLES = "such as 3.8G, 25.6M params, 4.09 GMACs or 96MB"
 
 
 class UnitInterpretation(NamedTuple):
-    """One reading of a printed unit: the value of one step of the last digit, and words where it is ambiguous."""
+    """One reading of a printed unit."""
 
-    step: Fraction
-    description: str = ""
+    step: Fraction  # value of one step of the last digit
+    description: str = ""  # empty unless the unit is ambiguous
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +51,7 @@ class PublishedNumber:
     exponent: int
     prefix_power: int  # 2 for M
     is_binary: bool  # the unit itself is a power of 1024: MiB, Ki
-    quantity: Quantity | None  # that the unit names, if it names one
+    quantity: Quantity | None  # the quantity that the unit names, if any
     is_macs: bool  # the unit names multiply-accumulates
 
     def step(self, kilo: int) -> Fraction:

@@ -59,7 +59,7 @@ class Explanation(NamedTuple):
     layers: tuple[str, ...]  # the layers that the slip may be about, any one of them
     value: Count
     match: Match
-    unit: str  # how MB or K is read, where that is open
+    unit: str  # the reading of an ambiguous unit, such as MB or K
     cost: int
     bridge: tuple[BridgeStep, ...]
     ties: int = 0  # other explanations of the same cost
@@ -82,7 +82,7 @@ class Reconciliation(NamedTuple):
     quantities: tuple[Quantity, ...]
     explanations: tuple[Explanation, ...]
     own_counts: tuple[OwnCount, ...]
-    window_size: int  # how many numbers are printed to the same precision, between half and twice the published one
+    window_size: int  # how many numbers there are of the same precision, between half and twice the published one
     exhausted: bool  # every candidate was tried; False where the search ended earlier
     unknown: tuple[str, ...]  # layers whose op is not modelled
 
@@ -129,7 +129,7 @@ class _Match(NamedTuple):
 
 
 class _Search:
-    """Goes through the candidates in the order of their costs. A network is built when its candidates are due."""
+    """Searches the candidates in the order of their costs; a network is built only when its candidates are next."""
 
     def __init__(
         self,
@@ -182,13 +182,13 @@ class _Search:
         )
 
     def _explanations(self) -> tuple[list[Explanation], bool]:
-        """Return the explanations, the likeliest first, and whether every candidate was tried."""
+        """Return the explanations by rising cost, and whether every candidate was tried."""
         window = self.number.window
         sources = deque(sorted(self.generator.sources(), key=lambda source: source.min_cost))
         pending: dict[int, list[_Match]] = {}
         numbers_explained: set[int] = set()
         seen: set[Any] = set()
-        found: list[Explanation] = []
+        explanations: list[Explanation] = []
         cost = 0
         while sources or pending:
             while sources and sources[0].min_cost <= cost:
@@ -205,12 +205,12 @@ class _Search:
                 if match.digits == self.number.digits and not self._is_redundant(match):
                     hits.append(match)
             if len(numbers_explained) > MAX_EXPLAINED_FRACTION * len(window):
-                return found, False
-            explanations = [self._explanation(match) for match in hits]
-            for each in sorted(explanations, key=lambda each: MATCHES.index(each.match)):
-                found.append(each._replace(ties=len(hits) - 1, numbers_explained=len(numbers_explained)))
+                return explanations, False
+            equal_cost = [self._explanation(match) for match in hits]
+            for each in sorted(equal_cost, key=lambda each: MATCHES.index(each.match)):
+                explanations.append(each._replace(ties=len(hits) - 1, numbers_explained=len(numbers_explained)))
             cost += 1
-        return found, True
+        return explanations, True
 
     def _matches(self, source: CandidateSource) -> Iterator[_Match]:
         for candidate in self.generator.candidates(source):
@@ -218,7 +218,7 @@ class _Search:
                 yield from _printed_forms(candidate, interpretation)
 
     def _is_redundant(self, match: _Match) -> bool:
-        """Return whether the number is printed in the same way without the slip: then the slip explains nothing."""
+        """Return whether the value without the slip is printed as the same number: then the slip explains nothing."""
         if match.candidate.adjustment is None:
             return False
         unadjusted = match.candidate._replace(value=match.candidate.unadjusted)
@@ -251,11 +251,11 @@ class _Search:
     def _own_counts(self) -> Iterator[OwnCount]:
         """Yield the target's count by every rule; rules with equal values share one."""
         network = self._network()
-        found: dict[tuple[Quantity, str, Count], list[str]] = {}
+        conventions_by_count: dict[tuple[Quantity, str, Count], list[str]] = {}
         for rule in self.rules:
             value = (self.graph.batch if rule.per_image else 1) * self.counter.value(network, rule)
-            found.setdefault((rule.quantity, rule.label, value), []).extend(rule.conventions)
-        for (quantity, label, value), conventions in found.items():
+            conventions_by_count.setdefault((rule.quantity, rule.label, value), []).extend(rule.conventions)
+        for (quantity, label, value), conventions in conventions_by_count.items():
             yield OwnCount(quantity, label, tuple(conventions), value)
 
     def _network(self) -> NetworkTerms:
