@@ -1,1 +1,1 @@
-"""Values that everything else is made of: sizes, names of dimensions, dtypes, errors. Imports nothing of costcalc."""
+"""Basic values: sizes, names of dimensions, units, dtypes and errors. Imports no other package of costcalc."""

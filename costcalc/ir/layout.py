@@ -16,8 +16,8 @@ class Layout(NamedTuple):
     @classmethod
     def contiguous(cls, rank: int) -> Layout:
         """Return the layout of a new tensor; 4 dimensions are those of an image."""
-        return _NCHW if rank == 4 else cls(None, tuple(range(rank)))
+        return NCHW if rank == 4 else cls(None, tuple(range(rank)))
 
 
-_NCHW = Layout((2, 3), (0, 1, 2, 3))
+NCHW = Layout((2, 3), (0, 1, 2, 3))
 CHANNELS_LAST = (0, 2, 3, 1)  # a `dim_order`

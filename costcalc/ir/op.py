@@ -48,7 +48,7 @@ from costcalc.ir.arguments import (
     text,
 )
 from costcalc.ir.kernel import Kernel
-from costcalc.ir.layout import _NCHW, CHANNELS_LAST, Layout
+from costcalc.ir.layout import CHANNELS_LAST, NCHW, Layout
 from costcalc.ir.work import NO_WORK, Work
 
 
@@ -250,9 +250,9 @@ class Op:
         if not layouts:
             return Layout(None, tuple(range(len(self.output()))))
         first = layouts[0]
-        if self.rank != 4 or first is _NCHW:
+        if self.rank != 4 or first is NCHW:
             return first
-        return Layout(_NCHW.spatial_dims, first.dim_order) if first.dim_order == CHANNELS_LAST else _NCHW
+        return Layout(NCHW.spatial_dims, first.dim_order) if first.dim_order == CHANNELS_LAST else NCHW
 
     def resolve(
         self,

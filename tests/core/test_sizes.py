@@ -1,4 +1,4 @@
-"""Arithmetic on sizes: windows against torch's rule by brute force, arrays that never wrap, three-valued checks."""
+"""Arithmetic on sizes: windows by enumeration, arrays that never overflow, checks with three answers."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ H = sympy.Symbol("H", integer=True, positive=True)
 
 
 @given(st.integers(1, 40), st.integers(1, 6), st.integers(1, 6), st.integers(0, 3), st.integers(1, 3), st.booleans())
-def test_window_counts_the_places_a_window_can_stand(n, kernel, stride, padding, dilation, ceil_mode):
-    reach = dilation * (kernel - 1) + 1
-    padding = min(padding, reach // 2)
+def test_window_positions_are_the_starts_of_windows(n, kernel, stride, padding, dilation, ceil_mode):
+    extent = dilation * (kernel - 1) + 1
+    padding = min(padding, extent // 2)
     starts = range(-padding, n + padding, stride)
     if ceil_mode:
-        # a start counts while some of its window is inside the padded input, and it is not in the far padding
-        places = [s for s in starts if s + reach <= n + padding or (s + reach < n + padding + stride and s < n)]
+        # a partial window counts, unless it starts in the padding after the input
+        windows = [s for s in starts if s + extent <= n + padding or (s + extent < n + padding + stride and s < n)]
     else:
-        places = [s for s in starts if s + reach <= n + padding]
-    if places and n + 2 * padding >= reach:
-        assert window_positions(n, kernel, stride, padding, dilation, ceil_mode) == len(places)
+        windows = [s for s in starts if s + extent <= n + padding]
+    if windows and n + 2 * padding >= extent:
+        assert window_positions(n, kernel, stride, padding, dilation, ceil_mode) == len(windows)
 
 
 @given(st.integers(-(10**9), 10**9), st.integers(1, 10**6))
@@ -34,7 +34,7 @@ def test_ceil_div_rounds_up(a, b):
     assert (ceil_div(a, b) - 1) * b < a <= ceil_div(a, b) * b
 
 
-def test_array_products_become_python_ints_when_int64_would_wrap():
+def test_array_products_become_python_ints_when_int64_would_overflow():
     size = as_size(np.array([2**40, 3]))
     product = size * size
     assert product.tolist() == [2**80, 9]
@@ -56,14 +56,14 @@ def test_array_arithmetic_is_exact(values, other):
 
 
 @pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int32, np.uint64])
-def test_narrow_arrays_do_not_wrap(dtype):
+def test_narrow_arrays_do_not_overflow(dtype):
     size = as_size(np.array([100, 127], dtype=dtype))
     assert (size * 1000 * 1000 * 1000).tolist() == [100 * 10**9, 127 * 10**9]
 
 
 @pytest.mark.parametrize("value", [True, 2.0, "3", None, np.array([1.5]), np.array([], dtype=int), np.array([True]),
                                    sympy.Rational(1, 2), [1, 2]])  # fmt: skip
-def test_what_is_no_size_is_refused(value):
+def test_values_that_are_not_sizes_are_refused(value):
     with pytest.raises(TypeError, match="must"):
         as_size(value)
 
@@ -74,7 +74,7 @@ def test_numpy_scalars_and_sympy_integers_are_ints():
     assert type(as_size(sympy.Integer(3))) is int
 
 
-def test_known_has_three_answers():
+def test_checks_have_three_answers():
     assert check_relation(3, ">=", 3).answer is True
     assert check_relation(3, "multiple of", 2).answer is False
     assert check_relation(3, "multiple of", 0).answer is False
@@ -94,7 +94,7 @@ def test_exact_div_of_an_expression_has_no_floor():
     assert exact_div(12, 4) == 3
 
 
-def test_same():
+def test_identical():
     assert identical(3, 3)
     assert identical(as_size(np.array([1, 2])), np.array([1, 2]))
     assert not identical(as_size(np.array([1, 2])), 1)

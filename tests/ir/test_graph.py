@@ -1,4 +1,4 @@
-"""Graphs: valid from birth, compared by what they are, taken apart by prefix."""
+"""Graphs: validation, equality, and the selection and extraction of layers by prefix."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def chain(*ops, size=8):
     return builder
 
 
-def test_a_builder_makes_the_graph_that_a_spec_makes():
+def test_a_builder_builds_the_same_graph_as_a_spec():
     builder = Builder("net", channels=3, height=8, width=8)
     builder.add("conv", OPS["conv2d"](4, 3, padding=1))
     builder.add("main", OPS["relu"](inplace=False), "conv")
@@ -38,7 +38,7 @@ layers:
     assert hash(spec.build()) == hash(builder.build())
 
 
-def test_all_layers_that_do_not_fit_are_named_once_and_what_follows_is_not_blamed():
+def test_invalid_layers_are_reported_once_and_layers_after_them_are_not():
     builder = chain(OPS["conv2d"](4, 9), OPS["relu"](), OPS["linear"](5))
     builder.add("bad", OPS["conv2d"](4, 3, groups=2), "input")
     builder.add("lost", OPS["relu"](), "layer9")
@@ -60,7 +60,7 @@ def test_a_graph_needs_an_input_a_layer_and_an_output():
 
 def test_shared_parameters_count_once_and_work_every_time():
     builder = chain(OPS["conv2d"](3, 3, padding=1))
-    builder.add("again", OPS["conv2d"](3, 3, padding=1), shares="layer1")
+    builder.add("shared", OPS["conv2d"](3, 3, padding=1), shares="layer1")
     costs = costcalc.analyze(builder.build())
     assert [row.params for row in costs.rows] == [3 * 3 * 9 + 3, 0]
     assert costs.total().macs == 2 * (8 * 8 * 3 * 3 * 9)
@@ -69,7 +69,7 @@ def test_shared_parameters_count_once_and_work_every_time():
         builder.build()
 
 
-def test_sharing_works_for_arrays_and_does_not_blame_what_follows_a_bad_layer():
+def test_sharing_works_for_arrays_and_after_an_invalid_layer():
     widths = as_size(np.array([3, 5]))
     builder = Builder("net", channels=widths, height=8, width=8)
     builder.add("a", OPS["conv2d"](widths, 1))
@@ -90,7 +90,7 @@ def test_select_by_layer_and_by_prefix():
         graph.select("inception3a/55")
 
 
-def test_extract_is_a_graph_of_its_own():
+def test_extract_returns_a_graph():
     module = costcalc.load("googlenet").extract("inception3a")
     assert [i.shape for i in module.inputs] == [(1, 192, 28, 28)]
     assert costcalc.analyze(module).total().params == 163_696
@@ -125,7 +125,7 @@ def test_receptive_field_of_a_skip_is_that_of_its_longest_path():
     assert fields["wide"][0].size == 17
 
 
-def test_receptive_field_is_the_span_of_branches_that_are_not_centred_alike():
+def test_receptive_field_is_the_span_of_branches_with_different_centres():
     builder = Builder("net", channels=3, height=8, width=8)
     builder.add("left", OPS["pad"]((2, 0, 0, 0)), "input")
     builder.add("a", OPS["conv2d"](3, (1, 3)), "left")

@@ -1,4 +1,4 @@
-"""Where the dimensions of a tensor are: its plane under permutes, and which views can be none."""
+"""Layouts: spatial dimensions under permutes, and views that must copy."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_a_linear_layer_on_channels_last_sees_what_the_1x1_convolution_sees():
     assert stages[0] == stages[1]
 
 
-def test_the_plane_goes_where_its_dimensions_go():
+def test_spatial_dimensions_follow_a_permute():
     graph = chain(("turned", OPS["permute"]((0, 1, 3, 2))), shape=(1, 3, 5, 7))
     assert graph.layouts["turned"].spatial_dims == (3, 2)
     assert facts(graph, "turned")[0] == (5, 7)
@@ -58,7 +58,7 @@ def test_a_linear_layer_along_the_width_ends_the_plane():
     assert facts(chain(("linear", OPS["linear"](4))), "linear") == (None, None, None)
 
 
-def test_windows_over_what_is_not_the_plane_have_no_field():
+def test_windows_over_other_dimensions_have_no_receptive_field():
     slid = chain(("last", TO_LAST), ("conv", OPS["conv2d"](4, 3)), ("relu", OPS["relu"]()))
     assert facts(slid, "conv")[1] is None
     assert facts(slid, "relu")[1] is None
@@ -69,7 +69,7 @@ def test_windows_over_what_is_not_the_plane_have_no_field():
 
 
 @pytest.mark.parametrize("device", ["cpu", "meta"])
-def test_a_flatten_of_a_permuted_tensor_copies_what_is_not_in_order(device):
+def test_a_flatten_copies_dimensions_that_are_not_in_order(device):
     for layers, copied in [
         ([TO_LAST], 8 * 8 * 3 * 2),
         ([TO_LAST, TO_FIRST], 0),
@@ -93,18 +93,18 @@ def test_a_flatten_of_a_permuted_tensor_copies_what_is_not_in_order(device):
     assert costcalc.check(partly, device=device).differences == ()
 
 
-# Without unfold, which is known to take more room than its result needs, and what torch lays out by rules that are not
-# told: reductions, sorting, and the few pointwise ops that are made in steps.
-NOT_TOLD = {name for name in OPS if OPS[name].__module__.endswith("reduction")}
-NOT_TOLD |= {"sort", "argsort", "log_sigmoid", "rrelu", "pow", "linear", "permute", "unknown", "unfold"}
+# Ops with a layout that is not modelled: reductions, sorting, and elementwise ops that run several kernels; and unfold,
+# which is known to allocate more memory than its output takes.
+NOT_MODELLED = {name for name in OPS if OPS[name].__module__.endswith("reduction")}
+NOT_MODELLED |= {"sort", "argsort", "log_sigmoid", "rrelu", "pow", "linear", "permute", "unknown", "unfold"}
 
 
-@pytest.mark.parametrize("name", [name for name in ALONE if name not in NOT_TOLD and OPS[name].arity != (0, 0)])
+@pytest.mark.parametrize("name", [name for name in ALONE if name not in NOT_MODELLED and OPS[name].arity != (0, 0)])
 @settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data(), train=st.booleans())
 def test_every_op_leaves_a_permuted_tensor_as_torch_does(name, data, train):
-    """The memory of a flatten after it is what torch takes on a CPU."""
-    make_op, _, *holds = CASES[name](data.draw)
+    """A flatten after the op allocates as many bytes as in torch on a CPU."""
+    make_op, _, *element_types = CASES[name](data.draw)
     op = make_op({"n": 2, "m": 2, "k": 2, "g": 2, "h": 9, "w": 9})
     if name == "flatten":
         assume(op.start_dim == 1)
@@ -112,8 +112,8 @@ def test_every_op_leaves_a_permuted_tensor_as_torch_does(name, data, train):
     try:
         infer_output(op, ((2, 4, 9, 10),) * (2 if several else 1))
     except OpError:
-        return  # it takes no such images
-    if holds:
+        return  # the op does not accept these images
+    if element_types:
         return
     mixed = data.draw(st.permutations(["conv", "first"])) if data.draw(st.booleans()) else ["first", "first"]
     layers = [("conv", OPS["conv2d"](4, 1)), ("last", TO_LAST), ("linear", OPS["linear"](4)), ("first", TO_FIRST)]
@@ -124,7 +124,7 @@ def test_every_op_leaves_a_permuted_tensor_as_torch_does(name, data, train):
     assert (checked.differences, [d for d in checked.known_differences if d.figure == "activation bytes"]) == ((), [])
 
 
-def test_explained_are_channels_features_and_plane_wherever_they_lie():
+def test_formulas_follow_channels_features_and_spatial_dimensions():
     graph = chain(("last", TO_LAST), ("linear", OPS["linear"](4)))
     macs = next(line for line in costcalc.explain(graph, "linear") if line.quantity == "MACs")
     assert macs.formula == "N·H·W·F_out·F_in"

@@ -73,7 +73,7 @@ def test_parameters_and_buffers_by_torchs_names():
     assert OPS["prelu"](6).parameters(IMAGE) == {"weight": (6,)}
 
 
-def test_what_makes_a_tensor():
+def test_ops_that_allocate_their_output():
     makes = {
         name: OPS[name]().allocates_output()
         for name in ("relu", "sigmoid", "dropout", "flatten", "batch_norm2d", "add")
@@ -84,7 +84,7 @@ def test_what_makes_a_tensor():
     assert OPS["relu"](inplace=False).allocates_output()
 
 
-def test_dimensions_counted_from_the_last_are_the_same_op():
+def test_dimensions_counted_from_the_end_are_the_same_op():
     assert OPS["permute"]((0, -2, -1, 1)) == OPS["permute"]([0, 2, 3, 1])
     assert str(OPS["permute"]((0, -2, -1, 1))) == "permute((0, 2, 3, 1))"
 
@@ -98,7 +98,7 @@ def test_one_number_and_a_pair_are_the_same_op():
 
 def test_windows_of_adaptive_pools():
     assert OPS["adaptive_avg_pool2d"](3).sliding_windows(IMAGE) == (Window(3, 3), Window(4, 4))
-    assert OPS["adaptive_avg_pool2d"](4).sliding_windows(IMAGE) is None  # windows of 9 → 4 are not alike
+    assert OPS["adaptive_avg_pool2d"](4).sliding_windows(IMAGE) is None  # windows of 9 → 4 differ
     assert OPS["adaptive_avg_pool2d"](1).sliding_windows(IMAGE) is None  # the plane is gone
 
 
@@ -132,7 +132,7 @@ def test_windows_of_adaptive_pools():
         ("pad", (9,), {"mode": "reflect"}, (IMAGE,), "reflect padding of 9 needs a height of at least 10, not 9"),
     ],
 )  # fmt: skip
-def test_refusals_say_what_is_wrong(name, args, fields, inputs, message):
+def test_invalid_ops_and_inputs_are_errors(name, args, fields, inputs, message):
     with pytest.raises(OpError) as error:
         infer_output(OPS[name](*args, **fields), inputs)
     assert str(error.value) == message

@@ -31,11 +31,11 @@ def test_convolutions_along_one_two_and_three_axes():
     for axes, plane in ((1, (9,)), (2, (9, 11)), (3, (5, 9, 11))):
         op = OPS[f"conv{axes}d"](12, 3, stride=2, padding=1, groups=2)
         output, done = work(op, (2, 4, *plane))
-        places = 1
+        positions = 1
         for n in plane:
-            places *= (n + 2 - 3) // 2 + 1
+            positions *= (n + 2 - 3) // 2 + 1
         assert output == (2, 12, *((n + 2 - 3) // 2 + 1 for n in plane))
-        assert (done.macs, done.adds) == (2 * places * 12 * 2 * 3**axes, 2 * 12 * places)
+        assert (done.macs, done.adds) == (2 * positions * 12 * 2 * 3**axes, 2 * 12 * positions)
         assert op.parameters((2, 4, *plane)) == {"weight": (12, 2, *(3,) * axes), "bias": (12,)}
 
 
@@ -95,8 +95,8 @@ def test_rules_leave_convolutions_with_given_weights_alone(rule):
         Node("along", OPS["linear"](4, bias=False), ("up", "v")),
     )
     graph = Graph("net", (Input("x", (1, 4, 8, 8)), Input("v", (4, 16))), nodes, ("along",))
-    kept = {node.name: node.op for node in rewrite(graph, rule).after.nodes}
-    assert all(kept[node.name] == node.op for node in nodes)
+    after = {node.name: node.op for node in rewrite(graph, rule).after.nodes}
+    assert all(after[node.name] == node.op for node in nodes)
 
 
 # -- products -----------------------------------------------------------------------------------------------------
@@ -192,17 +192,17 @@ def test_attention():
         ("conv_transpose2d(4, 2, stride=2)", ((2, 3, 5, 5), (3, 4, 2, 2), (4,))),
     ],
 )
-@pytest.mark.parametrize("learnt", [(0, 1, 2), (0,), (1,)])
-def test_what_is_alive_in_training(call, shapes, learnt):
-    """Operands that are learnt, and others: what a gradient needs is kept, and no more."""
+@pytest.mark.parametrize("trained", [(0, 1, 2), (0,), (1,)])
+def test_live_memory_in_training(call, shapes, trained):
+    """Only tensors that a gradient needs are saved, for operands that are parameters and others that are not."""
     name, _, arguments = call.partition("(")
-    nodes = [Node(f"p{i}", OPS["parameter"](shape), ()) for i, shape in enumerate(shapes) if i in learnt]
-    inputs = [Input(f"x{i}", shape) for i, shape in enumerate(shapes) if i not in learnt] or [Input("nobody's", (1,))]
-    taken = tuple(f"p{i}" if i in learnt else f"x{i}" for i in range(len(shapes)))
+    nodes = [Node(f"p{i}", OPS["parameter"](shape), ()) for i, shape in enumerate(shapes) if i in trained]
+    inputs = [Input(f"x{i}", shape) for i, shape in enumerate(shapes) if i not in trained] or [Input("unused", (1,))]
+    taken = tuple(f"p{i}" if i in trained else f"x{i}" for i in range(len(shapes)))
     nodes += [Node("op", eval(f"OPS[{name!r}]({arguments}"), taken), Node("relu", OPS["relu"](inplace=False), ("op",))]
     graph = Graph("net", tuple(inputs), tuple(nodes), ("relu",))
-    told, seen = timeline(graph, training=True), observe(graph, device="cpu", training=True)
-    assert figures(told) == figures(seen)
+    predicted, observed = timeline(graph, training=True), observe(graph, device="cpu", training=True)
+    assert figures(predicted) == figures(observed)
 
 
 # -- models -------------------------------------------------------------------------------------------------------
