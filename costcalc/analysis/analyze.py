@@ -15,10 +15,10 @@ from costcalc.analysis.conventions import (
 )
 from costcalc.analysis.cost_table import CostTable, Row
 from costcalc.analysis.receptive_field import receptive_fields
+from costcalc.core.devices import Device
 from costcalc.core.dtypes import element_bytes, element_type_bytes
 from costcalc.core.sizes import Count, Shape, Size, identical, prod
 from costcalc.ir.graph import Graph, Node
-from costcalc.ir.op import Device
 
 
 class AnalysisOptions(TypedDict, total=False):

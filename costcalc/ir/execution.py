@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from costcalc.core.devices import Device
 from costcalc.ir.layout import Layout
-from costcalc.ir.op import Device, Op
+from costcalc.ir.op import Op
 from costcalc.ir.ops.tensors import Buffer, Parameter
 
 if TYPE_CHECKING:

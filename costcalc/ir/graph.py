@@ -13,11 +13,12 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from costcalc.core.axes import input_dim_names
+from costcalc.core.devices import Device
 from costcalc.core.errors import CostcalcError, OpError, did_you_mean
 from costcalc.core.sizes import Shape, Size, batch_of, identical
 from costcalc.ir.execution import Execution
 from costcalc.ir.layout import Layout
-from costcalc.ir.op import Assumption, Device, Op, infer_output
+from costcalc.ir.op import Assumption, Op, infer_output
 from costcalc.ir.ops.tensors import Result
 from costcalc.ir.paths import is_selected, prefixes
 

@@ -16,9 +16,10 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Iterator
-from typing import Any, ClassVar, Literal, NamedTuple, TypeVar, dataclass_transform
+from typing import Any, ClassVar, NamedTuple, TypeVar, dataclass_transform
 
 from costcalc.core.axes import operand_dim_names
+from costcalc.core.devices import Device
 from costcalc.core.errors import OpError
 from costcalc.core.sizes import (
     RELATION_SIGNS,
@@ -68,10 +69,6 @@ class Window(NamedTuple):
     stride: int = 1
     padding: int = 0
     dilation: int = 1
-
-
-# The layout of a result and the tensors saved for backward depend on the kernel that a device picks.
-Device = Literal["cpu", "meta", "cuda", "mps"]
 
 
 class Assumption(NamedTuple):

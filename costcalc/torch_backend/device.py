@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import platform
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import torch
 
-from costcalc.core.devices import DEVICES
+from costcalc.core.devices import DEVICES, Device
 from costcalc.core.errors import CostcalcError, did_you_mean
 from costcalc.core.torch_versions import untested_warning
-from costcalc.ir.op import Device
 
 _DTYPES = {"fp64": torch.float64, "fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
@@ -55,7 +54,7 @@ def environment(device: str = "auto", dtype: str = "fp32") -> Environment:
     if not has[device]:
         others = ", ".join(name for name, available in has.items() if available)
         raise CostcalcError(f"torch {torch.__version__} finds no {device} device here; use {others}")
-    return Environment(cast(Device, device), _hardware(device), dtype, torch.__version__)
+    return Environment(device, _hardware(device), dtype, torch.__version__)
 
 
 def torch_dtype(dtype: str) -> torch.dtype:

@@ -10,10 +10,10 @@ from typing import get_args
 import torch
 from torch import fx, nn
 
+from costcalc.core.devices import Device
 from costcalc.core.errors import CostcalcError
 from costcalc.core.sizes import is_plain
 from costcalc.ir.graph import Graph, Node
-from costcalc.ir.op import Device
 from costcalc.ir.ops.tensors import Result
 from costcalc.torch_backend.lowering.base import lower
 

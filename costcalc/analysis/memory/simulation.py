@@ -19,10 +19,10 @@ from costcalc.analysis.memory.optimizers import get_optimizer
 from costcalc.analysis.memory.persistent import allocate_persistent, run_optimizer_step
 from costcalc.analysis.memory.state import SimulationState
 from costcalc.analysis.memory.timeline import Timeline
+from costcalc.core.devices import Device
 from costcalc.core.dtypes import element_bytes
 from costcalc.core.errors import CostcalcError
 from costcalc.ir.graph import Graph
-from costcalc.ir.op import Device
 
 
 def timeline(

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+from costcalc.core.devices import Device
 from costcalc.core.errors import OpError
 from costcalc.core.sizes import Shape, Size, format_shape, identical, prod
 from costcalc.ir.arguments import flag, number
 from costcalc.ir.broadcasting import broadcast_operands
 from costcalc.ir.kernel import AuxiliaryOutput, Kernel, same_order
 from costcalc.ir.layout import Layout
-from costcalc.ir.op import Device, Op, Requirement, op
+from costcalc.ir.op import Op, Requirement, op
 from costcalc.ir.ops.matmul import MatrixFactor, Product, batched_matmul_kernels, broadcast_to_requirements
 from costcalc.ir.ops.shape import Permute, Reshape
 from costcalc.ir.work import Work

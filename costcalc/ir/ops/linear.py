@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import ClassVar
 
+from costcalc.core.devices import Device
 from costcalc.core.errors import OpError
 from costcalc.core.sizes import Shape, Size, format_shape, prod
 from costcalc.ir.arguments import flag, size
 from costcalc.ir.kernel import Kernel
 from costcalc.ir.layout import Layout
-from costcalc.ir.op import Device, Op, Requirement, op
+from costcalc.ir.op import Op, Requirement, op
 from costcalc.ir.ops.conv import WeightedOp
 from costcalc.ir.ops.shape import Reshape, is_contiguous
 from costcalc.ir.work import Work

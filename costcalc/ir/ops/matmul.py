@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
+from costcalc.core.devices import Device
 from costcalc.core.errors import OpError
 from costcalc.core.sizes import Shape, Size, format_shape, prod
 from costcalc.ir.arguments import number, scalar, text
 from costcalc.ir.broadcasting import broadcast_operands, broadcast_shape, is_one
 from costcalc.ir.kernel import Kernel
 from costcalc.ir.layout import Layout
-from costcalc.ir.op import Device, Op, Requirement, op
+from costcalc.ir.op import Op, Requirement, op
 from costcalc.ir.ops.shape import Expand, Reshape
 from costcalc.ir.work import Work
 

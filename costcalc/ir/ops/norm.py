@@ -9,12 +9,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 
+from costcalc.core.devices import Device
 from costcalc.core.errors import OpError
 from costcalc.core.sizes import Shape, Size, format_shape, prod
 from costcalc.ir.arguments import flag, integer, number, shape, size
 from costcalc.ir.kernel import AuxiliaryOutput, Kernel, same_order
 from costcalc.ir.layout import Layout
-from costcalc.ir.op import Device, Op, Requirement, op
+from costcalc.ir.op import Op, Requirement, op
 from costcalc.ir.work import Work
 
 

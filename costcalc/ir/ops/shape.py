@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from costcalc.core.axes import normalize_dim
+from costcalc.core.devices import Device
 from costcalc.core.errors import OpError
 from costcalc.core.sizes import Shape, Size, check_relation, format_shape, identical, prod
 from costcalc.ir.arguments import choice, dimensions, integer, integers
 from costcalc.ir.arguments import shape as extents
 from costcalc.ir.kernel import Kernel
 from costcalc.ir.layout import CHANNELS_LAST, Layout
-from costcalc.ir.op import Device, Op, Requirement, op
+from costcalc.ir.op import Op, Requirement, op
 
 
 class View(Op):
