@@ -134,7 +134,7 @@ def test_two_stages_by_hand():
     assert figures(training) == figures(observed(graph, training, device="cpu"))
 
 
-def test_a_view_that_is_overwritten_is_copied_before_its_segment_runs_again():
+def test_an_overwritten_view_is_copied_before_its_segment_is_recomputed():
     graph = chain(
         ("a/conv", OPS["conv2d"](6, 3)),
         ("a/bn", OPS["batch_norm2d"]()),
@@ -199,7 +199,7 @@ def test_a_block_has_two_weight_layers_and_a_tensor_of_its_own():
         ),
     ],
 )
-def test_what_is_no_segment_is_left_as_it_is(layers, left):
+def test_layers_that_are_no_segment_are_not_checkpointed(layers, left):
     graph = chain(*layers)
     training = timeline(graph, training=True, checkpoint="stage")
     assert training.not_checkpointed == left
@@ -230,7 +230,7 @@ def test_a_result_from_the_middle():
         ({"checkpoint": "block"}, "checkpoint requires a backward pass: set training=True and leave gradients unset"),
     ],
 )
-def test_what_cannot_be_asked(how, message):
+def test_invalid_options(how, message):
     with pytest.raises(CostcalcError) as error:
         timeline(two_stages(), **how)
     assert str(error.value) == message
@@ -290,7 +290,7 @@ def test_a_step_by_hand():
 
 
 class Operations(TorchDispatchMode):
-    """Counts what an optimizer does to every element, and leaves out what it does once for a parameter."""
+    """Count the operations of an optimizer on every element, without those that run once for a parameter."""
 
     EACH: ClassVar = {"mul_": 1, "div_": 1, "div": 1, "sqrt": 1, "lerp_": 3, "addcmul_": 3, "addcdiv_": 3}
 
@@ -321,7 +321,7 @@ def test_the_flops_of_an_optimizers_step_are_torchs(name):
 
 @pytest.mark.parametrize("dtype", ["fp16", "bf16"])
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_master_weights_are_what_torch_keeps_and_makes(name, dtype):
+def test_master_weights_agree_with_torch(name, dtype):
     graph = two_stages()
     kind = torch_dtype(dtype)
     module = build(graph, device="meta", dtype=kind).train()

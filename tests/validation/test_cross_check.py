@@ -233,7 +233,7 @@ def test_a_known_difference_is_of_its_devices_and_releases_alone():
     [(("query",), 4 + 3), (("value",), 3), (("query", "key"), 4 + 4 + 3)],  # through the scores, by way of a value
     ids=str,
 )
-def test_attention_on_a_cpu_makes_every_gradient_and_its_scores_again(trained, features):
+def test_attention_on_a_cpu_computes_every_gradient_and_recomputes_its_scores(trained, features):
     """2 heads of 2 queries and 5 keys are 20 pairs; a query and a key have 4 features, a value has 3."""
     shapes = {"query": (1, 2, 2, 4), "key": (1, 2, 5, 4), "value": (1, 2, 5, 3)}
     graph = Graph(

@@ -135,7 +135,7 @@ def test_a_batch_norm_that_is_said_to_keep_nothing(monkeypatch):
 
 
 def test_a_known_excess_excuses_the_known_wrong_number_alone(monkeypatch):
-    """With an element too many in the prediction, what meta makes too many is no excuse."""
+    """With one more element in the prediction, the known excess of meta explains nothing."""
     extra = (AuxiliaryOutput("one more", 1),)
     planted(
         monkeypatch,
@@ -209,7 +209,7 @@ def test_every_known_excess_is_still_needed(entry, shown):
 
 
 def test_two_reasons_at_once_add_up():
-    """bf16: at bn's backward the deviation in float32 and the unasked gradient of the input are there together."""
+    """In bf16, the deviation in float32 and the unneeded gradient of the input are both live in bn's backward pass."""
     graph, _, _, _ = SHOWN_BY[1]
     result = check_memory(graph, device="meta", dtype="bf16", train=True)
     (both,) = (d for d in result.known_differences if (d.layer, d.figure) == ("bn", "alive backward"))
@@ -228,7 +228,7 @@ def test_known_excesses_are_of_the_layers_that_have_them():
 
 @pytest.mark.parametrize("device", ["meta", "cpu"])
 def test_a_linear_layer_that_is_overwritten_in_older_releases(device):
-    """Before 2.15 its output is a view, so relu's gradient is made from two further copies of 2·3·8·5 elements."""
+    """Before 2.15 its output is a view, so relu's gradient is copied twice more: 2·3·8·5 elements each."""
     graph = chain(("fc", OPS["linear"](5)), ("relu", OPS["relu"]()), ("again", OPS["linear"](2)))
     (entry,) = OTHER_KERNELS
     result = check_memory(graph, device=device, train=True)
