@@ -119,7 +119,7 @@ def test_windows_of_adaptive_pools():
         ("dropout", (1.5,), {}, (IMAGE,), "p must be a number ≥ 0 and ≤ 1, not 1.5"),
         ("softmax", (4,), {}, (IMAGE,), "dim 4 is not a dimension of an input with 4"),
         ("flatten", (2, 1), {}, (IMAGE,), "start_dim 2 comes after end_dim 1"),
-        ("permute", ((0, 1, 2),), {}, (IMAGE,), "dims [0, 1, 2] are those of an input of 3 sizes, not of 4: 2×6×9×12"),
+        ("permute", ((0, 1, 2),), {}, (IMAGE,), "dims [0, 1, 2] need an input of 3 dimensions, not of 4: 2×6×9×12"),
         ("permute", ((0, 2, 2),), {}, (IMAGE,), "dims must name each dimension from 0 to 2 once, not [0, 2, 2]"),
         ("permute", ((0, 3, 1),), {}, (IMAGE,), "dims must name each dimension from 0 to 2 once, not [0, 3, 1]"),
         ("permute", ((0, -3, 1),), {}, (IMAGE,), "dims must name each dimension from 0 to 2 once, not [0, -3, 1]"),
@@ -128,7 +128,7 @@ def test_windows_of_adaptive_pools():
         ("concat", (), {}, (IMAGE, (2, 6, 8, 12)), "concat takes inputs that agree in height, not 9 and 8: "
          "input 1 is 2×6×9×12, input 2 is 2×6×8×12"),
         ("add", (), {}, (IMAGE,), "add takes 2 or more inputs, not 1"),
-        ("zero_pad_shortcut", (5,), {}, (IMAGE,), "a zero-padding shortcut only adds channels: 6 cannot become 5"),
+        ("zero_pad_shortcut", (5,), {}, (IMAGE,), "zero_pad_shortcut cannot reduce 6 channels to 5"),
         ("pad", (9,), {"mode": "reflect"}, (IMAGE,), "reflect padding of 9 needs a height of at least 10, not 9"),
     ],
 )  # fmt: skip

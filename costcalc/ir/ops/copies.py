@@ -1,4 +1,4 @@
-"""Layers that make a new tensor of elements that there are, or overwrite one, without computing."""
+"""Ops that copy, join, repeat, pad or overwrite tensors without arithmetic."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from costcalc.ir.op import Op, Requirement, Window, op
 
 
 def contiguous_layout(layout: Layout, rank: int | None = None) -> Layout:
-    """That of a tensor that is made anew, its dimensions in order; of another rank, without a plane."""
+    """Return the contiguous layout of a new tensor; it has no plane if its rank differs from that of `layout`."""
     same_rank = rank is None or rank == len(layout.dim_order)
     return Layout(
         layout.spatial_dims if same_rank else None, tuple(range(len(layout.dim_order) if rank is None else rank))
@@ -28,9 +28,9 @@ def contiguous_layout(layout: Layout, rank: int | None = None) -> Layout:
 
 @op
 class Clone(Op):
-    """A copy, torch.clone; in memory it lies as the input does, or as `memory_format` says.
+    """A copy, torch.clone; contiguous, or with the memory format of the input.
 
-    Output: the input's sizes. Work: none.
+    Output: the input shape. Work: none.
     """
 
     memory_format: str = choice("preserve", "contiguous", default="preserve")
@@ -44,9 +44,9 @@ class Clone(Op):
 
 @op
 class Cast(Op):
-    """Elements of another kind, torch.Tensor.to: whole numbers or truth values of floats, or the other way round.
+    """A conversion between floats, integers and booleans, torch.Tensor.to.
 
-    Output: the input's sizes, of elements that are what `dtype` says. Work: none.
+    Output: the input shape, with elements of type `dtype`. Work: none.
     """
 
     dtype: str = choice(*ELEMENT_TYPES)
@@ -60,24 +60,24 @@ class Cast(Op):
 
 @op
 class Repeat(Op):
-    """A tensor so many times along each dimension, torch.Tensor.repeat: a copy.
+    """A tensor tiled along each dimension, torch.Tensor.repeat: a copy.
 
-    Output: sizes times `repeats`, of which there may be more than the input has dimensions: then 1s stand before its
-    sizes. Work: none.
+    Output: the sizes times `repeats`; if there are more repeats than dimensions, the input gets leading dimensions of
+    size 1. Work: none.
     """
 
     repeats: tuple[Size, ...] = extents()
 
     def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
         if len(self.repeats) < len(inputs[0]):
-            message = f"repeats {list(self.repeats)} must be as many as sizes: {format_shape(inputs[0])}"
+            message = f"repeats {list(self.repeats)} must be as many as the dimensions of {format_shape(inputs[0])}"
             raise OpError(message, "repeats")
         return iter(())
 
     def output(self, *inputs: Shape) -> Shape:
         new = len(self.repeats) - len(inputs[0])
-        taken = (*[1] * new, *inputs[0])
-        return tuple([n * times for n, times in zip(taken, self.repeats, strict=True)])
+        sizes = (*[1] * new, *inputs[0])
+        return tuple([n * times for n, times in zip(sizes, self.repeats, strict=True)])
 
     def layout(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Layout:
         return contiguous_layout(layouts[0], len(self.repeats))
@@ -88,27 +88,27 @@ class Repeat(Op):
 
 @op
 class RepeatInterleave(Op):
-    """Each place of a dimension so many times, one after the other, torch.repeat_interleave: a copy.
+    """Each slice along `dim` repeated consecutively, torch.repeat_interleave: a copy.
 
-    Output: that size times `repeats`. Work: none.
+    Output: the input shape with the size of `dim` times `repeats`. Work: none.
     """
 
     repeats: Size = size("r")
     dim: int = integer()
 
     def output(self, *inputs: Shape) -> Shape:
-        place = normalize_dim(self.dim, len(inputs[0]))
-        return (*inputs[0][:place], inputs[0][place] * self.repeats, *inputs[0][place + 1 :])
+        dim = normalize_dim(self.dim, len(inputs[0]))
+        return (*inputs[0][:dim], inputs[0][dim] * self.repeats, *inputs[0][dim + 1 :])
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
-        count, made = prod(inputs[0]), prod(output)
+        count, elements = prod(inputs[0]), prod(output)
         return (
-            Kernel((0,), count, aliases=0, forwards_gradient=True),  # 1: with a dimension more
+            Kernel((0,), count, aliases=0, forwards_gradient=True),  # 1: unsqueeze
             Kernel(
-                (1,), made, aliases=1, forwards_gradient=bool(check_relation(made, "==", count).answer)
-            ),  # 2: repeated along it
-            Kernel((2,), made, forwards_gradient=True),  # 3: copied
-            Kernel((3,), made, aliases=3, forwards_gradient=True),
+                (1,), elements, aliases=1, forwards_gradient=bool(check_relation(elements, "==", count).answer)
+            ),  # 2: expand
+            Kernel((2,), elements, forwards_gradient=True),  # 3: clone
+            Kernel((3,), elements, aliases=3, forwards_gradient=True),  # 4: flatten
         )
 
     def layout(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Layout:
@@ -120,9 +120,9 @@ class RepeatInterleave(Op):
 
 @op
 class Stack(Op):
-    """Tensors of one shape as one, along a new dimension `dim`, torch.stack.
+    """Tensors of the same shape joined along a new dimension `dim`, torch.stack.
 
-    Output: the inputs' sizes, and how many they are at place `dim`. Work: none.
+    Output: the input shape with the number of inputs inserted at `dim`. Work: none.
     """
 
     dim: int = integer(default=0)
@@ -131,7 +131,7 @@ class Stack(Op):
 
     def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
         for number_, other in enumerate(inputs[1:], start=2):
-            message = f"stack takes inputs of one shape: input 1 is {format_shape(inputs[0])}, input {number_} is "
+            message = f"stack takes inputs of the same shape: input 1 is {format_shape(inputs[0])}, input {number_} is "
             message += format_shape(other)
             if len(other) != len(inputs[0]):
                 raise OpError(message)
@@ -139,13 +139,13 @@ class Stack(Op):
             yield from (Requirement(a, "==", b, message) for a, b in pairs if not identical(a, b))
 
     def output(self, *inputs: Shape) -> Shape:
-        place = normalize_dim(self.dim, len(inputs[0]) + 1)
-        return (*inputs[0][:place], len(inputs), *inputs[0][place:])
+        dim = normalize_dim(self.dim, len(inputs[0]) + 1)
+        return (*inputs[0][:dim], len(inputs), *inputs[0][dim:])
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
         from costcalc.ir.ops.slicing import Select
 
-        parts = tuple([Select(self.dim, place) for place in range(len(inputs))])
+        parts = tuple([Select(self.dim, index) for index in range(len(inputs))])
         return (
             Kernel(
                 tuple(range(len(inputs))), prod(output), forwards_gradient=True, output_shape=output, gradient_ops=parts
@@ -154,20 +154,20 @@ class Stack(Op):
 
     def layout(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Layout:
         rank, plane = len(inputs[0]) + 1, layouts[0].spatial_dims
-        place = normalize_dim(self.dim, rank)
-        moved = None if plane is None else (plane[0] + (plane[0] >= place), plane[1] + (plane[1] >= place))
-        if place == rank - 1 or any(layout.dim_order != CHANNELS_LAST for layout in layouts):
+        dim = normalize_dim(self.dim, rank)
+        moved = None if plane is None else (plane[0] + (plane[0] >= dim), plane[1] + (plane[1] >= dim))
+        if dim == rank - 1 or any(layout.dim_order != CHANNELS_LAST for layout in layouts):
             return Layout(moved, tuple(range(rank)))
-        # torch joins them along that dimension, which keeps the channels last, and splits it
-        order = [[d, d + 1] if d == place else [d + (d > place)] for d in CHANNELS_LAST]
+        # torch concatenates channels-last inputs along `dim`, which preserves their order, and splits the dimension.
+        order = [[d, d + 1] if d == dim else [d + (d > dim)] for d in CHANNELS_LAST]
         return Layout(moved, tuple([d for dims in order for d in dims]))
 
 
 @op
 class Flip(Op):
-    """Dimensions back to front, torch.flip: a copy.
+    """A tensor reversed along `dims`, torch.flip: a copy.
 
-    Output: the input's sizes. Work: none.
+    Output: the input shape. Work: none.
     """
 
     dims: tuple[int, ...] = integers()
@@ -183,9 +183,9 @@ class Flip(Op):
 
 @op
 class Roll(Op):
-    """Places moved on by `shifts` along `dims`, those that go over the end to the front, torch.roll: a copy.
+    """A tensor rotated by `shifts` along `dims`, torch.roll: a copy.
 
-    Output: the input's sizes. Without dims the elements are moved on as if they were in one row. Work: none.
+    Output: the input shape. Without dims the flattened elements are rotated. Work: none.
     """
 
     shifts: tuple[int, ...] = integers()
@@ -193,7 +193,7 @@ class Roll(Op):
 
     def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
         if len(self.shifts) != (len(self.dims) or 1):
-            raise OpError(f"shifts are as many as dims, not {len(self.shifts)} and {len(self.dims)}", "shifts")
+            raise OpError(f"shifts must be as many as dims, not {len(self.shifts)} and {len(self.dims)}", "shifts")
         for d in self.dims:
             normalize_dim(d, len(inputs[0]), "dims")
         return iter(())
@@ -208,10 +208,10 @@ class Roll(Op):
 
 @op
 class PadNd(Op):
-    """A tensor of any rank extended at its sides, torch.nn.functional.pad.
+    """A tensor of any rank padded at both ends of its dimensions, torch.nn.functional.pad.
 
-    `padding` is two numbers a dimension, before and after, the last dimension first. Output: these added to the sizes.
-    Work: none.
+    `padding` has two numbers per dimension, before and after, the last dimension first. Output: the sizes plus the
+    padding. Work: none.
     """
 
     padding: tuple[Size, ...] = extents(minimum=0)
@@ -220,24 +220,23 @@ class PadNd(Op):
 
     def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
         if len(self.padding) % 2 or len(self.padding) > 2 * len(inputs[0]):
-            message = f"padding is two numbers for some of the {len(inputs[0])} dimensions, not {len(self.padding)}"
+            message = f"padding takes 2 numbers per dimension, at most {2 * len(inputs[0])}, not {len(self.padding)}"
             raise OpError(message, "padding")
         if self.mode != "constant" and len(inputs[0]) - len(self.padding) // 2 not in (1, 2):
-            message = (
-                f"{self.mode} padding is for all dimensions but the first one or two, not of {format_shape(inputs[0])}"
-            )
+            padded = len(self.padding) // 2
+            message = f"{self.mode} padding must be of all dimensions but 1 or 2, not of {padded} of {len(inputs[0])}"
             raise OpError(message, "padding")
-        margin = {"reflect": 1, "circular": 0}.get(self.mode)  # torch refuses to reflect, or to wrap round, more
+        margin = {"reflect": 1, "circular": 0}.get(self.mode)  # the most that torch reflects or wraps
         if margin is not None:
             for i, side in enumerate(self.padding):
                 message = f"{self.mode} padding of {{right}} needs a size of more than {{left}}"
                 yield Requirement(inputs[0][-1 - i // 2] - margin, ">=", side, message)
 
     def output(self, *inputs: Shape) -> Shape:
-        made = list(inputs[0])
+        sizes = list(inputs[0])
         for i, side in enumerate(self.padding):
-            made[-1 - i // 2] = made[-1 - i // 2] + side
-        return tuple(made)
+            sizes[-1 - i // 2] = sizes[-1 - i // 2] + side
+        return tuple(sizes)
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
         return (Kernel((0,), prod(output), saved=() if self.mode == "constant" else (0,)),)
@@ -251,11 +250,11 @@ class PadNd(Op):
 
 
 class _Triangle(Op):
-    """One triangle of the last two dimensions; zeros are elsewhere."""
+    """One triangle of the last two dimensions, with zeros elsewhere."""
 
     def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
         if len(inputs[0]) < 2:
-            raise OpError(f"{self.name} takes an input of 2 or more sizes, not of {len(inputs[0])}")
+            raise OpError(f"{self.name} takes an input of 2 or more dimensions, not of {len(inputs[0])}")
         return iter(())
 
     def layout(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Layout:
@@ -264,9 +263,9 @@ class _Triangle(Op):
 
 @op
 class Tril(_Triangle):
-    """What is below the diagonal, and on it, of the last two dimensions, zeros elsewhere, torch.tril.
+    """The lower triangle of the last two dimensions, with zeros elsewhere, torch.tril.
 
-    Output: the input's sizes. Work: none.
+    Output: the input shape. Work: none.
     """
 
     diagonal: int = integer(default=0)
@@ -274,18 +273,18 @@ class Tril(_Triangle):
 
 @op
 class Triu(_Triangle):
-    """What is above the diagonal, and on it, of the last two dimensions, zeros elsewhere, torch.triu.
+    """The upper triangle of the last two dimensions, with zeros elsewhere, torch.triu.
 
-    Output: the input's sizes. Work: none.
+    Output: the input shape. Work: none.
     """
 
     diagonal: int = integer(default=0)
 
 
 class _InPlaceWrite(Op):
-    """What puts other elements into a tensor that there is.
+    """An op that overwrites its first input, with an effect on all later readers of that tensor.
 
-    It is no op in place that a graph may run on a copy instead: to be seen by all who read the tensor is its meaning.
+    An in-place activation may run on a copy instead; this op may not.
     """
 
     def allocates_output(self, training: bool = False) -> bool:
@@ -294,9 +293,9 @@ class _InPlaceWrite(Op):
 
 @op
 class Fill(_InPlaceWrite):
-    """A tensor overwritten with one number, torch.Tensor.fill_: whoever reads it after that reads the number.
+    """A tensor overwritten with one number, torch.Tensor.fill_; later readers of the tensor see the number.
 
-    Output: the input's sizes; no tensor is made. Work: none.
+    Output: the input shape; no tensor is allocated. Work: none.
     """
 
     value: float = number(default=0.0)
@@ -304,9 +303,10 @@ class Fill(_InPlaceWrite):
 
 @op
 class Copy(_InPlaceWrite):
-    """A tensor overwritten with the elements of another, torch.Tensor.copy_: whoever reads it after that reads those.
+    """A tensor overwritten with the elements of another, torch.Tensor.copy_; later readers see these elements.
 
-    Output: the first input's sizes, and those of the second, which may have 1s instead; no tensor is made. Work: none.
+    Inputs: the tensor, and the source, which is broadcast to it. Output: the shape of the tensor; no tensor is
+    allocated. Work: none.
     """
 
     arity = (2, 2)
@@ -315,21 +315,21 @@ class Copy(_InPlaceWrite):
         return expand_requirements(inputs[1], inputs[0])
 
 
-def expand_requirements(shape: Shape, into: Shape) -> Iterator[Requirement]:
-    """A tensor can be read as one of other sizes, of which it has the last, or 1s in their place."""
-    message = f"a tensor of {format_shape(shape)} cannot stand for one of {format_shape(into)}"
-    if len(shape) > len(into):
+def expand_requirements(shape: Shape, target: Shape) -> Iterator[Requirement]:
+    """Yield the requirements for expanding `shape` to `target`. Raises OpError if it has too many dimensions."""
+    message = f"a tensor of {format_shape(shape)} cannot be expanded to {format_shape(target)}"
+    if len(shape) > len(target):
         raise OpError(message)
-    for n, wanted in zip(reversed(shape), reversed(into), strict=False):
+    for n, wanted in zip(reversed(shape), reversed(target), strict=False):
         if not check_relation(n, "==", 1).answer:
             yield Requirement(n, "==", wanted, message)
 
 
 @op
 class Concat(Op):
-    """Inputs one after another along `dim` (channels unless given), torch.cat.
+    """Inputs joined along `dim`, by default the channels, torch.cat.
 
-    Output: the inputs' sizes along `dim` added; all other sizes must agree. Work: none.
+    Output: the sum of the sizes along `dim`; all other sizes must be equal. Work: none.
     """
 
     dim: int = integer(default=1)
@@ -347,39 +347,39 @@ class Concat(Op):
         return tuple(joined)
 
     def layout(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Layout:
-        """Torch keeps the channels last in memory where all inputs have them there."""
+        """Preserve channels last if all inputs have it, as torch does."""
         last = all(layout.dim_order == CHANNELS_LAST for layout in layouts)
         return Layout(layouts[0].spatial_dims, CHANNELS_LAST if last else tuple(range(len(inputs[0]))))
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
         along = self.dim % len(inputs[0])
-        ends = [sum([shape[along] for shape in inputs[: place + 1]]) for place in range(len(inputs))]
+        ends = [sum([shape[along] for shape in inputs[: count + 1]]) for count in range(len(inputs))]
         from costcalc.ir.ops.slicing import Slice
 
         parts = tuple([Slice(along, end - shape[along], end) for shape, end in zip(inputs, ends, strict=True)])
-        reads = tuple(range(len(inputs)))
-        return (Kernel(reads, prod(output), forwards_gradient=True, output_shape=output, gradient_ops=parts),)
+        operands = tuple(range(len(inputs)))
+        return (Kernel(operands, prod(output), forwards_gradient=True, output_shape=output, gradient_ops=parts),)
 
 
 def _equal_size_requirements(name: str, inputs: tuple[Shape, ...], along: int) -> Iterator[Requirement]:
-    """All inputs have the sizes of the first, except along one dimension."""
+    """Yield the requirements that all inputs have the sizes of the first, except along one dimension."""
     first = inputs[0]
     for position, other in enumerate(inputs[1:], start=2):
         if len(other) != len(first):
             raise OpError(f"{name} takes inputs with equally many sizes: {describe_inputs(first, other, position)}")
-        for place, (a, b) in enumerate(zip(first, other, strict=True)):
-            if place == along or check_relation(b, "==", a).answer:
+        for dim, (a, b) in enumerate(zip(first, other, strict=True)):
+            if dim == along or check_relation(b, "==", a).answer:
                 continue
-            what = dim_label(place, len(first))
+            label = dim_label(dim, len(first))
             shapes = describe_inputs(first, other, position)
             yield Requirement(
-                b, "==", a, f"{name} takes inputs that agree in {what}, not {{right}} and {{left}}: {shapes}"
+                b, "==", a, f"{name} takes inputs that agree in {label}, not {{right}} and {{left}}: {shapes}"
             )
 
 
 @op
 class Pad(Op):
-    """The plane extended at its sides, torch.nn.functional.pad; `padding` is one number, or (left, right, top, bottom).
+    """The plane padded at its sides, torch.nn.functional.pad; `padding` is one number, or (left, right, top, bottom).
 
     Output: height + top + bottom, width + left + right. Work: none.
     """
@@ -391,7 +391,7 @@ class Pad(Op):
     rank = 4
 
     def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
-        # torch refuses to reflect, or to wrap round, more than there is.
+        # the most that torch reflects or wraps than there is.
         margin = {"reflect": 1, "circular": 0}.get(self.mode)
         if margin is not None:
             left, right, top, bottom = self.padding
@@ -416,17 +416,19 @@ class Pad(Op):
         strips = [batch * channels * side * height for side in (left, right) if side]
         strips += [batch * channels * side * output[3] for side in (top, bottom) if side]
         kernels = [
-            Kernel((), padded),  # 1: empty
-            Kernel((0,), inner, aliases=0),  # 2, 3: the input's rows, and their columns, all of them
+            Kernel((), padded),  # 1: an empty tensor
+            Kernel((0,), inner, aliases=0),  # 2, 3: slices of all rows and of all columns
             Kernel((2,), inner, aliases=2),
             Kernel(
                 (3,), padded, aliases=1, in_place=True, operands_kept_alive=(1,), workspace_elements=padded
-            ),  # 4: copied into the middle
+            ),  # 4: copied to the centre
         ]
-        for strip in strips:  # what is on one side copied to the other
-            made = len(kernels)
-            kernels.append(Kernel((made,), strip, aliases=made))
-            kernels.append(Kernel((made, made + 1), padded, aliases=made, in_place=True, workspace_elements=strip))
+        for strip in strips:  # copied from one side to the other
+            result = len(kernels)
+            kernels.append(Kernel((result,), strip, aliases=result))
+            kernels.append(
+                Kernel((result, result + 1), padded, aliases=result, in_place=True, workspace_elements=strip)
+            )
         return tuple(kernels)
 
     def sliding_windows(self, *inputs: Shape) -> tuple[Window, ...]:
@@ -434,13 +436,13 @@ class Pad(Op):
         return (Window(1, padding=top), Window(1, padding=left))
 
     def layout(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Layout:
-        """Torch makes a circular one anew, its dimensions in order."""
+        """Return a contiguous layout for circular padding, which torch writes into a new tensor."""
         return Layout.contiguous(4) if self.mode == "circular" else super().layout(inputs, layouts)
 
 
 @op
 class ZeroPadShortcut(Op):
-    """ResNet's shortcut option A: every stride-th position, then zeros for the channels that are missing.
+    """The shortcut option A of ResNet: every stride-th row and column, and zeros for the additional channels.
 
     Output: channels = out_channels; height and width divided by the stride, rounded up. Work: none, and no parameters.
     Source: He et al., Deep Residual Learning, 2015, section 3.3.
@@ -452,7 +454,7 @@ class ZeroPadShortcut(Op):
     rank = 4
 
     def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
-        message = "a zero-padding shortcut only adds channels: {right} cannot become {left}"
+        message = "zero_pad_shortcut cannot reduce {right} channels to {left}"
         yield Requirement(self.out_channels, ">=", inputs[0][1], message)
 
     def output(self, *inputs: Shape) -> Shape:
@@ -461,21 +463,19 @@ class ZeroPadShortcut(Op):
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
         batch, channels, *plane = inputs[0]
-        seen = list(plane)
+        sliced = list(plane)
         kernels: list[Kernel] = []
         for axis, stride in enumerate(self.stride):
-            if stride > 1:  # every stride-th row, then every stride-th column: a view, but gradients are not
-                seen[axis] = output[2 + axis]
-                kernels.append(Kernel((len(kernels),), batch * channels * prod(seen), aliases=len(kernels)))
-        if not check_relation(
-            prod(seen), "==", prod(plane)
-        ).answer:  # copied, so that they follow one another in memory
-            kernels.append(Kernel((len(kernels),), batch * channels * prod(seen), forwards_gradient=True))
+            if stride > 1:  # a slice with a step
+                sliced[axis] = output[2 + axis]
+                kernels.append(Kernel((len(kernels),), batch * channels * prod(sliced), aliases=len(kernels)))
+        if not check_relation(prod(sliced), "==", prod(plane)).answer:  # torch makes the slices contiguous
+            kernels.append(Kernel((len(kernels),), batch * channels * prod(sliced), forwards_gradient=True))
         return (*kernels, Kernel((len(kernels),), prod(output)))
 
     def sliding_windows(self, *inputs: Shape) -> tuple[Window, ...]:
         return (Window(1, self.stride[0]), Window(1, self.stride[1]))
 
     def layout(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Layout:
-        """It is made anew, its dimensions in order."""
+        """Return the contiguous layout of a new tensor."""
         return Layout.contiguous(4)

@@ -1,4 +1,4 @@
-"""Layers that pick elements by their numbers, put them there, or say where elements are."""
+"""Advanced indexing, scatter and gather, sorting, and other ops on indices."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from costcalc.ir.work import NO_WORK, Work
 
 
 class _IndexRead(Op):
-    """What reads an input at places that further inputs tell, and keeps these for the gradient."""
+    """An op that reads its first input at indices, which are inputs and saved for the gradient."""
 
     arity: ClassVar[tuple[int, int | None]] = (2, 2)
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
-        # Backward makes a tensor of zeros, and then the gradient, which is the sum of it and of what is added to it.
+        # Backward allocates zeros and then the gradient, the result of an out-of-place addition to the zeros.
         return (Kernel((0,), prod(output), saved=tuple(range(1, len(inputs))), workspace_elements=prod(inputs[0])),)
 
     def sliding_windows(self, *inputs: Shape) -> None:
@@ -36,31 +36,31 @@ class _IndexRead(Op):
 
 
 def _index_shape(x: Shape, dims: tuple[int, ...], indices: Sequence[Shape]) -> Shape:
-    """The shape of x[…] with a tensor of numbers for each of `dims`, the others in full.
+    """Return the shape of x[…] with an index tensor for each of `dims` and a full slice for every other dimension.
 
-    The numbers' sizes stand where the dimensions were; in front, where these do not follow one another.
+    The broadcast shape of the indices replaces the dimensions, or comes first if they are not adjacent.
     """
-    places = [normalize_dim(d, len(x), "dims") for d in dims]
-    rest = [n for d, n in enumerate(x) if d not in places]
-    adjacent = places == list(range(places[0], places[0] + len(places)))
-    front = places[0] if adjacent else 0
+    indexed = [normalize_dim(d, len(x), "dims") for d in dims]
+    rest = [n for d, n in enumerate(x) if d not in indexed]
+    adjacent = indexed == list(range(indexed[0], indexed[0] + len(indexed)))
+    front = indexed[0] if adjacent else 0
     return (*rest[:front], *broadcast_shape(*indices), *rest[front:])
 
 
 def _index_requirements(name: str, dims: tuple[int, ...], indices: Sequence[Shape]) -> Iterator[Requirement]:
     if len(indices) != len(dims) or sorted(set(dims)) != list(dims):
-        raise OpError(f"{name} takes one input of numbers for each of dims, which are counted up", "dims")
-    together = broadcast_shape(*indices)
+        raise OpError(f"{name} takes one index tensor for each of dims, which must be increasing", "dims")
+    broadcast = broadcast_shape(*indices)
     for index in indices:
-        yield from expand_requirements(index, together)
+        yield from expand_requirements(index, broadcast)
 
 
 @op
 class Index(_IndexRead):
-    """Elements whose numbers further inputs tell, torch.Tensor indexed by tensors: one of them for each of `dims`.
+    """Advanced indexing: x[i, j, ...] with integer tensors, torch.Tensor.
 
-    Output: the numbers' sizes in place of those dimensions; before all others, where these do not follow one another.
-    Work: none.
+    Inputs: x, and an index tensor for each of `dims`. Output: the shape of x, with the broadcast shape of the indices
+    instead of those dimensions; it comes first if they are not adjacent. Work: none.
     """
 
     dims: tuple[int, ...] = integers(minimum=0)
@@ -76,44 +76,44 @@ class Index(_IndexRead):
 
 @op
 class IndexSelect(_IndexRead):
-    """Places of one dimension whose numbers the second input lists, torch.index_select.
+    """Slices of x along `dim` at the indices in a 1-d tensor, torch.index_select.
 
-    Output: that size becomes the length of the list. Work: none.
+    Inputs: x and the indices. Output: the shape of x, with the number of indices as the size of `dim`. Work: none.
     """
 
     dim: int = integer()
 
     def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
         if len(inputs[1]) > 1:
-            raise OpError(f"index_select takes a list of numbers, not {format_shape(inputs[1])}", "inputs")
+            raise OpError(f"index_select takes a 1-d tensor of indices, not {format_shape(inputs[1])}", "inputs")
         return iter(())
 
     def output(self, *inputs: Shape) -> Shape:
-        place = normalize_dim(self.dim, len(inputs[0]))
-        return (*inputs[0][:place], prod(inputs[1]), *inputs[0][place + 1 :])
+        dim = normalize_dim(self.dim, len(inputs[0]))
+        return (*inputs[0][:dim], prod(inputs[1]), *inputs[0][dim + 1 :])
 
 
 def _same_rank(name: str, inputs: tuple[Shape, ...]) -> None:
     if len({len(shape) for shape in inputs}) > 1:
         shapes = " and ".join(map(format_shape, inputs))
-        raise OpError(f"{name} takes inputs with equally many sizes, not {shapes}", "inputs")
+        raise OpError(f"{name} takes inputs of the same rank, not {shapes}", "inputs")
 
 
 @op
 class Gather(_IndexRead):
-    """Elements whose place along one dimension the second input tells, torch.gather.
+    """x[i][index[i][j]] and so on: one element of x along `dim` for each index, torch.gather.
 
-    Output: the second input's sizes. Work: none.
+    Inputs: x and the indices. Output: the shape of the indices. Work: none.
     """
 
     dim: int = integer()
 
     def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
         _same_rank(self.name, inputs)
-        place = normalize_dim(self.dim, len(inputs[0]))
-        for d, (n, there) in enumerate(zip(inputs[1], inputs[0], strict=True)):
-            if d != place:
-                yield Requirement(there, ">=", n, "gather reads {right} places of {left}")
+        dim = normalize_dim(self.dim, len(inputs[0]))
+        for d, (n, available) in enumerate(zip(inputs[1], inputs[0], strict=True)):
+            if d != dim:
+                yield Requirement(available, ">=", n, "gather needs a size of {right} or more, not {left}")
 
     def output(self, *inputs: Shape) -> Shape:
         return inputs[1]
@@ -124,9 +124,9 @@ class Gather(_IndexRead):
 
 
 class _IndexWrite(Op):
-    """What puts elements of its last input into a tensor, at places that those between tell.
+    """An op that writes elements of its last input into its first input, at the indices in the inputs between them.
 
-    It makes a new tensor, or `overwrites` the one it takes: whoever reads that later reads the result.
+    It allocates a new tensor or, with `overwrites`, is in place: later readers of the first input see the result.
     """
 
     overwrites: bool
@@ -135,24 +135,24 @@ class _IndexWrite(Op):
 
     @property
     def _accumulates(self) -> bool:
-        """Whether elements are added to those that are there."""
+        """Return whether elements are added to the existing ones."""
         return False
 
     def allocates_output(self, training: bool = False) -> bool:
         return not self.overwrites
 
     def _written_elements(self, *inputs: Shape) -> Size:
-        """How many elements are put."""
+        """Return the number of elements that are written."""
         return prod(inputs[1])
 
     def work(self, inputs: tuple[Shape, ...], output: Shape) -> Work:
         return Work(adds=self._written_elements(*inputs)) if self._accumulates else NO_WORK
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
-        floats = (0,) if len(inputs) == 2 else (0, len(inputs) - 1)  # a number may be put
-        keeps = tuple([i for i in range(1, len(inputs)) if i not in floats])
+        operands = (0,) if len(inputs) == 2 else (0, len(inputs) - 1)  # with 2 inputs, a number is written
+        saved = tuple([i for i in range(1, len(inputs)) if i not in operands])
         new = self.allocates_output(training)
-        return (Kernel(floats, prod(output), aliases=None if new else 0, in_place=not new, saved=keeps),)
+        return (Kernel(operands, prod(output), aliases=None if new else 0, in_place=not new, saved=saved),)
 
     def sliding_windows(self, *inputs: Shape) -> None:
         return None
@@ -163,10 +163,10 @@ class _IndexWrite(Op):
 
 @op
 class IndexPut(_IndexWrite):
-    """A tensor with other elements at places that further inputs tell, torch.index_put; the last input is what is put.
+    """x with x[i, j, ...] = values, torch.index_put.
 
-    The inputs between tell places for each of `dims`. Output: the first input's sizes. Work: none; 1 add per element
-    that is put, if they `accumulate`.
+    Inputs: x, an index tensor for each of `dims`, and the values. Output: the shape of x. Work: none; with `accumulate`
+    1 add per element that is written.
     """
 
     dims: tuple[int, ...] = integers(minimum=0)
@@ -188,7 +188,7 @@ class IndexPut(_IndexWrite):
 
 
 class _ScatterOp(_IndexWrite):
-    """What is put where the second input tells along one dimension."""
+    """An op that writes along `dim` at the indices in its second input."""
 
     dim: int
 
@@ -200,9 +200,10 @@ class _ScatterOp(_IndexWrite):
 
 @op
 class Scatter(_ScatterOp):
-    """A tensor with other elements where the second input tells along one dimension, torch.scatter.
+    """x with elements written along `dim` at the indices, torch.scatter.
 
-    What is put are the elements of a third input, or one number. Output: the first input's sizes. Work: none.
+    Inputs: x, the indices, and the source of the elements; without a source, one number is written. Output: the shape
+    of x. Work: none.
     """
 
     dim: int = integer()
@@ -213,9 +214,9 @@ class Scatter(_ScatterOp):
 
 @op
 class ScatterAdd(_ScatterOp):
-    """Elements of the third input added to the first where the second tells along one dimension, torch.scatter_add.
+    """x with the elements of a source added along `dim` at the indices, torch.scatter_add.
 
-    Output: the first input's sizes. Work: 1 add per element that is put.
+    Inputs: x, the indices and the source. Output: the shape of x. Work: 1 add per element that is written.
     """
 
     dim: int = integer()
@@ -232,10 +233,11 @@ class ScatterAdd(_ScatterOp):
 
 @op
 class ScatterReduce(_ScatterOp):
-    """Elements of the third input reduced with those of the first where the second tells, torch.scatter_reduce.
+    """The elements of a source reduced along `dim` by index, torch.scatter_reduce.
 
-    The first input's elements take part if `include_self`. Output: its sizes. Work: 1 add per element that is put to a
-    sum or a mean, 1 mul to a prod, 1 compare to an amax or amin; of a mean 1 div per element of the result.
+    Inputs: x, the indices and the source; the elements of x take part with `include_self`. Output: the shape of x.
+    Work: per element that is written, 1 add (sum, mean), 1 mul (prod) or 1 compare (amax, amin); for mean also 1 div
+    per output element.
     """
 
     dim: int = integer()
@@ -244,19 +246,19 @@ class ScatterReduce(_ScatterOp):
     overwrites: bool = flag(default=False)
 
     def work(self, inputs: tuple[Shape, ...], output: Shape) -> Work:
-        put = self._written_elements(*inputs)
+        written = self._written_elements(*inputs)
         if self.reduce in ("amax", "amin"):
-            return Work(compares=put)
+            return Work(compares=written)
         if self.reduce == "prod":
-            return Work(muls=put)
-        return Work(adds=put, divs=prod(output) if self.reduce == "mean" else 0)
+            return Work(muls=written)
+        return Work(adds=written, divs=prod(output) if self.reduce == "mean" else 0)
 
 
 @op
 class MaskedScatter(_IndexWrite):
-    """A tensor with the elements of the third input, one after the other, where the second holds, torch.masked_scatter.
+    """x with consecutive elements of a source written where the mask is true, torch.masked_scatter.
 
-    Output: the first input's sizes, which the mask is repeated to. Work: none.
+    Inputs: x, the mask, which is broadcast to x, and the source. Output: the shape of x. Work: none.
     """
 
     overwrites: bool = flag(default=False)
@@ -267,9 +269,9 @@ class MaskedScatter(_IndexWrite):
 
 @op
 class IndexAdd(_IndexWrite):
-    """Slices of the third input added to the first at places of one dimension that the second lists, torch.index_add.
+    """x with slices of a source added along `dim` at the indices, torch.index_add.
 
-    Output: the first input's sizes. Work: 1 add per element that is put.
+    Inputs: x, a 1-d tensor of indices and the source. Output: the shape of x. Work: 1 add per element that is written.
     """
 
     dim: int = integer()
@@ -286,19 +288,21 @@ class IndexAdd(_IndexWrite):
         (kernel,) = super().kernels(inputs, output, training)
         return (
             replace(kernel, saved=(1, 2), forwards_gradient=True, new_gradient_operands=(2,)),
-        )  # of what is put, the sizes
+        )  # torch saves the source for its sizes
 
     def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
         _same_rank(self.name, (inputs[0], inputs[2]))
-        place = normalize_dim(self.dim, len(inputs[0]))
+        dim = normalize_dim(self.dim, len(inputs[0]))
         for d, (a, b) in enumerate(zip(inputs[2], inputs[0], strict=True)):
-            if d != place:
+            if d != dim:
                 yield Requirement(a, "==", b, "index_add takes slices of {right}, not of {left}")
-        yield Requirement(prod(inputs[1]), "==", inputs[2][place], "index_add takes {left} places for {right} slices")
+        yield Requirement(
+            prod(inputs[1]), "==", inputs[2][dim], "index_add takes as many indices as slices, not {left} and {right}"
+        )
 
 
 class _SliceWrite(Op):
-    """A view of a tensor, of which another is put in the place."""
+    """A copy of the first input, part of which is replaced by the second."""
 
     arity = (2, 2)
 
@@ -311,9 +315,9 @@ class _SliceWrite(Op):
 
 @op
 class SliceScatter(_SliceWrite):
-    """A copy of a tensor with the second input in the place of every `step`-th slice from `start`, torch.slice_scatter.
+    """A copy of x with x[start:end:step] = source along `dim`, torch.slice_scatter.
 
-    Output: the first input's sizes. Work: none.
+    Inputs: x and the source, whose size determines the end. Output: the shape of x. Work: none.
     """
 
     dim: int = integer()
@@ -322,28 +326,28 @@ class SliceScatter(_SliceWrite):
 
     def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
         _same_rank(self.name, inputs)
-        place = normalize_dim(self.dim, len(inputs[0]))
-        last = self.start + (inputs[1][place] - 1) * self.step + 1
-        yield Requirement(inputs[0][place], ">=", last, "what is put ends at {right} of {left}")
+        dim = normalize_dim(self.dim, len(inputs[0]))
+        last = self.start + (inputs[1][dim] - 1) * self.step + 1
+        yield Requirement(inputs[0][dim], ">=", last, "the source ends at index {right}, beyond the size {left}")
 
 
 @op
 class SelectScatter(_SliceWrite):
-    """A copy of a tensor with the second input in the place of one slice, torch.select_scatter.
+    """A copy of x with x[index] = source along `dim`, torch.select_scatter.
 
-    Output: the first input's sizes. Work: none.
+    Inputs: x and the source. Output: the shape of x. Work: none.
     """
 
     dim: int = integer()
     index: int = integer()
 
     def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
-        place = normalize_dim(self.dim, len(inputs[0]))
-        return expand_requirements(inputs[1], (*inputs[0][:place], *inputs[0][place + 1 :]))
+        dim = normalize_dim(self.dim, len(inputs[0]))
+        return expand_requirements(inputs[1], (*inputs[0][:dim], *inputs[0][dim + 1 :]))
 
 
 class _SortOp(Op):
-    """What compares the elements along one dimension, and says which are where."""
+    """An op that orders the elements along one dimension and returns their indices, too."""
 
     dim: int
 
@@ -352,7 +356,7 @@ class _SortOp(Op):
         return iter(())
 
     def _row_length(self, *inputs: Shape) -> Size:
-        """How many elements there are along the dimension."""
+        """Return the size of the dimension."""
         return inputs[0][normalize_dim(self.dim, len(inputs[0]))]
 
     def _pairwise_compares(self, *inputs: Shape) -> Work:
@@ -362,7 +366,7 @@ class _SortOp(Op):
         indices = AuxiliaryOutput("indices", prod(output), element_size=INT64_BYTES)
         return (
             Kernel((0,), prod(output), auxiliary_outputs=(indices,), workspace_elements=prod(inputs[0])),
-        )  # a gradient put into zeros
+        )  # grad_output is scattered into zeros
 
     def extra_element_types(self, *inputs: str) -> tuple[str, ...]:
         return ("int64",)
@@ -376,10 +380,10 @@ class _SortOp(Op):
 
 @op
 class Topk(_SortOp):
-    """The k largest elements along one dimension, and then their numbers, torch.topk.
+    """The k largest elements along one dimension and their indices, torch.topk.
 
-    Output: k of that dimension; the numbers (int64) are a further result of these sizes. Work: k compares per element:
-    k times a row is gone through for what is largest of the rest.
+    Output: the input shape with a size of k; a second result of the same shape has the indices (int64). Work: k
+    compares per element, for k passes that each find the largest of the remaining elements.
     """
 
     k: Size = size("k")
@@ -389,11 +393,11 @@ class Topk(_SortOp):
 
     def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
         yield from super().requirements(*inputs)
-        yield Requirement(self._row_length(*inputs), ">=", self.k, "topk takes {right} of {left} elements")
+        yield Requirement(self._row_length(*inputs), ">=", self.k, "topk needs {right} or more elements, not {left}")
 
     def output(self, *inputs: Shape) -> Shape:
-        place = normalize_dim(self.dim, len(inputs[0]))
-        return (*inputs[0][:place], self.k, *inputs[0][place + 1 :])
+        dim = normalize_dim(self.dim, len(inputs[0]))
+        return (*inputs[0][:dim], self.k, *inputs[0][dim + 1 :])
 
     def extra_outputs(self, *inputs: Shape) -> tuple[Shape, ...]:
         return (self.output(*inputs),)
@@ -404,10 +408,10 @@ class Topk(_SortOp):
 
 @op
 class Kthvalue(_SortOp):
-    """The k-th smallest element along one dimension, and its number, torch.kthvalue.
+    """The k-th smallest element along one dimension and its index, torch.kthvalue.
 
-    Output: the input's sizes without that dimension, or 1 of it with keepdim; the number (int64) is a further result.
-    Work: k compares per element, as topk.
+    Output: the input shape without that dimension, or with a size of 1 with keepdim; a second result of the same shape
+    has the indices (int64). Work: k compares per element, as topk.
     """
 
     k: Size = size("k")
@@ -416,11 +420,13 @@ class Kthvalue(_SortOp):
 
     def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
         yield from super().requirements(*inputs)
-        yield Requirement(self._row_length(*inputs), ">=", self.k, "there is no {right}-th of {left} elements")
+        yield Requirement(
+            self._row_length(*inputs), ">=", self.k, "kthvalue needs {right} or more elements, not {left}"
+        )
 
     def output(self, *inputs: Shape) -> Shape:
-        place = normalize_dim(self.dim, len(inputs[0]))
-        return (*inputs[0][:place], *([1] if self.keepdim else []), *inputs[0][place + 1 :])
+        dim = normalize_dim(self.dim, len(inputs[0]))
+        return (*inputs[0][:dim], *([1] if self.keepdim else []), *inputs[0][dim + 1 :])
 
     def extra_outputs(self, *inputs: Shape) -> tuple[Shape, ...]:
         return (self.output(*inputs),)
@@ -431,10 +437,10 @@ class Kthvalue(_SortOp):
 
 @op
 class Sort(_SortOp):
-    """Elements along one dimension in order, and then the numbers that they had, torch.sort.
+    """The elements sorted along one dimension, and their indices, torch.sort.
 
-    Output: the input's sizes; the numbers (int64) are a further result. Work: 1 compare per pair of a row's elements:
-    the most that any sorting takes, of which it is not known how many it takes.
+    Output: the input shape; a second result of the same shape has the indices (int64). Work: 1 compare for each pair of
+    elements of a row, an upper bound: the number depends on the algorithm and the data.
     """
 
     dim: int = integer(default=-1)
@@ -449,9 +455,9 @@ class Sort(_SortOp):
 
 @op
 class Argsort(_SortOp):
-    """The numbers of the elements along one dimension in the order of these, torch.argsort.
+    """The indices that sort the elements along one dimension, torch.argsort.
 
-    Output: the input's sizes, of int64. Work: 1 compare per pair of a row's elements, as sort.
+    Output: the input shape (int64). Work: 1 compare for each pair of elements of a row, as sort.
     """
 
     dim: int = integer(default=-1)
@@ -466,14 +472,14 @@ class Argsort(_SortOp):
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
         return (
             Kernel((), prod(output), auxiliary_outputs=(AuxiliaryOutput("values", prod(output)),)),
-        )  # torch sorts them
+        )  # torch runs sort
 
 
 @op
 class OneHot(Op):
-    """A row of zeros for each number, with a one at that place, torch.nn.functional.one_hot.
+    """A vector of zeros with a 1 at the index, for each index, torch.nn.functional.one_hot.
 
-    Output: the input's sizes, then num_classes, of int64. Work: none.
+    Output: (*indices, num_classes) (int64). Work: none.
     """
 
     num_classes: Size = size("C_out")

@@ -1,4 +1,4 @@
-"""Layers that show the elements of a tensor otherwise, without copying them where torch does not."""
+"""Ops that change the shape or the dimension order of a tensor, as a view where torch makes one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from costcalc.ir.op import Op, Requirement, op
 
 
 class View(Op):
-    """What shows the elements of its input otherwise and makes no tensor."""
+    """A view of all elements of its input, which allocates no tensor."""
 
     def allocates_output(self, training: bool = False) -> bool:
         return False
@@ -36,39 +36,38 @@ class View(Op):
             ),
         )
 
-    def gradients(self, taken: Shape) -> tuple[Op, ...]:
-        """The op that gives the gradient of the input out of that of the result; none where they are alike."""
+    def gradients(self, input_shape: Shape) -> tuple[Op, ...]:
+        """Return the op that maps grad_output to grad_input; () if they are equal."""
         return ()
 
 
 @op
 class Reshape(View):
-    """The same elements, in order, as a tensor of other sizes, torch.reshape: a view, without memory. Work: none.
+    """The elements in the same order with a new shape, torch.reshape: a view, without memory. Work: none.
 
-    Output: `sizes`, the batch among them; their product is the input's. Of a tensor whose elements do not lie in memory
-    as that asks, it is a copy.
+    Output: `sizes`, including the batch; their product must be that of the input. The output is a copy if the strides
+    of a non-contiguous input allow no view.
     """
 
     sizes: tuple[Size, ...] = extents()
 
     def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
-        message = (
-            f"reshape makes {format_shape(self.sizes)} of {format_shape(inputs[0])}: {{left}} elements of {{right}}"
-        )
+        shapes = f"{format_shape(inputs[0])} to {format_shape(self.sizes)}"
+        message = f"reshape cannot change {shapes}: {{left}} elements, not {{right}}"
         yield Requirement(prod(self.sizes), "==", prod(inputs[0]), message)
 
     def output(self, *inputs: Shape) -> Shape:
         return self.sizes
 
-    def gradients(self, taken: Shape) -> tuple[Op, ...]:
-        return (Reshape(taken),)
+    def gradients(self, input_shape: Shape) -> tuple[Op, ...]:
+        return (Reshape(input_shape),)
 
     def layout(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Layout:
-        plane, stays = layouts[0].spatial_dims, _unchanged_dims(inputs[0], self.sizes)
+        plane, unchanged = layouts[0].spatial_dims, _unchanged_dims(inputs[0], self.sizes)
         if plane is not None:
-            plane = (stays[plane[0]], stays[plane[1]]) if stays.keys() >= set(plane) else None
-        seen = _view_layout(inputs[0], layouts[0], self.sizes)
-        return Layout(plane, *(seen or (tuple(range(len(self.sizes))), frozenset())))
+            plane = (unchanged[plane[0]], unchanged[plane[1]]) if unchanged.keys() >= set(plane) else None
+        view = _view_layout(inputs[0], layouts[0], self.sizes)
+        return Layout(plane, *(view or (tuple(range(len(self.sizes))), frozenset())))
 
     def resolve(
         self,
@@ -81,73 +80,73 @@ class Reshape(View):
 
 
 class _CopyingReshape(Reshape):
-    """A reshape that cannot be a view of what it takes."""
+    """A reshape that copies, because it cannot be a view."""
 
     def allocates_output(self, training: bool = False) -> bool:
         return True
 
 
 def _unchanged_dims(old: Shape, new: Shape) -> dict[int, int]:
-    """Dimensions that a reshape leaves as they are, at the front and at the back, and where they then are."""
+    """Map the leading and trailing dimensions that a reshape does not change to their new positions."""
     front = 0
     while front < min(len(old), len(new)) and identical(old[front], new[front]):
         front += 1
     back = 0
     while back < min(len(old), len(new)) - front and identical(old[-1 - back], new[-1 - back]):
         back += 1
-    stays = {d: d for d in range(front)}
-    return stays | {len(old) - 1 - d: len(new) - 1 - d for d in range(back)}
+    unchanged = {d: d for d in range(front)}
+    return unchanged | {len(old) - 1 - d: len(new) - 1 - d for d in range(back)}
 
 
 def is_contiguous(shape: Shape, layout: Layout, order: tuple[int, ...] | None = None) -> bool:
-    """Whether elements follow one another in memory as they are counted; `order` is another one to be counted in."""
+    """Return whether a tensor is dense in memory with its dimensions in order, or in `order`."""
     if not layout.strided_dims and layout.dim_order == (order or tuple(range(len(shape)))):
         return True
-    lie = [d for d in layout.dim_order if not check_relation(shape[d], "==", 1).answer]
-    wanted = [d for d in order or range(len(shape)) if d in lie]
-    return lie == wanted and not layout.strided_dims.intersection(lie)
+    in_memory = [d for d in layout.dim_order if not check_relation(shape[d], "==", 1).answer]
+    wanted = [d for d in order or range(len(shape)) if d in in_memory]
+    return in_memory == wanted and not layout.strided_dims.intersection(in_memory)
 
 
 def _view_layout(old: Shape, layout: Layout, new: Shape) -> tuple[tuple[int, ...], frozenset[int]] | None:
-    """Order and gaps of a tensor seen as one of other sizes; None where it has to be copied.
+    """Return the dimension order and the strided dimensions of a view with shape `new`; None if a copy is needed.
 
-    Dimensions that follow one another in memory, without a gap, are one piece; each piece must be a product of new
-    sizes (torch's rule, computeStride).
+    As in torch's computeStride, dimensions that are adjacent and dense in memory form a chunk, and each chunk must have
+    as many elements as some consecutive new dimensions.
     """
     if not layout.strided_dims and layout.dim_order == tuple(range(len(old))):
         return tuple(range(len(new))), frozenset()
-    lie = [d for d in layout.dim_order if not check_relation(old[d], "==", 1).answer]
-    inside = dict(pairwise(lie))
-    pieces: list[list[int]] = []
-    for d in sorted(lie):
-        if pieces and inside.get(pieces[-1][-1]) == d and pieces[-1][-1] not in layout.strided_dims:
-            pieces[-1].append(d)
+    in_memory = [d for d in layout.dim_order if not check_relation(old[d], "==", 1).answer]
+    next_inner = dict(pairwise(in_memory))
+    chunks: list[list[int]] = []
+    for d in sorted(in_memory):
+        if chunks and next_inner.get(chunks[-1][-1]) == d and chunks[-1][-1] not in layout.strided_dims:
+            chunks[-1].append(d)
         else:
-            pieces.append([d])
-    parts: list[tuple[list[int], list[int]]] = []  # a piece, and the new dimensions that it is
+            chunks.append([d])
+    parts: list[tuple[list[int], list[int]]] = []  # a chunk and its new dimensions
     end = len(new)
-    for number, piece in reversed(list(enumerate(pieces))):
-        many = prod([old[d] for d in piece])
+    for number, chunk in reversed(list(enumerate(chunks))):
+        elements = prod([old[d] for d in chunk])
         starts = range(end - 1, -1, -1) if number else (0,)
-        start = next((k for k in starts if check_relation(prod(new[k:end]), "==", many).answer), None)
+        start = next((k for k in starts if check_relation(prod(new[k:end]), "==", elements).answer), None)
         if start is None:
             return None
-        parts.append((piece, list(range(start, end))))
+        parts.append((chunk, list(range(start, end))))
         end = start
-    gaps = set()
-    for piece, dims in parts:
-        if piece[-1] in layout.strided_dims:
-            gaps.add(next((d for d in reversed(dims) if not check_relation(new[d], "==", 1).answer), dims[-1]))
-    parts.sort(key=lambda part: lie.index(part[0][0]))
+    strided = set()
+    for chunk, dims in parts:
+        if chunk[-1] in layout.strided_dims:
+            strided.add(next((d for d in reversed(dims) if not check_relation(new[d], "==", 1).answer), dims[-1]))
+    parts.sort(key=lambda part: in_memory.index(part[0][0]))
     order = [d for _, dims in parts for d in dims]
-    return tuple([d for d in range(len(new)) if d not in order] + order), frozenset(gaps)
+    return tuple([d for d in range(len(new)) if d not in order] + order), frozenset(strided)
 
 
 @op
 class Squeeze(View):
-    """A tensor without dimensions of size 1, torch.squeeze: a view, without memory. Work: none.
+    """A tensor without some of its dimensions of size 1, torch.squeeze: a view, without memory. Work: none.
 
-    Output: the input's sizes but those of `dim`, one or a list, which must be 1.
+    Output: the input shape without `dim`, one dimension or a list, which must have size 1.
     """
 
     dim: tuple[int, ...] = integers()
@@ -157,68 +156,73 @@ class Squeeze(View):
 
     def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
         for d in self._dims(len(inputs[0])):
-            yield Requirement(inputs[0][d], "==", 1, f"squeeze takes away a size of 1: size {d + 1} is {{left}}")
+            yield Requirement(
+                inputs[0][d], "==", 1, f"squeeze removes a dimension of size 1, but dimension {d} has {{left}}"
+            )
 
     def output(self, *inputs: Shape) -> Shape:
         dims = self._dims(len(inputs[0]))
         return tuple([n for d, n in enumerate(inputs[0]) if d not in dims])
 
-    def gradients(self, taken: Shape) -> tuple[Op, ...]:
-        return (Reshape(taken),)
+    def gradients(self, input_shape: Shape) -> tuple[Op, ...]:
+        return (Reshape(input_shape),)
 
     def layout(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Layout:
         return _drop_dims(self._dims(len(inputs[0])), layouts[0], layouts[0].strided_dims)
 
 
-def _drop_dims(dims: list[int], layout: Layout, gaps: frozenset[int]) -> Layout:
-    """The layout of a tensor that has these dimensions no more."""
-    stay = [d for d in range(len(layout.dim_order)) if d not in dims]
-    place = {d: i for i, d in enumerate(stay)}
+def _drop_dims(dims: list[int], layout: Layout, strided: frozenset[int]) -> Layout:
+    """Return the layout without some dimensions; `strided` are the strided dimensions, by their old numbers."""
+    remaining = [d for d in range(len(layout.dim_order)) if d not in dims]
+    new_dim = {d: i for i, d in enumerate(remaining)}
     plane = layout.spatial_dims
     if plane is not None:
-        plane = (place[plane[0]], place[plane[1]]) if place.keys() >= set(plane) else None
-    order = tuple([place[d] for d in layout.dim_order if d in place])
-    return Layout(plane, order, frozenset([place[d] for d in gaps if d in place]))
+        plane = (new_dim[plane[0]], new_dim[plane[1]]) if new_dim.keys() >= set(plane) else None
+    order = tuple([new_dim[d] for d in layout.dim_order if d in new_dim])
+    return Layout(plane, order, frozenset([new_dim[d] for d in strided if d in new_dim]))
 
 
 @op
 class Unsqueeze(View):
-    """A tensor with a further dimension of size 1 at place `dim`, torch.unsqueeze: a view, without memory. Work: none.
+    """A tensor with a new dimension of size 1 at `dim`, torch.unsqueeze: a view, without memory. Work: none.
 
-    Output: the input's sizes, and 1 among them.
+    Output: the input shape with a 1 inserted at `dim`.
     """
 
     dim: int = integer()
 
     def output(self, *inputs: Shape) -> Shape:
-        place = normalize_dim(self.dim, len(inputs[0]) + 1)
-        return (*inputs[0][:place], 1, *inputs[0][place:])
+        dim = normalize_dim(self.dim, len(inputs[0]) + 1)
+        return (*inputs[0][:dim], 1, *inputs[0][dim:])
 
-    def gradients(self, taken: Shape) -> tuple[Op, ...]:
-        return (Reshape(taken),)
+    def gradients(self, input_shape: Shape) -> tuple[Op, ...]:
+        return (Reshape(input_shape),)
 
     def layout(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Layout:
-        rank, (plane, order, gaps) = len(inputs[0]), layouts[0]
-        place = normalize_dim(self.dim, rank + 1)
-        moved = {d: d + (d >= place) for d in range(rank)}
-        where = order.index(place) if place < rank else rank
-        new = [moved[d] for d in order]
-        turned = None if plane is None else (moved[plane[0]], moved[plane[1]])
-        return Layout(turned, (*new[:where], place, *new[where:]), frozenset([moved[d] for d in gaps]))
+        rank, (plane, order, strided) = len(inputs[0]), layouts[0]
+        dim = normalize_dim(self.dim, rank + 1)
+        new_dim = {d: d + (d >= dim) for d in range(rank)}
+        position = order.index(dim) if dim < rank else rank
+        new_order = [new_dim[d] for d in order]
+        new_plane = None if plane is None else (new_dim[plane[0]], new_dim[plane[1]])
+        new_strided = frozenset([new_dim[d] for d in strided])
+        return Layout(new_plane, (*new_order[:position], dim, *new_order[position:]), new_strided)
 
 
 @op
 class Expand(View):
-    """A tensor whose sizes of 1 are repeated, torch.Tensor.expand: a view, without memory. Work: none.
+    """A tensor broadcast to a larger shape, torch.Tensor.expand: a view, without memory. Work: none.
 
-    Output: `sizes`, of which the last are those of the input, or stand for a 1 there.
+    Output: `sizes`, whose last sizes are those of the input, except where the input has size 1.
     """
 
     sizes: tuple[Size, ...] = extents()
 
     def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
         new = len(self.sizes) - len(inputs[0])
-        message = f"expand repeats sizes of 1: {format_shape(inputs[0])} cannot be {format_shape(self.sizes)}"
+        message = (
+            f"expand broadcasts sizes of 1: {format_shape(inputs[0])} cannot be expanded to {format_shape(self.sizes)}"
+        )
         if new < 0:
             raise OpError(message, "sizes")
         for n, wanted in zip(inputs[0], self.sizes[new:], strict=True):
@@ -229,34 +233,35 @@ class Expand(View):
         return self.sizes
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
-        alone = bool(check_relation(prod(output), "==", prod(inputs[0])).answer)
-        gradients = (Reshape(inputs[0]),) if alone else ()
+        unchanged = bool(check_relation(prod(output), "==", prod(inputs[0])).answer)
+        gradients = (Reshape(inputs[0]),) if unchanged else ()
         return (
-            Kernel((0,), prod(output), aliases=0, forwards_gradient=alone, output_shape=output, gradient_ops=gradients),
+            Kernel(
+                (0,), prod(output), aliases=0, forwards_gradient=unchanged, output_shape=output, gradient_ops=gradients
+            ),
         )
 
     def layout(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Layout:
-        (taken,), (plane, order, gaps) = inputs, layouts[0]
-        new = len(self.sizes) - len(taken)
-        repeated = [d for d, n in enumerate(taken) if not identical(n, self.sizes[d + new])]
-        apart = {d + new for d in gaps} | set(range(new))
-        for d in repeated:
-            apart |= {d + new, *[outer + new for outer in _next_outer_dim(d, taken, order)]}
-        turned = None if plane is None else (plane[0] + new, plane[1] + new)
-        return Layout(turned, (*range(new), *[d + new for d in order]), frozenset(apart))
+        (shape,), (plane, order, strided) = inputs, layouts[0]
+        new = len(self.sizes) - len(shape)
+        expanded = [d for d, n in enumerate(shape) if not identical(n, self.sizes[d + new])]
+        new_strided = {d + new for d in strided} | set(range(new))
+        for d in expanded:
+            new_strided |= {d + new, *[outer + new for outer in _next_outer_dim(d, shape, order)]}
+        new_plane = None if plane is None else (plane[0] + new, plane[1] + new)
+        return Layout(new_plane, (*range(new), *[d + new for d in order]), frozenset(new_strided))
 
 
 def _next_outer_dim(dim: int, shape: Shape, order: tuple[int, ...]) -> list[int]:
-    """The dimension that lies next outside of one; none if it is the outermost but for those of size 1."""
+    """Return the next outer dimension in memory, ignoring sizes of 1; [] for the outermost."""
     return [d for d in order[: order.index(dim)] if not check_relation(shape[d], "==", 1).answer][-1:]
 
 
 @op
 class Contiguous(View):
-    """The tensor itself where its elements follow one another in memory, else a copy, torch.Tensor.contiguous.
+    """The tensor itself if it is contiguous in `memory_format`, otherwise a copy, torch.Tensor.contiguous.
 
-    Output: the input's sizes; `memory_format` says in which order: as they are counted, or the channels last.
-    Work: none.
+    Output: the input shape. Work: none.
     """
 
     memory_format: str = choice("contiguous", "channels_last", default="contiguous")
@@ -265,7 +270,7 @@ class Contiguous(View):
         if self.memory_format == "contiguous":
             return tuple(range(rank))
         if rank != 4:
-            raise OpError(f"channels last is an order of 4 dimensions, not of {rank}", "memory_format")
+            raise OpError(f"channels_last needs 4 dimensions, not {rank}", "memory_format")
         return CHANNELS_LAST
 
     def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
@@ -292,7 +297,7 @@ class Contiguous(View):
 
 
 class _CopyingContiguous(Contiguous):
-    """What has to be copied to follow one another."""
+    """A copy, because the input is not contiguous."""
 
     def allocates_output(self, training: bool = False) -> bool:
         return True
@@ -300,9 +305,9 @@ class _CopyingContiguous(Contiguous):
 
 @op
 class Flatten(Op):
-    """Sizes start_dim to end_dim merged into one, torch.nn.Flatten: a view, without memory. Work: none.
+    """Dimensions start_dim to end_dim merged into one, torch.nn.Flatten: a view, without memory. Work: none.
 
-    Of a permuted tensor, whose merged elements do not follow one another in memory, it is a copy.
+    The output is a copy if the merged dimensions are not adjacent in memory, for example after a permute.
     """
 
     start_dim: int = integer(default=1)
@@ -339,16 +344,17 @@ class Flatten(Op):
         )
 
     def layout(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Layout:
-        (start, end), (plane, order, gaps) = self._span(len(inputs[0])), layouts[0]
-        place = [d if d <= start else max(start, d - (end - start)) for d in range(len(order))]  # that it has after
+        (start, end), (plane, order, strided) = self._span(len(inputs[0])), layouts[0]
+        new_dim = [d if d <= start else max(start, d - (end - start)) for d in range(len(order))]
         if plane is not None and start < end:
-            plane = None if any(start <= d <= end for d in plane) else (place[plane[0]], place[plane[1]])
+            plane = None if any(start <= d <= end for d in plane) else (new_dim[plane[0]], new_dim[plane[1]])
         long = [d for d in range(start, end + 1) if not check_relation(inputs[0][d], "==", 1).answer] or [end]
-        short = set(range(start, end + 1)).difference(long)  # of size 1, they are at no particular place in memory
-        kept = dict.fromkeys(place[d] for d in order if d not in short)
+        short = set(range(start, end + 1)).difference(long)  # sizes of 1 have no position in memory
+        new_order = dict.fromkeys(new_dim[d] for d in order if d not in short)
         if not self._is_view(inputs[0], layouts[0]):
-            return Layout(plane, tuple(range(len(kept))))
-        return Layout(plane, tuple(kept), frozenset([place[d] for d in gaps if not start <= d <= end or d == long[-1]]))
+            return Layout(plane, tuple(range(len(new_order))))
+        still_strided = [new_dim[d] for d in strided if not start <= d <= end or d == long[-1]]
+        return Layout(plane, tuple(new_order), frozenset(still_strided))
 
     def resolve(
         self,
@@ -359,19 +365,19 @@ class Flatten(Op):
     ) -> Op:
         return self if self._is_view(inputs[0], layouts[0]) else _CopyingFlatten(self.start_dim, self.end_dim)
 
-    def _is_view(self, taken: Shape, layout: Layout) -> bool:
-        """Whether the merged dimensions follow one another in memory; one of a single place lies anywhere."""
-        start, end = self._span(len(taken))
-        if layout.dim_order == tuple(range(len(taken))) and not layout.strided_dims:
+    def _is_view(self, shape: Shape, layout: Layout) -> bool:
+        """Return whether the merged dimensions are adjacent and dense in memory, ignoring sizes of 1."""
+        start, end = self._span(len(shape))
+        if layout.dim_order == tuple(range(len(shape))) and not layout.strided_dims:
             return True
-        lie = [d for d in layout.dim_order if not check_relation(taken[d], "==", 1).answer]
-        merged = [d for d in range(start, end + 1) if d in lie]
-        first = lie.index(merged[0]) if merged else 0
-        return lie[first : first + len(merged)] == merged and not layout.strided_dims.intersection(merged[:-1])
+        in_memory = [d for d in layout.dim_order if not check_relation(shape[d], "==", 1).answer]
+        merged = [d for d in range(start, end + 1) if d in in_memory]
+        first = in_memory.index(merged[0]) if merged else 0
+        return in_memory[first : first + len(merged)] == merged and not layout.strided_dims.intersection(merged[:-1])
 
 
 class _CopyingFlatten(Flatten):
-    """A flatten that cannot be a view of what it takes."""
+    """A flatten that copies, because it cannot be a view."""
 
     def allocates_output(self, training: bool = False) -> bool:
         return True
@@ -379,9 +385,9 @@ class _CopyingFlatten(Flatten):
 
 @op
 class Permute(Op):
-    """Dimensions in another order, torch.permute: dimension i is dimension dims[i] of the input.
+    """A tensor with its dimensions reordered, torch.permute: dimension i is dimension dims[i] of the input.
 
-    A view, without memory. Output: the input's sizes in that order; permute((0, 2, 3, 1)) puts the channels last.
+    A view, without memory. Output: the sizes in that order; permute((0, 2, 3, 1)) moves the channels last.
     Work: none.
     """
 
@@ -389,7 +395,7 @@ class Permute(Op):
 
     def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
         if len(inputs[0]) != len(self.dims):
-            wanted = f"dims {list(self.dims)} are those of an input of {len(self.dims)} sizes"
+            wanted = f"dims {list(self.dims)} need an input of {len(self.dims)} dimensions"
             raise OpError(f"{wanted}, not of {len(inputs[0])}: {format_shape(inputs[0])}", "dims")
         return iter(())
 
@@ -400,13 +406,13 @@ class Permute(Op):
         return False
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
-        back = Permute(tuple(map(self.dims.index, range(len(self.dims)))))
+        inverse = Permute(tuple(map(self.dims.index, range(len(self.dims)))))
         return (
-            Kernel((0,), prod(output), aliases=0, forwards_gradient=True, output_shape=output, gradient_ops=(back,)),
+            Kernel((0,), prod(output), aliases=0, forwards_gradient=True, output_shape=output, gradient_ops=(inverse,)),
         )
 
     def layout(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Layout:
-        plane, order, gaps = layouts[0]
-        place = self.dims.index
-        turned = None if plane is None else (place(plane[0]), place(plane[1]))
-        return Layout(turned, tuple(map(place, order)), frozenset(map(place, gaps)))
+        plane, order, strided = layouts[0]
+        new_dim = self.dims.index
+        new_plane = None if plane is None else (new_dim(plane[0]), new_dim(plane[1]))
+        return Layout(new_plane, tuple(map(new_dim, order)), frozenset(map(new_dim, strided)))

@@ -1,4 +1,4 @@
-"""Views of a part of a tensor."""
+"""Views of a part of a tensor: slices, single indices, diagonals and windows."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from costcalc.ir.ops.shape import View, _drop_dims, _next_outer_dim
 
 
 class _PartialView(View):
-    """A view of some of the elements; their gradient is put into a tensor of zeros."""
+    """A view of some of the elements; backward writes the gradient into a tensor of zeros."""
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
         return (Kernel((0,), prod(output), aliases=0),)
@@ -23,10 +23,10 @@ class _PartialView(View):
 
 @op
 class Slice(_PartialView):
-    """The places of one dimension from `start` until before `end`, every `step`-th: a view, without memory.
+    """x[start:end:step] along `dim`, torch.Tensor indexed by a slice: a view, without memory.
 
-    Output: that size becomes (end − start) / step, rounded up; without an end all from the start on. Work: none.
-    torch.Tensor, indexed by a slice.
+    Output: the input shape with a size of (end − start) / step, rounded up; without an end, the slice extends to the
+    end of the dimension. Work: none.
     """
 
     dim: int = integer()
@@ -37,24 +37,24 @@ class Slice(_PartialView):
     def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
         n = inputs[0][normalize_dim(self.dim, len(inputs[0]))]
         if self.end is not None and not identical(self.end, n):
-            yield Requirement(n, ">=", self.end, "a slice until {right} is more than there is: {left}")
+            yield Requirement(n, ">=", self.end, "the end of the slice is {right}, beyond the size {left}")
 
     def output(self, *inputs: Shape) -> Shape:
-        place = normalize_dim(self.dim, len(inputs[0]))
-        length = (inputs[0][place] if self.end is None else self.end) - self.start
-        seen = length if self.step == 1 else ceil_div(length, self.step)
-        return (*inputs[0][:place], seen, *inputs[0][place + 1 :])
+        dim = normalize_dim(self.dim, len(inputs[0]))
+        length = (inputs[0][dim] if self.end is None else self.end) - self.start
+        count = length if self.step == 1 else ceil_div(length, self.step)
+        return (*inputs[0][:dim], count, *inputs[0][dim + 1 :])
 
     def layout(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Layout:
-        place, layout = normalize_dim(self.dim, len(inputs[0])), layouts[0]
-        if identical(self.output(*inputs)[place], inputs[0][place]):
+        dim, layout = normalize_dim(self.dim, len(inputs[0])), layouts[0]
+        if identical(self.output(*inputs)[dim], inputs[0][dim]):
             return layout
-        gaps = {
+        strided = {
             *layout.strided_dims,
-            *_next_outer_dim(place, inputs[0], layout.dim_order),
-            *([place] if self.step > 1 else []),
+            *_next_outer_dim(dim, inputs[0], layout.dim_order),
+            *([dim] if self.step > 1 else []),
         }
-        return layout._replace(strided_dims=frozenset(gaps))
+        return layout._replace(strided_dims=frozenset(strided))
 
     def sliding_windows(self, *inputs: Shape) -> tuple[()] | None:
         return () if self.step == 1 else None
@@ -62,9 +62,9 @@ class Slice(_PartialView):
 
 @op
 class Select(_PartialView):
-    """One place of a dimension, which is then no more, torch.select: a view, without memory. Work: none.
+    """x[index] along `dim`, torch.select: a view, without memory. Work: none.
 
-    Output: the input's sizes without that of `dim`; an `index` below 0 counts from the last.
+    Output: the input shape without `dim`; a negative `index` counts from the end.
     """
 
     dim: int = integer()
@@ -73,27 +73,25 @@ class Select(_PartialView):
     def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
         n = inputs[0][normalize_dim(self.dim, len(inputs[0]))]
         least = self.index + 1 if self.index >= 0 else -self.index
-        yield Requirement(n, ">=", least, f"there is no place {self.index} of {{left}}")
+        yield Requirement(n, ">=", least, f"index {self.index} is out of range for a size of {{left}}")
 
     def output(self, *inputs: Shape) -> Shape:
-        place = normalize_dim(self.dim, len(inputs[0]))
-        return (*inputs[0][:place], *inputs[0][place + 1 :])
+        dim = normalize_dim(self.dim, len(inputs[0]))
+        return (*inputs[0][:dim], *inputs[0][dim + 1 :])
 
     def layout(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Layout:
-        place, layout = normalize_dim(self.dim, len(inputs[0])), layouts[0]
+        dim, layout = normalize_dim(self.dim, len(inputs[0])), layouts[0]
         cut = (
-            ()
-            if check_relation(inputs[0][place], "==", 1).answer
-            else _next_outer_dim(place, inputs[0], layout.dim_order)
+            () if check_relation(inputs[0][dim], "==", 1).answer else _next_outer_dim(dim, inputs[0], layout.dim_order)
         )
-        return _drop_dims([place], layout, frozenset([*layout.strided_dims, *cut]))
+        return _drop_dims([dim], layout, frozenset([*layout.strided_dims, *cut]))
 
 
 @op
 class Diagonal(_PartialView):
-    """The diagonal of two dimensions as the last one, `offset` above the main one, torch.diagonal: a view.
+    """The diagonal of two dimensions, `offset` above the main diagonal, torch.diagonal: a view.
 
-    Output: the input's sizes without `dim1` and `dim2`, then the diagonal's length. Work: none.
+    Output: the input shape without `dim1` and `dim2`, then the length of the diagonal. Work: none.
     """
 
     offset: int = integer(default=0)
@@ -103,15 +101,15 @@ class Diagonal(_PartialView):
     def _dims(self, rank: int) -> list[int]:
         dims = [normalize_dim(self.dim1, rank, "dim1"), normalize_dim(self.dim2, rank, "dim2")]
         if dims[0] == dims[1]:
-            raise OpError(f"a diagonal goes through two dimensions, not through {self.dim1} twice", "dim2")
+            raise OpError(f"a diagonal needs two different dimensions, not dim {self.dim1} twice", "dim2")
         return dims
 
-    def _length(self, taken: Shape) -> Size:
-        rows, columns = (taken[d] for d in self._dims(len(taken)))
+    def _length(self, shape: Shape) -> Size:
+        rows, columns = (shape[d] for d in self._dims(len(shape)))
         return size_min(rows + min(self.offset, 0), columns - max(self.offset, 0))
 
     def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
-        message = f"a diagonal {self.offset} off the main one of {format_shape(inputs[0])} has {{left}} places"
+        message = f"the diagonal with offset {self.offset} of {format_shape(inputs[0])} has {{left}} elements"
         yield Requirement(self._length(inputs[0]), ">=", 1, message)
 
     def output(self, *inputs: Shape) -> Shape:
@@ -129,9 +127,10 @@ class Diagonal(_PartialView):
 
 @op
 class TensorUnfold(_PartialView):
-    """All slices of `size` places of one dimension, every `step` places one, torch.Tensor.unfold: a view.
+    """Windows of `size` elements of one dimension, `step` elements apart, torch.Tensor.unfold: a view.
 
-    Output: that size becomes (n − size) / step + 1, rounded down, and `size` is a further one, the last. Work: none.
+    Output: the input shape with (n − size) / step + 1, rounded down, windows instead of n elements, and a new last
+    dimension of `size`. Work: none.
     """
 
     dimension: int = integer()
@@ -140,17 +139,17 @@ class TensorUnfold(_PartialView):
 
     def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
         n = inputs[0][normalize_dim(self.dimension, len(inputs[0]), "dimension")]
-        yield Requirement(n, ">=", self.size, "there are no slices of {right} places of {left}")
+        yield Requirement(n, ">=", self.size, "a window of {right} is larger than the size {left}")
 
     def output(self, *inputs: Shape) -> Shape:
-        place = normalize_dim(self.dimension, len(inputs[0]), "dimension")
-        slices = (inputs[0][place] - self.size) // self.step + 1
-        return (*inputs[0][:place], slices, *inputs[0][place + 1 :], self.size)
+        dim = normalize_dim(self.dimension, len(inputs[0]), "dimension")
+        slices = (inputs[0][dim] - self.size) // self.step + 1
+        return (*inputs[0][:dim], slices, *inputs[0][dim + 1 :], self.size)
 
     def layout(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Layout:
         rank, order = len(inputs[0]), list(layouts[0].dim_order)
-        place = normalize_dim(self.dimension, rank, "dimension")
-        order.insert(order.index(place) + 1, rank)
+        dim = normalize_dim(self.dimension, rank, "dimension")
+        order.insert(order.index(dim) + 1, rank)
         return Layout(None, tuple(order), frozenset(range(rank + 1)))
 
     def sliding_windows(self, *inputs: Shape) -> None:
