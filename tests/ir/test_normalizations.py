@@ -104,13 +104,13 @@ def test_a_grid_says_what_is_sampled():
 @pytest.mark.parametrize(
     ("make", "shapes", "words"),
     [
-        (lambda: OPS["layer_norm"]((7,)), [IMAGE], "over a dimension of 7, and its input has 10"),
+        (lambda: OPS["layer_norm"]((7,)), [IMAGE], "over a dimension of 7, but its input has 10"),
         (lambda: OPS["group_norm"](4), [IMAGE], "6 channels cannot be split into 4 groups"),
         (lambda: OPS["instance_norm2d"](), [(2, 6, 1, 1)], "1 value has no variance"),
         (lambda: OPS["interpolate"](), [IMAGE], "either a size or a scale_factor"),
-        (lambda: OPS["interpolate"](size=(4,), mode="bilinear"), [IMAGE], "along 2 axes, not 1"),
-        (lambda: OPS["pixel_shuffle"](2), [IMAGE], "6 channels are no multiple"),
-        (lambda: OPS["fold"]((6, 10), 2, stride=2), [(1, 8, 14)], "14 patches, and 15 places"),
+        (lambda: OPS["interpolate"](size=(4,), mode="bilinear"), [IMAGE], "needs 2 axes, not 1"),
+        (lambda: OPS["pixel_shuffle"](2), [IMAGE], "6 channels are not a multiple"),
+        (lambda: OPS["fold"]((6, 10), 2, stride=2), [(1, 8, 14)], "14 patches, but output_size needs 15"),
     ],
 )
 def test_what_does_not_fit_is_told(make, shapes, words):

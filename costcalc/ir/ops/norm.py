@@ -1,7 +1,6 @@
-"""Layers that rescale what they are given: normalisations, and dropout.
+"""Normalization layers and dropout.
 
-A normalisation that is given its weight and bias as further inputs, because the network computes or shares them, has no
-parameters of its own.
+A normalization whose weight and bias are inputs, because the network computes or shares them, has no parameters.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from costcalc.ir.work import Work
 
 
 class Normalization(Op, ABC):
-    """A layer that scales its input to a fixed mean or variance, and then, where it has one, by a weight."""
+    """A layer that normalizes its input to a fixed mean or variance and then multiplies it by an optional weight."""
 
     is_module = True
     is_normalization = True
@@ -28,10 +27,12 @@ class Normalization(Op, ABC):
     @property
     @abstractmethod
     def has_weight(self) -> bool:
-        """Whether elements are multiplied by a weight, a parameter or an input."""
+        """Return whether the elements are multiplied by a weight, a parameter or an input."""
 
 
 class _ChannelNorm(Normalization):
+    """A normalization with a weight and a bias per channel."""
+
     affine: bool
 
     @property
@@ -41,7 +42,7 @@ class _ChannelNorm(Normalization):
 
 @op
 class BatchNorm(_ChannelNorm):
-    """What batch normalisations of any rank share."""
+    """The base class of batch normalizations of any rank."""
 
     eps: float = number(default=1e-5, minimum=0)
     momentum: float = number(default=0.1, minimum=0, maximum=1)
@@ -65,17 +66,22 @@ class BatchNorm(_ChannelNorm):
         return Work(muls=1, adds=1) * prod(output)
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
-        of_batch = training or not self.track_running_stats
+        uses_batch_statistics = training or not self.track_running_stats
         channels = inputs[0][1]
         statistics = (
-            (AuxiliaryOutput("mean", channels), AuxiliaryOutput("inverse deviation", channels)) if of_batch else ()
+            (AuxiliaryOutput("mean", channels), AuxiliaryOutput("inverse deviation", channels))
+            if uses_batch_statistics
+            else ()
         )
-        reads = tuple(range(len(inputs)))
-        return (Kernel(reads, prod(output), saved=reads[:2], auxiliary_outputs=statistics),)
+        operands = tuple(range(len(inputs)))
+        return (Kernel(operands, prod(output), saved=operands[:2], auxiliary_outputs=statistics),)
 
 
 def _variance_requirement(values: Size) -> Requirement:
-    return Requirement(values, ">=", 2, "a channel of {left} value has no variance to be scaled to 1")
+    """Return the requirement of two values per channel, without which the variance is undefined."""
+    return Requirement(
+        values, ">=", 2, "a channel of {left} value has no variance; normalization needs {right} or more values"
+    )
 
 
 def _running_statistics(channels: Size) -> dict[str, Shape]:
@@ -83,14 +89,14 @@ def _running_statistics(channels: Size) -> dict[str, Shape]:
 
 
 class BatchNorm1d(BatchNorm):
-    """Each feature or channel shifted and scaled to zero mean and unit variance, torch.nn.BatchNorm1d.
+    """Each feature or channel normalized to zero mean and unit variance over the batch, torch.nn.BatchNorm1d.
 
-    It takes (batch, features) or (batch, channels, length). Parameters, buffers and Work: as batch_norm2d.
+    Input: (batch, features) or (batch, channels, length). Parameters, buffers and Work: as batch_norm2d.
     """
 
     def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
         if len(inputs[0]) not in (2, 3):
-            wanted = "2 sizes (batch, features) or 3 (batch, channels, length)"
+            wanted = "2 dimensions (batch, features) or 3 (batch, channels, length)"
             raise OpError(
                 f"batch_norm1d takes an input of {wanted}, not of {len(inputs[0])}: {format_shape(inputs[0])}"
             )
@@ -98,10 +104,11 @@ class BatchNorm1d(BatchNorm):
 
 
 class BatchNorm2d(BatchNorm):
-    """Each channel shifted and scaled to zero mean and unit variance, torch.nn.BatchNorm2d.
+    """Each channel normalized to zero mean and unit variance over the batch, torch.nn.BatchNorm2d.
 
     Parameters (if affine): weight and bias (channels). Buffers (if track_running_stats): running_mean and running_var
-    (channels), num_batches_tracked (a single number). Work: folded to 1 mul and 1 add per element, as at inference.
+    (channels), num_batches_tracked (a scalar). Work: 1 mul and 1 add per element, with the statistics folded as in
+    inference.
     Source: Ioffe and Szegedy, Batch Normalization, 2015.
     """
 
@@ -109,7 +116,7 @@ class BatchNorm2d(BatchNorm):
 
 
 class BatchNorm3d(BatchNorm):
-    """Each channel of volumes shifted and scaled to zero mean and unit variance, torch.nn.BatchNorm3d.
+    """Each channel of volumes normalized to zero mean and unit variance over the batch, torch.nn.BatchNorm3d.
 
     Parameters, buffers and Work: as batch_norm2d.
     """
@@ -118,16 +125,16 @@ class BatchNorm3d(BatchNorm):
 
 
 def _normalization_work(elements: Size, rows: Size, weight: bool, bias: bool) -> Work:
-    """Rows shifted and scaled to zero mean and unit variance, and then by a weight and a bias.
+    """Return the work of normalizing rows to zero mean and unit variance, with an optional weight and bias.
 
-    Per element: the mean 1 add, the variance 1 mul and 1 add, the normalisation 1 add and 1 mul, the weight 1 mul and
-    the bias 1 add; per row, a div for the mean, a div for the variance, and its root.
+    Per element: the mean 1 add, the variance 1 mul and 1 add, the normalization 1 add and 1 mul, the weight 1 mul and
+    the bias 1 add; per row: the mean 1 div, the variance 1 div and 1 exp (the root).
     """
     return Work(adds=3 + bias, muls=2 + weight) * elements + Work(divs=2, exps=1) * rows
 
 
 class _LastDimsNorm(Normalization):
-    """A normalisation over the last dimensions, `normalized_shape`."""
+    """A normalization over the last dimensions, `normalized_shape`."""
 
     normalized_shape: tuple[Size, ...]
     elementwise_affine: bool
@@ -144,37 +151,37 @@ class _LastDimsNorm(Normalization):
             raise OpError("normalized_shape must have at least one size", "normalized_shape")
 
     def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
-        over = len(self.normalized_shape)
-        if over > len(inputs[0]):
-            wanted = f"{self.name} over {over} dimensions takes an input of as many at least"
+        count = len(self.normalized_shape)
+        if count > len(inputs[0]):
+            wanted = f"{self.name} over {count} dimensions takes an input with {count} or more"
             raise OpError(f"{wanted}, not {format_shape(inputs[0])}", "normalized_shape")
-        for wanted_size, got in zip(self.normalized_shape, inputs[0][-over:], strict=True):
+        for wanted_size, got in zip(self.normalized_shape, inputs[0][-count:], strict=True):
             yield Requirement(
                 got,
                 "==",
                 wanted_size,
-                f"{self.name} is over a dimension of {{right}}, and its input has {{left}} there",
+                f"{self.name} normalizes over a dimension of {{right}}, but its input has {{left}}",
             )
 
-    def _num_rows(self, taken: Shape) -> Size:
-        return prod(taken[: -len(self.normalized_shape)])
+    def _num_rows(self, shape: Shape) -> Size:
+        return prod(shape[: -len(self.normalized_shape)])
 
     def sliding_windows(self, *inputs: Shape) -> tuple[()] | None:
-        """() over the channels that lie last; over more it sees the plane."""
+        """Return () for a normalization over the last dimension, None for one over more dimensions."""
         return () if len(self.normalized_shape) == 1 else None
 
     def layout(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Layout:
-        """It is made anew, its dimensions in order."""
+        """Return the contiguous layout of a new tensor."""
         return layouts[0]._replace(dim_order=tuple(range(len(inputs[0]))))
 
 
 @op
 class LayerNorm(_LastDimsNorm):
-    """The last dimensions, normalized_shape, shifted and scaled to zero mean and unit variance, torch.nn.LayerNorm.
+    """The last dimensions, normalized_shape, normalized to zero mean and unit variance, torch.nn.LayerNorm.
 
-    Parameters (if elementwise_affine): weight and bias (normalized_shape), without bias if it is false. Work: per
-    element 3 adds and 2 muls, and with the weight 1 mul and the bias 1 add more: the mean is 1 add, the variance 1 mul
-    and 1 add, the normalisation 1 add and 1 mul; per row 2 divs and 1 exp (the root).
+    Parameters (if elementwise_affine): weight and bias (normalized_shape), without the bias if `bias` is false.
+    Work: per element, the mean is 1 add, the variance 1 mul and 1 add, the normalization 1 add and 1 mul, the weight 1
+    mul and the bias 1 add; per row, 2 divs and 1 exp (the root).
     Source: Ba et al., Layer Normalization, 2016.
     """
 
@@ -196,10 +203,10 @@ class LayerNorm(_LastDimsNorm):
         return _normalization_work(prod(output), self._num_rows(output), affine, affine and self.bias)
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
-        rows, reads = self._num_rows(output), tuple(range(len(inputs)))
+        rows, operands = self._num_rows(output), tuple(range(len(inputs)))
         statistics = (AuxiliaryOutput("mean", rows), AuxiliaryOutput("inverse deviation", rows))
         dim_order = self.gradient_order
-        return (Kernel(reads, prod(output), saved=reads, auxiliary_outputs=statistics, gradient_order=dim_order),)
+        return (Kernel(operands, prod(output), saved=operands, auxiliary_outputs=statistics, gradient_order=dim_order),)
 
     def resolve(
         self,
@@ -214,7 +221,7 @@ class LayerNorm(_LastDimsNorm):
 
 
 class _DecomposedLayerNorm(LayerNorm):
-    """As `meta` runs it: backward is computed in steps, of which the last multiplies by the inverse deviation."""
+    """Layer normalization on `meta`, with backward as separate ops."""
 
     def gradient_order(self, layout: Layout) -> tuple[int, ...] | None:
         """Return the dimensions in order, with the last one before those that it is outside of in grad_output."""
@@ -230,7 +237,7 @@ class RmsNorm(_LastDimsNorm):
     """The last dimensions, normalized_shape, divided by the root of their mean square, torch.nn.RMSNorm.
 
     Parameters (if elementwise_affine): weight (normalized_shape). Work: per element 2 muls and 1 add, and with the
-    weight 1 mul more; per row 1 div and 1 exp (the root).
+    weight 1 more mul; per row 1 div and 1 exp (the root).
     Source: Zhang and Sennrich, Root Mean Square Layer Normalization, 2019.
     """
 
@@ -248,12 +255,12 @@ class RmsNorm(_LastDimsNorm):
         return each * prod(output) + Work(divs=1, exps=1) * self._num_rows(output)
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
-        reads = tuple(range(len(inputs)))
+        operands = tuple(range(len(inputs)))
         return (
             Kernel(
-                reads,
+                operands,
                 prod(output),
-                saved=reads,
+                saved=operands,
                 auxiliary_outputs=(AuxiliaryOutput("inverse root", self._num_rows(output)),),
             ),
         )
@@ -261,9 +268,9 @@ class RmsNorm(_LastDimsNorm):
 
 @op
 class GroupNorm(_ChannelNorm):
-    """Groups of channels, over all places, shifted and scaled to zero mean and unit variance, torch.nn.GroupNorm.
+    """Each group of channels of each image normalized to zero mean and unit variance, torch.nn.GroupNorm.
 
-    Parameters (if affine): weight and bias (channels). Work: as layer_norm, a row being one group of one image.
+    Parameters (if affine): weight and bias (channels). Work: as layer_norm, where a row is one group of one image.
     Source: Wu and He, Group Normalization, 2018.
     """
 
@@ -286,9 +293,9 @@ class GroupNorm(_ChannelNorm):
         return _normalization_work(prod(output), output[0] * self.num_groups, self.affine, self.affine)
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
-        rows, reads = output[0] * self.num_groups, tuple(range(len(inputs)))
+        rows, operands = output[0] * self.num_groups, tuple(range(len(inputs)))
         statistics = (AuxiliaryOutput("mean", rows), AuxiliaryOutput("inverse deviation", rows))
-        return (Kernel(reads, prod(output), saved=reads[:2], auxiliary_outputs=statistics),)
+        return (Kernel(operands, prod(output), saved=operands[:2], auxiliary_outputs=statistics),)
 
     def sliding_windows(self, *inputs: Shape) -> None:
         return None
@@ -296,7 +303,7 @@ class GroupNorm(_ChannelNorm):
 
 @op
 class InstanceNorm(_ChannelNorm):
-    """What instance normalisations of any rank share."""
+    """The base class of instance normalizations of any rank."""
 
     eps: float = number(default=1e-5, minimum=0)
     momentum: float = number(default=0.1, minimum=0, maximum=1)
@@ -322,7 +329,10 @@ class InstanceNorm(_ChannelNorm):
         return _normalization_work(prod(output), output[0] * output[1], self.affine, self.affine)
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
-        """A batch normalisation of one image with the channels of all, and weight and bias once for each."""
+        """Return the kernels of a batch normalization of one image that has the channels of all images.
+
+        The weight and the bias are repeated for each image.
+        """
         count, elements, rows = len(inputs), prod(output), output[0] * output[1]
         statistics = (AuxiliaryOutput("mean", rows), AuxiliaryOutput("inverse deviation", rows))
         repeated = (Kernel(tuple(range(1, count)), 2 * rows),) if self.affine else ()
@@ -338,12 +348,12 @@ class InstanceNorm(_ChannelNorm):
         return () if self.track_running_stats else None
 
     def layout(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Layout:
-        """It is made anew, its dimensions in order."""
+        """Return the contiguous layout of a new tensor."""
         return Layout.contiguous(len(inputs[0]))
 
 
 class InstanceNorm1d(InstanceNorm):
-    """Each channel of each sequence shifted and scaled to zero mean and unit variance, torch.nn.InstanceNorm1d.
+    """Each channel of each sequence normalized to zero mean and unit variance, torch.nn.InstanceNorm1d.
 
     Parameters, buffers and Work: as instance_norm2d.
     """
@@ -352,10 +362,10 @@ class InstanceNorm1d(InstanceNorm):
 
 
 class InstanceNorm2d(InstanceNorm):
-    """Each channel of each image shifted and scaled to zero mean and unit variance, torch.nn.InstanceNorm2d.
+    """Each channel of each image normalized to zero mean and unit variance, torch.nn.InstanceNorm2d.
 
     Parameters (if affine): weight and bias (channels). Buffers (if track_running_stats): as batch_norm2d. Work: as
-    layer_norm, a row being one channel of one image; with running statistics, as batch_norm2d.
+    layer_norm, where a row is one channel of one image; with running statistics, as batch_norm2d.
     Source: Ulyanov et al., Instance Normalization, 2016.
     """
 
@@ -363,7 +373,7 @@ class InstanceNorm2d(InstanceNorm):
 
 
 class InstanceNorm3d(InstanceNorm):
-    """Each channel of each volume shifted and scaled to zero mean and unit variance, torch.nn.InstanceNorm3d.
+    """Each channel of each volume normalized to zero mean and unit variance, torch.nn.InstanceNorm3d.
 
     Parameters, buffers and Work: as instance_norm2d.
     """
@@ -375,8 +385,8 @@ class InstanceNorm3d(InstanceNorm):
 class LocalResponseNorm(Op):
     """Each element divided by (k + alpha/n·Σ x²)^beta over its n neighbouring channels, torch.nn.LocalResponseNorm.
 
-    Work: per element, n muls and n adds for the window of n, then 2 muls, 1 exp (the power), 1 div; the window counts
-    in full at the first and last channels. Source: Krizhevsky et al., 2012, section 3.3.
+    Work: per element, n muls and n adds for the window of n, then 2 muls, 1 exp (the power), 1 div; at the first and
+    last channels, the full window is counted. Source: Krizhevsky et al., 2012, section 3.3.
     """
 
     size: int = integer(minimum=1, symbol="n")
@@ -395,14 +405,14 @@ class LocalResponseNorm(Op):
         padded = batch * (channels + self.size - 1) * prod(plane)
         return (
             Kernel((0, 0), elements, saved=(0,)),  # 1: x²
-            Kernel((1,), padded),  # 2: with zeros before the first and after the last channel
-            Kernel((2,), elements, saved=(2,)),  # 3: its means over a window
-            Kernel((3,), elements),  # 4: times alpha
+            Kernel((1,), padded),  # 2: padded with zero channels
+            Kernel((2,), elements, saved=(2,)),  # 3: mean over the window
+            Kernel((3,), elements),  # 4: multiplied by alpha
             Kernel((4,), elements, forwards_gradient=True, operands_kept_alive=(3,)),  # 5: plus k
             Kernel(
                 (5,), elements, saved=(5,), operands_kept_alive=(3,), workspace_elements=2 * elements
-            ),  # 6: to the power of beta
-            Kernel((0, 6), elements, saved=(0, 6), workspace_elements=2 * elements),  # 7: x divided by it
+            ),  # 6: raised to beta
+            Kernel((0, 6), elements, saved=(0, 6), workspace_elements=2 * elements),  # 7: x divided by the result
         )
 
 
@@ -410,7 +420,7 @@ class LocalResponseNorm(Op):
 class Dropout(Op):
     """Elements set to zero with probability p in training, torch.nn.Dropout.
 
-    Work: none, by convention. At inference, or with p = 0, it passes its input on and makes no tensor.
+    Work: none, by convention. In inference, or with p = 0, the output is the input itself.
     """
 
     p: float = number(default=0.5, minimum=0, maximum=1)
@@ -421,16 +431,16 @@ class Dropout(Op):
     def allocates_output(self, training: bool = False) -> bool:
         return training and self.p > 0 and not self.inplace
 
-    def mask_elements(self, taken: Shape) -> Size:
-        """How many numbers are drawn: one for each element."""
-        return prod(taken)
+    def mask_elements(self, shape: Shape) -> Size:
+        """Return the number of random numbers, by default one per element."""
+        return prod(shape)
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
         if not training or self.p == 0:
             return ()
         mask = AuxiliaryOutput(
             "mask", self.mask_elements(output) if self.p < 1 else 1, saved_before_output=True
-        )  # 0 for all, where p is 1
+        )  # with p = 1, one zero
         new = not self.inplace
         return (
             Kernel(
@@ -445,7 +455,7 @@ class Dropout(Op):
 
 
 class FeatureDropout(Dropout):
-    """Whole channels set to zero with probability p in training, torch.feature_dropout: torch.nn.Dropout2d and its kin.
+    """Whole channels set to zero with probability p in training, torch.feature_dropout (torch.nn.Dropout1d, 2d and 3d).
 
     Work: none, by convention; as dropout.
     """
@@ -453,14 +463,15 @@ class FeatureDropout(Dropout):
     def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
         return _channel_requirements(self, inputs[0])
 
-    def mask_elements(self, taken: Shape) -> Size:
-        return prod(taken[:2])
+    def mask_elements(self, shape: Shape) -> Size:
+        return prod(shape[:2])
 
 
 class AlphaDropout(Dropout):
     """Elements set to a negative constant with probability p in training, torch.nn.AlphaDropout.
 
-    What it makes keeps mean and variance. Work: none, by convention; as dropout. Source: Klambauer et al., 2017.
+    The output has the mean and the variance of the input. Work: none, by convention; as dropout. Source: Klambauer et
+    al., 2017.
     """
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
@@ -468,8 +479,8 @@ class AlphaDropout(Dropout):
             return super().kernels(inputs, output, training)
         factors, elements = self.mask_elements(output), prod(output)
         return (
-            Kernel((), factors),  # 1: what each element is multiplied by
-            Kernel((), factors),  # 2: and what is added to it
+            Kernel((), factors),  # 1: the factor of each element
+            Kernel((), factors),  # 2: the addend of each element
             Kernel(
                 (0,),
                 elements,
@@ -491,11 +502,12 @@ class FeatureAlphaDropout(AlphaDropout):
     def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
         return _channel_requirements(self, inputs[0])
 
-    def mask_elements(self, taken: Shape) -> Size:
-        return prod(taken[:2])
+    def mask_elements(self, shape: Shape) -> Size:
+        return prod(shape[:2])
 
 
-def _channel_requirements(op: Op, taken: Shape) -> Iterator[Requirement]:
-    if len(taken) < 2:
-        raise OpError(f"{op.name} takes an input of 2 sizes at least, not {format_shape(taken)}")
+def _channel_requirements(op: Op, shape: Shape) -> Iterator[Requirement]:
+    """Return no requirements. Raises OpError for a shape without a channel dimension."""
+    if len(shape) < 2:
+        raise OpError(f"{op.name} takes an input of 2 or more dimensions, not {format_shape(shape)}")
     return iter(())

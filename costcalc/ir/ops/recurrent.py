@@ -1,7 +1,7 @@
-"""Layers that go through a sequence step by step, and single steps: torch's LSTM, GRU and RNN.
+"""Recurrent layers and cells: LSTM, GRU and RNN.
 
-What one step of one direction of one layer computes is a cell: matrix products of what it is given and of the state
-before, for each of its gates, then arithmetic on single numbers.
+A cell computes one step of one direction of one layer: for each gate, matrix products of its input and of the previous
+state, and then elementwise arithmetic.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from costcalc.ir.work import Work
 
 
 class _CellWeights(NamedTuple):
-    """The weights of a cell, by torch's names."""
+    """The shapes of the weights of one cell, by torch's names."""
 
     layer: int
     weights: dict[str, Shape]
 
 
 class RecurrentOp(Op):
-    """What cells are in common: their weights, which are its own unless they are further inputs after the states."""
+    """One or more cells. Their weights are parameters, or inputs after the states."""
 
     hidden_size: Size
     bias: bool
@@ -36,31 +36,31 @@ class RecurrentOp(Op):
     arity = (1, None)
     weight_layer = True
     num_gates: ClassVar[int]
-    num_states: ClassVar[int] = 1  # of a cell
-    gate_work: ClassVar[Work]  # the arithmetic on a hidden number of a step, without sums of products
+    num_states: ClassVar[int] = 1  # of each cell
+    gate_work: ClassVar[Work]  # elementwise work per hidden unit and step, without the products
 
     @abstractmethod
     def cells(self, features: Size) -> Iterator[_CellWeights]:
-        """All that run in one step."""
+        """Yield the weights of all cells."""
 
     @abstractmethod
-    def sequence_sizes(self, taken: Shape) -> tuple[Size, Size]:
-        """The length of the sequence, and how many there are."""
+    def sequence_sizes(self, input_shape: Shape) -> tuple[Size, Size]:
+        """Return the length of the sequences and the batch size."""
 
     def step_work(self) -> Work:
-        """On a hidden number, in one step."""
-        # the two products of each gate are summed, with two biases
+        """Return the elementwise work per hidden unit and step."""
+        # The two products of each gate are added to each other and to two biases.
         return Work(adds=self.num_gates * (3 if self.bias else 1)) + self.gate_work
 
     def weights(self, *inputs: Shape) -> dict[str, Shape]:
-        """Those of all cells, in torch's order."""
+        """Return the shapes of the weights of all cells, in torch's order."""
         return {name: shape for cell in self.cells(inputs[0][-1]) for name, shape in cell.weights.items()}
 
     def parameters(self, *inputs: Shape) -> dict[str, Shape]:
         return {} if len(inputs) > 1 + self.num_states else self.weights(*inputs)
 
     def state_shapes(self, *inputs: Shape) -> tuple[Shape, ...]:
-        """Those of the states that it may be given."""
+        """Return the shapes of the initial states, which are optional inputs."""
         return self.extra_outputs(*inputs)
 
     def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
@@ -88,30 +88,33 @@ class RecurrentOp(Op):
     def backward_macs(
         self, macs: Size, trainable: bool, requires_grad: tuple[bool, ...], inputs: tuple[Shape, ...] = ()
     ) -> Size:
-        """The gradient of each weight, of what a cell is given, and of the state before, which first is an input."""
+        """Count the products for the gradients of each weight, of each cell's input and of its previous state.
+
+        The initial state is an input of the layer, and needs a gradient only if that input does.
+        """
         length, count = self.sequence_sizes(inputs[0])
-        given, states = requires_grad[0], requires_grad[1 : 1 + self.num_states]
+        input_grad, states = requires_grad[0], requires_grad[1 : 1 + self.num_states]
         names = list(self.weights(*inputs))
         weights = dict(zip(names, requires_grad[1 + self.num_states :] or [trainable] * len(names), strict=True))
         total: Size = 0
-        layer, below = 0, given
+        layer, output_grad = 0, input_grad
         for cell in self.cells(inputs[0][-1]):
             if cell.layer != layer:
-                layer, given = cell.layer, below
-            moved = given or any(states) or any(weights[name] for name in cell.weights)
-            below = below or moved
+                layer, input_grad = cell.layer, output_grad
+            cell_grad = input_grad or any(states) or any(weights[name] for name in cell.weights)
+            output_grad = output_grad or cell_grad
             for name, shape in cell.weights.items():
                 if len(shape) != 2:
                     continue
                 if "_hh" in name:
-                    flows = (length - 1 if moved else 0) + (1 if any(states[:1]) else 0)
+                    steps = (length - 1 if cell_grad else 0) + (1 if any(states[:1]) else 0)
                 else:
-                    flows = length if (moved if "_hr" in name else given) else 0
-                total = total + count * prod(shape) * ((length if weights[name] else 0) + flows)
+                    steps = length if (cell_grad if "_hr" in name else input_grad) else 0
+                total = total + count * prod(shape) * ((length if weights[name] else 0) + steps)
         return total
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
-        """One kernel, which keeps the gates of all steps."""
+        """Return one kernel, which saves the gates of all steps."""
         cells = sum([1 for _ in self.cells(inputs[0][-1])])
         gates = AuxiliaryOutput(
             "gates",
@@ -123,11 +126,11 @@ class RecurrentOp(Op):
             Kernel(tuple(range(operands)), prod(output), saved=tuple(range(operands + 1)), auxiliary_outputs=(gates,)),
         )
 
-    def make_cell(self, layer: int, suffix: str, taken: Size, proj: int = 0) -> _CellWeights:
-        """One whose weights are called by that suffix, of `taken` features."""
+    def make_cell(self, layer: int, suffix: str, features: Size, proj: int = 0) -> _CellWeights:
+        """Return the weights of a cell with `features` input features, with names that end in `suffix`."""
         rows = self.num_gates * self.hidden_size
         weights: dict[str, Shape] = {
-            f"weight_ih{suffix}": (rows, taken),
+            f"weight_ih{suffix}": (rows, features),
             f"weight_hh{suffix}": (rows, proj or self.hidden_size),
         }
         if self.bias:
@@ -137,7 +140,7 @@ class RecurrentOp(Op):
         return _CellWeights(layer, weights)
 
 
-# sigmoid of three gates, tanh of one and of the cell's state; c = f·c + i·g, and h = o·tanh(c)
+# sigmoid of three gates, tanh of one gate and of the cell state; c = f·c + i·g, h = o·tanh(c)
 _LSTM_GATE_WORK = 3 * Sigmoid.per_element + 2 * Tanh.per_element + Work(muls=3, adds=1)
 # sigmoid of two gates; n = tanh(… + r·…), h = (h − n)·z + n
 _GRU_GATE_WORK = 2 * Sigmoid.per_element + Tanh.per_element + Work(muls=2, adds=2)
@@ -146,7 +149,7 @@ _ACTIVATION_WORK = {"tanh": Tanh.per_element, "relu": Relu.per_element}
 
 @op
 class RecurrentLayers(RecurrentOp):
-    """Layers of cells, in one direction or two, over a whole sequence."""
+    """Layers of cells, in one or two directions, over a whole sequence."""
 
     hidden_size: Size = size("F_out")
     num_layers: int = integer(default=1, minimum=1)
@@ -161,18 +164,19 @@ class RecurrentLayers(RecurrentOp):
         return 0
 
     def _cell_output_size(self) -> Size:
-        """How many numbers a cell hands on."""
+        """Return the number of output features of a cell."""
         return self._projection_size() or self.hidden_size
 
     def cells(self, features: Size) -> Iterator[_CellWeights]:
         directions = ("", "_reverse")[: 1 + self.bidirectional]
         for layer in range(self.num_layers):
-            taken = features if layer == 0 else self._cell_output_size() * len(directions)
+            layer_features = features if layer == 0 else self._cell_output_size() * len(directions)
             for direction in directions:
-                yield self.make_cell(layer, f"_l{layer}{direction}", taken, self._projection_size())
+                yield self.make_cell(layer, f"_l{layer}{direction}", layer_features, self._projection_size())
 
-    def sequence_sizes(self, taken: Shape) -> tuple[Size, Size]:
-        return (taken[1], taken[0]) if self.batch_first else (taken[0], taken[1])
+    def sequence_sizes(self, input_shape: Shape) -> tuple[Size, Size]:
+        first, second = input_shape[:2]
+        return (second, first) if self.batch_first else (first, second)
 
     def output(self, *inputs: Shape) -> Shape:
         return (*inputs[0][:2], self._cell_output_size() * (1 + self.bidirectional))
@@ -185,22 +189,22 @@ class RecurrentLayers(RecurrentOp):
         )
 
     def layout(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Layout:
-        """Step after step in memory."""
+        """Return a layout with the steps outermost in memory."""
         return Layout(None, (1, 0, 2) if self.batch_first else (0, 1, 2))
 
 
 @op
 class Lstm(RecurrentLayers):
-    """Layers of long short-term memory over a sequence, torch.nn.LSTM (Hochreiter and Schmidhuber, 1997).
+    """Long short-term memory layers over a sequence, torch.nn.LSTM (Hochreiter and Schmidhuber, 1997).
 
-    Inputs: a sequence (steps, batch, features), or with `batch_first` (batch, steps, features); then, if not zeros, the
-    first states h and c. Output: hidden_size numbers for each step (proj_size if that is not 0, by a further matrix),
-    twice with `bidirectional`; the last h and c, (layers · directions, batch, …), are further results.
-    Parameters: for layer 0, 1, …, weight_ih_l0 (4 · hidden_size, features), weight_hh_l0 (4 · hidden_size, the output),
-    bias_ih_l0, bias_hh_l0 (4 · hidden_size), weight_hr_l0 (proj_size, hidden_size); the other direction's end in
-    `_reverse`; none if they are inputs.
-    Work: for each step, MACs = prod of all matrices; per hidden number, layer and direction 4 adds (12 with biases), 3
-    sigmoids, 2 tanhs, 3 muls, 1 add.
+    Inputs: a sequence (steps, batch, features), or with `batch_first` (batch, steps, features); optionally the initial
+    states h and c. Output: hidden_size features per step (proj_size, by a projection matrix, if that is not 0), twice
+    as many with `bidirectional`; the second and third results are the final h and c, (layers · directions, batch, …).
+    Parameters: for layer 0, 1, …, weight_ih_l0 (4 · hidden_size, features), weight_hh_l0 (4 · hidden_size, features of
+    h), bias_ih_l0, bias_hh_l0 (4 · hidden_size), weight_hr_l0 (proj_size, hidden_size); the names of the reverse
+    direction end in `_reverse`; none if they are inputs.
+    Work: per step, MACs = the elements of all weight matrices; per step, hidden unit, layer and direction 4 adds (12
+    with biases), 3 sigmoids, 2 tanhs, 3 muls, 1 add.
     """
 
     proj_size: int = integer(default=0, minimum=0)
@@ -220,14 +224,14 @@ class Lstm(RecurrentLayers):
 
 
 class Gru(RecurrentLayers):
-    """Layers of gated recurrent units over a sequence, torch.nn.GRU (Cho et al., 2014).
+    """Gated recurrent unit layers over a sequence, torch.nn.GRU (Cho et al., 2014).
 
-    Inputs: a sequence (steps, batch, features), or with `batch_first` (batch, steps, features); then, if not zeros, the
-    first state h. Output: hidden_size numbers for each step, twice with `bidirectional`; the last h, (layers ·
-    directions, batch, hidden_size), is a further result.
-    Parameters: as lstm's, of 3 · hidden_size.
-    Work: for each step, MACs = prod of all matrices; per hidden number, layer and direction 3 adds (9 with biases), 2
-    sigmoids, 1 tanh, 2 muls, 2 adds.
+    Inputs: a sequence (steps, batch, features), or with `batch_first` (batch, steps, features); optionally the initial
+    state h. Output: hidden_size features per step, twice as many with `bidirectional`; the second result is the final
+    h, (layers · directions, batch, hidden_size).
+    Parameters: as lstm, with 3 · hidden_size.
+    Work: per step, MACs = the elements of all weight matrices; per step, hidden unit, layer and direction 3 adds (9
+    with biases), 2 sigmoids, 1 tanh, 2 muls, 2 adds.
     """
 
     num_gates = 3
@@ -236,17 +240,17 @@ class Gru(RecurrentLayers):
 
 @op
 class Rnn(RecurrentLayers):
-    """Layers of simple recurrent units over a sequence, torch.nn.RNN (Elman, 1990).
+    """Simple recurrent layers over a sequence, torch.nn.RNN (Elman, 1990).
 
-    Inputs: a sequence (steps, batch, features), or with `batch_first` (batch, steps, features); then, if not zeros, the
-    first state h. Output: hidden_size numbers for each step, twice with `bidirectional`; the last h, (layers ·
-    directions, batch, hidden_size), is a further result.
-    Parameters: as lstm's, of hidden_size.
-    Work: for each step, MACs = prod of all matrices; per hidden number, layer and direction 1 add (3 with biases), and
-    the activation (torch: nonlinearity).
+    Inputs: a sequence (steps, batch, features), or with `batch_first` (batch, steps, features); optionally the initial
+    state h. Output: hidden_size features per step, twice as many with `bidirectional`; the second result is the final
+    h, (layers · directions, batch, hidden_size).
+    Parameters: as lstm, with hidden_size.
+    Work: per step, MACs = the elements of all weight matrices; per step, hidden unit, layer and direction 1 add (3 with
+    biases), and the activation (torch: nonlinearity).
     """
 
-    activation: str = choice("tanh", "relu", default="tanh")  # torch: nonlinearity, which is what an op says of itself
+    activation: str = choice("tanh", "relu", default="tanh")  # torch: nonlinearity, a name that Op uses
 
     num_gates = 1
     gate_work = Work()
@@ -257,7 +261,7 @@ class Rnn(RecurrentLayers):
 
 @op
 class RecurrentCell(RecurrentOp):
-    """One step of one layer."""
+    """One step of one recurrent layer."""
 
     hidden_size: Size = size("F_out")
     bias: bool = flag(default=True)
@@ -267,8 +271,8 @@ class RecurrentCell(RecurrentOp):
     def cells(self, features: Size) -> Iterator[_CellWeights]:
         yield self.make_cell(0, "", features)
 
-    def sequence_sizes(self, taken: Shape) -> tuple[Size, Size]:
-        return 1, taken[0]
+    def sequence_sizes(self, input_shape: Shape) -> tuple[Size, Size]:
+        return 1, input_shape[0]
 
     def output(self, *inputs: Shape) -> Shape:
         return (inputs[0][0], self.hidden_size)
@@ -281,11 +285,11 @@ class RecurrentCell(RecurrentOp):
 
 
 class LstmCell(RecurrentCell):
-    """One step of long short-term memory, torch.nn.LSTMCell.
+    """One step of an LSTM, torch.nn.LSTMCell.
 
-    Inputs: features, then, if not zeros, the states h and c. Output: the new h, and as a further result c.
+    Inputs: features, and optionally the states h and c. Output: the new h; the second result is the new c.
     Parameters: weight_ih (4 · hidden_size, features), weight_hh (4 · hidden_size, hidden_size), bias_ih and bias_hh (4
-    · hidden_size); none if they are inputs. Work: that of an lstm's step.
+    · hidden_size); none if they are inputs. Work: as one step of lstm.
     """
 
     num_gates = 4
@@ -297,10 +301,10 @@ class LstmCell(RecurrentCell):
 
 
 class GruCell(RecurrentCell):
-    """One step of a gated recurrent unit, torch.nn.GRUCell.
+    """One step of a GRU, torch.nn.GRUCell.
 
-    Inputs: features, then, if not zeros, the state h. Output: the new h. Parameters: as lstm_cell's, of 3 ·
-    hidden_size. Work: that of a gru's step.
+    Inputs: features, and optionally the state h. Output: the new h. Parameters: as lstm_cell, with 3 · hidden_size.
+    Work: as one step of gru.
     """
 
     num_gates = 3
@@ -309,13 +313,13 @@ class GruCell(RecurrentCell):
 
 @op
 class RnnCell(RecurrentCell):
-    """One step of a simple recurrent unit, torch.nn.RNNCell.
+    """One step of a simple RNN, torch.nn.RNNCell.
 
-    Inputs: features, then, if not zeros, the state h. Output: the new h. Parameters: as lstm_cell's, of hidden_size.
-    Work: that of an rnn's step.
+    Inputs: features, and optionally the state h. Output: the new h. Parameters: as lstm_cell, with hidden_size.
+    Work: as one step of rnn.
     """
 
-    activation: str = choice("tanh", "relu", default="tanh")  # torch: nonlinearity, which is what an op says of itself
+    activation: str = choice("tanh", "relu", default="tanh")  # torch: nonlinearity, a name that Op uses
 
     num_gates = 1
     gate_work = Work()

@@ -1,6 +1,6 @@
-"""Many elements to one, along some dimensions or all: sums, means, extremes, norms; and running sums.
+"""Reductions along some or all dimensions (sums, means, extrema, norms), and cumulative sums and products.
 
-A reduction of n elements to m takes n − m operations that join two.
+A reduction of n elements to m takes n − m binary operations.
 """
 
 from __future__ import annotations
@@ -32,26 +32,26 @@ def _check_dims(name: str, dims: tuple[int, ...], shape: Shape) -> None:
 
 @op
 class Reduction(Op, ABC):
-    """An op that makes one element of all along `dim` (one dimension or some; null for all of them)."""
+    """An op that reduces along `dim`: one dimension, several, or all for null."""
 
     dim: tuple[int, ...] | int | None = integers(default=None)
     keepdim: bool = flag(default=False)
 
-    integer_output_type: ClassVar[str | None] = None  # what is made of integers, and true and false
+    integer_output_type: ClassVar[str | None] = None  # of integers and booleans; None: that of the input
     differentiable: ClassVar[bool] = True
     workspace_tensors: ClassVar[tuple[int, int]] = (
         0,
         0,
-    )  # tensors on the way to the gradient: as the input, as the output
-    expands_gradient: ClassVar[bool] = False  # the gradient is that of the result, seen as large as the input
+    )  # temporary tensors in backward: of the input's size, of the output's size
+    expands_gradient: ClassVar[bool] = False  # grad_input is a view of grad_output, expanded to the input's shape
 
     def dims(self, shape: Shape) -> tuple[int, ...]:
-        """The dimensions that go, counted from the first."""
-        given = self._requested_dims()
-        return tuple([dim % max(len(shape), 1) for dim in given]) if given else tuple(range(len(shape)))
+        """Return the reduced dimensions as non-negative numbers."""
+        requested = self._requested_dims()
+        return tuple([dim % max(len(shape), 1) for dim in requested]) if requested else tuple(range(len(shape)))
 
     def _requested_dims(self) -> tuple[int, ...]:
-        """The dimensions that are told; none for all."""
+        """Return the dimensions in `dim`; () for all."""
         if self.dim is None:
             return ()
         return self.dim if isinstance(self.dim, tuple) else (self.dim,)
@@ -61,10 +61,10 @@ class Reduction(Op, ABC):
         return iter(())
 
     def output(self, *inputs: Shape) -> Shape:
-        gone = self.dims(inputs[0])
+        reduced = self.dims(inputs[0])
         if self.keepdim:
-            return tuple([1 if place in gone else extent for place, extent in enumerate(inputs[0])])
-        return tuple([extent for place, extent in enumerate(inputs[0]) if place not in gone])
+            return tuple([1 if dim in reduced else extent for dim, extent in enumerate(inputs[0])])
+        return tuple([extent for dim, extent in enumerate(inputs[0]) if dim not in reduced])
 
     def element_type(self, *inputs: str) -> str:
         return inputs[0] if inputs[0] == "float" or self.integer_output_type is None else self.integer_output_type
@@ -74,33 +74,35 @@ class Reduction(Op, ABC):
 
     @abstractmethod
     def reduction_work(self, n: Size, m: Size) -> Work:
-        """The work of making m elements of n."""
+        """Return the work of reducing n elements to m."""
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
         if not self.differentiable:
             return (Kernel((), prod(output), operands_kept_alive=(0,)),)
         (kernel,) = super().kernels(inputs, output, training)
-        scratch = self.workspace_tensors[0] * prod(inputs[0]) + self.workspace_tensors[1] * prod(output)
-        return (replace(kernel, forwards_gradient=self.expands_gradient, workspace_elements=scratch),)
+        workspace = self.workspace_tensors[0] * prod(inputs[0]) + self.workspace_tensors[1] * prod(output)
+        return (replace(kernel, forwards_gradient=self.expands_gradient, workspace_elements=workspace),)
 
     def sliding_windows(self, *inputs: Shape) -> tuple[Window, ...] | None:
         return () if len(inputs[0]) == 4 and not {2, 3} & set(self.dims(inputs[0])) else None
 
     def layout(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Layout:
-        """Dimensions that stay keep their order in memory."""
+        """Preserve the order of the remaining dimensions in memory."""
         plane, order, _ = layouts[0]
         if self.keepdim:
             return layouts[0]
-        gone = self.dims(inputs[0])
-        stay = [place for place in range(len(inputs[0])) if place not in gone]
-        left = None if plane is None or set(plane) & set(gone) else (stay.index(plane[0]), stay.index(plane[1]))
-        return Layout(left, tuple([stay.index(place) for place in order if place in stay]))
+        reduced = self.dims(inputs[0])
+        remaining = [dim for dim in range(len(inputs[0])) if dim not in reduced]
+        new_dim = remaining.index
+        new_plane = None if plane is None or set(plane) & set(reduced) else (new_dim(plane[0]), new_dim(plane[1]))
+        return Layout(new_plane, tuple([new_dim(dim) for dim in order if dim in remaining]))
 
 
 class Sum(Reduction):
-    """The sum along `dim` (one, some, or null for all), torch.sum.
+    """The sum along `dim` (one, several, or null for all), torch.sum.
 
-    Output: without those dimensions, or with `keepdim` of size 1 there. Work: n − m adds, for m sums of n elements.
+    Output: the input shape without those dimensions, or with size 1 there with `keepdim`. Work: n − m adds, for m sums
+    of n elements.
     """
 
     integer_output_type = "int64"
@@ -111,10 +113,10 @@ class Sum(Reduction):
 
 
 class Mean(Reduction):
-    """The mean along `dim` (one, some, or null for all), torch.mean.
+    """The mean along `dim` (one, several, or null for all), torch.mean.
 
-    Output: without those dimensions, or with `keepdim` of size 1 there. Work: n − m adds, m divs, for m means of n
-    elements.
+    Output: the input shape without those dimensions, or with size 1 there with `keepdim`. Work: n − m adds, m divs, for
+    m means of n elements.
     """
 
     def reduction_work(self, n: Size, m: Size) -> Work:
@@ -124,7 +126,8 @@ class Mean(Reduction):
 class Prod(Reduction):
     """The product along `dim` (one, or null for all), torch.prod.
 
-    Output: without that dimension, or with `keepdim` of size 1 there. Work: n − m muls, for m products of n elements.
+    Output: the input shape without that dimension, or with size 1 there with `keepdim`. Work: n − m muls, for m
+    products of n elements.
     """
 
     integer_output_type = "int64"
@@ -136,7 +139,7 @@ class Prod(Reduction):
 
 
 class _Extremum(Reduction):
-    """The largest or smallest of all; the gradient is shared out among those that are."""
+    """The largest or smallest element; equal extrema share the gradient."""
 
     saves_input = True
     saves_output = True
@@ -147,22 +150,24 @@ class _Extremum(Reduction):
 
 
 class Amax(_Extremum):
-    """The largest along `dim` (one, some, or null for all), torch.amax.
+    """The largest element along `dim` (one, several, or null for all), torch.amax.
 
-    Output: without those dimensions, or with `keepdim` of size 1 there. Work: n − m compares, to find m of n elements.
+    Output: the input shape without those dimensions, or with size 1 there with `keepdim`. Work: n − m compares, for m
+    extrema of n elements.
     """
 
 
 class Amin(_Extremum):
-    """The smallest along `dim` (one, some, or null for all), torch.amin.
+    """The smallest element along `dim` (one, several, or null for all), torch.amin.
 
-    Output: without those dimensions, or with `keepdim` of size 1 there. Work: n − m compares, to find m of n elements.
+    Output: the input shape without those dimensions, or with size 1 there with `keepdim`. Work: n − m compares, for m
+    extrema of n elements.
     """
 
 
 @op
 class _ExtremumWithIndex(Reduction):
-    """An extreme along one dimension and its places, or of all elements."""
+    """An extremum along one dimension with its indices, or of all elements."""
 
     dim: int | None = integer(default=None)
     keepdim: bool = flag(default=False)
@@ -191,24 +196,24 @@ class _ExtremumWithIndex(Reduction):
 
 
 class Max(_ExtremumWithIndex):
-    """The largest along `dim`, and where it is, torch.max; of all elements, and its value alone, if dim is null.
+    """The largest element along `dim` and its index, torch.max; with dim null, the largest of all, without an index.
 
-    Output: without that dimension, or with `keepdim` of size 1 there; the places are alike. Work: n − m compares, to
-    find m of n elements.
+    Output: the input shape without that dimension, or with size 1 there with `keepdim`; the indices are a second result
+    of the same shape (int64). Work: n − m compares, for m extrema of n elements.
     """
 
 
 class Min(_ExtremumWithIndex):
-    """The smallest along `dim`, and where it is, torch.min; of all elements, and its value alone, if dim is null.
+    """The smallest element along `dim` and its index, torch.min; with dim null, the smallest of all, without an index.
 
-    Output: without that dimension, or with `keepdim` of size 1 there; the places are alike. Work: n − m compares, to
-    find m of n elements.
+    Output: the input shape without that dimension, or with size 1 there with `keepdim`; the indices are a second result
+    of the same shape (int64). Work: n − m compares, for m extrema of n elements.
     """
 
 
 @op
 class _ArgExtremum(Reduction):
-    """Where an extreme is."""
+    """The index of an extremum."""
 
     dim: int | None = integer(default=None)
     keepdim: bool = flag(default=False)
@@ -223,21 +228,23 @@ class _ArgExtremum(Reduction):
 
 
 class Argmax(_ArgExtremum):
-    """Where the largest along `dim` is, of all elements if it is null, torch.argmax.
+    """The index of the largest element along `dim`, or of all elements if dim is null, torch.argmax.
 
-    Output: integers, without that dimension, or with `keepdim` of size 1 there. Work: n − m compares, to find m of n.
+    Output: the input shape without that dimension, or with size 1 there with `keepdim` (int64). Work: n − m compares,
+    for m extrema of n elements.
     """
 
 
 class Argmin(_ArgExtremum):
-    """Where the smallest along `dim` is, of all elements if it is null, torch.argmin.
+    """The index of the smallest element along `dim`, or of all elements if dim is null, torch.argmin.
 
-    Output: integers, without that dimension, or with `keepdim` of size 1 there. Work: n − m compares, to find m of n.
+    Output: the input shape without that dimension, or with size 1 there with `keepdim` (int64). Work: n − m compares,
+    for m extrema of n elements.
     """
 
 
 class _BooleanReduction(Reduction):
-    """What holds of all."""
+    """A reduction to booleans."""
 
     differentiable = False
 
@@ -249,18 +256,18 @@ class _BooleanReduction(Reduction):
 
 
 class Any(_BooleanReduction):
-    """Whether any element along `dim` (one, some, or null for all) is not 0, torch.any.
+    """Whether any element along `dim` (one, several, or null for all) is not 0, torch.any.
 
-    Output: true or false, without those dimensions, or with `keepdim` of size 1 there. Work: n − m compares, for m
-    answers of n elements.
+    Output: the input shape without those dimensions, or with size 1 there with `keepdim` (boolean). Work: n − m
+    compares, for m booleans of n elements.
     """
 
 
 class All(_BooleanReduction):
-    """Whether all elements along `dim` (one, some, or null for all) are not 0, torch.all.
+    """Whether all elements along `dim` (one, several, or null for all) are not 0, torch.all.
 
-    Output: true or false, without those dimensions, or with `keepdim` of size 1 there. Work: n − m compares, for m
-    answers of n elements.
+    Output: the input shape without those dimensions, or with size 1 there with `keepdim` (boolean). Work: n − m
+    compares, for m booleans of n elements.
     """
 
 
@@ -269,7 +276,7 @@ class All(_BooleanReduction):
 
 @op
 class _VarianceReduction(Reduction):
-    """The mean squared distance from the mean, or its root."""
+    """The variance or the standard deviation."""
 
     correction: float | str = scalar(default=1)
 
@@ -281,17 +288,19 @@ class _VarianceReduction(Reduction):
 
 
 class Var(_VarianceReduction):
-    """The variance along `dim` (one, some, or null for all), torch.var; divided by their number less `correction`.
+    """The variance along `dim` (one, several, or null for all), torch.var; the divisor is the count − `correction`.
 
-    Output: without those dimensions, or with `keepdim` of size 1 there. Work: for m variances of n elements, the means
-    are n − m adds and m divs, the squared distances n adds and n muls, their means n − m adds and m divs.
+    Output: the input shape without those dimensions, or with size 1 there with `keepdim`. Work: for m variances of n
+    elements, the means are n − m adds and m divs, the squared distances n adds and n muls, their means n − m adds and m
+    divs.
     """
 
 
 class Std(_VarianceReduction):
-    """The square root of the variance along `dim` (one, some, or null for all), torch.std.
+    """The standard deviation along `dim` (one, several, or null for all), torch.std.
 
-    Output: without those dimensions, or with `keepdim` of size 1 there. Work: that of var, and m exps for m roots.
+    Output: the input shape without those dimensions, or with size 1 there with `keepdim`. Work: as var, and m exps for
+    m roots.
     """
 
     saves_output = True
@@ -302,9 +311,10 @@ class Std(_VarianceReduction):
 
 
 class VarMean(_VarianceReduction):
-    """The variance along `dim` (one, some, or null for all), and the mean, torch.var_mean.
+    """The variance and the mean along `dim` (one, several, or null for all), torch.var_mean.
 
-    Output: without those dimensions, or with `keepdim` of size 1 there; the means are alike. Work: that of var.
+    Output: the input shape without those dimensions, or with size 1 there with `keepdim`; the means are a second result
+    of the same shape. Work: as var.
     """
 
     def extra_outputs(self, *inputs: Shape) -> tuple[Shape, ...]:
@@ -312,9 +322,10 @@ class VarMean(_VarianceReduction):
 
 
 class StdMean(_VarianceReduction):
-    """The square root of the variance along `dim` (one, some, or null for all), and the mean, torch.std_mean.
+    """The standard deviation and the mean along `dim` (one, several, or null for all), torch.std_mean.
 
-    Output: without those dimensions, or with `keepdim` of size 1 there; the means are alike. Work: that of std.
+    Output: the input shape without those dimensions, or with size 1 there with `keepdim`; the means are a second result
+    of the same shape. Work: as std.
     """
 
     saves_output = True
@@ -328,10 +339,11 @@ class StdMean(_VarianceReduction):
 
 
 class Logsumexp(Reduction):
-    """The logarithm of the sum of exponentials along `dim` (one, some, or null for all), torch.logsumexp.
+    """The logarithm of the sum of exponentials along `dim` (one, several, or null for all), torch.logsumexp.
 
-    Output: without those dimensions, or with `keepdim` of size 1 there. Work: for m of n elements, the largest is n − m
-    compares, taking it off n adds, then n exps, n − m adds, and m exps for logarithms with m adds.
+    Output: the input shape without those dimensions, or with size 1 there with `keepdim`. Work: for m of n elements,
+    the maxima are n − m compares, their subtraction n adds, the exponentials n exps, their sums n − m adds, the
+    logarithms m exps, and the addition of the maxima m adds.
     """
 
     saves_input = True
@@ -344,11 +356,12 @@ class Logsumexp(Reduction):
 
 @op
 class VectorNorm(Reduction):
-    """The norm of vectors along `dim` (one, some, or null for all), torch.linalg.vector_norm.
+    """The norm of vectors along `dim` (one, several, or null for all), torch.linalg.vector_norm.
 
-    Output: without those dimensions, or with `keepdim` of size 1 there. Work: for m norms of n elements, n muls (ord 2;
-    n compares for absolute values with ord 1, 'inf' or '-inf'; n of both and n exps with another), n − m adds (compares
-    with 'inf', '-inf'), and m exps but for ord 1, 'inf' and '-inf'.
+    Output: the input shape without those dimensions, or with size 1 there with `keepdim`. Work: for m norms of n
+    elements, by ord: 2 is n muls, n − m adds, m exps (the roots); 1 is n compares (the absolute values), n − m adds;
+    'inf' and '-inf' are n compares and n − m compares; any other is n compares, n exps (the powers), n − m adds, m
+    exps.
     """
 
     ord: float | str = scalar(default=2)
@@ -365,12 +378,12 @@ class VectorNorm(Reduction):
         return Work(compares=n, adds=n - m) + (Work() if self.ord == 1 else Work(exps=n + m))
 
 
-# -- running sums -------------------------------------------------------------------------------------------------
+# -- cumulative ops -------------------------------------------------------------------------------------------------
 
 
 @op
 class _CumulativeOp(Op):
-    """An op that makes of each element along `dim` what it and all before it give."""
+    """A reduction of each element along `dim` with all elements before it."""
 
     dim: int = integer()
 
@@ -385,27 +398,25 @@ class _CumulativeOp(Op):
         return None
 
     def num_steps(self, output: Shape) -> Size:
-        """How many elements have one before them."""
+        """Return the number of elements that have a predecessor along `dim`."""
         along = self.dim % max(len(output), 1)
-        return prod(output) - prod([extent for place, extent in enumerate(output) if place != along])
+        return prod(output) - prod([extent for dim, extent in enumerate(output) if dim != along])
 
 
 class Cumsum(_CumulativeOp):
-    """Running sums along `dim`, torch.cumsum. Work: 1 add for each element but the first ones."""
+    """Cumulative sums along `dim`, torch.cumsum. Work: 1 add per element, except the first of each row."""
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
         if output and is_one(output[self.dim]):
             return (Kernel((0,), prod(output), forwards_gradient=True),)
-        return (
-            Kernel((0,), prod(output), workspace_elements=2 * prod(output)),
-        )  # turned round, summed, and turned back
+        return (Kernel((0,), prod(output), workspace_elements=2 * prod(output)),)  # flip, cumsum, flip
 
     def work(self, inputs: tuple[Shape, ...], output: Shape) -> Work:
         return Work(adds=self.num_steps(output))
 
 
 class Cumprod(_CumulativeOp):
-    """Running products along `dim`, torch.cumprod. Work: 1 mul for each element but the first ones."""
+    """Cumulative products along `dim`, torch.cumprod. Work: 1 mul per element, except the first of each row."""
 
     saves_input = True
     saves_output = True

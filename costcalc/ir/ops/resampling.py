@@ -1,4 +1,4 @@
-"""Layers that lay a plane out anew: interpolation, shuffles between channels and places, and patches as columns."""
+"""Interpolation, pixel and channel shuffles, grid sampling, and the conversion of patches to columns and back."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from costcalc.ir.op import Op, Requirement, Window, op
 from costcalc.ir.ops.conv import window_requirements
 from costcalc.ir.work import Work
 
-# Of a mode of interpolation: the elements that it looks at along an axis, and the axes it is for (None: any number).
+# By interpolation mode: the input elements per output element along an axis, and the number of axes (None: any).
 _KERNEL_WIDTH = {"nearest": 1, "nearest-exact": 1, "linear": 2, "bilinear": 2, "bicubic": 4, "trilinear": 2}
 _AXES = {"nearest": None, "nearest-exact": None, "linear": 1, "bilinear": 2, "bicubic": 2, "trilinear": 3}
 
 
 def _interpolation_work(taps: int, axes: int) -> Work:
-    """One element between taps^axes others: along one axis first, then what that gives along the next, and so on."""
+    """Return the work of one element interpolated from taps^axes others, one axis after another."""
     if taps == 1:
         return Work()
     return Work(muls=sum(taps**axis for axis in range(1, axes + 1)), adds=taps**axes - 1)
@@ -27,13 +27,13 @@ def _interpolation_work(taps: int, axes: int) -> Work:
 
 @op
 class Interpolate(Op):
-    """The plane (a sequence, a volume) at another size, torch.nn.functional.interpolate and torch.nn.Upsample.
+    """A sequence, plane or volume resized, torch.nn.functional.interpolate and torch.nn.Upsample.
 
     Output: size, or each axis times its scale_factor, rounded down. Work: nearest none; per output element, linear 2
     muls and 1 add, bilinear 6 muls and 3 adds, trilinear 14 muls and 7 adds, bicubic 20 muls and 15 adds, axis by axis;
-    the weights depend on the place alone and are not counted. With antialias the height and the width are resampled one
-    after the other, 1 mul and 1 add per tap, with 2 taps (bilinear) or 4 (bicubic) per output element where it grows,
-    and as many per input element where it shrinks. Mode area is adaptive_avg_pool2d.
+    the weights depend only on the position and are not counted. With antialias, the width and the height are resampled
+    one after the other, with 1 mul and 1 add per product: 2 products (bilinear) or 4 (bicubic) per output element of an
+    axis that grows, and per input element of an axis that shrinks. Mode area is adaptive_avg_pool2d.
     """
 
     size: tuple[Size, ...] | None = shape(default=None)
@@ -51,15 +51,15 @@ class Interpolate(Op):
         if self.scale_factor is not None and not all(factor > 0 for factor in self.scale_factor):
             raise OpError("scale_factor must be positive", "scale_factor")
         if self.antialias and self.mode not in ("bilinear", "bicubic"):
-            raise OpError("antialias goes with bilinear and bicubic", "antialias")
+            raise OpError("antialias needs mode bilinear or bicubic", "antialias")
         axes = len(self.size or self.scale_factor or ())
         if _AXES[self.mode] not in (None, axes):
-            raise OpError(f"{self.mode} is along {_AXES[self.mode]} axes, not {axes}", "mode")
+            raise OpError(f"mode {self.mode} needs {_AXES[self.mode]} axes, not {axes}", "mode")
 
     def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
         axes = len(self.size or self.scale_factor or ())
         if len(inputs[0]) != axes + 2:
-            wanted = f"an interpolation along {axes} axes takes an input of {axes + 2} sizes"
+            wanted = f"an interpolation along {axes} axes takes an input of {axes + 2} dimensions"
             raise OpError(f"{wanted}, not {format_shape(inputs[0])}")
         return iter(())
 
@@ -70,13 +70,15 @@ class Interpolate(Op):
         return (batch, channels, *map(_scaled, plane, self.scale_factor or ()))
 
     def work(self, inputs: tuple[Shape, ...], output: Shape) -> Work:
-        taps, (batch, channels, *places) = _KERNEL_WIDTH[self.mode], output
+        taps, (batch, channels, *plane) = _KERNEL_WIDTH[self.mode], output
         if not self.antialias:
-            return _interpolation_work(taps, len(places)) * prod(output)
-        (height, width), (high, wide) = inputs[0][2:], places
-        columns = batch * channels * height  # of as many rows each
-        looked_at = columns * taps * _size_max(width, wide) + batch * channels * wide * taps * _size_max(height, high)
-        return Work(muls=looked_at, adds=looked_at - columns * wide - prod(output))
+            return _interpolation_work(taps, len(plane)) * prod(output)
+        (height, width), (out_height, out_width) = inputs[0][2:], plane
+        planes = batch * channels
+        horizontal = planes * height * taps * _size_max(width, out_width)
+        vertical = planes * out_width * taps * _size_max(height, out_height)
+        products = horizontal + vertical
+        return Work(muls=products, adds=products - planes * height * out_width - prod(output))
 
     def sliding_windows(self, *inputs: Shape) -> tuple[Window, ...] | None:
         return None
@@ -86,11 +88,11 @@ class Interpolate(Op):
 
 
 def _scaled(n: Size, factor: float) -> Size:
-    """What torch makes of n times a factor that is near a fraction of small numbers: the floor of that."""
+    """Return floor(n · factor), with the factor as the nearest fraction with a small denominator."""
     from fractions import Fraction
 
-    by = Fraction(factor).limit_denominator(1_000_000)
-    return n * by.numerator if by.denominator == 1 else n * by.numerator // by.denominator
+    ratio = Fraction(factor).limit_denominator(1_000_000)
+    return n * ratio.numerator if ratio.denominator == 1 else n * ratio.numerator // ratio.denominator
 
 
 def _size_max(a: Size, b: Size) -> Size:
@@ -98,14 +100,14 @@ def _size_max(a: Size, b: Size) -> Size:
 
 
 def _image_layout(layout: Layout, rank: int) -> Layout:
-    """The same rank, with the plane in dimensions 2 and 3, and the channels last where they were."""
+    """Return the layout of an image with the plane in dimensions 2 and 3; channels last is preserved."""
     image = Layout.contiguous(rank)
     return Layout(image.spatial_dims, layout.dim_order) if rank == 4 and layout.dim_order == (0, 2, 3, 1) else image
 
 
 @op
 class PixelShuffle(Op):
-    """Channels laid out as places, torch.nn.PixelShuffle: r² channels become one plane r times as high and wide.
+    """Channels rearranged to positions, torch.nn.PixelShuffle: r² channels become one, r times as high and wide.
 
     Output: channels / r², height · r, width · r. Work: none. Source: Shi et al., 2016.
     """
@@ -116,7 +118,7 @@ class PixelShuffle(Op):
     rank = 4
 
     def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
-        message = "{left} channels are no multiple of the factor's square, {right}"
+        message = "{left} channels are not a multiple of upscale_factor squared, {right}"
         yield Requirement(inputs[0][1], "multiple of", self.upscale_factor**2, message)
 
     def output(self, *inputs: Shape) -> Shape:
@@ -129,7 +131,7 @@ class PixelShuffle(Op):
 
 @op
 class PixelUnshuffle(Op):
-    """Places laid out as channels, torch.nn.PixelUnshuffle: pixel_shuffle backwards.
+    """Positions rearranged to channels, torch.nn.PixelUnshuffle: the inverse of pixel_shuffle.
 
     Output: channels · r², height / r, width / r. Work: none.
     """
@@ -142,7 +144,7 @@ class PixelUnshuffle(Op):
     def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
         for axis, n in zip(PLANE_DIM_NAMES, inputs[0][2:], strict=True):
             yield Requirement(
-                n, "multiple of", self.downscale_factor, f"a {axis} of {{left}} is no multiple of {{right}}"
+                n, "multiple of", self.downscale_factor, f"a {axis} of {{left}} is not a multiple of {{right}}"
             )
 
     def output(self, *inputs: Shape) -> Shape:
@@ -155,9 +157,9 @@ class PixelUnshuffle(Op):
 
 @op
 class ChannelShuffle(Op):
-    """Channels in another order, the groups' first ones first, torch.nn.ChannelShuffle.
+    """Channels interleaved across groups, torch.nn.ChannelShuffle.
 
-    Output: as the input. Work: none. Source: Zhang et al., ShuffleNet, 2017.
+    Output: the input shape. Work: none. Source: Zhang et al., ShuffleNet, 2017.
     """
 
     groups: int = integer(minimum=1, symbol="g")
@@ -166,18 +168,18 @@ class ChannelShuffle(Op):
 
     def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
         if len(inputs[0]) < 3:
-            raise OpError(f"channel_shuffle takes an input of 3 sizes at least, not {format_shape(inputs[0])}")
+            raise OpError(f"channel_shuffle takes an input of 3 or more dimensions, not {format_shape(inputs[0])}")
         message = "{left} channels cannot be split into {right} groups"
         yield Requirement(inputs[0][1], "multiple of", self.groups, message)
 
 
 @op
 class GridSample(Op):
-    """The input at the places that a further input, the grid, says, torch.nn.functional.grid_sample.
+    """The input sampled at the coordinates in a grid, torch.nn.functional.grid_sample.
 
-    Inputs: the plane (a volume), and the grid (batch, places along each axis, coordinates). Output: batch, channels,
-    the grid's places. Work: per output element nearest none, bilinear 6 muls and 3 adds (14 and 7 of a volume), bicubic
-    20 muls and 15 adds, as interpolate; for each coordinate of a place 1 mul and 1 add.
+    Inputs: an image or a volume, and the grid (batch, *positions, coordinates). Output: (batch, channels, *positions).
+    Work: per output element as interpolate, nearest none, bilinear 6 muls and 3 adds (14 and 7 for a volume), bicubic
+    20 muls and 15 adds; per coordinate in the grid 1 mul and 1 add.
     """
 
     mode: str = choice("bilinear", "nearest", "bicubic", default="bilinear")
@@ -189,16 +191,16 @@ class GridSample(Op):
     saves_input = True
 
     def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
-        taken, grid = inputs
-        if len(taken) not in (4, 5) or len(grid) != len(taken):
+        image, grid = inputs
+        if len(image) not in (4, 5) or len(grid) != len(image):
             raise OpError(
-                f"grid_sample takes an image or a volume and a grid, not {format_shape(taken)}, {format_shape(grid)}"
+                f"grid_sample takes an image or a volume and a grid, not {format_shape(image)}, {format_shape(grid)}"
             )
-        if self.mode == "bicubic" and len(taken) != 4:
-            raise OpError("bicubic is for images alone", "mode")
-        yield Requirement(grid[0], "==", taken[0], "the grid is for {left} images, and there are {right}")
+        if self.mode == "bicubic" and len(image) != 4:
+            raise OpError("mode bicubic needs an image, not a volume", "mode")
+        yield Requirement(grid[0], "==", image[0], "the grid has a batch of {left}, the input of {right}")
         yield Requirement(
-            grid[-1], "==", len(taken) - 2, "a place of the grid has {left} coordinates, and needs {right}"
+            grid[-1], "==", len(image) - 2, "the last size of the grid must be {right} coordinates, not {left}"
         )
 
     def output(self, *inputs: Shape) -> Shape:
@@ -219,9 +221,9 @@ class GridSample(Op):
 
 @op
 class Unfold(Op):
-    """The patches that a window slides over, as columns, torch.nn.Unfold (im2col).
+    """The patches of a sliding window as columns, torch.nn.Unfold (im2col).
 
-    Output: batch, channels · k_h · k_w, places. Work: none.
+    Output: batch, channels · k_h · k_w, window positions. Work: none.
     """
 
     kernel_size: tuple[int, int] = per_axis(minimum=1, symbol="k")
@@ -248,7 +250,7 @@ class Unfold(Op):
 
 @op
 class Fold(Op):
-    """Columns added up where the patches lay that they are, torch.nn.Fold (col2im): unfold's other way.
+    """Columns added to the patches of an image, torch.nn.Fold (col2im): the adjoint of unfold.
 
     Output: batch, channels / (k_h · k_w), output_size. Work: 1 add per input element.
     """
@@ -265,13 +267,15 @@ class Fold(Op):
     def __post_init__(self) -> None:
         super().__post_init__()
         if len(self.output_size) != 2:
-            raise OpError(f"output_size is a height and a width, not {format_shape(self.output_size)}", "output_size")
+            raise OpError(
+                f"output_size must be a height and a width, not {format_shape(self.output_size)}", "output_size"
+            )
 
     def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
         yield from window_requirements(list(self.output_size), _patch_windows(self))
-        message = "{left} channels are no multiple of the {right} places of a patch"
+        message = "{left} channels are not a multiple of the {right} elements of a patch"
         yield Requirement(inputs[0][1], "multiple of", prod(self.kernel_size), message)
-        message = "there are {left} patches, and {right} places for them"
+        message = "the input has {left} patches, but output_size needs {right}"
         yield Requirement(inputs[0][2], "==", _num_patches(self.output_size, self), message)
 
     def output(self, *inputs: Shape) -> Shape:

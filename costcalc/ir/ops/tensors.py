@@ -1,4 +1,4 @@
-"""Tensors that no layer computes: parameters and buffers of a network's own, and the further results of a layer."""
+"""Tensors that no layer computes: parameters and buffers that are operands, and the extra outputs of a layer."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from costcalc.ir.op import Op, op
 
 @op
 class Parameter(Op):
-    """A learnt tensor that is an operand of other layers, torch.nn.Parameter: a class token, a scale, a shared kernel.
+    """A trainable tensor that is an operand of layers, torch.nn.Parameter: a class token, a scale, a shared kernel.
 
-    Output: `shape`. Parameters: weight, the same. Work: none.
+    Output: `shape`. Parameters: weight, of the same shape. Work: none.
     """
 
     shape: tuple[Size, ...] = shape()
@@ -35,9 +35,9 @@ class Parameter(Op):
 
 @op
 class Buffer(Op):
-    """A tensor that a network keeps and does not learn, torch.nn.Module.register_buffer: a table of positions, a mask.
+    """A tensor that is not trained, torch.nn.Module.register_buffer: a position table, a mask.
 
-    Output: `shape`, of elements that are what `dtype` says. Buffers: value, the same. Work: none.
+    Output: `shape`, with elements of type `dtype`. Buffers: value, of the same shape. Work: none.
     """
 
     shape: tuple[Size, ...] = shape()
@@ -63,10 +63,9 @@ class Buffer(Op):
 
 @op
 class Result(Op):
-    """A further result of the layer it takes, by its place: 1 is the second (the last state of a torch.nn.LSTM).
+    """An extra output of a layer: index 1 is its second output, such as the final state of a torch.nn.LSTM.
 
-    Output: what that layer's `further` says, of elements that are what its `further_holds` says. Work: none; it is that
-    layer's.
+    Output: the shape and the element type of that output. Work: none; it counts for the layer.
     """
 
     index: int = integer(minimum=1)

@@ -1,4 +1,4 @@
-"""Mathematical functions of each element of one tensor."""
+"""Elementwise mathematical functions of one tensor."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _ONE_MUL = Work(muls=1)
 
 
 class _UnaryFunction(Op):
-    """A function of one element. `scratch` tensors as large are made on the way to its gradient."""
+    """An elementwise function of one tensor."""
 
     per_element: ClassVar[Work] = Work(exps=1)
-    promotes_to_float: ClassVar[bool] = True  # of integers, too, it is a real number
-    workspace_tensors: ClassVar[int] = 0
+    promotes_to_float: ClassVar[bool] = True  # the output is a float for integers, too
+    workspace_tensors: ClassVar[int] = 0  # temporary tensors of the input's size in backward
 
     def element_type(self, *inputs: str) -> str:
         return "float" if self.promotes_to_float else inputs[0]
@@ -36,7 +36,7 @@ class _UnaryFunction(Op):
 
 
 class Neg(_UnaryFunction):
-    """−x, torch.neg. Work: none, a sign is free."""
+    """−x, torch.neg. Work: none; a change of sign is free."""
 
     per_element = NO_WORK
     promotes_to_float = False
@@ -59,7 +59,7 @@ class Sign(_UnaryFunction):
 
 
 class _Rounding(_UnaryFunction):
-    """Whole numbers; the gradient is 0."""
+    """A rounding to integers; the gradient is 0."""
 
     per_element = Work(compares=1)
     promotes_to_float = False
@@ -79,7 +79,7 @@ class Trunc(_Rounding):
 
 @op
 class Round(_Rounding):
-    """x rounded to so many `decimals`, torch.round. Work: 1 compare per element."""
+    """x rounded to a number of `decimals`, torch.round. Work: 1 compare per element."""
 
     decimals: int = integer(default=0)
 
@@ -117,20 +117,20 @@ class Rsqrt(_UnaryFunction):
 
 
 class Exp(_UnaryFunction):
-    """e to the power of x, torch.exp. Work: 1 exp per element."""
+    """eˣ, torch.exp. Work: 1 exp per element."""
 
     saves_output = True
 
 
 class Exp2(_UnaryFunction):
-    """2 to the power of x, torch.exp2. Work: 1 exp per element."""
+    """2ˣ, torch.exp2. Work: 1 exp per element."""
 
     saves_output = True
     workspace_tensors = 1
 
 
 class Expm1(_UnaryFunction):
-    """e to the power of x, less 1, torch.expm1. Work: 1 exp, 1 add per element."""
+    """eˣ − 1, torch.expm1. Work: 1 exp, 1 add per element."""
 
     per_element = Work(exps=1, adds=1)
     saves_output = True
@@ -187,21 +187,21 @@ class Tan(_UnaryFunction):
 
 
 class Asin(_UnaryFunction):
-    """The angle of a sine, torch.asin. Work: 1 exp per element."""
+    """The inverse sine, torch.asin. Work: 1 exp per element."""
 
     saves_input = True
     workspace_tensors = 4
 
 
 class Acos(_UnaryFunction):
-    """The angle of a cosine, torch.acos. Work: 1 exp per element."""
+    """The inverse cosine, torch.acos. Work: 1 exp per element."""
 
     saves_input = True
     workspace_tensors = 5
 
 
 class Atan(_UnaryFunction):
-    """The angle of a tangent, torch.atan. Work: 1 exp per element."""
+    """The inverse tangent, torch.atan. Work: 1 exp per element."""
 
     saves_input = True
     workspace_tensors = 2
@@ -250,7 +250,7 @@ class Erf(_UnaryFunction):
 
 
 class Erfc(_UnaryFunction):
-    """1 less the error function, torch.erfc. Work: 1 exp per element."""
+    """1 − erf(x), torch.erfc. Work: 1 exp per element."""
 
     saves_input = True
     workspace_tensors = 4
@@ -279,7 +279,7 @@ class Digamma(_UnaryFunction):
 
 @op
 class Clamp(_UnaryFunction):
-    """x between two bounds, torch.clamp; one of them may be null. Work: 1 compare per element and bound."""
+    """x limited to the bounds min and max, torch.clamp; one may be null. Work: 1 compare per element and bound."""
 
     min: float | str | None = scalar(default=None)
     max: float | str | None = scalar(default=None)
@@ -288,7 +288,7 @@ class Clamp(_UnaryFunction):
 
     def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
         if self.min is None and self.max is None:
-            raise OpError("clamp needs a bound: min, max, or both")
+            raise OpError("clamp needs a bound: set min, max or both")
         return iter(())
 
     def element_type(self, *inputs: str) -> str:
@@ -301,7 +301,7 @@ class Clamp(_UnaryFunction):
 
 @op
 class NanToNum(_UnaryFunction):
-    """x, but for what is no number or infinite, torch.nan_to_num. Work: 3 compares per element."""
+    """x with NaN and infinities replaced by numbers, torch.nan_to_num. Work: 3 compares per element."""
 
     nan: float | str | None = scalar(default=None)
     posinf: float | str | None = scalar(default=None)
@@ -319,4 +319,4 @@ UNARY_FUNCTIONS = tuple(
     and issubclass(kind, _UnaryFunction)
     and not (kind.argument_specs or kind.__name__.startswith("_"))
 )
-"""The names of the ops of this family that take one tensor and have no fields."""
+"""The names of the ops of this family that take one tensor and no arguments."""

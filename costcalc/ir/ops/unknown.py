@@ -1,4 +1,4 @@
-"""The op of a layer that costcalc does not know."""
+"""The op of a layer that is not modelled."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from costcalc.ir.op import Op, Requirement, op
 
 @op
 class Unknown(Op):
-    """A layer whose cost nobody has told: parameters and work are unknown, never zero, and totals become lower bounds.
+    """A layer that is not modelled: its parameters and work are unknown, not zero, and totals become lower bounds.
 
-    Work: unknown. `kind` says what it is; `shape` is its output without the batch, that of its input unless given, or
-    `sizes` the whole of it, where its first size is not the batch. Its elements are what `dtype` says.
+    Work: unknown. Output: `shape`, without the batch; or `sizes`, if the first size is not the batch; by default the
+    shape of the input. `kind` is the name in reports, `dtype` the type of the elements.
     """
 
     kind: str = text()
@@ -31,7 +31,7 @@ class Unknown(Op):
 
     def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
         if not inputs and self.sizes is None:
-            raise OpError("unknown takes 1 or more inputs, or has the sizes of its output given", "inputs")
+            raise OpError("unknown without inputs needs the sizes of its output: set sizes", "inputs")
         return iter(())
 
     def element_type(self, *inputs: str) -> str:
