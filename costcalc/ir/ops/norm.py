@@ -438,9 +438,8 @@ class Dropout(Op):
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
         if not training or self.p == 0:
             return ()
-        mask = AuxiliaryOutput(
-            "mask", self.mask_elements(output) if self.p < 1 else 1, saved_before_output=True
-        )  # with p = 1, one zero
+        elements = self.mask_elements(output) if self.p < 1 else 1  # with p = 1, one zero
+        mask = AuxiliaryOutput("mask", elements, saved_before_output=True)
         new = not self.inplace
         return (
             Kernel(
