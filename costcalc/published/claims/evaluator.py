@@ -84,17 +84,19 @@ def _receptive_field(rows: list[Row], _: CostTable) -> Any:
 
 CLAIM_QUANTITIES: Mapping[str, ClaimQuantity] = MappingProxyType(
     {
-        "params": ClaimQuantity("count", "parameters, with bias and normalisation", _total("params")),
-        "weights": ClaimQuantity("count", "parameters of kernels and matrices alone", _total("weights")),
+        "params": ClaimQuantity(
+            "count", "all parameters, including biases and those of normalisations", _total("params")
+        ),
+        "weights": ClaimQuantity("count", "only the parameters of kernels and matrices", _total("weights")),
         "macs": ClaimQuantity("count", "multiply-accumulates", _total("macs")),
-        "flops": ClaimQuantity("count", "what the convention counts as its FLOPs", _total("flops")),
-        "activations": ClaimQuantity("count", "elements of the tensors that layers make", _total("activations")),
+        "flops": ClaimQuantity("count", "FLOPs as the convention counts them", _total("flops")),
+        "activations": ClaimQuantity("count", "elements of the tensors that layers allocate", _total("activations")),
         "output": ClaimQuantity(
             "count", "elements of the last layer's output", lambda rows, _: _output_elements(rows[-1])
         ),
         "outputs": ClaimQuantity(
             "count",
-            "elements of all outputs, of views and of layers in place too",
+            "elements of the outputs of all layers, including views and in-place layers",
             lambda rows, _: sum(map(_output_elements, rows)),
         ),
         "counted_params": ClaimQuantity("count", "parameters as the convention counts them", _total("counted_params")),
@@ -107,12 +109,14 @@ CLAIM_QUANTITIES: Mapping[str, ClaimQuantity] = MappingProxyType(
             "bytes", "bytes of activations, by the convention", _total("activation_bytes")
         ),
         "output_bytes": ClaimQuantity(
-            "bytes", "bytes of all outputs, each stored as the convention does", _output_bytes
+            "bytes", "bytes of the outputs of all layers, with as many copies as the convention stores", _output_bytes
         ),
         "weight_layers": ClaimQuantity("count", "weight layers on the longest path", _total("weight_layers")),
-        "layers": ClaimQuantity("count", "how many layers there are", _total("layer_count")),
-        "receptive_field": ClaimQuantity("count", "pixels on a side that the last layer sees", _receptive_field),
-        "shape": ClaimQuantity("shape", "output of the last layer, HxWxC", _shape),
+        "layers": ClaimQuantity("count", "number of layers", _total("layer_count")),
+        "receptive_field": ClaimQuantity(
+            "count", "side of the receptive field of the last layer, in pixels", _receptive_field
+        ),
+        "shape": ClaimQuantity("shape", "output shape of the last layer, as HxWxC", _shape),
         "channels": ClaimQuantity("count", "channels of the last layer's output", _output_size(1)),
         "height": ClaimQuantity("count", "height of the last layer's output", _output_size(2)),
         "width": ClaimQuantity("count", "width of the last layer's output", _output_size(3)),
@@ -176,20 +180,20 @@ class Evaluator:
         """Return the cost table of the claim's network, with `extra` settings. Raises LocatedError and SpecError."""
         network = self._network(fields)
         sizes = {**self._load_options(fields), **(extra or {})}
-        done = self.file_cache if network in self.networks or _is_file(network) else self.shared
-        built = (network, repr(sorted(sizes.items())))
-        if built not in done.graphs:
-            done.graphs[built] = self._build(fields, network, sizes)
+        cache = self.file_cache if network in self.networks or _is_file(network) else self.shared
+        graph_key = (network, repr(sorted(sizes.items())))
+        if graph_key not in cache.graphs:
+            cache.graphs[graph_key] = self._build(fields, network, sizes)
         convention, dtype = _text_field(fields, "convention") or "flops", _text_field(fields, "dtype") or "fp32"
-        counted = (*built, convention, dtype)
-        if counted not in done.tables:
+        table_key = (*graph_key, convention, dtype)
+        if table_key not in cache.tables:
             for field, check, name in (("convention", get_convention, convention), ("dtype", element_bytes, dtype)):
                 try:
                     check(name)
                 except CostcalcError as error:
                     raise LocatedError(fields[field].location, str(error)) from None
-            done.tables[counted] = analyze(done.graphs[built], convention=convention, dtype=dtype)
-        return done.tables[counted]
+            cache.tables[table_key] = analyze(cache.graphs[graph_key], convention=convention, dtype=dtype)
+        return cache.tables[table_key]
 
     def load_arguments(self, fields: ClaimFields) -> LoadArguments:
         """Return the arguments of `load` for the claim's network."""
