@@ -1,4 +1,4 @@
-"""Design moves: functions from a graph to a graph, found by name and applied wherever they fit."""
+"""Design moves: functions from a graph to a graph, selected by name and applied to all layers that they fit."""
 
 from costcalc.transforms.rule import AppliedMove, Rewriting, Rule, rewrite, rule_named, rules
 

@@ -1,4 +1,4 @@
-"""Moves on convolutions: large kernels as stacks of small ones and back, factorised, and depthwise separable."""
+"""Replace convolutions: by stacks of small kernels and back, by factors, and by depthwise separable convolutions."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _THREE = (3, 3)
 
 @rule("stack3x3")
 def stack3x3(edit: Edit) -> None:
-    """A large convolution as a stack of 3×3, with activations between, that sees the same field.
+    """Replace a large convolution by a stack of 3×3, with activations between, of the same receptive field.
 
     1. A k×k convolution, k odd and above 3, not dilated, becomes n = (k − 1)/2 convolutions of 3×3.
-    2. All make as many channels as it did, with its groups, and with a bias where it had one: from C to C channels,
-       9n·C² weights are left of k²·C².
-    3. The last has its stride, so that receptive field and output shape stay; those before it have stride 1.
-    4. Its padding is spread over them as evenly as it goes, the larger parts first.
-    5. Between two stand its own activation, or ReLU where it has none, and a batch norm where one follows it.
+    2. They have its output channels, its groups and its bias, if any: from C to C channels, the weights change from
+       k²·C² to 9n·C².
+    3. The last has its stride, so that receptive field and output shape do not change; the others have stride 1.
+    4. Its padding is distributed over them as evenly as possible, the larger parts first.
+    5. Between two of them are its activation, or ReLU if it has none, and a batch norm if it has one.
     """
     for layer, op in edit.layers(Conv2d):
         size = format_shape(op.kernel_size)
@@ -50,18 +50,18 @@ def stack3x3(edit: Edit) -> None:
 
 @rule("unstack")
 def unstack(edit: Edit) -> None:
-    """A run of 3×3 convolutions as one large one that sees the same field: stack3x3 backwards.
+    """Replace a run of 3×3 convolutions by one large convolution of the same receptive field: stack3x3 reversed.
 
-    1. A run is two or more 3×3 convolutions, not dilated, with equal groups; each result is read by the next alone,
-       through nothing but its batch norm and its activation. Runs are as long as they can be.
-    2. Only the last of a run may stride: a convolution that strides ends the run.
-    3. n of them become one of (2n + 1)×(2n + 1) with their paddings added up, and the last one's stride, channels,
-       bias, batch norm and activation; batch norms and activations between are gone.
-    4. It is named by the group that held the run and nothing else; where there is none, as the last was.
+    1. A run is two or more 3×3 convolutions, not dilated, with equal groups; each has the next as its only reader, with
+       at most its batch norm and its activation between them. Runs are as long as possible.
+    2. A convolution with a stride above 1 ends a run.
+    3. n of them become one of (2n + 1)×(2n + 1) with the sum of their paddings, and the last one's stride, channels,
+       bias, batch norm and activation; batch norms and activations between them are removed.
+    4. Its name is the path of the group that consists of the run; without such a group, the name of the last.
     """
     runs: list[list[ConvUnit]] = []
-    open_runs: dict[str, list[ConvUnit]] = {}  # by the tensor that the next of a run takes
-    apart: dict[str, str] = {}  # by name: why a convolution did not join the one beside it
+    open_runs: dict[str, list[ConvUnit]] = {}  # by the tensor that the next of a run reads
+    reasons: dict[str, str] = {}  # by name: why a convolution is not in one run with its neighbour
     for layer, op in edit.layers(Conv2d):
         if op.kernel_size != _THREE:
             edit.skip(layer.name, f"its kernel is {format_shape(op.kernel_size)}, not 3×3")
@@ -73,37 +73,37 @@ def unstack(edit: Edit) -> None:
         run = open_runs.get(layer.inputs[0], [])
         if run and edit.reader(run[-1].last) is layer:
             before = run[-1].layer
-            reason = _apart(edit, before, layer)
+            reason = _separation(edit, before, layer)
             if reason is None:
                 run.append(unit)
                 open_runs[unit.last.name] = run
                 continue
-            apart.setdefault(before.name, reason)
-            apart.setdefault(layer.name, reason)
+            reasons.setdefault(before.name, reason)
+            reasons.setdefault(layer.name, reason)
         runs.append([unit])
         open_runs[unit.last.name] = runs[-1]
     below = Counter(prefix for name in edit.graph.shapes for prefix in prefixes(name))
     for run in runs:
         name = run[0].layer.name
         if len(run) == 1:
-            edit.skip(name, apart.get(name, "there is no other 3×3 convolution to join it with"))
+            edit.skip(name, reasons.get(name, "there is no other 3×3 convolution to join it with"))
         else:
             _unstack(edit, run, below)
 
 
-def _apart(edit: Edit, before: Node, after: Node) -> str | None:
-    """Why two 3×3 convolutions, of which the second alone reads the first, are of no one run."""
+def _separation(edit: Edit, before: Node, after: Node) -> str | None:
+    """The reason why a 3×3 convolution is not in one run with its only reader, if there is one."""
     assert isinstance(before.op, Conv2d)
     assert isinstance(after.op, Conv2d)
     if before.op.stride != (1, 1):
-        return "only the last convolution of a run may stride"
+        return "only the last convolution of a run may have a stride above 1"
     if not edit.decide(before.op.groups, "==", after.op.groups, otherwise=False):
-        return "the 3×3 convolution beside it has other groups"
+        return "the 3×3 convolution next to it has another number of groups"
     return None
 
 
 def _unstack(edit: Edit, run: Sequence[ConvUnit], below: Mapping[str, int]) -> None:
-    """Make one layer of a run; `below` has how many tensors lie in each group."""
+    """Replace a run by one layer; `below` has the number of tensors in each group."""
     ops = [unit.layer.op for unit in run if isinstance(unit.layer.op, Conv2d)]
     last = run[-1].layer
     old = [*(node for unit in run[:-1] for node in unit.nodes), last]
@@ -122,13 +122,13 @@ def _unstack(edit: Edit, run: Sequence[ConvUnit], below: Mapping[str, int]) -> N
 
 @rule("factorize")
 def factorize(edit: Edit) -> None:
-    """A convolution factorised into 1×n and n×1, which see the same field, as in Inception v3.
+    """Factorise a convolution into 1×n and n×1, with the same receptive field, as in Inception v3.
 
     1. An n×n convolution, n above 1, not dilated, becomes a 1×n with its stride and padding along the width, and an n×1
        with those along the height.
-    2. Both make as many channels as it did, with its groups, and with a bias where it had one: from C to C channels,
-       2n·C² weights are left of n²·C².
-    3. Between them stand its own activation, or ReLU where it has none, and a batch norm where one follows it.
+    2. Both have its output channels, its groups and its bias, if any: from C to C channels, the weights change from
+       n²·C² to 2n·C².
+    3. Between them are its activation, or ReLU if it has none, and a batch norm if it has one.
     """
     for layer, op in edit.layers(Conv2d):
         n = op.kernel_size[0]
@@ -145,14 +145,13 @@ def factorize(edit: Edit) -> None:
 
 @rule("separable")
 def separable(edit: Edit) -> None:
-    """A convolution as a depthwise one, each channel by itself, and a 1×1 that mixes channels.
+    """Replace a convolution by a depthwise one, for each channel by itself, and a 1×1 that mixes channels.
 
     1. A k×k convolution, k above 1, of one group becomes a depthwise k×k (as many groups and channels as its input has;
-       its stride, padding and dilation; no bias) and a pointwise 1×1 that makes its channels, with a bias where it had
-       one.
-    2. Nothing stands between them, as in Xception, which learns better so (Chollet, 2017, section 4.7); MobileNet has
+       its stride, padding and dilation; no bias) and a pointwise 1×1 with its output channels and its bias, if any.
+    2. No layer is between them, as in Xception, which trains better without (Chollet, 2017, section 4.7); MobileNet has
        a batch norm and ReLU there.
-    3. Of its multiply-accumulates 1/C_out + 1/k² are left (Howard et al., MobileNets, 2017, section 3.1).
+    3. Its multiply-accumulates are multiplied by 1/C_out + 1/k² (Howard et al., MobileNets, 2017, section 3.1).
     """
     for layer, op in edit.layers(Conv2d):
         channels = edit.graph.input_shapes(layer)[0][1]
@@ -161,17 +160,17 @@ def separable(edit: Edit) -> None:
         if not edit.decide(op.groups, "==", 1, otherwise=False):
             edit.skip(layer.name, "it is grouped")
         elif all(edit.decide(size, "==", 1, otherwise=False) for size in (channels, op.out_channels)):
-            edit.skip(layer.name, "it takes and makes one channel: it is depthwise already")
+            edit.skip(layer.name, "it has one input and one output channel: it is already depthwise")
         else:
             size = format_shape(op.kernel_size)
             depthwise = replace(
                 layer,
-                name=edit.fresh(f"{layer.name}/depthwise"),
+                name=edit.unused_path(f"{layer.name}/depthwise"),
                 op=replace(op, out_channels=channels, groups=channels, bias=False),
             )
             pointwise = replace(
                 layer,
-                name=edit.fresh(f"{layer.name}/pointwise"),
+                name=edit.unused_path(f"{layer.name}/pointwise"),
                 op=Conv2d(op.out_channels, (1, 1), bias=op.bias),
                 inputs=(depthwise.name,),
             )
@@ -180,7 +179,7 @@ def separable(edit: Edit) -> None:
 
 
 def _square_above_1(edit: Edit, layer: Node, op: Conv2d) -> bool:
-    """Whether a kernel is n×n with n above 1; else the layer is skipped."""
+    """Return whether a kernel is n×n with n above 1; skip the layer otherwise."""
     height, width = op.kernel_size
     if height == width > 1:
         return True
@@ -190,25 +189,25 @@ def _square_above_1(edit: Edit, layer: Node, op: Conv2d) -> bool:
 
 
 def _chain(edit: Edit, layer: Node, steps: Sequence[Conv2d]) -> list[Node]:
-    """Convolutions one after the other in the place of one layer, each but the last as a unit like that layer's."""
+    """Return convolutions in sequence that replace one layer, all but the last in units like that layer's."""
     unit = edit.unit(layer)
     activation = "relu" if unit.activation is None else unit.activation.op.name
     nodes: list[Node] = []
     source = layer.inputs[0]
     for i, op in enumerate(steps[:-1], 1):
-        conv, norm, act = (edit.fresh(f"{layer.name}/{kind}_{i}") for kind in ("conv", "bn", activation))
-        nodes += unit.again(op, source, (conv, norm, act))
+        conv, norm, act = (edit.unused_path(f"{layer.name}/{kind}_{i}") for kind in ("conv", "bn", activation))
+        nodes += unit.with_op(op, source, (conv, norm, act), add_activation=True)
         source = nodes[-1].name
-    last = edit.fresh(f"{layer.name}/conv_{len(steps)}")
+    last = edit.unused_path(f"{layer.name}/conv_{len(steps)}")
     return [*nodes, replace(layer, name=last, op=steps[-1], inputs=(source,))]
 
 
 def _spread(padding: int, n: int) -> list[int]:
-    """A padding over n layers, as evenly as it goes, the larger parts first.
+    """Distribute a padding over n layers as evenly as possible, the larger parts first.
 
-    Each 3×3 takes 2 off the plane, and its padding p_j adds 2·p_j. With the larger parts first, the first j layers have
+    Each 3×3 reduces a side by 2, and its padding p_j adds 2·p_j. With the larger parts first, the first j layers have
     at least j/n of the padding, so the plane after them, N + 2·(p_1 + … + p_j) − 2j, is at least the smaller of N and
-    N + 2p − 2n, the size after all of them, which the one large kernel needed to be 1 or more.
+    N + 2p − 2n, the size after all of them, which is at least 1 for the one large kernel.
     """
     return [padding // n + (i < padding % n) for i in range(n)]
 

@@ -1,7 +1,7 @@
-"""A graph on its way to another: what a rule looks at, and the edits it asks for.
+"""Edits of a graph by a design move.
 
-A rule finds its places in the graph as it was; edits are collected, and made all at once by `finish`. So a place that
-was changed is never looked at again by the rule that changed it, and the order of edits does not matter.
+A rule searches the original graph; its edits are collected, and `finish` applies all of them at once. A rule therefore
+never sees layers that it changed, and the order of edits does not matter.
 """
 
 from __future__ import annotations
@@ -25,27 +25,27 @@ from costcalc.ir.ops.conv import Conv2d, WeightedOp
 _OpType = TypeVar("_OpType", bound=Op)
 
 
-# Why a layer is left as it is.
+# Reasons to skip a layer.
 SHARED = "its parameters are shared with another layer"
-GIVEN = "its weights are not its own, but inputs"
+WEIGHT_INPUTS = "its weights are inputs, not parameters"
 
 
 class Change(NamedTuple):
-    """A place that a rule changed: a layer, or the prefix of a module, and what became of it."""
+    """A layer, or a module by its prefix, that a rule changed."""
 
-    place: str
-    did: str
+    path: str
+    description: str
 
 
 class Skip(NamedTuple):
-    """A place that a rule looked at and left as it was, and why."""
+    """A layer, or a module by its prefix, that a rule did not change, with the reason."""
 
-    place: str
+    path: str
     reason: str
 
 
 class ConvUnit(NamedTuple):
-    """A layer with weights, and the normalisation and the activation that follow it and nothing else reads."""
+    """A layer with weights, with its batch norm and activation if these are its only readers."""
 
     layer: Node
     norm: Node | None
@@ -53,26 +53,30 @@ class ConvUnit(NamedTuple):
 
     @property
     def nodes(self) -> tuple[Node, ...]:
-        """Those that are there, in running order."""
+        """The nodes of the unit in execution order."""
         return tuple(node for node in self if node is not None)
 
     @property
     def last(self) -> Node:
-        """The node whose result is the unit's."""
+        """The node with the output of the unit."""
         return self.nodes[-1]
 
-    def again(self, op: Op, source: str, names: tuple[str, str, str]) -> tuple[Node, ...]:
-        """A unit like this one round another layer, on `source`; `names` are of layer, batch norm and activation.
+    def with_op(
+        self, op: Op, source: str, names: tuple[str, str, str], *, add_activation: bool = False
+    ) -> tuple[Node, ...]:
+        """Return the nodes of a unit like this one with another op, on the tensor `source`.
 
-        It has a batch norm where this one has, and this one's activation, or ReLU. What an activation learns for each
-        channel, it learns for each of the new layer's.
+        `names` are the names of its layer, batch norm and activation. The unit has a batch norm and an activation if
+        this one has; with `add_activation`, it has a ReLU if this one has no activation. A PReLU with a slope for each
+        channel gets a slope for each channel of the new op.
         """
         layer = replace(self.layer, name=names[0], op=op, inputs=(source,))
         norm = None if self.norm is None else replace(self.norm, name=names[1], inputs=(layer.name,))
         before = (norm or layer).name
-        if self.activation is None:
+        activation = None
+        if self.activation is None and add_activation:
             activation = Node(names[2], OPS["relu"](), (before,), origin=self.layer.origin)
-        else:
+        elif self.activation is not None:
             function = self.activation.op
             if (
                 isinstance(function, Prelu)
@@ -83,22 +87,18 @@ class ConvUnit(NamedTuple):
             activation = replace(self.activation, name=names[2], op=function, inputs=(before,))
         return ConvUnit(layer, norm, activation).nodes
 
-    def alike(self, op: Op, source: str, names: tuple[str, str, str]) -> tuple[Node, ...]:
-        """As `again`, and without an activation where this one has none."""
-        return self.again(op, source, names)[: len(self.nodes)]
-
 
 class _NodeGroup(NamedTuple):
-    """New nodes, and the names that mean their own tensors when they say them."""
+    """New nodes, and the names that refer to tensors of the group rather than of the original graph."""
 
     nodes: tuple[Node, ...]
     own: frozenset[str]
 
 
 class Edit:
-    """The graph that a rule looks at, where it may change it, and what it asked for.
+    """The original graph, the layers that a rule may change, and the edits it requests.
 
-    `graph` is as it was; `node` has its layers by name, `readers` those that take each tensor.
+    `node` has the layers of `graph` by name, `readers` the layers that read each tensor.
     """
 
     def __init__(self, graph: Graph, at: Sequence[str] = ()) -> None:
@@ -111,53 +111,55 @@ class Edit:
         self.changes: list[Change] = []
         self.skips: list[Skip] = []
         self.rewrite_assumptions: list[Assumption] = []
-        self._at = at
+        self._patterns = at
         self._first: list[_NodeGroup] = []
-        self._groups: dict[str, _NodeGroup] = {}  # by the name of the node in whose place they are put
-        self._gone: set[str] = set()
-        self._result: dict[str, str] = {}  # by tensor: the new one that its readers read
-        self._passed: dict[str, str] = {}  # by tensor: the old one that its readers read
+        self._groups: dict[str, _NodeGroup] = {}  # by the name of the node that they replace
+        self._removed: set[str] = set()
+        self._replaced: dict[str, str] = {}  # by tensor: the new tensor for its readers
+        self._bypassed: dict[str, str] = {}  # by removed tensor: the original tensor for its readers
         self._prefixes = {prefix for name in graph.shapes for prefix in prefixes(name)}
         self._sharing = {name for node in graph.nodes if node.shares for name in (node.name, node.shares)}
 
-    # -- looking ---------------------------------------------------------------------------------------------------
+    # -- queries ---------------------------------------------------------------------------------------------------
 
     def selects(self, path: str) -> bool:
-        """Whether the user's selector allows changes there: a pattern matches the path, or a prefix of it."""
-        return not self._at or any(matches(path, pattern) for pattern in self._at)
+        """Whether changes are allowed there: there are no patterns, or one matches the path or a prefix of it."""
+        return not self._patterns or any(matches(path, pattern) for pattern in self._patterns)
 
     def layers(self, kind: type[_OpType]) -> Iterator[tuple[Node, _OpType]]:
-        """The selected layers of a kind and their ops, in running order; one whose parameters are shared is skipped."""
+        """The selected layers of a kind and their ops in execution order; skips shared parameters and weight inputs."""
         for node in self.graph.nodes:
             if isinstance(node.op, kind) and self.selects(node.name):
                 if self.shares(node):
                     self.skip(node.name, SHARED)
-                elif given(node):
-                    self.skip(node.name, GIVEN)
+                elif has_weight_inputs(node):
+                    self.skip(node.name, WEIGHT_INPUTS)
                 else:
                     yield node, node.op
 
     def reader(self, node: Node) -> Node | None:
-        """The one layer that takes what a node makes; None where several do, or none, or it is an output."""
+        """The only reader of a node's output; None if it has several readers or none, or is an output of the graph."""
         readers = self.readers[node.name]
         return readers[0] if len(readers) == 1 and node.name not in self.graph.outputs else None
 
     def shares(self, node: Node) -> bool:
-        """Whether a layer's parameters are another's too."""
+        """Whether a layer shares its parameters with another."""
         return node.name in self._sharing
 
     def decide(self, left: Size, relation: Relation, right: Size, *, otherwise: bool) -> bool:
-        """Whether a relation between sizes holds: what the new network is may depend on it.
+        """Return whether a relation between sizes is true, for a condition that determines the new network.
 
-        Where it cannot be told of symbols, `otherwise` is taken, and that becomes an assumption of the new graph.
-        Raises CostcalcError for an array whose elements would become different networks.
+        If symbols leave it open, the answer is `otherwise`, which becomes an assumption of the new graph.
+
+        Raises:
+            CostcalcError: the sizes are arrays whose elements would give different networks.
         """
         answer = statically_known(left, relation, right)
         if answer is not None:
             return answer
         if is_array(left) or is_array(right):
             raise CostcalcError(
-                f"sizes of an array would change {self.graph.name} in different ways: take one at a time"
+                f"elements of an array of sizes would change {self.graph.name} in different ways: pass one at a time"
             )
         if otherwise:
             self.rewrite_assumptions.append(Assumption(left, relation, right))
@@ -166,21 +168,21 @@ class Edit:
             self.rewrite_assumptions.append(Assumption(left, ">=", 2) if right == 1 else Assumption(left, "!=", right))
         return otherwise
 
-    def place(self, join: Node, layers: Iterable[Node]) -> str:
-        """What a module is called: the group that holds its layers and no join but its own, or else its join."""
+    def module_path(self, join: Node, layers: Iterable[Node]) -> str:
+        """The path of a module: the group with its layers and with no join of another module, or else its join."""
         own = {join.name: join} | {node.name: node for node in layers}
-        group, kind = common(own), type(join.op)
-        alone = self._held[group, kind] == sum(type(node.op) is kind for node in own.values())
+        group, kind = common_group(own), type(join.op)
+        alone = self._layer_counts[group, kind] == sum(type(node.op) is kind for node in own.values())
         return group if group and alone else join.name
 
     def group(self, layers: Sequence[Node]) -> str | None:
-        """The group that holds these layers, two or more, and nothing else, if there is one."""
-        group = common(node.name for node in layers)
-        return group if group and len(layers) > 1 and self._held[group, Op] == len(layers) else None
+        """The group that consists of these layers, if there are two or more and such a group exists."""
+        group = common_group(node.name for node in layers)
+        return group if group and len(layers) > 1 and self._layer_counts[group, Op] == len(layers) else None
 
     @cached_property
-    def _held(self) -> Counter[tuple[str, type[Op]]]:
-        """How many layers of a kind each group holds; of kind Op, all."""
+    def _layer_counts(self) -> Counter[tuple[str, type[Op]]]:
+        """The number of layers of each type in each group; for the type Op, all layers."""
         return Counter(
             (prefix, kind)
             for node in self.graph.nodes
@@ -189,7 +191,7 @@ class Edit:
         )
 
     def unit(self, layer: Node) -> ConvUnit:
-        """The layer with the batch norm and the activation that follow it."""
+        """Return a layer with the batch norm and the activation that follow it."""
         norm = self._follower(layer, OPS["batch_norm2d"])
         activation = self._follower(norm or layer, Activation)
         return ConvUnit(layer, norm, activation)
@@ -199,44 +201,44 @@ class Edit:
         alone = reader is not None and len(reader.inputs) == 1 and reader.name not in self._sharing
         return reader if alone and reader is not None and isinstance(reader.op, kind) else None
 
-    # -- telling ---------------------------------------------------------------------------------------------------
+    # -- results ---------------------------------------------------------------------------------------------------
 
-    def change(self, place: str, did: str) -> None:
-        """Say that a place was changed."""
-        self.changes.append(Change(place, did))
+    def change(self, path: str, description: str) -> None:
+        """Report a layer or module as changed."""
+        self.changes.append(Change(path, description))
 
-    def skip(self, place: str, reason: str) -> None:
-        """Say that a place was left as it was."""
-        self.skips.append(Skip(place, reason))
+    def skip(self, path: str, reason: str) -> None:
+        """Report a layer or module as not changed."""
+        self.skips.append(Skip(path, reason))
 
     # -- editing ---------------------------------------------------------------------------------------------------
 
     def replace(self, old: Sequence[Node], new: Sequence[Node] = ()) -> None:
-        """Put `new` in the place of `old`, nodes in running order of which only the last is read by others.
+        """Replace nodes in execution order, of which only the last has other readers.
 
-        Who read the last of `old` reads the last of `new`; where there are none, what the first of `old` read. New
-        nodes may name each other, and any tensor that is there before the last of `old`, as it was named before.
+        Readers of the last of `old` read the last of `new` instead or, if `new` is empty, the input of the first of
+        `old`. New nodes may refer to each other, and to tensors before the last of `old` by their original names.
         """
-        assert not self._gone & {node.name for node in old}, "two edits of one layer"
+        assert not self._removed & {node.name for node in old}, "two edits of one layer"
         last = old[-1].name
-        self._gone.update(node.name for node in old)
+        self._removed.update(node.name for node in old)
         self._groups[last] = _NodeGroup(tuple(new), frozenset(node.name for node in new))
         if new:
-            self._result[last] = new[-1].name
+            self._replaced[last] = new[-1].name
         else:
-            self._passed[last] = old[0].inputs[0]
+            self._bypassed[last] = old[0].inputs[0]
 
     def insert_after(self, node: Node, new: Sequence[Node]) -> None:
-        """Put `new`, which read `node`, between it and what reads it."""
+        """Insert nodes between `node` and its readers."""
         self.replace([node], [node, *new])
 
     def put_first(self, tensor: str, new: Sequence[Node]) -> None:
-        """Put `new`, which read an input of the graph, between it and what reads it."""
+        """Insert nodes between an input of the graph and its readers."""
         self._first.append(_NodeGroup(tuple(new), frozenset([tensor, *(node.name for node in new)])))
-        self._result[tensor] = new[-1].name
+        self._replaced[tensor] = new[-1].name
 
-    def needed(self, outputs: Iterable[str]) -> set[str]:
-        """The names of all tensors that these outputs are made from, and of layers whose parameters they use."""
+    def dependencies(self, outputs: Iterable[str]) -> set[str]:
+        """The names of these outputs, of all tensors they depend on, and of the layers whose parameters they share."""
         needed = set(outputs)
         for node in reversed(self.graph.nodes):
             if node.name in needed:
@@ -244,67 +246,68 @@ class Edit:
         return needed
 
     def prune(self, outputs: Collection[str]) -> list[Node]:
-        """Take outputs away from the graph, and with them the layers that nothing else needs: these are given back."""
-        kept = self.needed(name for name in self.graph.outputs if name not in outputs)
-        only = self.needed(outputs) - kept
+        """Remove outputs, and the layers on which no other output depends; return these layers."""
+        remaining = self.dependencies(name for name in self.graph.outputs if name not in outputs)
+        only = self.dependencies(outputs) - remaining
         dropped = [node for node in self.graph.nodes if node.name in only]
-        self._gone.update(node.name for node in dropped)
+        self._removed.update(node.name for node in dropped)
         return dropped
 
-    def fresh(self, path: str) -> str:
-        """A path that no layer has, or lies below: this one, or this one numbered."""
-        found = next(name for name in chain([path], (f"{path}_{i}" for i in count(2))) if name not in self._prefixes)
-        self._prefixes.add(found)
-        return found
+    def unused_path(self, path: str) -> str:
+        """Return this path, or this path with a number, such that it is no layer or group; it is then reserved."""
+        unused = next(name for name in chain([path], (f"{path}_{i}" for i in count(2))) if name not in self._prefixes)
+        self._prefixes.add(unused)
+        return unused
 
     def finish(self, name: str) -> Graph:
-        """The graph with all edits made: the very same one where there are none.
+        """Return the graph with all edits, or the original one if there are none.
 
-        Raises CostcalcError where the layers no longer fit together.
+        Raises:
+            CostcalcError: the shapes of the new layers are inconsistent.
         """
-        premises = (*self.graph.rewrite_assumptions, *dict.fromkeys(self.rewrite_assumptions))
-        if not self._gone and not self._first:
-            return replace(self.graph, rewrite_assumptions=premises) if self.rewrite_assumptions else self.graph
+        assumptions = (*self.graph.rewrite_assumptions, *dict.fromkeys(self.rewrite_assumptions))
+        if not self._removed and not self._first:
+            return replace(self.graph, rewrite_assumptions=assumptions) if self.rewrite_assumptions else self.graph
         nodes = [self._resolved(node, group.own) for group in self._first for node in group.nodes]
         for node in self.graph.nodes:
             if node.name in self._groups:
                 group = self._groups[node.name]
                 nodes += [self._resolved(new, group.own) for new in group.nodes]
-            elif node.name not in self._gone:
+            elif node.name not in self._removed:
                 nodes.append(self._resolved(node, frozenset()))
-        kept = (name for name in self.graph.outputs if name in self._groups or name not in self._gone)
-        outputs = tuple(dict.fromkeys(map(self._read, kept)))
+        remaining = (name for name in self.graph.outputs if name in self._groups or name not in self._removed)
+        outputs = tuple(dict.fromkeys(map(self._read, remaining)))
         before = self.graph
-        return replace(before, name=name, nodes=tuple(nodes), outputs=outputs, rewrite_assumptions=premises)
+        return replace(before, name=name, nodes=tuple(nodes), outputs=outputs, rewrite_assumptions=assumptions)
 
     def _resolved(self, node: Node, own: frozenset[str]) -> Node:
         inputs = tuple([name if name in own else self._read(name) for name in node.inputs])
         return node if inputs == node.inputs else replace(node, inputs=inputs)
 
     def _read(self, tensor: str) -> str:
-        """What a reader of a tensor of the old graph reads in the new one."""
-        while tensor in self._passed:
-            tensor = self._passed[tensor]
-        return self._result.get(tensor, tensor)
+        """The tensor of the new graph for the readers of a tensor of the original graph."""
+        while tensor in self._bypassed:
+            tensor = self._bypassed[tensor]
+        return self._replaced.get(tensor, tensor)
 
 
-def given(node: Node) -> bool:
-    """Whether a layer has inputs for its weights, and none of its own."""
+def has_weight_inputs(node: Node) -> bool:
+    """Whether a layer's weights are inputs, not parameters."""
     return isinstance(node.op, WeightedOp) and len(node.inputs) > node.op.num_data_inputs
 
 
 def prefixes(path: str) -> list[str]:
-    """The groups that a path lies in, the widest first, and the path itself."""
+    """The groups that contain a path, outermost first, and the path itself."""
     parts = path.split("/")
     return ["/".join(parts[:i]) for i in range(1, len(parts) + 1)]
 
 
-def common(paths: Iterable[str]) -> str:
-    """The narrowest group that all paths lie in, or the path itself where it is one; empty where there is none."""
+def common_group(paths: Iterable[str]) -> str:
+    """The innermost group that contains all paths, or the path if there is one; empty if there is no such group."""
     levels = zip(*(path.split("/") for path in paths), strict=False)
     return "/".join(level[0] for level in takewhile(lambda level: len(set(level)) == 1, levels))
 
 
 def matches(path: str, pattern: str) -> bool:
-    """Whether a path, or a group that it lies in, matches a pattern such as `inception4*`."""
+    """Whether a path, or a group that contains it, matches a pattern such as `inception4*`."""
     return any(fnmatchcase(prefix, pattern) for prefix in prefixes(path))

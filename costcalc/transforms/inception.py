@@ -1,4 +1,4 @@
-"""Moves on modules of branches that a concat joins: 1×1 reductions taken out, and put in."""
+"""Remove and insert 1×1 reductions in inception modules: branches from one tensor that a concat joins."""
 
 from __future__ import annotations
 
@@ -11,37 +11,37 @@ from costcalc.ir.graph import Node
 from costcalc.ir.ops.conv import Conv2d
 from costcalc.ir.ops.copies import Concat
 from costcalc.ir.ops.pool import Pool
-from costcalc.transforms.edit import ConvUnit, Edit, common, given
-from costcalc.transforms.forks import forks
+from costcalc.transforms.dominators import immediate_dominators
+from costcalc.transforms.edit import ConvUnit, Edit, common_group, has_weight_inputs
 from costcalc.transforms.rule import RATIO, rule
 
 
 class _InceptionModule(NamedTuple):
-    """Branches from one tensor, and the concat that joins them; with concats that it alone reads, as one join."""
+    """Branches from one tensor, the fork, and the concat that joins them, with nested concats as one join."""
 
-    place: str
-    group: str  # the narrowest group of all its layers, which may hold others, too, or be none
-    heads: tuple[Node, ...]  # its layers that read the fork and are no inner module's, in running order
+    path: str
+    group: str  # the innermost group of all its layers, perhaps with other layers; empty without one
+    heads: tuple[Node, ...]  # its layers that read the fork, without those of inner modules, in execution order
     convolutions: tuple[Node, ...]
     joins: frozenset[str]
 
     def selected(self, edit: Edit, path: str) -> bool:
-        """Whether the user's selector allows changes there: it matches the path, or the module's concat."""
+        """Whether changes are allowed there: a pattern matches the path, or the module's concat."""
         return edit.selects(path) or any(map(edit.selects, self.joins))
 
     def within(self, path: str) -> str:
-        """A path as it is called inside the module."""
-        return path.removeprefix(f"{self.place}/")
+        """A path relative to the module."""
+        return path.removeprefix(f"{self.path}/")
 
 
 def _modules(edit: Edit) -> Iterator[_InceptionModule]:
-    """The modules of a graph, in running order; an inner one's layers are no part of the one that it lies in."""
+    """The modules of a graph, in execution order; the layers of an inner module are not part of the outer one."""
     graph = edit.graph
     order = {node.name: i for i, node in enumerate(graph.nodes)}
     concats = [node for node in graph.nodes if _joins_channels(edit, node)]
     names = {node.name for node in concats}
     part_of_another = {node.name for node in concats if (reader := edit.reader(node)) and reader.name in names}
-    found = forks(graph) if concats else {}
+    dominators = immediate_dominators(graph) if concats else {}
     claimed: set[str] = set()
     closed: dict[str, str] = {}  # by the concat of an inner module: its fork
     for concat in concats:
@@ -55,7 +55,7 @@ def _modules(edit: Edit) -> Iterator[_InceptionModule]:
                     pending.append(edit.node[name])
                 else:
                     ends.add(name)
-        fork = found[concat.name]
+        fork = dominators[concat.name]
         if len(ends) < 2:
             continue
         if fork is None:
@@ -63,21 +63,21 @@ def _modules(edit: Edit) -> Iterator[_InceptionModule]:
                 edit.skip(concat.name, "its branches come from different inputs of the network")
             continue
         inside = set(joins)
-        waiting = list(ends)
-        while waiting:
-            name = waiting.pop()
+        pending_names = list(ends)
+        while pending_names:
+            name = pending_names.pop()
             if name != fork and name not in inside:
                 inside.add(name)
-                waiting += [closed[name]] if name in closed else edit.node[name].inputs
+                pending_names += [closed[name]] if name in closed else edit.node[name].inputs
         closed[concat.name] = fork
         layers = [edit.node[name] for name in sorted(inside, key=order.__getitem__)]
         heads = tuple(n for n in edit.readers[fork] if n.name in inside and n.name not in claimed)
         claimed |= inside
         yield _InceptionModule(
-            edit.place(concat, layers),
-            common(node.name for node in layers),
+            edit.module_path(concat, layers),
+            common_group(node.name for node in layers),
             heads,
-            tuple(node for node in layers if isinstance(node.op, Conv2d) and not given(node)),
+            tuple(node for node in layers if isinstance(node.op, Conv2d) and not has_weight_inputs(node)),
             frozenset(joins),
         )
 
@@ -87,8 +87,8 @@ def _joins_channels(edit: Edit, node: Node) -> bool:
 
 
 def _is_larger(node: Node) -> bool:
-    """Whether a layer is a convolution that sees more than one place."""
-    return isinstance(node.op, Conv2d) and not given(node) and node.op.kernel_size != (1, 1)
+    """Whether a layer is a convolution with a kernel of more than one position."""
+    return isinstance(node.op, Conv2d) and not has_weight_inputs(node) and node.op.kernel_size != (1, 1)
 
 
 def _is_grouped(edit: Edit, node: Node) -> bool:
@@ -96,23 +96,23 @@ def _is_grouped(edit: Edit, node: Node) -> bool:
 
 
 def _is_pointwise(node: Node) -> bool:
-    """Whether a layer is a convolution of each place by itself."""
+    """Whether a layer is a 1×1 convolution of each position by itself."""
     op = node.op
     pointwise = isinstance(op, Conv2d) and (op.kernel_size, op.stride, op.padding) == ((1, 1), (1, 1), (0, 0))
-    return pointwise and not given(node)
+    return pointwise and not has_weight_inputs(node)
 
 
 class _PointwiseReduction(NamedTuple):
-    """A 1×1 unit at the head of a branch, or after the pool there."""
+    """A 1×1 unit at the start of a branch, or after a pool there."""
 
     unit: ConvUnit
     path: str
     readers: tuple[Node, ...]
-    ends: bool  # the module's join reads it, and nothing else does
+    ends: bool  # its only readers are the module's joins
 
 
 def _reductions(edit: Edit, module: _InceptionModule) -> Iterator[_PointwiseReduction]:
-    """The selected 1×1 units that may be reductions; a branch that is one alone is none."""
+    """The selected 1×1 units that may be reductions, without branches that consist of one."""
     for head in module.heads:
         pooled = isinstance(head.op, Pool)
         layer = edit.reader(head) if pooled else head
@@ -127,33 +127,33 @@ def _reductions(edit: Edit, module: _InceptionModule) -> Iterator[_PointwiseRedu
 
 @rule("naive-inception")
 def naive_inception(edit: Edit) -> None:
-    """Inception modules without their 1×1 reductions: every kernel sees all channels that come in.
+    """Remove the 1×1 reductions of inception modules: every kernel reads all input channels.
 
-    1. A module is a concat along channels of branches from one tensor, its fork: the nearest that all paths to the
-       concat pass. Concats that a concat alone reads are one with it.
+    1. A module is a concat along channels of branches from one tensor, its fork: the nearest tensor on all paths to the
+       concat. A concat whose only reader is a concat is part of that one.
     2. A reduction is a 1×1 convolution of stride 1 on the fork, with its batch norm and activation, that only larger
        convolutions read; or one on a pool of the fork, that only the concat or larger convolutions read. It is removed.
-    3. A branch that is a 1×1 convolution alone stays.
-    4. Grouped convolutions, and those whose parameters another layer uses, keep the reduction that they read.
+    3. A branch that consists of a 1×1 convolution does not change.
+    4. A reduction is not removed if a grouped convolution, or a layer that shares its parameters, reads it.
     """
     for module in _modules(edit):
         reductions = list(_reductions(edit, module))
         removed = []
         for reduction in reductions:
-            reason = _needed(edit, reduction)
+            reason = _removal_obstacle(edit, reduction)
             if reason:
                 edit.skip(reduction.path, reason)
             else:
                 edit.replace(reduction.unit.nodes)
                 removed.append(module.within(reduction.path))
         if removed:
-            edit.change(module.place, f"removed {', '.join(removed)}")
-        elif not reductions and module.selected(edit, module.place):
-            edit.skip(module.place, "it has no 1×1 reduction")
+            edit.change(module.path, f"removed {', '.join(removed)}")
+        elif not reductions and module.selected(edit, module.path):
+            edit.skip(module.path, "it has no 1×1 reduction")
 
 
-def _needed(edit: Edit, reduction: _PointwiseReduction) -> str | None:
-    """Why a 1×1 unit cannot be taken out, if it cannot."""
+def _removal_obstacle(edit: Edit, reduction: _PointwiseReduction) -> str | None:
+    """The reason why a 1×1 unit cannot be removed, if there is one."""
     unit, _, readers, ends = reduction
     if unit.last.name in edit.graph.outputs:
         return "it is an output of the network"
@@ -162,7 +162,7 @@ def _needed(edit: Edit, reduction: _PointwiseReduction) -> str | None:
     if ends:
         return None
     if not all(map(_is_larger, readers)):
-        return "not only larger convolutions read it"
+        return "layers other than larger convolutions read it"
     if any(map(edit.shares, readers)):
         return "a convolution that reads it shares its parameters with another layer"
     if any(_is_grouped(edit, reader) for reader in readers):
@@ -171,7 +171,7 @@ def _needed(edit: Edit, reduction: _PointwiseReduction) -> str | None:
 
 
 class _Insertion(NamedTuple):
-    """A 1×1 unit to be put before a convolution or after a pool."""
+    """A 1×1 unit to insert before a convolution or after a pool, in the form of an existing unit."""
 
     path: str
     like: ConvUnit
@@ -179,15 +179,15 @@ class _Insertion(NamedTuple):
 
 @rule("reduce", RATIO)
 def reduce(edit: Edit, ratio: int) -> None:
-    """Inception modules with 1×1 reductions, before larger kernels and after pools, to 1/RATIO of the channels.
+    """Insert 1×1 reductions to 1/RATIO of the channels in inception modules, before larger kernels and after pools.
 
     1. Modules are as in naive-inception.
-    2. Before each convolution larger than 1×1 that reads the fork, a 1×1 convolution makes ceil(C / RATIO) of the C
-       channels that come in; what follows it (batch norm, activation) is as after the convolution.
-    3. So it does after each pool of the fork that the concat alone reads; what follows is as after the module's first
-       convolution.
-    4. C is what comes in once the modules before are changed.
-    5. A branch that has a 1×1 reduction, in naive-inception's sense, is left as it is.
+    2. Before each convolution larger than 1×1 that reads the fork, a 1×1 convolution reduces the C input channels to
+       ceil(C / RATIO); a batch norm and an activation follow it if they follow the convolution.
+    3. So does one after each pool of the fork whose only reader is the concat; a batch norm and an activation follow it
+       if they follow the module's first convolution.
+    4. C is the number of channels after the changes of earlier modules.
+    5. A branch with a 1×1 reduction, as defined in naive-inception, is skipped.
     """
     planned: list[tuple[_InceptionModule, dict[str, _Insertion]]] = []
     for module in _modules(edit):
@@ -200,18 +200,19 @@ def reduce(edit: Edit, ratio: int) -> None:
                     edit.skip(head.name, reason)
                 else:
                     insertions[head.name] = _insertion(edit, module, head)
-        reduced = [reduction for reduction in _reductions(edit, module) if _needed(edit, reduction) is None]
+        reduced = [reduction for reduction in _reductions(edit, module) if _removal_obstacle(edit, reduction) is None]
         for reduction in reduced:
             edit.skip(reduction.path, "it is a 1×1 reduction")
-        if not fitting and not reduced and module.selected(edit, module.place):
-            edit.skip(module.place, "no branch starts with a larger convolution, or ends with its pool")
+        if not fitting and not reduced and module.selected(edit, module.path):
+            edit.skip(module.path, "no branch starts with a larger convolution or ends with a pool")
         planned.append((module, insertions))
-    made = _insert(edit, {at: insertion for _, insertions in planned for at, insertion in insertions.items()}, ratio)
+    all_insertions = {name: each for _, insertions in planned for name, each in insertions.items()}
+    reduced_channels = _insert(edit, all_insertions, ratio)
     for module, insertions in planned:
         if insertions:
             paths = ", ".join(module.within(insertion.path) for insertion in insertions.values())
-            channels = format_shape((made[next(iter(insertions))],))
-            edit.change(module.place, f"added {paths} of {channels} channels")
+            channels = format_shape((reduced_channels[next(iter(insertions))],))
+            edit.change(module.path, f"added {paths} of {channels} channels")
 
 
 def _is_last_pool(edit: Edit, module: _InceptionModule, head: Node) -> bool:
@@ -220,32 +221,32 @@ def _is_last_pool(edit: Edit, module: _InceptionModule, head: Node) -> bool:
 
 
 def _irreducible(edit: Edit, module: _InceptionModule, head: Node) -> str | None:
-    """Why a branch can have no reduction, if it cannot."""
+    """The reason why a branch cannot have a reduction, if there is one."""
     if edit.shares(head):
         return "its parameters are shared with another layer"
     if _is_grouped(edit, head):
         return "it is a grouped convolution"
     if not module.convolutions:
-        return "its module has no convolution to be like"
+        return "its module has no convolution whose form a reduction could take"
     return None
 
 
 def _insertion(edit: Edit, module: _InceptionModule, head: Node) -> _Insertion:
-    """What to put before a convolution or after a pool; in the head's branch where that is a group."""
+    """The unit to insert before a convolution or after a pool; in the group of the branch if there is one."""
     pool = isinstance(head.op, Pool)
     name = "proj" if pool else "reduce"
     root = f"{module.group}/" if module.group else ""
     branch, _, below = head.name.removeprefix(root).partition("/")
     path = f"{root}{branch}/{name}" if below else f"{head.name}_{name}"
-    return _Insertion(edit.fresh(path), edit.unit(module.convolutions[0] if pool else head))
+    return _Insertion(edit.unused_path(path), edit.unit(module.convolutions[0] if pool else head))
 
 
 def _insert(edit: Edit, insertions: Mapping[str, _Insertion], ratio: int) -> dict[str, Size]:
-    """Put in the 1×1 units at these convolutions and pools; gives back the channels of each.
+    """Insert 1×1 units at these convolutions and pools; return the output channels of each.
 
-    One walk in running order follows the channels: what a module makes depends on those before it.
+    One pass in execution order computes the channels: the output of a module depends on the modules before it.
     """
-    made: dict[str, Size] = {}
+    reduced: dict[str, Size] = {}
     shapes = dict(edit.graph.shapes)
     changed: set[str] = set()
     for node in edit.graph.nodes:
@@ -254,11 +255,11 @@ def _insert(edit: Edit, insertions: Mapping[str, _Insertion], ratio: int) -> dic
         if node.name in insertions:
             pool = isinstance(node.op, Pool)
             source = node.name if pool else node.inputs[0]
-            channels = made[node.name] = ceil_div(shapes[source][1], ratio)
+            channels = reduced[node.name] = ceil_div(shapes[source][1], ratio)
             path, like = insertions[node.name]
             assert isinstance(like.layer.op, Conv2d)
             op = Conv2d(channels, (1, 1), bias=like.layer.op.bias)
-            unit = like.alike(op, source, _names(edit, path, like))
+            unit = like.with_op(op, source, _names(edit, path, like))
             if pool:
                 batch, _, *plane = shapes[node.name]
                 shapes[node.name] = (batch, channels, *plane)
@@ -267,11 +268,11 @@ def _insert(edit: Edit, insertions: Mapping[str, _Insertion], ratio: int) -> dic
                 edit.replace([node], [*unit, replace(node, inputs=(unit[-1].name,))])
         if not all(map(identical, shapes[node.name], edit.graph.shapes[node.name])):
             changed.add(node.name)
-    return made
+    return reduced
 
 
 def _names(edit: Edit, path: str, like: ConvUnit) -> tuple[str, str, str]:
-    """What the layers of a new unit are called: as those of the one that it is like, where these are a group."""
+    """The names of a new unit's layers: as those of the existing unit, if these are a group."""
     if len(like.nodes) == 1:
         return (path, path, path)
     group = edit.group(like.nodes)

@@ -1,4 +1,4 @@
-"""Moves on residual blocks: their kinds into each other, and how their shortcuts match shapes."""
+"""Convert residual blocks between basic and bottleneck, and change how their shortcuts match shapes."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from costcalc.ir.ops.arithmetic import Add
 from costcalc.ir.ops.conv import Conv2d
 from costcalc.ir.ops.copies import ZeroPadShortcut
 from costcalc.ir.ops.norm import BatchNorm2d
-from costcalc.transforms.edit import ConvUnit, Edit, common
+from costcalc.transforms.edit import ConvUnit, Edit, common_group
 from costcalc.transforms.rule import RATIO, MoveArgument, rule
 
 
 class _ResidualBlock(NamedTuple):
     """An addition of two paths from one tensor: the main one, and a shortcut with fewer convolutions or none.
 
-    A path is its layers in running order, each read by the next alone, the last by the addition.
+    A path is a sequence of layers in execution order, each with one reader: the next, or the addition.
     """
 
-    place: str
+    path: str
     add: Node
     fork: str
     main: tuple[Node, ...]
@@ -34,7 +34,7 @@ class _ResidualBlock(NamedTuple):
 
 
 def _blocks(edit: Edit) -> Iterator[_ResidualBlock]:
-    """The selected residual blocks, in running order; an addition of images that is none is skipped."""
+    """The selected residual blocks, in execution order; skips other additions of images."""
     for add in edit.graph.nodes:
         if not isinstance(add.op, Add) or len(edit.graph.shapes[add.name]) != 4:
             continue
@@ -47,21 +47,21 @@ def _blocks(edit: Edit) -> Iterator[_ResidualBlock]:
             continue
         (fork, one), (other_fork, other) = (_path(edit, name) for name in add.inputs)
         main, short = (one, other) if _convolutions(one) >= _convolutions(other) else (other, one)
-        place = edit.place(add, main + short)
-        if not edit.selects(place) and not edit.selects(add.name):
+        path = edit.module_path(add, main + short)
+        if not edit.selects(path) and not edit.selects(add.name):
             continue
         if fork != other_fork or add.inputs[0] == add.inputs[1]:
-            edit.skip(place, "it adds no two paths from one tensor whose layers only the next one reads")
+            edit.skip(path, "it does not add two paths from one tensor whose layers have no other readers")
         elif _convolutions(main) == _convolutions(short):
-            edit.skip(place, "neither of its paths has more convolutions than the other")
+            edit.skip(path, "neither of its paths has more convolutions than the other")
         elif any(edit.shares(node) for node in main + short):
-            edit.skip(place, "parameters of it are shared with another layer")
+            edit.skip(path, "it shares parameters with another layer")
         else:
-            yield _ResidualBlock(place, add, fork, main, short)
+            yield _ResidualBlock(path, add, fork, main, short)
 
 
 def _path(edit: Edit, tensor: str) -> tuple[str, tuple[Node, ...]]:
-    """The layers that lead to a tensor, as far back as each is read by the next alone; and what the first reads."""
+    """The longest sequence of layers to a tensor, each with the next as its only reader, and the input of the first."""
     path: list[Node] = []
     while (node := edit.node.get(tensor)) and edit.reader(node) and len(node.inputs) == 1:
         path.append(node)
@@ -74,7 +74,7 @@ def _convolutions(path: Sequence[Node]) -> int:
 
 
 def _units(path: Sequence[Node]) -> list[ConvUnit] | None:
-    """A path as convolutions, each with the batch norm and the activation after it; None where it is none."""
+    """A path as convolutions, each with the batch norm and the activation after it; None if it has other layers."""
     units: list[ConvUnit] = []
     for node in path:
         if isinstance(node.op, Conv2d):
@@ -92,7 +92,7 @@ def _units(path: Sequence[Node]) -> list[ConvUnit] | None:
 
 
 class _Main(NamedTuple):
-    """A main path that one kind of block has: its units, their convolutions, and the whole path's stride."""
+    """A main path of convolutions: its units, their ops, and the stride of the whole path."""
 
     units: list[ConvUnit]
     ops: list[Conv2d]
@@ -100,22 +100,22 @@ class _Main(NamedTuple):
 
     @property
     def is_basic(self) -> bool:
-        """Two convolutions larger than 1×1."""
+        """Whether it is two convolutions larger than 1×1."""
         return [op.kernel_size != (1, 1) for op in self.ops] == [True, True]
 
     @property
     def is_bottleneck(self) -> bool:
-        """A convolution larger than 1×1 between two that are 1×1."""
+        """Whether it is a convolution larger than 1×1 between two that are 1×1."""
         return [op.kernel_size != (1, 1) for op in self.ops] == [False, True, False]
 
 
 def _main(edit: Edit, block: _ResidualBlock) -> _Main | str:
-    """The main path as units; or why the block is of neither kind."""
+    """The main path as units, or the reason why the block is neither basic nor a bottleneck."""
     if not isinstance(block.main[0].op, Conv2d):
         return "its main path does not start with a convolution, as in the pre-activation order"
     units = _units(block.main)
     if units is None:
-        return "its main path is not only convolutions, each with its batch norm and activation"
+        return "its main path has layers other than convolutions, batch norms and activations"
     ops = [unit.layer.op for unit in units if isinstance(unit.layer.op, Conv2d)]
     if not all(edit.decide(op.groups, "==", 1, otherwise=False) for op in ops):
         return "its main path has a grouped convolution"
@@ -124,30 +124,30 @@ def _main(edit: Edit, block: _ResidualBlock) -> _Main | str:
 
 @rule("bottleneck", RATIO)
 def bottleneck(edit: Edit, ratio: int) -> None:
-    """Basic residual blocks made bottlenecks: the large kernel between two 1×1, at 1/RATIO of the channels.
+    """Convert basic residual blocks to bottlenecks: the large kernel between two 1×1, at 1/RATIO of the channels.
 
     1. A residual block adds two paths from one tensor, the main one and a shortcut with fewer convolutions, or none; it
        is basic when its main path is two convolutions larger than 1×1, each with its batch norm and activation, if any.
-    2. They become a 1×1 convolution to C/RATIO channels, where C are the block's, with the stride of the whole path;
-       the second convolution, without stride, at as many; and a 1×1 convolution to C channels.
-    3. Batch norms, activations and biases of the first two are as the first convolution's, of the last as the second's.
-    4. The block's input, output and shortcut stay as they are. A block whose channels RATIO does not divide is skipped.
+    2. They become a 1×1 convolution to C/RATIO channels, where C are the block's, with the stride of the whole
+       path; the second convolution at as many, with stride 1; and a 1×1 convolution to C channels.
+    3. The first two have the batch norm, activation and bias of the first convolution, the last those of the second.
+    4. The block's input, output and shortcut do not change. A block whose channels RATIO does not divide is skipped.
     """
     for block in _blocks(edit):
         main = _main(edit, block)
         channels = edit.graph.shapes[block.add.name][1]
         if isinstance(main, str):
-            edit.skip(block.place, main)
+            edit.skip(block.path, main)
         elif main.is_bottleneck:
-            edit.skip(block.place, "it is a bottleneck already")
+            edit.skip(block.path, "it is already a bottleneck")
         elif not main.is_basic:
-            edit.skip(block.place, "its main path is not two convolutions larger than 1×1")
+            edit.skip(block.path, "its main path is not two convolutions larger than 1×1")
         elif not edit.decide(channels, "multiple of", ratio, otherwise=True):
-            edit.skip(block.place, f"its channels are no multiple of {ratio}")
+            edit.skip(block.path, f"its channels are not a multiple of {ratio}")
         else:
             inner = exact_div(channels, ratio)
             first, second = main.ops
-            _remake(edit, block, main, [
+            _replace_main(edit, block, main, [
                 (main.units[0], Conv2d(inner, (1, 1), stride=main.stride, bias=first.bias)),
                 (main.units[0], replace(second, out_channels=inner, stride=(1, 1), bias=first.bias)),
                 (main.units[1], Conv2d(channels, (1, 1), bias=second.bias)),
@@ -156,67 +156,67 @@ def bottleneck(edit: Edit, ratio: int) -> None:
 
 @rule("basic")
 def basic(edit: Edit) -> None:
-    """Bottleneck residual blocks made basic ones: two large kernels at all of the block's channels.
+    """Convert bottleneck residual blocks to basic blocks: two large kernels at all of the block's channels.
 
     1. Residual blocks are as in bottleneck; one is a bottleneck when its main path is a convolution larger than 1×1
        between two that are 1×1.
     2. They become two convolutions with that kernel to C channels, where C are the block's; the first has the stride of
        the whole path.
-    3. Batch norms, activations and biases are as those of the bottleneck's first and last convolution.
-    4. The block's input, output and shortcut stay as they are.
+    3. They have the batch norms, activations and biases of the bottleneck's first and last convolution.
+    4. The block's input, output and shortcut do not change.
     """
     for block in _blocks(edit):
         main = _main(edit, block)
         channels = edit.graph.shapes[block.add.name][1]
         if isinstance(main, str):
-            edit.skip(block.place, main)
+            edit.skip(block.path, main)
         elif main.is_basic:
-            edit.skip(block.place, "it is a basic block already")
+            edit.skip(block.path, "it is already a basic block")
         elif not main.is_bottleneck:
-            edit.skip(block.place, "its main path is not 1×1, a larger convolution, 1×1")
+            edit.skip(block.path, "its main path is not 1×1, a larger convolution, 1×1")
         else:
             first, large, last = main.ops
-            _remake(edit, block, main, [
+            _replace_main(edit, block, main, [
                 (main.units[0], replace(large, out_channels=channels, stride=main.stride, bias=first.bias)),
                 (main.units[2], replace(large, out_channels=channels, stride=(1, 1), bias=last.bias)),
             ])  # fmt: skip
 
 
-def _remake(edit: Edit, block: _ResidualBlock, main: _Main, wanted: list[tuple[ConvUnit, Conv2d]]) -> None:
-    """Make the main path of these convolutions, each in a unit like that one, unless its shape would be another."""
-    ops = [op for _, op in wanted]
-    if not _gives(edit, block, ops):
-        edit.skip(block.place, "its output would have another shape")
+def _replace_main(edit: Edit, block: _ResidualBlock, main: _Main, new: list[tuple[ConvUnit, Conv2d]]) -> None:
+    """Replace the main path by convolutions in units like existing ones, unless the output shape would change."""
+    ops = [op for _, op in new]
+    if not _preserves_shape(edit, block, ops):
+        edit.skip(block.path, "the shape of its output would change")
         return
-    names = _Names(edit, block, main.units, len(wanted))
+    names = _Names(edit, block, main.units, len(new))
     nodes: list[Node] = []
     source = block.fork
-    for i, (like, op) in enumerate(wanted):
-        nodes += like.alike(op, source, names.of(i))
+    for i, (like, op) in enumerate(new):
+        nodes += like.with_op(op, source, names.of(i))
         source = nodes[-1].name
     edit.replace(block.main, nodes)
-    edit.change(block.place, f"{_shown(main.ops)} → {_shown(ops)}")
+    edit.change(block.path, f"{_format_convs(main.ops)} → {_format_convs(ops)}")
 
 
-def _gives(edit: Edit, block: _ResidualBlock, ops: Sequence[Op]) -> bool:
-    """Whether these layers one after the other make the block's shape of what it reads, as far as can be told."""
+def _preserves_shape(edit: Edit, block: _ResidualBlock, ops: Sequence[Op]) -> bool:
+    """Whether these layers in sequence on the block's input have the block's output shape; assumed of symbols."""
     shape: Shape = edit.graph.shapes[block.fork]
     for op in ops:
         shape = op.output(shape)
-    made = edit.graph.shapes[block.add.name]
-    return all(edit.decide(a, "==", b, otherwise=True) for a, b in zip(shape, made, strict=True))
+    output_shape = edit.graph.shapes[block.add.name]
+    return all(edit.decide(a, "==", b, otherwise=True) for a, b in zip(shape, output_shape, strict=True))
 
 
-def _shown(ops: Sequence[Conv2d]) -> str:
-    """Convolutions as a table of a paper has them: 1×1×64, 3×3×64, 1×1×256."""
+def _format_convs(ops: Sequence[Conv2d]) -> str:
+    """Convolutions as in the tables of papers: 1×1×64, 3×3×64, 1×1×256."""
     return ", ".join(format_shape((*op.kernel_size, op.out_channels)) for op in ops)
 
 
 class _Names:
-    """What the layers of a new main path are called: as those of the old one, numbered on.
+    """The names of a new main path's layers, continuing the numbers of the old one.
 
-    conv1/conv, relu, conv2/conv give conv1/conv, relu_1, conv2/conv, relu_2, conv3/conv: a layer counts on from the
-    first unit's, and activations between units are numbered where there are several.
+    conv1/conv, relu, conv2/conv give conv1/conv, relu_1, conv2/conv, relu_2, conv3/conv: layers are numbered from the
+    first unit's, and activations between units if there are several.
     """
 
     def __init__(self, edit: Edit, block: _ResidualBlock, units: Sequence[ConvUnit], count: int) -> None:
@@ -224,11 +224,11 @@ class _Names:
         self._first, self._second, self._last = units[0], units[1], units[-1]
         self._count = count
         self._free = {node.name for node in block.main}
-        group = common(self._free)
+        group = common_group(self._free)
         self._root = f"{group}/" if group else ""
 
     def of(self, i: int) -> tuple[str, str, str]:
-        """Of the layer, the batch norm and the activation of unit number `i`, from 0."""
+        """The names of the layer, the batch norm and the activation of unit `i`, from 0."""
         first, second, last = self._first, self._second, self._last
         layer = self._counted(first.layer, second.layer, i)
         norm = self._counted(first.norm or last.norm, second.norm, i)
@@ -236,14 +236,14 @@ class _Names:
         if activation is None or self._head(activation) == self._head(first.layer):
             return (layer, norm, self._counted(activation, second.activation, i))
         bare = re.sub(r"_\d+$", "", self._head(activation))
-        return (layer, norm, self._called(activation, bare if self._count == 2 else f"{bare}_{i + 1}"))
+        return (layer, norm, self._with_head(activation, bare if self._count == 2 else f"{bare}_{i + 1}"))
 
     def _head(self, node: Node) -> str:
         """The first part of a layer's path inside the main path."""
         return node.name.removeprefix(self._root).partition("/")[0]
 
     def _counted(self, node: Node | None, second: Node | None, i: int) -> str:
-        """A path with `i` added to its number; numbered from 1 where that of the second unit does not count on."""
+        """A path with `i` added to its number; numbered from 1 if the second unit's number is not the next."""
         if node is None:
             return ""
         head = self._head(node)
@@ -251,14 +251,14 @@ class _Names:
             second = self._second.layer
         stem = head.rstrip("0123456789")
         number = int(head[len(stem) :] or 0)
-        goes_on = second is not None and self._head(second) == f"{stem}{number + 1}"
-        return self._called(node, f"{stem}{number + i}" if goes_on else f"{head}_{i + 1}")
+        is_next = second is not None and self._head(second) == f"{stem}{number + 1}"
+        return self._with_head(node, f"{stem}{number + i}" if is_next else f"{head}_{i + 1}")
 
-    def _called(self, node: Node, head: str) -> str:
-        """A path with another first part: one of the old main path's, or one that no layer has."""
+    def _with_head(self, node: Node, head: str) -> str:
+        """A path with another first part: one of the old main path's, or an unused one."""
         path = f"{self._root}{head}{node.name.removeprefix(self._root + self._head(node))}"
         if path not in self._free:
-            return self._edit.fresh(path)
+            return self._edit.unused_path(path)
         self._free.remove(path)
         return path
 
@@ -269,7 +269,7 @@ class _Names:
 def _option(text: str) -> str:
     if text not in ("A", "B", "C"):
         raise ValueError(
-            f"a shortcut matches shapes by A (zeros), B (1×1 where they change) or C (1×1 everywhere), not {text!r}"
+            f"a shortcut matches shapes by A (zeros), B (1×1 if they change) or C (1×1 everywhere), not {text!r}"
         )
     return text
 
@@ -279,22 +279,22 @@ _KINDS = {"identity": "the identity", "zeros": "zeros for missing channels", "pr
 
 @rule("shortcut", MoveArgument("A|B|C", _option, examples=("A", "B", "C")))
 def shortcut(edit: Edit, option: str) -> None:
-    """How shortcuts match the shape of what they are added to (He et al., 2015): A zeros, B and C 1×1 convolutions.
+    """Change how shortcuts match the shape of the main path (He et al., 2015): A zeros, B and C 1×1 convolutions.
 
-    1. Residual blocks are as in bottleneck; the main path may have any layers that slide windows, and its stride is the
-       product of theirs. The shape changes where it strides, or makes other channels than it reads.
-    2. A: where the shape changes, every stride-th position, and zeros for the channels that are missing; else nothing.
-       B: where the shape changes, a 1×1 convolution with that stride; else nothing. C: such a convolution everywhere.
-    3. A convolution has a bias where the main path's last has one, and a batch norm where that has one.
-    4. A shortcut of other layers than these, and one that is so already, stays. Zeros cannot take channels away.
+    1. Residual blocks are as in bottleneck; the main path may have any layers with sliding windows, and its stride is
+       the product of theirs. The shape changes if the stride is above 1 or the number of channels changes.
+    2. A: if the shape changes, every stride-th position, and zeros for the additional channels; else the identity.
+       B: if the shape changes, a 1×1 convolution with that stride; else the identity. C: such a convolution everywhere.
+    3. A convolution has a bias and a batch norm if the main path's last convolution has them.
+    4. A shortcut with other layers, or already of that kind, is skipped. Zeros cannot remove channels.
     """
     for block in _blocks(edit):
         now = _kind(block.shortcut)
         stride = _stride(edit, block)
         if now is None:
-            edit.skip(block.place, "its shortcut is neither nothing, zeros, nor a 1×1 convolution with its batch norm")
+            edit.skip(block.path, "its shortcut is not the identity, zeros, or a 1×1 convolution with its batch norm")
         elif stride is None:
-            edit.skip(block.place, "its main path has a layer that slides no window")
+            edit.skip(block.path, "its main path has a layer without a sliding window")
         else:
             _match(edit, block, option, now, stride)
 
@@ -310,7 +310,7 @@ def _kind(shortcut: Sequence[Node]) -> str | None:
 
 
 def _stride(edit: Edit, block: _ResidualBlock) -> tuple[int, int] | None:
-    """How far the main path's windows step, all together; None where a layer has none."""
+    """The product of the strides of the main path's windows; None if a layer has no window."""
     strides = [(1, 1)]
     for node in block.main:
         windows = node.op.sliding_windows(*edit.graph.input_shapes(node))
@@ -322,37 +322,39 @@ def _stride(edit: Edit, block: _ResidualBlock) -> tuple[int, int] | None:
 
 
 def _match(edit: Edit, block: _ResidualBlock, option: str, now: str, stride: tuple[int, int]) -> None:
-    """Make the shortcut what the option says, or say why it stays."""
+    """Replace the shortcut as the option requires, or skip the block."""
     before, after = edit.graph.shapes[block.fork], edit.graph.shapes[block.add.name]
     strided = stride != (1, 1)
     changes = strided or (now != "identity" and not edit.decide(before[1], "==", after[1], otherwise=False))
     wanted = "projection" if option == "C" or (changes and option == "B") else "zeros" if changes else "identity"
     if wanted == now:
-        edit.skip(block.place, f"its shortcut is {_KINDS[now]} already")
+        edit.skip(block.path, f"its shortcut is already {_KINDS[now]}")
         return
     if wanted == "zeros" and not edit.decide(after[1], ">=", before[1], otherwise=True):
-        edit.skip(block.place, "zeros cannot take channels away")
+        edit.skip(block.path, "zeros cannot remove channels")
         return
     new = _shortcut(edit, block, wanted, after[1], stride)
-    if not _gives(edit, block, [node.op for node in new]):
-        edit.skip(block.place, "such a shortcut would have another shape than its main path")
+    if not _preserves_shape(edit, block, [node.op for node in new]):
+        edit.skip(block.path, "such a shortcut would not have the shape of the main path")
         return
     if block.shortcut:
         edit.replace(block.shortcut, new)
     else:
         inputs = tuple([new[-1].name if name == block.fork else name for name in block.add.inputs])
         edit.replace([block.add], [*new, replace(block.add, inputs=inputs)])
-    edit.change(block.place, f"{_KINDS[now]} → {_KINDS[wanted]}")
+    edit.change(block.path, f"{_KINDS[now]} → {_KINDS[wanted]}")
 
 
 def _shortcut(edit: Edit, block: _ResidualBlock, wanted: str, channels: Size, stride: tuple[int, int]) -> list[Node]:
-    """The layers of a shortcut, named as the block's own, or as its main path's last convolution is."""
+    """The layers of a shortcut, named like the present shortcut or like the main path's last convolution."""
     if wanted == "identity":
         return []
     if block.shortcut:
         path = edit.group(block.shortcut) or block.shortcut[0].name
     else:
-        path = edit.fresh(f"{block.add.name}_shortcut" if block.place == block.add.name else f"{block.place}/shortcut")
+        path = edit.unused_path(
+            f"{block.add.name}_shortcut" if block.path == block.add.name else f"{block.path}/shortcut"
+        )
     origin = block.add.origin
     if wanted == "zeros":
         return [Node(path, ZeroPadShortcut(channels, stride=stride), (block.fork,), origin=origin)]

@@ -1,4 +1,4 @@
-"""Rules, and applying them: a design move by its name."""
+"""Design moves by name, and their application to graphs."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from costcalc.core.errors import CostcalcError, did_you_mean
 from costcalc.ir.graph import Graph, GraphError
 from costcalc.transforms.edit import Change, Edit, Skip, matches, prefixes
 
-_FAMILIES = ("convolutions", "inception", "heads", "pointwise", "stem", "residual", "layers")
+_FAMILIES = ("convolutions", "inception", "heads", "pointwise_convolutions", "stem", "residual", "removal")
 
 
 class MoveArgument(NamedTuple):
-    """What a rule takes after its colon: `read` makes it of the text, and raises ValueError saying what it must be."""
+    """The argument of a rule, after the colon; `read` parses it and raises ValueError with the allowed values."""
 
-    name: str  # as help and messages call it: RATIO, A|B|C
+    name: str  # in help and messages: RATIO, A|B|C
     read: Callable[[str], Any]
-    default: str | None = None  # None: it must be given
-    examples: tuple[str, ...] = ()  # what an overview of all moves tries
+    default: str | None = None  # None: required
+    examples: tuple[str, ...] = ()  # for an overview of all moves
 
 
 def _ratio(text: str) -> int:
     if not (text.isascii() and text.isdecimal()) or int(text) < 2:
-        raise ValueError(f"RATIO is what channels are divided by, a whole number of at least 2, not {text!r}")
+        raise ValueError(f"RATIO, the divisor of the channels, must be an integer of at least 2, not {text!r}")
     return int(text)
 
 
@@ -33,17 +33,17 @@ RATIO = MoveArgument("RATIO", _ratio, "4", examples=("4",))
 
 
 class Rule(NamedTuple):
-    """A design move: `apply` finds its places in a graph, and asks for their edits."""
+    """A design move: `apply` searches a graph for the layers it fits, and requests their edits."""
 
     name: str
     apply: Callable[..., None]
     argument: MoveArgument | None
-    same_function: bool  # the network computes what it computed, once its weights are carried over
-    remedy: str | None = None  # what may help where layers would no longer fit; unless said, fewer places
+    same_function: bool  # the network computes the same function once its weights are carried over
+    remedy: str | None = None  # advice if layers would not fit; by default, to change fewer layers
 
     @property
     def call(self) -> str:
-        """How it is written on a command line."""
+        """The move as written on the command line."""
         if self.argument is None:
             return self.name
         written = f"{self.name}:{self.argument.name}"
@@ -51,19 +51,19 @@ class Rule(NamedTuple):
 
     @property
     def examples(self) -> list[str]:
-        """The moves that an overview tries: the rule as it is, or with a few arguments."""
+        """The moves for an overview: the rule without an argument, or with example arguments."""
         if self.argument is None:
             return [self.name]
         return [f"{self.name}:{text}" if text else self.name for text in self.argument.examples]
 
     @property
     def doc(self) -> str:
-        """What it does: one sentence, then its rules by number."""
+        """Its documentation: one sentence, then numbered rules."""
         return inspect.cleandoc(self.apply.__doc__ or "")
 
 
 class AppliedMove(NamedTuple):
-    """One rule applied: the places it changed, and those it left and why."""
+    """One rule applied: the layers it changed, and those it skipped with the reasons."""
 
     rule: str
     changed: tuple[Change, ...]
@@ -71,7 +71,7 @@ class AppliedMove(NamedTuple):
 
 
 class Rewriting(NamedTuple):
-    """A graph under design moves: as it was, as it became, and what each move did on the way."""
+    """A graph before and after design moves, and the results of each move."""
 
     before: Graph
     after: Graph
@@ -79,12 +79,12 @@ class Rewriting(NamedTuple):
 
     @property
     def changed(self) -> tuple[Change, ...]:
-        """All places changed, in the order of the moves."""
+        """All changes, in the order of the moves."""
         return tuple(change for step in self.steps for change in step.changed)
 
     @property
     def skipped(self) -> tuple[Skip, ...]:
-        """All places left as they were, in the order of the moves."""
+        """All skipped layers, in the order of the moves."""
         return tuple(skip for step in self.steps for skip in step.skipped)
 
 
@@ -94,7 +94,7 @@ _RULES: dict[str, Rule] = {}
 def rule(
     name: str, argument: MoveArgument | None = None, *, same_function: bool = False, remedy: str | None = None
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Make a function of an `Edit` (and its argument, if it takes one) the rule of that name."""
+    """Register a function of an `Edit`, and an argument if the rule has one, as the rule of that name."""
 
     def declare(apply: Callable[..., None]) -> Callable[..., None]:
         assert name not in _RULES, f"two rules {name}"
@@ -112,7 +112,7 @@ def rules() -> Mapping[str, Rule]:
 
 
 def rule_named(name: str) -> Rule:
-    """The rule of that name. Raises CostcalcError, with what may have been meant, when there is none."""
+    """Return the rule of that name. Raises CostcalcError, with the nearest names, if there is none."""
     known = rules()
     if name not in known:
         calls = ", ".join(rule.call for rule in known.values())
@@ -121,19 +121,21 @@ def rule_named(name: str) -> Rule:
 
 
 def rewrite(graph: Graph, *moves: str, at: str | Iterable[str] = ()) -> Rewriting:
-    """Apply design moves one after the other, each to what the one before made.
+    """Apply design moves in sequence, each to the result of the one before.
 
-    A move is a rule's name, with its argument after a colon: `stack3x3`, `reduce:4`, `shortcut:A` (`rules()` has all).
-    `at` limits them to the layers whose path, or a prefix of it, matches a pattern such as `inception4*`; of several
-    patterns, any; without a pattern, all are. Sizes may be of any carrier: what a move had to take for granted of
-    symbols is among the new graph's assumptions. Raises CostcalcError for a move that is none, for a pattern that
-    matches nothing, for an array whose elements would become different networks, and where layers would no longer fit
-    together.
+    A move is the name of a rule, with its argument after a colon: `stack3x3`, `reduce:4`, `shortcut:A` (`rules()` has
+    all). `at` limits them to layers whose path, or a prefix of it, matches one of the patterns, such as `inception4*`;
+    without patterns, all layers may change. Sizes may be numbers, arrays or symbols; conditions on symbols become
+    assumptions of the new graph.
+
+    Raises:
+        CostcalcError: a move does not exist, a pattern matches no layer, elements of an array would give different
+            networks, or the new layers do not fit together.
     """
     if not isinstance(graph, Graph):
-        raise TypeError(f"rewrite takes a graph, such as costcalc.load('vgg16'), not {graph!r}")
+        raise TypeError(f"rewrite needs a graph, such as costcalc.load('vgg16'), not {graph!r}")
     if not all(isinstance(move, str) for move in moves):
-        raise TypeError(f"design moves are texts, one after the other, such as 'stack3x3', 'reduce:4': not {moves!r}")
+        raise TypeError(f"design moves must be strings, such as 'stack3x3', 'reduce:4', not {moves!r}")
     patterns = (at,) if isinstance(at, str) else tuple(at)
     parsed = [_parse(move) for move in moves]
     steps = []
@@ -145,29 +147,29 @@ def rewrite(graph: Graph, *moves: str, at: str | Iterable[str] = ()) -> Rewritin
         try:
             after = edit.finish(f"{after.name}+{move}")
         except GraphError as error:
-            remedy = rule.remedy or ("" if patterns else "--at limits the places")
-            message = f"{move} cannot be applied to {after.name}: its layers would no longer fit together"
+            remedy = rule.remedy or ("" if patterns else "limit the layers with --at")
+            message = f"{move} cannot be applied to {after.name}: its layers would not fit together"
             raise CostcalcError(f"{message}{remedy and '; '}{remedy}\n{error}") from None
         steps.append(AppliedMove(move, tuple(edit.changes), tuple(edit.skips)))
     return Rewriting(graph, after, tuple(steps))
 
 
 def _parse(move: str) -> tuple[Rule, tuple[Any, ...]]:
-    """The rule that a move names, and its argument read."""
+    """The rule that a move names, and its parsed argument."""
     name, colon, text = move.partition(":")
-    found = rule_named(name)
-    if found.argument is None:
+    rule = rule_named(name)
+    if rule.argument is None:
         if colon:
-            raise CostcalcError(f"{name} takes nothing after it, not {text!r}")
-        return found, ()
+            raise CostcalcError(f"{name} has no argument: remove {colon + text!r}")
+        return rule, ()
     if not colon:
-        if found.argument.default is None:
-            raise CostcalcError(f"{name} needs an argument: {found.call}")
-        text = found.argument.default
+        if rule.argument.default is None:
+            raise CostcalcError(f"{name} needs an argument: {rule.call}")
+        text = rule.argument.default
     if colon and not text:
-        raise CostcalcError(f"{move} lacks what comes after the colon: {found.call}")
+        raise CostcalcError(f"{move} has no argument after the colon: {rule.call}")
     try:
-        return found, (found.argument.read(text),)
+        return rule, (rule.argument.read(text),)
     except ValueError as error:
         raise CostcalcError(f"{move}: {error}") from None
 

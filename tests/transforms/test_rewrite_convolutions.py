@@ -31,7 +31,7 @@ def rewritten(name, move):
 
 
 def places(done):
-    return [told.place for told in done.changed]
+    return [entry.path for entry in done.changed]
 
 
 def ops(graph):
@@ -74,14 +74,14 @@ def test_other_layers_stay_and_see_what_they_saw(name, move):
 def test_every_convolution_is_changed_or_it_is_said_why_not(name, move):
     done = rewritten(name, move)
     convolutions = [node.name for node in done.before.nodes if node.op.name == "conv2d"]
-    assert sorted([*places(done), *(told.place for told in done.skipped)]) == sorted(convolutions)
+    assert sorted([*places(done), *(entry.path for entry in done.skipped)]) == sorted(convolutions)
 
 
 @pytest.mark.parametrize("name", costcalc.architectures())
 def test_every_convolution_is_in_a_run_or_it_is_said_why_not(name):
     done = rewritten(name, "unstack")
     words = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9}
-    joined = [words.get(told.did.split()[0]) or int(told.did.split()[0]) for told in done.changed]
+    joined = [words.get(entry.description.split()[0]) or int(entry.description.split()[0]) for entry in done.changed]
     of = [node for node in done.before.nodes if node.op.name == "conv2d"]
     assert sum(joined) + len(done.skipped) == len(of)
     made = {node.name: node.op for node in done.after.nodes}
@@ -364,7 +364,7 @@ def test_a_run_ends_where_it_strides_and_the_last_may():
     )
     done = rewrite(graph, "unstack")
     assert done.changed == (("b", "two 3×3 → 5×5"), ("d", "two 3×3 → 5×5"))
-    assert dict(done.skipped) == dict.fromkeys("ef", "only the last convolution of a run may stride")
+    assert dict(done.skipped) == dict.fromkeys("ef", "only the last convolution of a run may have a stride above 1")
     assert ops(done.after)[:2] == [
         ("b", conv(6, 5, stride=2, padding=2)),
         ("d", conv(4, 5, stride=(1, 2), padding=1)),
@@ -377,7 +377,7 @@ def test_a_run_ends_where_groups_change():
     graph = chain(("a", conv(4, 3)), ("b", conv(4, 3, groups=2)), ("c", conv(4, 3, groups=2)), shape=(1, 3, 16, 16))
     done = rewrite(graph, "unstack")
     assert done.changed == (("c", "two 3×3 → 5×5"),)
-    assert done.skipped == (("a", "the 3×3 convolution beside it has other groups"),)
+    assert done.skipped == (("a", "the 3×3 convolution next to it has another number of groups"),)
     assert ops(done.after)[1] == ("c", conv(4, 5, groups=2))
 
 
@@ -433,7 +433,7 @@ def test_residual_blocks_are_runs_that_skips_end():
     assert places(done)[:2] == ["layer1/block_1/main/conv2/conv", "layer1/block_2/main/conv2/conv"]
     # where a block strides in its first convolution, its second cannot join it
     assert set(done.skipped) >= {
-        (f"layer2/block_1/main/{conv}/conv", "only the last convolution of a run may stride")
+        (f"layer2/block_1/main/{conv}/conv", "only the last convolution of a run may have a stride above 1")
         for conv in ("conv1", "conv2")
     }
 
@@ -521,7 +521,7 @@ def test_one_plane_is_depthwise_already_when_one_is_made():
     assert ops(done.after)[0] == ("grey/depthwise", conv(1, 3, bias=False))
     again = rewrite(done.after, "separable")
     assert again.after is done.after
-    assert again.skipped[0] == ("grey/depthwise", "it takes and makes one channel: it is depthwise already")
+    assert again.skipped[0] == ("grey/depthwise", "it has one input and one output channel: it is already depthwise")
 
 
 # -- other carriers, and graphs that are no spec's ----------------------------------------------------------------------

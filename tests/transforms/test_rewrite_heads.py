@@ -34,7 +34,7 @@ def calls(graph, *names):
 
 
 def reasons(done):
-    return {skip.place: skip.reason for skip in done.skipped}
+    return {skip.path: skip.reason for skip in done.skipped}
 
 
 # -- gap-head -----------------------------------------------------------------------------------------------------
@@ -81,16 +81,16 @@ def test_what_is_averaged_already_stays():
     for name in ("googlenet", "resnet50", "inception_v3"):
         done = rewrite(load(name), "gap-head")
         assert done.after is done.before
-        assert list(reasons(done).values()) == ["its plane is averaged away already"]
+        assert list(reasons(done).values()) == ["its plane is averaged already"]
     for move in ("gap-head", "gap-head:nin"):
-        assert reasons(rewrite(load("nin"), move)) == {"head/flatten": "no linear layer takes its vector"}
+        assert reasons(rewrite(load("nin"), move)) == {"head/flatten": "no linear layer reads its vector"}
 
 
 def test_auxiliary_heads_are_places_that_a_pattern_chooses():
     graph = network("googlenet")
-    assert [change.place for change in rewrite(graph, "gap-head").changed] == ["aux1/flatten", "aux2/flatten"]
+    assert [change.path for change in rewrite(graph, "gap-head").changed] == ["aux1/flatten", "aux2/flatten"]
     done = rewrite(graph, "gap-head", at="aux2")
-    assert [change.place for change in done.changed] == ["aux2/flatten"]
+    assert [change.path for change in done.changed] == ["aux2/flatten"]
     assert done.after.outputs == graph.outputs == ("head/fc", "aux1/fc2", "aux2/fc2")
     # averages of 4×4 places of 128 channels, and one layer of 1000 for two of 1024 and 1000
     assert analyze(done.after).below("aux2").total().params == (528 * 128 + 128) + (128 * 1000 + 1000)
@@ -101,7 +101,7 @@ def test_auxiliary_heads_are_places_that_a_pattern_chooses():
 def test_what_comes_before_a_head_stays_as_it_was(name, move):
     done = rewrite(network(name), move)
     before, after = rows(done.before), rows(done.after)
-    heads = {change.place.rpartition("/")[0] for change in done.changed}
+    heads = {change.path.rpartition("/")[0] for change in done.changed}
     for node in done.before.nodes:
         group = node.name.rpartition("/")[0]
         if group not in heads and node.name in after:
@@ -141,7 +141,7 @@ def test_a_layer_that_others_read_ends_a_head():
     read = chain(
         ("flat", OPS["flatten"]()), ("a", OPS["linear"](5)), ("b", OPS["linear"](5), "flat"), outputs=("a", "b")
     )
-    wanted = {"flat": "its vector is read by several layers, or is an output"}
+    wanted = {"flat": "its vector has several readers, or is an output"}
     assert reasons(rewrite(read, "gap-head")) == wanted
     both = chain(("flat", OPS["flatten"]()), ("a", OPS["linear"](5)), outputs=("a", "flat"))
     assert reasons(rewrite(both, "gap-head")) == wanted
@@ -160,9 +160,9 @@ def test_a_layer_that_others_read_ends_a_head():
     [
         ([("flat", OPS["flatten"]()), ("fc", OPS["linear"](5))], (2, 3, 1, 1), "its plane is a single position"),
         ([("flat", OPS["flatten"]()), ("soft", OPS["softmax"]()), ("fc", OPS["linear"](5))], (2, 3, 4, 4),
-         "no linear layer takes its vector"),
+         "no linear layer reads its vector"),
         ([("flat", OPS["flatten"]()), ("slopes", OPS["prelu"](48)), ("fc", OPS["linear"](5))], (2, 3, 4, 4),
-         "no linear layer takes its vector"),
+         "no linear layer reads its vector"),
     ],
 )  # fmt: skip
 def test_other_reasons(layers, shape, reason):
@@ -185,7 +185,7 @@ def test_what_flattens_no_image_is_no_head():
     assert rewrite(rows_of, "gap-head") == (rows_of, rows_of, rewrite(rows_of, "gap-head").steps)
     assert not rewrite(rows_of, "gap-head").skipped
     last = chain(("last", TO_LAST), ("flat", OPS["flatten"]()), ("fc", OPS["linear"](5)))
-    assert reasons(rewrite(last, "fc-to-conv")) == {"fc": "it comes from no flatten of a plane"}
+    assert reasons(rewrite(last, "fc-to-conv")) == {"fc": "it does not follow a flatten of a plane"}
 
 
 def test_nin_makes_the_class_maps_by_a_1x1_convolution():
@@ -226,7 +226,7 @@ def test_nins_head_is_nins():
 
 def test_an_argument_that_is_none():
     assert rules()["gap-head"].call == "gap-head[:nin]"
-    with pytest.raises(CostcalcError, match=r"gap-head:vgg: takes nin, or nothing, not 'vgg'"):
+    with pytest.raises(CostcalcError, match=r"gap-head:vgg: the argument is nin or nothing, not 'vgg'"):
         rewrite(load("vgg16"), "gap-head:vgg")
 
 
@@ -271,20 +271,20 @@ def test_convolutions_see_the_plane_whole_and_a_larger_input_slides():
 
 def test_linear_layers_that_are_no_head_stay():
     words = chain(("fc", OPS["linear"](5)), shape=(2, 7, 3))
-    assert reasons(rewrite(words, "fc-to-conv")) == {"fc": "it comes from no flatten of a plane"}
+    assert reasons(rewrite(words, "fc-to-conv")) == {"fc": "it does not follow a flatten of a plane"}
     h = sympy.Symbol("h", integer=True, positive=True)
     graph = chain(("flat", OPS["flatten"]()), ("a", OPS["linear"](5)), ("b", OPS["linear"](5)), shape=(1, 3, h, 4))
-    with pytest.raises(CostcalcError, match="a would have a kernel of h×4, and a kernel is a plain number"):
+    with pytest.raises(CostcalcError, match="a would have a kernel of h×4: kernel sizes must be plain numbers"):
         rewrite(graph, "fc-to-conv")
     assert rewrite(graph, "gap-head").after.shapes["b"] == (1, 5)
     one = rewrite(load("vgg16"), "fc-to-conv", at="head/fc2")
-    assert reasons(one) == {"head/fc2": "it goes with the other linear layers of its head, which are not selected"}
+    assert reasons(one) == {"head/fc2": "other linear layers of its head are not selected"}
     mixed = chain(
         ("flat", OPS["flatten"]()), ("a", OPS["linear"](5)), ("p", OPS["softmax"](-1)), ("b", OPS["linear"](4))
     )
     done = rewrite(mixed, "fc-to-conv")
     assert [node.name for node in done.after.nodes] == ["a", "flat", "p", "b"]
-    assert reasons(done) == {"b": "it comes from no flatten of a plane"}
+    assert reasons(done) == {"b": "it does not follow a flatten of a plane"}
 
 
 # -- 1×1 convolutions and linear layers ---------------------------------------------------------------------------
@@ -306,7 +306,7 @@ def test_a_1x1_convolution_costs_what_the_linear_layer_costs(name):
             "receptive_stride",
             "backward_macs",
         ):
-            if fact != "output" or path not in {change.place for change in done.changed}:
+            if fact != "output" or path not in {change.path for change in done.changed}:
                 assert getattr(after[path], fact) == getattr(row, fact), (path, fact)
         if row.op != "flatten":
             assert after[path].activations == row.activations
@@ -321,7 +321,7 @@ def test_a_1x1_convolution_costs_what_the_linear_layer_costs(name):
 @pytest.mark.parametrize("name", POINTWISE)
 def test_the_pair_restores_the_graph_node_for_node(name):
     there = rewrite(network(name), "1x1-to-linear")
-    back = rewrite(there.after, "linear-to-1x1", at=[change.place for change in there.changed])
+    back = rewrite(there.after, "linear-to-1x1", at=[change.path for change in there.changed])
     assert back.after.nodes == network(name).nodes
     assert back.after.outputs == network(name).outputs
 
@@ -341,7 +341,7 @@ def test_torch_agrees_with_the_costs_of_the_linear_layers(name, train):
     [
         (OPS["conv2d"](6, 3, padding=1), "its kernel is 3×3, not 1×1"),
         (OPS["conv2d"](6, (1, 7)), "its kernel is 1×7, not 1×1"),
-        (OPS["conv2d"](6, 1, stride=(1, 2)), "its stride is not 1: it passes positions over"),
+        (OPS["conv2d"](6, 1, stride=(1, 2)), "its stride is not 1"),
         (OPS["conv2d"](6, 1, padding=1), "it has padding"),
         (OPS["conv2d"](6, 1, groups=3), "it has groups"),
     ],
@@ -401,14 +401,14 @@ def test_a_linear_layer_on_averages_is_a_1x1_convolution_before_the_flatten():
 def test_linear_layers_on_what_is_no_plane_stay():
     flat = rewrite(load("vgg16"), "linear-to-1x1")
     assert reasons(flat) == dict.fromkeys(
-        ("head/fc1", "head/fc2", "head/fc3"), "it sees a whole plane at once: fc-to-conv makes it a convolution"
+        ("head/fc1", "head/fc2", "head/fc3"), "its input is a whole plane: fc-to-conv makes it a convolution"
     )
     for graph in (
         chain(("fc", OPS["linear"](5)), shape=(2, 7)),
         chain(("fc", OPS["linear"](5)), shape=(2, 7, 3)),
         chain(("fc", OPS["linear"](5))),
     ):
-        reason = "it sees no plane (fc-to-conv is for one on a flattened plane)"
+        reason = "its input is no plane (for a flattened plane, see fc-to-conv)"
         assert reasons(rewrite(graph, "linear-to-1x1")) == {"fc": reason}
 
 

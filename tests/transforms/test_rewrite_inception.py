@@ -16,7 +16,7 @@ from small_graphs import chain
 
 import costcalc
 from costcalc import OPS, Builder, CostcalcError, Graph, Input, Node, analyze, check, load, rewrite
-from costcalc.transforms.forks import forks
+from costcalc.transforms.dominators import immediate_dominators
 
 GOOGLENET = [f"inception{name}" for name in ("3a", "3b", "4a", "4b", "4c", "4d", "4e", "5a", "5b")]
 
@@ -55,8 +55,8 @@ def test_naive_inception_of_googlenet_is_its_naive_variant():
     done = rewrite(load("googlenet"), "naive-inception")
     assert done.after.nodes == load("googlenet-naive").nodes
     assert analyze(done.after).total().params == 97_526_008
-    assert [told.place for told in done.changed] == GOOGLENET
-    assert {told.did for told in done.changed} == {"removed 3x3/reduce, 5x5/reduce, pool/proj"}
+    assert [entry.path for entry in done.changed] == GOOGLENET
+    assert {entry.description for entry in done.changed} == {"removed 3x3/reduce, 5x5/reduce, pool/proj"}
     assert done.skipped == ()
 
 
@@ -108,7 +108,7 @@ def test_every_reduction_makes_the_share_of_what_comes_in_at_last(name, ratio):
 def test_a_module_is_reduced_by_what_the_one_before_now_makes():
     done = rewrite(load("googlenet-naive"), "reduce:4")
     first, second = 192, 64 + 128 + 32 + 192 // 4
-    assert [told.did for told in done.changed[:2]] == [
+    assert [entry.description for entry in done.changed[:2]] == [
         f"added 3x3/reduce, 5x5/reduce, pool/proj of {first // 4} channels",
         f"added 3x3/reduce, 5x5/reduce, pool/proj of {second // 4} channels",
     ]
@@ -128,10 +128,10 @@ def test_reduced_and_naive_again_is_what_was(ratio, style):
 def test_a_reduced_network_has_nothing_to_reduce():
     done = rewrite(load("googlenet"), "reduce")
     assert done.after is done.before
-    assert [told.place for told in done.skipped] == [
+    assert [entry.path for entry in done.skipped] == [
         f"{module}/{path}" for module in GOOGLENET for path in ("3x3/reduce", "5x5/reduce", "pool/proj")
     ]
-    assert {told.reason for told in done.skipped} == {"it is a 1×1 reduction"}
+    assert {entry.reason for entry in done.skipped} == {"it is a 1×1 reduction"}
 
 
 def test_the_ratio_is_4_unless_given():
@@ -141,7 +141,7 @@ def test_the_ratio_is_4_unless_given():
 
 @pytest.mark.parametrize("text", ["0.25", "1", "0", "-4", "x", "٤", "1/4"])
 def test_a_ratio_that_is_none(text):
-    message = f"reduce:{text}: RATIO is what channels are divided by, a whole number of at least 2, not {text!r}"
+    message = f"reduce:{text}: RATIO, the divisor of the channels, must be an integer of at least 2, not {text!r}"
     with pytest.raises(CostcalcError) as error:
         rewrite(load("googlenet"), f"reduce:{text}")
     assert str(error.value) == message
@@ -153,7 +153,7 @@ def test_a_ratio_that_is_none(text):
 def test_inception_v3_without_reductions():
     done = rewrite(load("inception_v3", aux=True), "naive-inception")
     assert done.skipped == ()
-    assert {told.place: told.did.removeprefix("removed ") for told in done.changed} == {
+    assert {entry.path: entry.description.removeprefix("removed ") for entry in done.changed} == {
         **dict.fromkeys(["mixed5b", "mixed5c", "mixed5d"], "5x5/reduce, 3x3dbl/reduce, pool/proj"),
         "mixed6a": "3x3dbl/reduce",
         **dict.fromkeys(["mixed6b", "mixed6c", "mixed6d", "mixed6e"], "7x7/reduce, 7x7dbl/reduce, pool/proj"),
@@ -210,8 +210,8 @@ def test_a_module_or_a_branch_of_it(at, did):
 @pytest.mark.parametrize("at", ["inception4a/5x5", "inception4a/5x5/conv/conv2d"])
 def test_reducing_one_branch(at):
     done = rewrite(load("googlenet-naive"), "reduce:4", at=at)
-    assert [told.place for told in done.changed] == ["inception4a"]
-    assert done.changed[0].did.startswith("added 5x5/reduce of ")
+    assert [entry.path for entry in done.changed] == ["inception4a"]
+    assert done.changed[0].description.startswith("added 5x5/reduce of ")
 
 
 def test_modules_without_groups_are_called_by_their_concat_and_their_layers_by_name():
@@ -319,7 +319,7 @@ def test_a_branch_in_two_modules_is_changed_once():
         ("two", CONCAT, "deep", "c"),
     )  # fmt: skip
     done = rewrite(both, "naive-inception")
-    assert [told.place for told in done.changed] == ["one"]
+    assert [entry.path for entry in done.changed] == ["one"]
     assert names(done.after) == ["c", "one", "deep", "two"]
 
 
@@ -365,9 +365,9 @@ MODULE = [("r", conv(4)), ("c", conv(6, 3)), ("join", CONCAT, "c", "input")]
 @pytest.mark.parametrize(
     ("layers", "outputs", "reason"),
     [
-        ([MODULE[0], ("c", conv(6)), MODULE[2]], None, "not only larger convolutions read it"),
-        ([*MODULE[:2], ("join", CONCAT, "c", "r", "input")], None, "not only larger convolutions read it"),
-        ([*MODULE, ("also", RELU, "r")], ("join", "also"), "not only larger convolutions read it"),
+        ([MODULE[0], ("c", conv(6)), MODULE[2]], None, "layers other than larger convolutions read it"),
+        ([*MODULE[:2], ("join", CONCAT, "c", "r", "input")], None, "layers other than larger convolutions read it"),
+        ([*MODULE, ("also", RELU, "r")], ("join", "also"), "layers other than larger convolutions read it"),
         (MODULE, ("join", "r"), "it is an output of the network"),
         ([MODULE[0], ("c", conv(4, 3, groups=4)), MODULE[2]], None, "a grouped convolution reads it"),
     ],
@@ -403,7 +403,7 @@ def test_a_pool_s_1x1_goes_before_larger_kernels_too_and_stays_before_others():
     )  # fmt: skip
     done = rewrite(pooled, "naive-inception")
     assert done.changed == (("join", "removed r"),)
-    assert reasons(done) == {"s": "not only larger convolutions read it"}
+    assert reasons(done) == {"s": "layers other than larger convolutions read it"}
     assert reasons(rewrite(pooled, "reduce")) == {"r": "it is a 1×1 reduction"}
 
 
@@ -413,14 +413,16 @@ def test_why_a_branch_is_not_reduced():
     pyramid = graph(
         ("p3", POOL), ("p5", OPS["max_pool2d"](5, stride=1, padding=2), "input"), ("join", CONCAT, "p3", "p5")
     )
-    assert set(reasons(rewrite(pyramid, "reduce")).values()) == {"its module has no convolution to be like"}
+    assert set(reasons(rewrite(pyramid, "reduce")).values()) == {
+        "its module has no convolution whose form a reduction could take"
+    }
     # a pool that others read, too, ends no branch; a norm before the kernel is another order
     other = graph(
         ("p", POOL), ("n", OPS["batch_norm2d"](), "input"), ("c", conv(4, 3)), ("join", CONCAT, "p", "c"), ("end", RELU, "p"),
         outputs=("join", "end"),
     )  # fmt: skip
     assert reasons(rewrite(other, "reduce")) == {
-        "join": "no branch starts with a larger convolution, or ends with its pool"
+        "join": "no branch starts with a larger convolution or ends with a pool"
     }
 
 
@@ -432,7 +434,7 @@ def test_a_u_net_s_skips_are_no_inception_modules():
     for move in ("naive-inception", "reduce"):
         done = rewrite(net, move)
         assert done.changed == ()
-        assert [told.place for told in done.skipped] == ["join"]
+        assert [entry.path for entry in done.skipped] == ["join"]
 
 
 # -- sizes of every carrier -------------------------------------------------------------------------------------------
@@ -485,7 +487,7 @@ def random_graphs(draw):
 @given(random_graphs())
 def test_a_fork_is_the_nearest_tensor_without_which_a_join_is_out_of_reach(some):
     """By the definition: take a tensor away, and see what the inputs still reach."""
-    found = forks(some)
+    found = immediate_dominators(some)
     order = [*(name for name, *_ in some.inputs), *names(some)]
     without = {}
     for gone in order:
@@ -513,18 +515,18 @@ def test_forks_are_found_without_walking_the_way_up():
         best = 60.0
         for _ in range(5):
             start = process_time()
-            forks(some)
+            immediate_dominators(some)
             best = min(best, process_time() - start)
         return best
 
     small, large = long_graph(2_000), long_graph(8_000)
-    found = forks(small)
+    found = immediate_dominators(small)
     assert all(found[f"j{i}"] == f"n{i}" for i in range(2_000))
     assert seconds(large) < 9 * seconds(small)
 
 
 def test_modules_of_every_architecture_come_one_after_the_other():
     for name in costcalc.architectures():
-        places = [told.place for told in rewrite(load(name), "naive-inception").changed]
+        places = [entry.path for entry in rewrite(load(name), "naive-inception").changed]
         order = [list(dict.fromkeys(n.name.split("/")[0] for n in load(name).nodes)).index(p) for p in places]
         assert all(a < b for a, b in pairwise(order))

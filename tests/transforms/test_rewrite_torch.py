@@ -197,7 +197,7 @@ def test_layers_that_share_parameters_take_them_once():
         "s", graph.inputs, tuple(replace(n, shares="a") if n.name == "b" else n for n in graph.nodes), ("c",)
     )
     done = rewrite(shared, "1x1-to-linear")
-    assert [change.place for change in done.changed] == ["c"]
+    assert [change.path for change in done.changed] == ["c"]
     assert error(shared, done.after) < TOLERANCE
 
 

@@ -66,18 +66,18 @@ def test_laws(name, move):
     assert ends[0] == ends[1]
     assert after.inputs == before.inputs
 
-    # what is told is so: nothing changed is the very same graph, and no place is told twice
+    # what is entry is so: nothing changed is the very same graph, and no place is entry twice
     assert (after is before) == (not step.changed)
     assert (after.nodes == before.nodes) == (not step.changed)
     assert after.name == (f"{before.name}+{move}" if step.changed else before.name)
-    changed, skipped = ([told.place for told in tellings] for tellings in (step.changed, step.skipped))
+    changed, skipped = ([entry.path for entry in entries] for entries in (step.changed, step.skipped))
     assert len(set(changed)) == len(changed)
     assert len(set(skipped)) == len(skipped)
     assert not set(changed) & set(skipped)
     for place in (*changed, *skipped):
         assert before.select(place)
-    assert all(told.did for told in step.changed)
-    assert all(told.reason for told in step.skipped)
+    assert all(entry.description for entry in step.changed)
+    assert all(entry.reason for entry in step.skipped)
 
     # applied again, a move finds nothing left to do
     again = rewrite(after, move)
@@ -99,14 +99,14 @@ def test_a_rewritten_network_is_a_spec_that_reads_back_equal(name, move):
 @pytest.mark.parametrize(("name", "move"), list(product(["vgg16", "googlenet", "resnet50"], MOVES)))
 def test_a_pattern_limits_a_move_to_what_it_matches(name, move):
     """All that lies in one stage, and all that does not, are together all places."""
-    everywhere = [told.place for told in rewritten(name, move).changed]
+    everywhere = [entry.path for entry in rewritten(name, move).changed]
     stage = everywhere[0].split("/")[0] if everywhere else network(name).nodes[0].name.split("/")[0]
-    inside = [told.place for told in rewrite(network(name), move, at=stage).changed]
+    inside = [entry.path for entry in rewrite(network(name), move, at=stage).changed]
     assert all(place == stage or place.startswith(f"{stage}/") for place in inside)
     assert inside or not everywhere
     assert set(inside) <= set(everywhere)
     stages = dict.fromkeys(node.name.split("/")[0] for node in network(name).nodes)
-    assert {told.place for told in rewrite(network(name), move, at=list(stages)).changed} == set(everywhere)
+    assert {entry.path for entry in rewrite(network(name), move, at=list(stages)).changed} == set(everywhere)
 
 
 @pytest.mark.parametrize(("name", "move"), list(product(["vgg16", "resnet50"], MOVES)))
@@ -117,7 +117,7 @@ def test_a_move_serves_symbols_as_it_serves_numbers(name, move):
     batch, channels = sympy.symbols("batch base_channels", integer=True, positive=True)
     symbolic = rewrite(load(name, batch=batch, base_channels=channels), move)
     plain = rewrite(load(name, batch=3), move)
-    assert [told.place for told in symbolic.changed] == [told.place for told in plain.changed]
+    assert [entry.path for entry in symbolic.changed] == [entry.path for entry in plain.changed]
     form, number = (analyze(done.after).total() for done in (symbolic, plain))
     for key in ("params", "macs", "activations"):
         assert sympy.sympify(getattr(form, key)).subs({batch: 3, channels: 64}) == getattr(number, key)
@@ -128,7 +128,7 @@ def test_moves_are_applied_one_after_the_other():
     assert [step.rule for step in done.steps] == ["without:aux", "without:lrn", "without:dropout"]
     assert [len(step.changed) for step in done.steps] == [2, 2, 1]
     assert done.after.name == "googlenet+without:aux+without:lrn+without:dropout"
-    assert [change.place for change in done.changed] == [
+    assert [change.path for change in done.changed] == [
         "aux1/fc2", "aux2/fc2", "stem/norm1", "stem/norm2", "head/dropout",
     ]  # fmt: skip
     assert rewrite(load("googlenet", aux=True), "without:aux").after.nodes == load("googlenet").nodes
@@ -195,8 +195,8 @@ def test_without_removes_layers_that_keep_the_shape_and_no_others():
     conv, pool = OPS["conv2d"](3, 1), OPS["max_pool2d"](2)
     graph = chain(("a", conv), ("same", OPS["max_pool2d"](1)), ("pool", pool), ("b", conv))
     done = rewrite(graph, "without:max_pool2d")
-    assert [told.place for told in done.changed] == ["same"]
-    assert done.skipped == (("pool", "it changes the shape of what it takes: what follows would no longer fit"),)
+    assert [entry.path for entry in done.changed] == ["same"]
+    assert done.skipped == (("pool", "it changes the shape of its input: the layers after it would not fit"),)
     assert [(node.name, node.inputs) for node in done.after.nodes] == [
         ("a", ("input",)),
         ("pool", ("a",)),
@@ -221,10 +221,10 @@ def test_without_keeps_joins_and_layers_whose_parameters_others_use():
     b.add("relu", relu)
     b.add("add", OPS["add"](), "two", "relu")
     graph = b.build()
-    assert rewrite(graph, "without:add").skipped[0].reason.startswith("it joins several tensors")
+    assert rewrite(graph, "without:add").skipped[0].reason.startswith("it has several inputs")
     done = rewrite(graph, "without:prelu")
-    assert done.skipped == (("one", "another layer uses its parameters"),)
-    assert [told.place for told in done.changed] == ["two"]
+    assert done.skipped == (("one", "another layer shares its parameters"),)
+    assert [entry.path for entry in done.changed] == ["two"]
 
 
 def test_auxiliary_heads_go_with_all_that_only_they_need():
@@ -248,14 +248,15 @@ def test_auxiliary_heads_go_with_all_that_only_they_need():
 def test_fold_bn_takes_the_statistics_and_parameters_of_every_norm_and_adds_a_bias():
     graph = load("resnet50")
     done = rewrite(graph, "fold-bn")
-    channels = [graph.shapes[told.place][1] for told in done.changed]
+    channels = [graph.shapes[entry.path][1] for entry in done.changed]
     assert len(channels) == 53
     before, after = (analyze(each).total() for each in (graph, done.after))
     assert before.params - after.params == sum(channels)  # γ and β go, a bias comes
     assert not any(node.op.name == "batch_norm2d" for node in done.after.nodes)
     assert before.macs == after.macs
     plane = sum(
-        graph.shapes[told.place][1] * graph.shapes[told.place][2] * graph.shapes[told.place][3] for told in done.changed
+        graph.shapes[entry.path][1] * graph.shapes[entry.path][2] * graph.shapes[entry.path][3]
+        for entry in done.changed
     )
     assert before.activations - after.activations == plane  # a norm makes a tensor
 
@@ -272,11 +273,11 @@ def test_fold_bn_says_why_a_norm_stays():
     b.add("folded", conv)
     b.add("norm", norm)
     done = rewrite(b.build(), "fold-bn")
-    assert [told.place for told in done.changed] == ["norm"]
+    assert [entry.path for entry in done.changed] == ["norm"]
     assert dict(done.skipped) == {
         "first": "it follows no convolution",
         "read": "another layer reads the convolution without it",
-        "batchwise": "it keeps no running statistics to fold",
+        "batchwise": "it does not track running statistics",
     }
     assert next(node.op for node in done.after.nodes if node.name == "folded") == OPS["conv2d"](3, 3, padding=1)
 
@@ -322,9 +323,9 @@ def test_an_array_whose_elements_would_be_different_networks_is_refused():
 
 
 def test_what_is_no_graph_and_no_move_is_refused_in_words():
-    with pytest.raises(TypeError, match="rewrite takes a graph, such as"):
+    with pytest.raises(TypeError, match="rewrite needs a graph, such as"):
         rewrite("vgg11", "gap-head")
-    with pytest.raises(TypeError, match="design moves are texts"):
+    with pytest.raises(TypeError, match="design moves must be strings"):
         rewrite(load("vgg11"), ["gap-head"])
     with pytest.raises(CostcalcError, match="design moves are made by `rewrite`"):
         load("vgg11+gap-head")
@@ -342,12 +343,12 @@ def test_a_norm_of_an_output_stays():
     ("moves", "at", "message"),
     [
         (["stack3"], (), "no design move 'stack3' (did you mean 'stack3x3'?): there are "),
-        (["fold-bn:3"], (), "fold-bn takes nothing after it, not '3'"),
+        (["fold-bn:3"], (), "fold-bn has no argument: remove ':3'"),
         (["without"], (), "without needs an argument: without:KIND"),
         (["without:drpout"], (), "without:drpout: no kind of layer 'drpout' (did you mean 'dropout'?)"),
         (["fold-bn"], "stage9", "vgg16 has no layer 'stage9' (did you mean "),
         (["without:relu", "no"], (), "no design move 'no'"),
-        (["gap-head:"], (), "gap-head: lacks what comes after the colon: gap-head[:nin]"),
+        (["gap-head:"], (), "gap-head: has no argument after the colon: gap-head[:nin]"),
     ],
 )
 def test_mistakes_are_told_with_what_would_be_right(moves, at, message):
@@ -371,7 +372,7 @@ def test_a_network_that_would_no_longer_fit_says_which_layer():
     first, second = str(error.value).split("\n")
     assert (
         first
-        == "naive-inception cannot be applied to skip: its layers would no longer fit together; --at limits the places"
+        == "naive-inception cannot be applied to skip: its layers would not fit together; limit the layers with --at"
     )
     assert second.startswith("add: add takes inputs that agree in channels, not 12 and 8")
 
@@ -467,7 +468,7 @@ def test_moves_lists_every_rule_with_its_sentence_and_its_rules():
         summary, _, details = move["doc"].partition("\n\n")
         assert summary.endswith("."), move["name"]
         assert details.startswith("1. "), move["name"]
-    assert "\n1    conv2d and a batch_norm2d" in run("moves", "fold-bn")
+    assert "\n1     conv2d and a batch_norm2d" in run("moves", "fold-bn")
     assert max(map(len, run("moves", "bottleneck").splitlines())) <= 100
     assert "did you mean 'fold-bn'?" in run("moves", "foldbn", code=1)
 

@@ -60,7 +60,7 @@ def moves_view(before: CostTable, results: Mapping[str, tuple[int, CostTable] | 
 
     `results` has for each move the number of changes and the costs after it, or the reason why it cannot be applied.
     """
-    columns = [Column("move", "move"), Column("places", "places", "exact")]
+    columns = [Column("move", "move"), Column("matches", "places", "exact")]
     for title, key, kind in _METRICS:
         columns += [Column(title, key, kind), Column("÷", f"{key}_ratio", "ratio")]
     columns += [

@@ -40,15 +40,15 @@ def rewrite_view(
         convention=before.convention,
         before=totals_with_field(before),
         after=totals_with_field(after),
-        changed=[change.place for step in steps for change in step.changed],
+        changed=[change.path for step in steps for change in step.changed],
         skipped=[
-            {"move": step.rule, "name": skip.place, "reason": skip.reason} for step in steps for skip in step.skipped
+            {"move": step.rule, "name": skip.path, "reason": skip.reason} for step in steps for skip in step.skipped
         ],
         steps=[
             {
                 "move": step.rule,
-                "changed": [{"name": change.place, "did": change.did} for change in step.changed],
-                "skipped": [{"name": skip.place, "reason": skip.reason} for skip in step.skipped],
+                "changed": [{"name": change.path, "did": change.description} for change in step.changed],
+                "skipped": [{"name": skip.path, "reason": skip.reason} for skip in step.skipped],
             }
             for step in steps
         ],
@@ -181,9 +181,9 @@ def _changes_table(steps: Iterable[AppliedMove]) -> Table:
     for step in steps:
         paths_by_outcome: dict[str, list[str]] = {}
         for change in step.changed:
-            paths_by_outcome.setdefault(f"changed: {change.did}", []).append(change.place)
+            paths_by_outcome.setdefault(f"changed: {change.description}", []).append(change.path)
         for skip in step.skipped:
-            paths_by_outcome.setdefault(f"skipped: {skip.reason}", []).append(skip.place)
+            paths_by_outcome.setdefault(f"skipped: {skip.reason}", []).append(skip.path)
         if not step.changed:
             nothing = "changed: nothing" if paths_by_outcome else "changed: nothing, since the move fits no layer"
             paths_by_outcome = {nothing: [], **paths_by_outcome}
@@ -193,8 +193,8 @@ def _changes_table(steps: Iterable[AppliedMove]) -> Table:
             rows.append((step.rule if i == 0 else "", len(paths), outcome, listed))
     columns = (
         Column("move", "move"),
-        Column("places", "places", "exact"),
-        Column("what became of them", "what"),
-        Column("where", "where"),
+        Column("matches", "places", "exact"),
+        Column("outcome", "what"),
+        Column("layers", "where"),
     )
     return Table("What was changed, and what was not", columns, tuple(rows))
