@@ -12,8 +12,8 @@ from costcalc.ir.graph import Node
 from costcalc.ir.ops import OPS
 from costcalc.ir.ops.activation import Activation, Prelu, Softmax
 from costcalc.ir.ops.conv import Conv2d
+from costcalc.ir.ops.dropout import Dropout
 from costcalc.ir.ops.linear import Linear
-from costcalc.ir.ops.norm import Dropout
 from costcalc.ir.ops.pool import AdaptiveAvgPool2d, AvgPool2d, GlobalAvgPool2d
 from costcalc.ir.ops.shape import Flatten
 from costcalc.transforms.edit import SHARED, Edit

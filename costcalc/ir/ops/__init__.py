@@ -37,8 +37,8 @@ _FAMILY_OF = {
         "reduction": "sum mean prod amax amin max min argmax argmin any all var std var_mean std_mean logsumexp "
         "vector_norm cumsum cumprod",
         "norm": "batch_norm1d batch_norm2d batch_norm3d layer_norm rms_norm group_norm instance_norm1d "
-        "instance_norm2d instance_norm3d local_response_norm dropout feature_dropout alpha_dropout "
-        "feature_alpha_dropout",
+        "instance_norm2d instance_norm3d local_response_norm",
+        "dropout": "dropout feature_dropout alpha_dropout feature_alpha_dropout",
         "resampling": "interpolate pixel_shuffle pixel_unshuffle channel_shuffle grid_sample unfold fold",
         "copies": "concat pad zero_pad_shortcut clone cast repeat repeat_interleave stack flip roll pad_nd tril "
         "triu fill copy",

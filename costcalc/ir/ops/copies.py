@@ -226,7 +226,7 @@ class PadNd(Op):
             padded = len(self.padding) // 2
             message = f"{self.mode} padding must be of all dimensions but 1 or 2, not of {padded} of {len(inputs[0])}"
             raise OpError(message, "padding")
-        margin = {"reflect": 1, "circular": 0}.get(self.mode)  # the most that torch reflects or wraps
+        margin = {"reflect": 1, "circular": 0}.get(self.mode)  # torch refuses more
         if margin is not None:
             for i, side in enumerate(self.padding):
                 message = f"{self.mode} padding of {{right}} needs a size of more than {{left}}"
@@ -391,7 +391,7 @@ class Pad(Op):
     rank = 4
 
     def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
-        # the most that torch reflects or wraps than there is.
+        # torch refuses to reflect, or to wrap, more elements than the input has.
         margin = {"reflect": 1, "circular": 0}.get(self.mode)
         if margin is not None:
             left, right, top, bottom = self.padding

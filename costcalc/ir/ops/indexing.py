@@ -101,7 +101,7 @@ def _same_rank(name: str, inputs: tuple[Shape, ...]) -> None:
 
 @op
 class Gather(_IndexRead):
-    """x[i][index[i][j]] and so on: one element of x along `dim` for each index, torch.gather.
+    """One element of x along `dim` for each index, torch.gather: for dim 1, x[i, index[i, j]].
 
     Inputs: x and the indices. Output: the shape of the indices. Work: none.
     """

@@ -1,49 +1,24 @@
-"""Lowering of normalisations and dropout."""
+"""Lowering of normalizations."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from costcalc.core.sizes import Shape
 from costcalc.ir.op import Op
 from costcalc.ir.ops import norm
 from costcalc.torch_backend.lowering.base import lower, register_modules
 
-register_modules(
-    {
-        norm.LocalResponseNorm: nn.LocalResponseNorm,
-        norm.Dropout: nn.Dropout,
-        norm.FeatureDropout: nn.Dropout2d,
-    }
-)
-
-
-class AlphaDropoutModule(nn.Module):
-    """torch.nn.AlphaDropout and torch.nn.FeatureAlphaDropout, which ignore their `inplace`."""
-
-    def __init__(self, op: norm.AlphaDropout) -> None:
-        super().__init__()
-        self.op = op
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return a tensor of the same mean and variance."""
-        function = F.alpha_dropout if self.op.name == "alpha_dropout" else F.feature_alpha_dropout
-        return function(x, self.op.p, self.training, self.op.inplace)
-
-
-@lower.register
-def _(op: norm.AlphaDropout, *inputs: Shape) -> nn.Module:
-    return AlphaDropoutModule(op)
+register_modules({norm.LocalResponseNorm: nn.LocalResponseNorm})
 
 
 class FunctionalNormMixin(nn.Module):
-    """A normalisation whose weight and bias are inputs instead of parameters; a base in front of torch's own class."""
+    """A normalization whose weight and bias are inputs instead of parameters; a base in front of torch's own class."""
 
     def forward(self, x: Tensor, *weights: Tensor) -> Tensor:
-        """Normalise x with these weights."""
+        """Normalize x with these weights."""
         operands: dict[str, Any] = dict(zip(("weight", "bias"), weights, strict=False))
         self._parameters.update(operands)
         try:
