@@ -183,7 +183,7 @@ class ClaimsFile:
         known = (*SHARED_FIELDS, *(key.text for key, _ in columns.entries))
         for key, row in rows.entries:
             if not isinstance(row, YamlMapping):
-                self._add_problem(row, "a row is a mapping of columns to what is printed, such as {params: 35}")
+                self._add_problem(row, "a row is a mapping of columns to published numbers, such as {params: 35}")
                 continue
             self._check_keys(row, known)
             fields = inherit_fields(shared, row)

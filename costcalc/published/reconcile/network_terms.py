@@ -64,9 +64,8 @@ class TermCounter:
         self.term_index = {term: i for i, term in enumerate(dict.fromkeys(term for terms in every for term in terms))}
         self.exclusions = list(dict.fromkeys(rule.excluded_layers for rule in rules))
         self._op_ids: dict[Any, int] = {}
-        self._plans: dict[
-            int, tuple[Graph, list[LayerPlan]]
-        ] = {}  # by the id of the graph, which is stored to keep the id valid
+        # By the id of the graph. The graph is stored too, so that its id stays in use.
+        self._plans: dict[int, tuple[Graph, list[LayerPlan]]] = {}
         self._layers: dict[Any, LayerTerms] = {}
         self._separable: dict[int, tuple[Count, ...]] = {}
 

@@ -1,4 +1,4 @@
-"""Published numbers: the digits give the precision, the unit what is counted."""
+"""Published numbers: the digits determine the precision, and the unit the quantity."""
 
 from __future__ import annotations
 
