@@ -182,6 +182,16 @@ def test_a_small_network_by_hand():
 
 
 @pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_a_part_of_an_expanded_gradient_is_reshaped_without_a_copy(device):
+    """The gradient of the loss is one expanded number, and so is the slice of it that each operand of concat gets."""
+    graph = chain(
+        ("first", OPS["linear"](4)), ("second", OPS["linear"](4)), ("join", OPS["concat"](), "second", "first")
+    )
+    predicted = timeline(as_torch_runs(graph), training=True)
+    assert figures(predicted) == figures(observe(graph, device=device, training=True))
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
 @pytest.mark.parametrize(
     "graph",
     [

@@ -133,6 +133,8 @@ class BackwardPass:
             if is_grad_output:
                 self.state.retain(grad_output)
                 storage = grad_output
+                if storage in self._loss_storages:  # one expanded number, of which every part can be reshaped
+                    layout = None
             else:
                 elements = node.elements if is_broadcast else target.elements
                 storage = self.state.allocate("gradient", ACTIVATION_GRADIENT, elements)
