@@ -130,8 +130,10 @@ class Stack(Op):
     arity = (1, None)
 
     def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
-        for number_, other in enumerate(inputs[1:], start=2):
-            message = f"stack takes inputs of the same shape: input 1 is {format_shape(inputs[0])}, input {number_} is "
+        for position, other in enumerate(inputs[1:], start=2):
+            message = (
+                f"stack takes inputs of the same shape: input 1 is {format_shape(inputs[0])}, input {position} is "
+            )
             message += format_shape(other)
             if len(other) != len(inputs[0]):
                 raise OpError(message)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import ClassVar, NamedTuple
 
 from costcalc.core.errors import OpError
-from costcalc.core.sizes import Shape, Size, prod
+from costcalc.core.sizes import Shape, Size, format_shape, prod
 from costcalc.ir.arguments import choice, flag, integer, number, size
 from costcalc.ir.kernel import AuxiliaryOutput, Kernel
 from costcalc.ir.layout import Layout
@@ -67,16 +67,15 @@ class RecurrentOp(Op):
         wanted = (*self.state_shapes(*inputs), *self.weights(*inputs).values())
         if len(inputs) not in (1, 1 + self.num_states, 1 + len(wanted)):
             states = f"{self.num_states} state{'s' * (self.num_states > 1)}"
-            raise OpError(
-                f"{self.name} takes 1 input, or {states} too, or {len(wanted) - self.num_states} weights after that"
-            )
-        for number_, (shape, needed) in enumerate(zip(inputs[1:], wanted, strict=False), start=2):
+            weights = len(wanted) - self.num_states
+            raise OpError(f"{self.name} takes 1 input, optionally followed by {states} and by {weights} weights")
+        for position, (shape, needed) in enumerate(zip(inputs[1:], wanted, strict=False), start=2):
             if len(shape) != len(needed):
                 raise OpError(
-                    f"input {number_} of {self.name} needs {len(needed)} sizes, and has {len(shape)}", "inputs"
+                    f"input {position} of {self.name} needs {len(needed)} dimensions, not {len(shape)}", "inputs"
                 )
             for got, right in zip(shape, needed, strict=True):
-                message = f"input {number_} of {self.name} has a size of {{left}} that should be {{right}}"
+                message = f"input {position} of {self.name} needs {format_shape(needed)}, not {format_shape(shape)}"
                 yield Requirement(got, "==", right, message)
 
     def work(self, inputs: tuple[Shape, ...], output: Shape) -> Work:
