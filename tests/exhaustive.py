@@ -94,7 +94,7 @@ DEFAULT_CASES: dict[str, tuple[str, ...]] = {
 ONLY_EXHAUSTIVE = {
     "test_cross_check.py::test_the_committed_report_is_what_the_checks_give": "test_every_figure_of_every_layer_is_torchs",
     "test_cross_check.py::test_the_widest_tables_fit_100_columns": "test_reports_fit_a_terminal_of_100_columns",
-    "test_import_torchvision.py::test_a_detector_is_refused_in_words_and_its_backbone_is_not": "test_targets.py",
+    "test_import_torchvision.py::test_a_detector_is_refused_and_its_backbone_is_imported": "test_targets.py",
     "test_reconcile.py::test_every_convention_is_found_by_its_own_number": "test_a_known_number_has_its_explanation_first",
     "test_speed.py::test_checking_all_networks_takes_under_2_minutes": "test_every_figure_of_every_layer_is_torchs",
     "test_speed.py::test_checking_resnet152_takes_3_imports_of_torch_and_5_seconds": "test_speed.py",

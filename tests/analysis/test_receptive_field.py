@@ -363,4 +363,4 @@ def test_errors():
     assert result.exit_code == 1
     assert "vgg16 has no layer 'stage6' (did you mean 'stage" in result.stderr
     result = CliRunner().invoke(cli, ["field", "vgg16", "--set", "batch=2"])
-    assert (result.exit_code, "batch is no setting" in result.stderr) == (1, True)
+    assert (result.exit_code, "batch is not a setting" in result.stderr) == (1, True)

@@ -184,7 +184,7 @@ def test_a_layer_of_one_size_fixes_it():
 
 def test_unused_parameters_are_listed(own):
     target = f"{own}:Ready"
-    assert "Not counted: 27 parameters that nothing uses: spare." in run("report", target).output
+    assert "Not counted: 27 parameters that no layer uses: spare." in run("report", target).output
     data = json.loads(run("report", target, "--format", "json").output)
     assert data["unused_params"] == {"spare.weight": [3, 8], "spare.bias": [3]}
     assert data["totals"]["params"] == 8 * 28 + 10 * 9

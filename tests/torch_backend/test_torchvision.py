@@ -217,11 +217,11 @@ def test_a_fault_that_no_total_shows_is_found(fault):
 @pytest.mark.parametrize(
     ("plant", "message"),
     [
-        (lambda g: costcalc.load("resnet18", base_channels=48), "conv1 .* cannot go into stem.conv1"),
-        (lambda g: costcalc.load("resnet34"), "cannot go into"),
-        (lambda g: without(g, "layer1/block_1/main/conv2/bn"), r"layer1.0.bn2 .* cannot go into layer1.block_2.main.conv1.conv"),
+        (lambda g: costcalc.load("resnet18", base_channels=48), "conv1 .* in the source, stem.conv1 .* in the target"),
+        (lambda g: costcalc.load("resnet34"), "do not match"),
+        (lambda g: without(g, "layer1/block_1/main/conv2/bn"), r"layer1.0.bn2 .* in the source, layer1.block_2.main.conv1.conv"),
         (lambda g: without(g, "head/fc"), "only the source has fc$"),
-        (lambda g: change(g, "layer4/block_2/main/conv2/conv", op=OPS["conv2d"](512, 1, bias=False)), r"512×512×3×3.* cannot go into .*512×512×1×1"),
+        (lambda g: change(g, "layer4/block_2/main/conv2/conv", op=OPS["conv2d"](512, 1, bias=False)), r"512×512×3×3.* in the source, .*512×512×1×1"),
     ],
     ids=["channels", "depth", "a missing norm", "a missing layer", "a kernel"],
 )  # fmt: skip

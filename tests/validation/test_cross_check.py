@@ -475,7 +475,7 @@ def test_what_cannot_be_measured():
     graph = costcalc.load("nin")
     with pytest.raises(CostcalcError, match="nothing runs on meta"):
         time_layers(graph, device="meta")
-    with pytest.raises(CostcalcError, match="one run at least, not 0"):
+    with pytest.raises(CostcalcError, match="at least one run, not 0"):
         time_layers(graph, device="cpu", runs=0)
     with pytest.raises(CostcalcError, match=r"no device 'cdua' \(did you mean 'cuda'"):
         costcalc.check(graph, device="cdua")
