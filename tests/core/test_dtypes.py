@@ -8,7 +8,7 @@ from torch import nn
 
 import costcalc
 from costcalc.core.dtypes import ELEMENT_TYPES, element_type_bytes, element_type_of
-from costcalc.frontends.onnx.reading import DTYPES
+from costcalc.frontends.onnx.reader import DTYPES
 
 INTEGERS = {
     "int64": "int64", "uint64": "int64", "uint32": "int64", "int32": "int32", "int16": "int32", "uint16": "int32",

@@ -24,7 +24,7 @@ import costcalc
 from costcalc import CostcalcError, Graph, analyze
 from costcalc.core.errors import FixedSizeError
 from costcalc.frontends.importer import GraphImporter
-from costcalc.frontends.onnx import load_onnx, reading, trace_onnx
+from costcalc.frontends.onnx import load_onnx, reader, trace_onnx
 from costcalc.frontends.torch.export import from_torch, trace
 
 
@@ -66,7 +66,7 @@ def totals(graph: Graph) -> tuple[Any, ...]:
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, frozenset[str]]]:
-    """The operations of ATen that are called while reading, with the names of their arguments."""
+    """The operations of ATen that are called while reader, with the names of their arguments."""
     seen: list[tuple[str, frozenset[str]]] = []
     translate = GraphImporter.translate
 
@@ -470,11 +470,11 @@ def test_files_that_are_no_models(tmp_path: Path) -> None:
         (
             [node("Add", "x b", "a"), node("Relu", "a", "b")],
             (1, 2),
-            "takes 'b', which is no input, and which no earlier",
+            "reads 'b', which is neither an input nor the output of an earlier",
         ),
-        ([node("Add", "x gone", "b")], (1, 2), "takes 'gone', which is no input"),
-        ([node("Relu", "x", "b"), node("Relu", "x", "b")], (1, 2), "makes 'b', which is there already"),
-        ([node("Relu", "x", "a")], (1, 2), "no node makes the output 'b'"),
+        ([node("Add", "x gone", "b")], (1, 2), "reads 'gone', which is neither an input"),
+        ([node("Relu", "x", "b"), node("Relu", "x", "b")], (1, 2), "computes 'b', which exists already"),
+        ([node("Relu", "x", "a")], (1, 2), "no node computes the output 'b'"),
         ([node("Relu", "x", "b")], (1, -2), "has a size of -2, which is negative"),
         ([node("Relu", "x", "b")], (2**50,), "too large"),
         ([node("Relu", "x", "b")], (0, 3), "the input 'x' is empty"),
@@ -492,7 +492,7 @@ def test_models_that_cannot_be(nodes: list[Any], shape: tuple[int, ...], said: s
 
 
 def test_functions_cannot_make_a_file_of_billions_of_nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "MAX_NODES", 1000)
+    monkeypatch.setattr(reader, "MAX_NODES", 1000)
     imports = [helper.make_opsetid("", 17), helper.make_opsetid("own", 1)]
     functions = [helper.make_function("own", "F0", ["a"], ["b"], [node("Relu", "a", "b")], imports)]
     for level in range(1, 40):

@@ -71,17 +71,17 @@ class _OnnxFile:
     """An ONNX file, as it is read once."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        from costcalc.frontends.onnx.reading import read_model
+        from costcalc.frontends.onnx.reader import read_model
 
         self.path = os.fspath(path)
         self.model = read_model(self.path)
 
     def read(self, request: SizeRequest) -> tuple[Graph, InputSizes]:
         """The graph at these sizes."""
+        from costcalc.frontends.onnx.interpreter import OnnxInterpreter
         from costcalc.frontends.onnx.node import translate_node
-        from costcalc.frontends.onnx.walk import OnnxInterpreter
 
-        for family in ("elements", "layers", "places"):  # translators register themselves
+        for family in ("elementwise", "layers", "shape_and_indexing"):  # translators register themselves
             import_module(f"{__name__}.{family}")
         reading = OnnxInterpreter(self.path, self.model, request)
         return reading.graph(translate_node), reading.sizes

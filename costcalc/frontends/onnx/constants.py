@@ -12,8 +12,8 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from costcalc.frontends.call import make_registry
-from costcalc.frontends.onnx.free import SymbolicInt, has_symbolic
-from costcalc.frontends.onnx.reading import DTYPES, MAX_CONSTANT_ELEMENTS, Initializer, OnnxNode, normalize_constant
+from costcalc.frontends.onnx.reader import DTYPES, MAX_CONSTANT_ELEMENTS, Initializer, OnnxNode, normalize_constant
+from costcalc.frontends.onnx.symbolic_int import SymbolicInt, has_symbolic
 
 Array: TypeAlias = "np.ndarray[Any, Any]"
 Evaluator = Callable[[OnnxNode, Sequence[Any]], Any]

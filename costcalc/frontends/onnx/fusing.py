@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from costcalc.core.dtypes import element_type_of
-from costcalc.frontends.onnx.reading import Initializer, OnnxNode
+from costcalc.frontends.onnx.reader import Initializer, OnnxNode
 
 Consumers = Mapping[str, Sequence[tuple[OnnxNode, int]]]
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from costcalc.frontends.call import Value
+from costcalc.frontends.onnx.interpreter import OnnxTensor
 from costcalc.frontends.onnx.node import NodeContext, broadcast_shapes, onnx_op
-from costcalc.frontends.onnx.walk import OnnxTensor
 from costcalc.ir.ops.norm import LocalResponseNorm
 
 
@@ -409,7 +409,7 @@ def _recurrent(ctx: NodeContext) -> list[OnnxTensor | None]:
         raise ValueError(f"has weights of {list(ctx[1].shape)} and {list(ctx[2].shape)} for {hidden} features")
     activations = [name.lower() for name in ctx.attribute("activations", ["tanh"])]
     biased = ctx.get(3) is not None and (ctx[3].parameter is not None or ctx.weight(3) is not None)
-    parts = ctx.interpreter.recurrent_parameters(ctx.node)
+    parts = ctx.interpreter.parameters.recurrent(ctx.node)
     each = [(gates * hidden, x.shape[2]), (gates * hidden, hidden), *[(gates * hidden,)] * 2 * biased] * directions
     if ctx.get(7) is not None or len(parts) != len(each) or (kind == "RNN" and activations[0] not in ("tanh", "relu")):
         return ctx.unknown()  # weights for cells, or those that are computed

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 from costcalc.core.dtypes import element_type_of
 from costcalc.core.errors import CostcalcError
 from costcalc.frontends.call import Value, make_registry
-from costcalc.frontends.onnx.free import as_int, expression_of, expressions_of
-from costcalc.frontends.onnx.reading import DTYPES, OnnxNode, check_shape
-from costcalc.frontends.onnx.walk import OnnxTensor
+from costcalc.frontends.onnx.interpreter import OnnxTensor
+from costcalc.frontends.onnx.reader import DTYPES, OnnxNode, check_shape
+from costcalc.frontends.onnx.symbolic_int import as_int, expression_of, expressions_of
 from costcalc.ir.op import Op
 
 if TYPE_CHECKING:
-    from costcalc.frontends.onnx.walk import OnnxInterpreter
+    from costcalc.frontends.onnx.interpreter import OnnxInterpreter
 
 NodeTranslator = Callable[["NodeContext"], Any]
 NODE_TRANSLATORS: dict[str, NodeTranslator] = {}

@@ -8,8 +8,8 @@ from typing import NamedTuple
 from costcalc.core.axes import EXAMPLE_IMAGE, PLANE_DIM_NAMES
 from costcalc.core.dtypes import element_type_of
 from costcalc.core.errors import CostcalcError, did_you_mean
-from costcalc.frontends.onnx.free import SymbolicInt, as_int
-from costcalc.frontends.onnx.reading import ValueInfo, check_shape
+from costcalc.frontends.onnx.reader import ValueInfo, check_shape
+from costcalc.frontends.onnx.symbolic_int import SymbolicInt, as_int
 from costcalc.ir.graph import Input
 
 _BATCH = ("batch", "batch_size", "batchsize", "n", "b", "bs")

@@ -6,7 +6,7 @@ import ast
 import re
 
 from costcalc.frontends.call import ModuleCall
-from costcalc.frontends.onnx.reading import OnnxNode
+from costcalc.frontends.onnx.reader import OnnxNode
 
 _SCOPES = "pkg.torch.onnx.name_scopes"  # of torch.onnx.export: a list of the modules' paths, from the outermost
 _CLASSES = "pkg.torch.onnx.class_hierarchy"
@@ -16,6 +16,25 @@ _PARAMETER_NAME = re.compile(r"(?:[A-Za-z_]\w*|\d+)(?:\.(?:[A-Za-z_]\w*|\d+))+")
 def dotted_name(name: str) -> str:
     """A tensor's name as that of a parameter or a buffer: a path of parts with points between, none of them empty."""
     return ".".join(part for part in name.strip("/").split(".") if part) or "tensor"
+
+
+class TensorNames:
+    """Assigns distinct names to parameters, buffers and inputs."""
+
+    def __init__(self) -> None:
+        self._names: dict[str, str] = {}
+        self._used: set[str] = set()
+
+    def unique_name(self, name: str) -> str:
+        """The name of a tensor in the graph, different from those of other tensors."""
+        if name not in self._names:
+            unique, number = dotted_name(name), 1
+            while unique in self._used:
+                number += 1
+                unique = f"{dotted_name(name)}_{number}"
+            self._used.add(unique)
+            self._names[name] = unique
+        return self._names[name]
 
 
 def module_of(step: OnnxNode, parameter: str | None) -> ModuleCall:

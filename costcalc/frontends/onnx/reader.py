@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from costcalc.core.errors import CostcalcError
-from costcalc.frontends.onnx.free import has_symbolic
+from costcalc.frontends.onnx.symbolic_int import has_symbolic
 
 MAX_NODES = 50_000  # with those of functions
 MAX_FUNCTION_DEPTH = 50  # of functions that call functions
@@ -337,3 +337,8 @@ def check_shape(shape: Sequence[int], what: str) -> None:
 
 def _versions(imports: Iterable[Any]) -> dict[str, int]:
     return {("" if entry.domain == "ai.onnx" else _text(entry.domain)): entry.version for entry in imports}
+
+
+def static_shape(sizes: Sequence[int | str | None] | None) -> tuple[int, ...]:
+    """The sizes of a shape without unknown sizes."""
+    return tuple([size for size in sizes or () if isinstance(size, int)])

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from costcalc.frontends.onnx.interpreter import OnnxTensor
 from costcalc.frontends.onnx.node import NodeContext, broadcast_shapes, dtype_of, normalize_axis, onnx_op
-from costcalc.frontends.onnx.walk import OnnxTensor
 
 _UNARY: Mapping[str, str] = {
     "Erf": "erf", "Sqrt": "sqrt", "Exp": "exp", "Log": "log", "Sin": "sin", "Cos": "cos", "Tan": "tan", "Abs": "abs",

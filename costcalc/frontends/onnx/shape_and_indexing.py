@@ -9,10 +9,10 @@ from typing import Any
 
 from costcalc.core.errors import CostcalcError
 from costcalc.frontends.onnx.constants import reshaped_shape
-from costcalc.frontends.onnx.free import SymbolicInt, as_int
+from costcalc.frontends.onnx.interpreter import OnnxTensor
 from costcalc.frontends.onnx.node import NodeContext, broadcast_shapes, dtype_of, normalize_axis, onnx_op
-from costcalc.frontends.onnx.reading import Initializer
-from costcalc.frontends.onnx.walk import OnnxTensor
+from costcalc.frontends.onnx.reader import Initializer
+from costcalc.frontends.onnx.symbolic_int import SymbolicInt, as_int
 
 
 def _reshape(ctx: NodeContext, x: OnnxTensor, shape: tuple[int, ...]) -> OnnxTensor:

@@ -1,12 +1,10 @@
-"""Reads an ONNX model step by step: what is constant is worked out, and the rest becomes layers."""
+"""Interpret an ONNX model node by node: constants are folded, and the other nodes become layers."""
 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -15,12 +13,12 @@ from costcalc.core.dtypes import element_type_of
 from costcalc.core.errors import CostcalcError, did_you_mean
 from costcalc.frontends.aten.base import translators
 from costcalc.frontends.call import Call, ModuleCall, Translator, Value
-from costcalc.frontends.importer import GraphImporter, ParameterUse
+from costcalc.frontends.importer import GraphImporter
 from costcalc.frontends.onnx.constants import Array, fold_constants, rearranged_shape
-from costcalc.frontends.onnx.free import expressions_of, has_symbolic
 from costcalc.frontends.onnx.fusing import consumers_of, fuse
-from costcalc.frontends.onnx.naming import dotted_name, module_of
-from costcalc.frontends.onnx.reading import (
+from costcalc.frontends.onnx.names import TensorNames, module_of
+from costcalc.frontends.onnx.parameters import ModelParameters
+from costcalc.frontends.onnx.reader import (
     Initializer,
     OnnxModel,
     OnnxNode,
@@ -30,24 +28,14 @@ from costcalc.frontends.onnx.reading import (
     dtype_number,
     infer_value_info,
     normalize_constant,
+    static_shape,
 )
 from costcalc.frontends.onnx.sizes import SizeRequest
+from costcalc.frontends.onnx.symbolic_int import expressions_of, has_symbolic
 from costcalc.ir.graph import Graph
 from costcalc.ir.op import Op
 
-# Which inputs of a step are weights: a layer's own, where the file has them.
-WEIGHT_INPUTS: Mapping[str, tuple[int, ...]] = {
-    "Conv": (1, 2), "ConvTranspose": (1, 2), "Gemm": (1, 2), "MatMul": (1,), "costcalc.Linear": (1, 2),
-    "BatchNormalization": (1, 2, 3, 4), "InstanceNormalization": (1, 2), "LayerNormalization": (1, 2),
-    "GroupNormalization": (1, 2), "RMSNormalization": (1,), "PRelu": (1,), "Gather": (0,),
-    "LSTM": (1, 2, 3), "GRU": (1, 2, 3), "RNN": (1, 2, 3),
-}  # fmt: skip
-RECURRENT_OPS = ("LSTM", "GRU", "RNN")
-_LINEAR_OPS = dict.fromkeys(("Gemm", "MatMul", "costcalc.Linear"), "linear")
-_STATISTICS_INPUTS: Mapping[str, tuple[int, ...]] = {"BatchNormalization": (3, 4)}  # that are kept, and not learnt
-# What leaves the elements of a weight as they are.
-_LAYOUT_OPS = ("Transpose", "Cast", "CastLike", "Unsqueeze", "Squeeze", "Reshape")
-# What makes a tensor that nothing but the next layer needs, so that an activation function can overwrite it.
+# Operations whose output no gradient needs, so that an activation function can overwrite it.
 _OVERWRITABLE_OPS = frozenset(
     ["Conv", "ConvTranspose", "Gemm", "costcalc.Linear", "BatchNormalization", "Add", "Sub", "Sum", "Concat"]
 )
@@ -55,9 +43,9 @@ _OVERWRITABLE_OPS = frozenset(
 
 @dataclass(eq=False)
 class OnnxTensor:
-    """A tensor as it is read: its shape, its elements where they are constant, and what it is to layers.
+    """A tensor of the model: its shape, its elements if they are constant, and its value in the graph's layers.
 
-    `kind` is the step that makes it.
+    `producer` is the operation of the node that computes it.
     """
 
     name: str
@@ -69,34 +57,34 @@ class OnnxTensor:
 
     @property
     def is_constant(self) -> bool:
-        """Whether it is there before the model runs, and is not learnt."""
+        """Whether it is known before the model runs, and is no parameter."""
         return self.value is None or self.value.buffer is not None
 
     @property
     def parameter(self) -> str | None:
-        """The name of the parameter that it is."""
+        """The name of the parameter, if it is one."""
         return None if self.value is None else self.value.parameter
 
     @property
     def scalar(self) -> float | int | bool | None:
-        """Its only element, where it is constant."""
+        """Its only element, if it is a constant."""
         if self.constant is None or self.constant.size != 1 or self.parameter:
             return None
-        found: float | int | bool = self.constant.reshape(()).item()
-        return found
+        element: float | int | bool = self.constant.reshape(()).item()
+        return element
 
 
 TranslateNode = Callable[["OnnxInterpreter", OnnxNode, "Sequence[OnnxTensor | None]"], "Sequence[OnnxTensor | None]"]
 
 
 class OnnxInterpreter:
-    """Reads the steps of a model."""
+    """Interprets the nodes of a model."""
 
     def __init__(self, file: str, model: OnnxModel, request: SizeRequest) -> None:
         self.file, self.model = file, model
         self.initializers, nodes = dict(model.initializers), []
         for node in model.nodes:
-            # torch.onnx.export stores one of several equal tensors, and names the others so: they are tensors alike.
+            # torch.onnx.export stores one of several equal tensors, and the others as its Identity: each is a tensor.
             if (
                 node.op_type == "Identity"
                 and node.inputs[:1]
@@ -110,124 +98,29 @@ class OnnxInterpreter:
         self.consumers = consumers_of(self.nodes)
         self.tensors: dict[str, OnnxTensor] = {}
         self.translators = translators()
-        self._names: dict[str, str] = {}
-        self._taken: set[str] = set()
         self._inferred: Mapping[str, ValueInfo] | None = None
-        weights = [given for given in model.inputs if self._is_weight(given)]
-        free = [given for given in model.inputs if given not in weights]
-        if not free:
+        names = TensorNames()
+        self.unique_name = names.unique_name
+        self.parameters = ModelParameters(model.inputs, self.nodes, self.initializers, names)
+        self.initializers, self.parameter_names = self.parameters.initializers, self.parameters.names
+        data_inputs = [given for given in model.inputs if given.name not in self.initializers]
+        if not data_inputs:
             raise CostcalcError(f"{file}: the model has no inputs that are not weights")
-        self.sizes = request.resolve(file, free)
+        self.sizes = request.resolve(file, data_inputs)
         self.shapes = self.sizes.shapes
-        self.initializers |= {
-            given.name: Initializer(_static_shape(given.shape), given.dtype, None) for given in weights
-        }
-        self.parameter_names = self._find_parameters()
-        self.importer = GraphImporter(model.name, self._parameter_uses())
-        for given in free:
+        self.importer = GraphImporter(model.name, self.parameters.uses())
+        for given in data_inputs:
             value = Value(expressions_of(self.shapes[given.name]), element_type_of(given.dtype))
             self.importer.inputs.append((self.unique_name(given.name).replace("/", "_"), value))
             self.tensors[given.name] = OnnxTensor(given.name, self.shapes[given.name], given.dtype, None, value)
 
-    # -- which tensors are weights ------------------------------------------------------------------------------------
-
-    def _is_weight(self, value_info: ValueInfo) -> bool:
-        """Whether an input is a weight that the file leaves out: it is nothing but a weight to all that take it."""
-        if value_info.shape is None or not all(isinstance(size, int) for size in value_info.shape):
-            return False
-        readers = self.consumers.get(value_info.name, ())
-        inputs = {other.name for other in self.model.inputs}
-        if element_type_of(value_info.dtype) != "float" or not readers:
-            return False
-        return all(
-            slot in WEIGHT_INPUTS.get(node.op_type, ())
-            and not (
-                node.op_type in ("MatMul", "Gather")
-                and (len(value_info.shape) != 2 or node.inputs[0] in inputs - {value_info.name})
-            )
-            for node, slot in readers
-        ) or value_info.name.endswith((".weight", ".bias", ".running_mean", ".running_var"))
-
-    def _find_parameters(self) -> dict[str, str]:
-        """For each tensor that is a parameter, or one with its elements rearranged, the parameter's name."""
-        learnt = {}
-        for name, stored in self.initializers.items():
-            weighty = any(slot in WEIGHT_INPUTS.get(node.op_type, ()) for node, slot in self.consumers.get(name, ()))
-            learns = element_type_of(stored.dtype) == "float" and not self._is_buffer(name)
-            if learns and (weighty or (math.prod(stored.shape) > 1 and not _is_exporter_constant(name, stored))):
-                learnt[name] = self.unique_name(name)
-        for node in self.nodes:
-            source = node.inputs[0] if node.inputs else ""
-            if source not in learnt or not node.outputs:
-                continue
-            if node.op_type in _LAYOUT_OPS:
-                uses = self.consumers.get(node.outputs[0], ())
-                if uses and all(slot in WEIGHT_INPUTS.get(user.op_type, ()) for user, slot in uses):
-                    learnt[node.outputs[0]] = learnt[source]
-        return learnt
-
-    def _is_buffer(self, name: str) -> bool:
-        """Whether a tensor is nothing but statistics, or a state to start from: kept, and not learnt."""
-        uses, value = self.consumers.get(name, ()), self.initializers[name].value
-        start = value is not None and not value.any()  # of a recurrent layer: exporters store the zeros
-        return bool(uses) and all(
-            slot in _STATISTICS_INPUTS.get(node.op_type, ())
-            or (start and node.op_type in RECURRENT_OPS and slot in (5, 6))
-            for node, slot in uses
-        )
-
-    def _parameter_uses(self) -> dict[str, set[ParameterUse]]:
-        found: dict[str, set[ParameterUse]] = {name: set() for name in self.parameter_names.values()}
-        for node in self.nodes:
-            if node.op_type in ("Shape", "Size") or (node.outputs and node.outputs[0] in self.parameter_names):
-                continue
-            statistics = _STATISTICS_INPUTS.get(node.op_type, ())
-            taken = [
-                name for slot, name in enumerate(node.inputs) if name in self.parameter_names and slot not in statistics
-            ]
-            names = frozenset(
-                self.recurrent_parameters(node)
-                if node.op_type in RECURRENT_OPS
-                else [self.parameter_names[name] for name in taken]
-            )
-            layer = _LINEAR_OPS.get(node.op_type, node.op_type)
-            for name in names:
-                found.setdefault(name, set()).add((layer, names))
-        return found
-
-    def recurrent_parameters(self, node: OnnxNode) -> list[str]:
-        """The parameters of a recurrent step, those of one direction after those of the other.
-
-        Each is a part of a weight of the file: its weights for the input, for the state, and a bias for each.
-        """
-        kept = [name for name in node.inputs[1:4] if name in self.parameter_names]
-        backward = node.attributes.get("direction") == "bidirectional"
-        parts = [(self.parameter_names[kept[0]], ""), (self.parameter_names[kept[1]], "")] if len(kept) > 1 else []
-        parts += (
-            [(self.parameter_names[kept[2]], ".input"), (self.parameter_names[kept[2]], ".state")]
-            if len(kept) > 2
-            else []
-        )
-        return [f"{name}{end}{side}" for side in ("", ".reverse")[: 1 + backward] for name, end in parts]
-
     # -- tensors ------------------------------------------------------------------------------------------------------
 
-    def unique_name(self, name: str) -> str:
-        """A tensor's name as that of a parameter or a buffer; no two have the same."""
-        if name not in self._names:
-            wanted, number = dotted_name(name), 1
-            while wanted in self._taken:
-                number += 1
-                wanted = f"{dotted_name(name)}_{number}"
-            self._taken.add(wanted)
-            self._names[name] = wanted
-        return self._names[name]
-
     def tensor(self, name: str, node: OnnxNode) -> OnnxTensor:
-        """A tensor that a step takes."""
+        """The input of a node with this name."""
         if name not in self.tensors:
             if name not in self.initializers:
-                message = f"takes {name!r}, which is no input, and which no earlier node makes"
+                message = f"reads {name!r}, which is neither an input nor the output of an earlier node"
                 raise self.error(node, message + did_you_mean(name, [*self.tensors, *self.initializers]))
             self.tensors[name] = self._stored_tensor(name, self.initializers[name])
         return self.tensors[name]
@@ -241,7 +134,7 @@ class OnnxInterpreter:
         return tensor
 
     def operand(self, tensor: OnnxTensor) -> Value:
-        """A tensor as layers take it; a constant is a buffer of the model."""
+        """The value of a tensor as an input of layers; a constant is a buffer of the model."""
         if tensor.value is None:
             if 0 in tensor.shape:
                 raise ValueError(f"{tensor.name!r} is empty")
@@ -251,7 +144,7 @@ class OnnxInterpreter:
         return tensor.value
 
     def value_info_of(self, name: str, node: OnnxNode) -> ValueInfo | None:
-        """What the file, or onnx, knows of a tensor that nobody here knows how to compute."""
+        """The shape and dtype of a tensor according to the file or to onnx's shape inference."""
         declared = self.model.value_info.get(name)
         if declared is None or declared.shape is None or not all(isinstance(n, int) for n in declared.shape):
             if self._inferred is None:
@@ -259,23 +152,23 @@ class OnnxInterpreter:
             declared = self._inferred.get(name)
         if declared is None or declared.shape is None or not all(isinstance(n, int) for n in declared.shape):
             return None
-        check_shape(_static_shape(declared.shape), f"{self.location(node)}: {name!r}")
+        check_shape(static_shape(declared.shape), f"{self.location(node)}: {name!r}")
         return declared
 
     def can_run_in_place(self, tensor: OnnxTensor, op_type: str) -> bool:
-        """Whether an activation function can lie where its input lay: nobody else reads it, and no gradient needs it.
+        """Whether an activation function can overwrite its input: it is the only reader, and no gradient needs it.
 
-        ONNX has no operations in place; torch's networks and costcalc's specs do these so.
+        ONNX has no in-place operations; torch's networks and costcalc's specs use them here.
         """
         alone = len(self.consumers.get(tensor.name, ())) == 1 and tensor.name not in self.model.outputs
-        # Those of torchvision's SqueezeExcitation, of channels on a plane of one place, are not in place.
+        # Activations of torchvision's SqueezeExcitation, on a plane of one position, are not in place.
         squeezed = op_type in ("Relu", "HardSigmoid") and len(tensor.shape) > 2 and math.prod(tensor.shape[2:]) == 1
         return alone and tensor.producer in _OVERWRITABLE_OPS and not squeezed
 
-    # -- the walk -----------------------------------------------------------------------------------------------------
+    # -- nodes --------------------------------------------------------------------------------------------------------
 
     def graph(self, translate: TranslateNode) -> Graph:
-        """The graph of the model, all steps read: `translate` says which layers one is that is not worked out."""
+        """Return the graph of the model; `translate` makes the layers of nodes that are not folded."""
         for node in self.nodes:
             if node.outputs and node.outputs[0] in self.parameter_names:
                 self._rearrange_parameter(node)
@@ -293,30 +186,32 @@ class OnnxInterpreter:
             for name, tensor in zip(node.outputs, results, strict=False):
                 if name and tensor is not None:
                     if name in self.tensors or name in self.initializers:
-                        raise self.error(node, f"makes {name!r}, which is there already")
+                        raise self.error(node, f"computes {name!r}, which exists already")
                     check_shape(tensor.shape, f"{self.location(node)}: {name!r}")
                     tensor.name = tensor.name or name
                     self.tensors[name] = tensor
-        ends = []
+        outputs = []
         for name in self.model.outputs:
             if name in self.initializers:
                 continue
             if name not in self.tensors:
-                raise CostcalcError(f"{self.file}: no node makes the output {name!r}{did_you_mean(name, self.tensors)}")
+                raise CostcalcError(
+                    f"{self.file}: no node computes the output {name!r}{did_you_mean(name, self.tensors)}"
+                )
             value = self.tensors[name].value
-            ends += [] if value is None else [value]
+            outputs += [] if value is None else [value]
         read = {name for node in self.model.nodes for name in node.inputs}
         unused = {
             self.unique_name(name): stored.shape
             for name, stored in self.model.initializers.items()
             if name in self.parameter_names and name not in read
         }
-        return self.importer.graph(ends, unused=unused)
+        return self.importer.graph(outputs, unused=unused)
 
     def _translate(
         self, node: OnnxNode, inputs: Sequence[OnnxTensor | None], translate: TranslateNode
     ) -> Sequence[OnnxTensor | None]:
-        """The results of a step that is not worked out; of constants alone they are constants, and of no layer."""
+        """The results of a node that is not folded; if all inputs are constants, they are constants without a layer."""
         if not inputs or not all(tensor is None or tensor.is_constant for tensor in inputs):
             return translate(self, node, inputs)
         before = self.importer.savepoint()
@@ -325,7 +220,7 @@ class OnnxInterpreter:
         return [None if made is None else OnnxTensor("", made.shape, made.dtype, made.constant) for made in results]
 
     def _rearrange_parameter(self, node: OnnxNode) -> None:
-        """A weight, its elements in other places: it is the same parameter."""
+        """Record the output of a node that rearranges a weight as the same parameter."""
         source = self.tensor(node.inputs[0], node)
         given = [self.tensor(name, node).constant if name else None for name in node.inputs[1:]]
         try:
@@ -336,7 +231,7 @@ class OnnxInterpreter:
         self.tensors[node.outputs[0]] = OnnxTensor(node.outputs[0], made, source.dtype, None, value)
 
     def _fold(self, node: OnnxNode, inputs: Sequence[OnnxTensor | None]) -> list[OnnxTensor] | None:
-        """The results of a step on sizes and constants alone; None where it takes others, or they are large."""
+        """The results of a node on sizes and constants; None if it has other inputs, or they are large."""
         if node.op_type in ("Shape", "Size") and inputs and inputs[0] is not None:
             shape = inputs[0].shape
             chosen = shape[node.attributes.get("start", 0) : node.attributes.get("end")]
@@ -364,7 +259,7 @@ class OnnxInterpreter:
         results: Sequence[Value],
         table: Mapping[str, Translator] | None = None,
     ) -> Sequence[Value | None]:
-        """What a call of an ATen operation makes, at the place of the step."""
+        """Translate a call of an ATen operation for a node, and return its results."""
         call = Call(
             name=name,
             arguments=arguments,
@@ -376,48 +271,23 @@ class OnnxInterpreter:
         return self.importer.translate(call, self.translators if table is None else table, node.op_type)
 
     def layer(self, node: OnnxNode, op: Op, inputs: Sequence[Value], result: Value) -> Value | None:
-        """What a layer that is no operation of ATen's makes."""
+        """Add a layer without an ATen operation, and return its result."""
         arguments = {"inputs": list(inputs)}
         return self.call(node, "", arguments, [result], {"": lambda call: call.layer(op, *inputs)})[0]
 
     def module(self, node: OnnxNode) -> ModuleCall:
-        """The module that a step is in, as far as names tell."""
+        """The module of a node, according to names in the file."""
         weights = [self.parameter_names[name] for name in node.inputs if name in self.parameter_names]
         return module_of(node, next(iter(weights), None))
 
     def location(self, node: OnnxNode) -> str:
-        """The file, and the node in it."""
+        """The file and the node, for messages."""
         return f"{self.file}: {node}"
 
     def error(self, node: OnnxNode, message: str) -> CostcalcError:
-        """What is wrong with a step."""
+        """An error about a node."""
         return CostcalcError(f"{self.location(node)} {message}")
-
-
-def _is_exporter_constant(name: str, initializer: Initializer) -> bool:
-    """Whether a tensor that no layer has for a weight is a mask, or one value that was worked out for the file.
-
-    Exporters call what they work out as the operation that would: `onnx::Where_12`, `val_20`, `ones_like_1`. It may be
-    a parameter, its elements elsewhere, so that the name does not do.
-    """
-    if initializer.value is None:
-        return False
-    values = np.unique(initializer.value)
-    if len(values) == 1:
-        made = re.fullmatch(r"onnx::\w+_\d+|val_\d+", name) is not None
-        return made or re.sub(r"_\d+$", "", name) in _aten_names()
-    return len(values) == 2 and bool(values[0] == 0 or values[0] <= -1e4) and values[1] in (0, 1)
-
-
-@cache
-def _aten_names() -> frozenset[str]:
-    """What ATen's operations are called."""
-    return frozenset(name.partition(".")[0] for name in translators())
 
 
 def _dtype(value: Array) -> str:
     return {"i": "int64", "O": "int64", "b": "bool"}.get(value.dtype.kind, "float32")
-
-
-def _static_shape(sizes: Sequence[int | str | None] | None) -> tuple[int, ...]:
-    return tuple([size for size in sizes or () if isinstance(size, int)])
