@@ -240,7 +240,7 @@ class BlockFinder:
         return lines
 
     def _before(self, group: Subtree, scope: Scope) -> str:
-        """The tensor on which a group runs if it does not name another."""
+        """Return the default input of a group: the preceding tensor or, for the first item, the input of the scope."""
         return scope.source if group.first == scope.first else self.tree.before(group.first)
 
     def _is_flat(self, group: Subtree, scope: Scope) -> bool:

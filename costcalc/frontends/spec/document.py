@@ -59,7 +59,7 @@ YamlNode = YamlScalar | YamlSequence | YamlMapping
 
 
 class FileKind(NamedTuple):
-    """What a file is called in messages, what it cannot do without, and what to write in place of an alias."""
+    """The words for a kind of file in messages: its name, its required parts, and what to write instead of an alias."""
 
     noun: str
     required: str
@@ -77,11 +77,11 @@ class Diagnostic(NamedTuple):
 
 
 class SpecError(CostcalcError):
-    """A file with mistakes: `problems` are all of them, in the order of the file, each with its place."""
+    """A file with mistakes, which are listed with their locations in `problems`, in the order of the file."""
 
     def __init__(self, file: str, text: str, problems: Iterable[Diagnostic]) -> None:
         self.file = file
-        # One layer, one report: what else goes wrong at a place follows from the first thing that did.
+        # Report only the first mistake at a location; later ones there are often its consequences.
         first: dict[Any, Diagnostic] = {}
         for problem in problems:
             first.setdefault(problem.location[:2] if problem.location else problem, problem)
@@ -98,7 +98,7 @@ def _format_diagnostic(file: str, lines: list[str], problem: Diagnostic) -> str:
     if line >= len(lines):
         return head
     number = str(line + 1)
-    # Long lines are cut round the place, tabs are one column wide, and nothing unprintable reaches a terminal.
+    # Show an excerpt of a long line around the location; print a tab or an unprintable character as one space.
     start = max(0, column - 60)
     shown = "".join(c if c.isprintable() else " " for c in lines[line][start : start + 90])
     width = max(1, min(length, len(shown) - (column - start)))
@@ -106,7 +106,7 @@ def _format_diagnostic(file: str, lines: list[str], problem: Diagnostic) -> str:
 
 
 def read_text(path: str, file_kind: FileKind = SPEC) -> str:
-    """The text of a file. Raises CostcalcError when it cannot be read or is too large."""
+    """Return the text of a file. Raises CostcalcError if it cannot be read or is too large."""
     try:
         with open(path, "rb") as file:
             data = file.read(MAX_CHARACTERS + 1)
@@ -121,9 +121,9 @@ def read_text(path: str, file_kind: FileKind = SPEC) -> str:
 
 
 def parse(text: str, file: str, file_kind: FileKind = SPEC) -> tuple[YamlNode, list[Diagnostic]]:
-    """The one document in `text`, and mistakes that do not keep it from being read: keys that are no text, or double.
+    """Parse the document in `text`; also return its recoverable mistakes: duplicate keys and keys that are not text.
 
-    Raises SpecError, naming `file`, for all mistakes when it cannot.
+    Raises SpecError with all mistakes of the file if one of them is not recoverable.
     """
     if len(text) > MAX_CHARACTERS:
         raise CostcalcError(f"{file}: too large for {file_kind.noun}: more than {MAX_CHARACTERS:,} characters")
@@ -136,15 +136,17 @@ def parse(text: str, file: str, file_kind: FileKind = SPEC) -> tuple[YamlNode, l
     except yaml.reader.ReaderError:
         found = yaml.reader.Reader.NON_PRINTABLE.search(text)
         position = found.start() if found else 0
-        place = Location(text.count("\n", 0, position), position - (text.rfind("\n", 0, position) + 1))
-        document, problems = None, [Diagnostic(place, f"the character {text[position]!r} is not allowed in YAML")]
+        location = Location(text.count("\n", 0, position), position - (text.rfind("\n", 0, position) + 1))
+        document, problems = None, [Diagnostic(location, f"the character {text[position]!r} is not allowed in YAML")]
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        place = Location(mark.line, mark.column) if mark else Location(0, 0)
-        if "nesting depth" in (error.problem or ""):  # libyaml from 0.2.6 on has a limit of its own, and reads ahead
-            problems.append(Diagnostic(place, f"nested more than {MAX_DEPTH} deep"))
+        location = Location(mark.line, mark.column) if mark else Location(0, 0)
+        if "nesting depth" in (error.problem or ""):  # libyaml ≥ 0.2.6 has its own limit, and reads ahead
+            problems.append(Diagnostic(location, f"nested more than {MAX_DEPTH} deep"))
         else:
-            problems.append(Diagnostic(place, f"not YAML: {error.problem or error.context}{_hint(error, text, place)}"))
+            problems.append(
+                Diagnostic(location, f"not YAML: {error.problem or error.context}{_hint(error, text, location)}")
+            )
         document = None
     finally:
         loader.dispose()
@@ -197,27 +199,27 @@ class _Composer:
         return None if empty else result
 
     def value(self, event: Any, depth: int, flow: bool) -> YamlNode:
-        place = _location(event)
+        location = _location(event)
         if depth > MAX_DEPTH:
-            # Nothing deeper is read: libyaml itself follows nesting without end, or nearly so.
+            # Stop reading: libyaml itself has no limit of depth, or a very large one.
             raise yaml.MarkedYAMLError(problem=f"nested more than {MAX_DEPTH} deep", problem_mark=event.start_mark)
         if isinstance(event, yaml.AliasEvent):
             noun, _, instead = self.file_kind
-            self.problems.append(Diagnostic(place, f"*{event.anchor}: {noun} has no aliases: {instead}"))
-            return YamlScalar(place, None, "", verbatim=False)
+            self.problems.append(Diagnostic(location, f"*{event.anchor}: {noun} has no aliases: {instead}"))
+            return YamlScalar(location, None, "", verbatim=False)
         if event.anchor is not None:
             noun, _, instead = self.file_kind
-            self.problems.append(Diagnostic(place, f"&{event.anchor}: {noun} has no anchors: {instead}"))
+            self.problems.append(Diagnostic(location, f"&{event.anchor}: {noun} has no anchors: {instead}"))
         if getattr(event, "tag", None) is not None:
-            self.problems.append(Diagnostic(place, f"{event.tag}: {self.file_kind.noun} has no tags"))
+            self.problems.append(Diagnostic(location, f"{event.tag}: {self.file_kind.noun} has no tags"))
         flow = flow or bool(getattr(event, "flow_style", False))
         if isinstance(event, yaml.SequenceStartEvent):
             items = []
             while not isinstance(event := next(self.events), yaml.SequenceEndEvent):
                 items.append(self.value(event, depth + 1, flow))
-            return YamlSequence(place, tuple(items))
+            return YamlSequence(location, tuple(items))
         if isinstance(event, yaml.MappingStartEvent):
-            return self.mapping(place, depth, flow)
+            return self.mapping(location, depth, flow)
         return self.scalar(event, flow)
 
     def mapping(self, location: Location, depth: int, flow: bool) -> YamlMapping:
@@ -245,7 +247,7 @@ class _Composer:
 
     def scalar(self, event: Any, flow: bool) -> YamlScalar:
         text = event.value
-        place = _location(event)
+        location = _location(event)
         plain = event.style is None or event.style == ""
         tag = self.loader.resolve(yaml.ScalarNode, text, (plain, not plain))
         value: Any = text
@@ -254,15 +256,15 @@ class _Composer:
             try:
                 value = self.loader.construct_object(node)
             except (ValueError, yaml.YAMLError):
-                self.problems.append(Diagnostic(place, f"{text!r} cannot be read as a value: quote it"))
+                self.problems.append(Diagnostic(location, f"{text!r} cannot be read as a value: quote it"))
         if flow and plain and text.count("(") > text.count(")"):
             message = "a call inside {…} or […] must be quoted, such as {a: 'conv2d(8, 3)'}"
-            self.problems.append(Diagnostic(place, message))
+            self.problems.append(Diagnostic(location, message))
         quote = 0 if plain else 1
-        column = place.column + quote
-        line = self.lines[place.line] if place.line < len(self.lines) else ""
+        column = location.column + quote
+        line = self.lines[location.line] if location.line < len(self.lines) else ""
         exact = event.start_mark.line == event.end_mark.line and line[column : column + len(text)] == text
-        return YamlScalar(place._replace(column=column) if exact else place, value, text, exact)
+        return YamlScalar(location._replace(column=column) if exact else location, value, text, exact)
 
 
 def _location(event: Any) -> Location:

@@ -56,14 +56,14 @@ class Signature(NamedTuple):
 
 
 class LayerCall(NamedTuple):
-    """A layer to be made: a callee with its arguments' values, and where it was written."""
+    """A call of an op or block: its name, the values of its arguments, and its source location."""
 
     callee: str
     arguments: dict[str, Any]
-    source: Location | tuple[Expression, ast.Call, dict[str, ast.expr]]  # places are worked out when they are asked for
+    source: Location | tuple[Expression, ast.Call, dict[str, ast.expr]]  # a tuple is resolved to a Location on demand
 
     def location(self, argument: str | None = None) -> Location:
-        """Where the call stands, or one of its arguments, if it was given."""
+        """Return the location of an argument, or of the call if the argument is absent or None."""
         if isinstance(self.source, Location):
             return self.source
         expression, call, arguments = self.source
@@ -71,14 +71,14 @@ class LayerCall(NamedTuple):
 
     @property
     def line(self) -> int:
-        """The line it stands in, counted from 0."""
+        """The line of the call, counted from 0."""
         return self.source.line if isinstance(self.source, Location) else self.source[0].source.location.line
 
 
 class Expression:
-    """One parsed expression and the scalar it was written in.
+    """A parsed expression and the YAML scalar that contains it.
 
-    Raises Fault when the text is no expression of the language at all.
+    Raises LocatedError if the text is not an expression of the spec language.
     """
 
     def __init__(self, source: YamlScalar) -> None:
@@ -90,26 +90,26 @@ class Expression:
             )
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # Python's advice on odd code, such as `3 (4)`, is not for a spec
+                warnings.simplefilter("ignore")  # Python warns of code such as `3 (4)`
                 self.tree = ast.parse(text.strip(), mode="eval").body
         except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
             offset = (getattr(error, "offset", None) or 1) - 1
             reason = str(getattr(error, "msg", error) or "nested too deep").split(" (")[0]
             message = f"cannot be read as a call or an expression: {reason}"
             raise LocatedError(self._location_at(offset, 1), message) from None
-        if len(source.text) > MAX_DEPTH - 2:  # a level takes a character, and two of ast's have none
+        if len(source.text) > MAX_DEPTH - 2:  # each level takes a character, except two that ast adds
             deep = next((node for node, depth in _walk_with_depth(self.tree) if depth > MAX_DEPTH), None)
             if deep is not None:
                 raise LocatedError(self.location(deep), f"nested more than {MAX_DEPTH} deep")
 
     def location(self, node: ast.AST) -> Location:
-        """Where a part of the expression stands in the file."""
+        """Return the location of a part of the expression in the file."""
         line = self.source.text.strip().encode()
         start = getattr(node, "col_offset", 0)
         end = getattr(node, "end_col_offset", None) or start + 1
         if getattr(node, "lineno", 1) != 1 or getattr(node, "end_lineno", 1) != 1:
             return self.source.location
-        # ast counts bytes of UTF-8, a place counts characters
+        # ast counts bytes of UTF-8, a Location counts characters
         before, inside = line[:start].decode(errors="ignore"), line[start:end].decode(errors="ignore")
         return self._location_at(len(before), len(inside))
 
@@ -119,7 +119,7 @@ class Expression:
         return Location(line, column + lead + offset, length) if self.source.verbatim else Location(line, column, whole)
 
     def subexpression(self, node: ast.expr) -> Expression:
-        """A part of the expression as an expression of its own."""
+        """Return a part of the expression as a separate expression."""
         made = copy(self)
         made.tree = node
         return made
@@ -228,11 +228,11 @@ class Expression:
     # -- values ---------------------------------------------------------------------------------------------------
 
     def layer_calls(self, scope: Mapping[str, Any], signatures: Mapping[str, Signature], limit: int) -> list[LayerCall]:
-        """The calls that the expression stands for: none for skip, n for a repeat. Raises Fault."""
+        """Return the calls that the expression evaluates to: none for `skip`, n for `call * n`. Raises LocatedError."""
         return self._layer_calls(self.tree, scope, signatures, limit)
 
     def evaluate(self, scope: Mapping[str, Any]) -> Any:
-        """The value of the expression. Raises Fault."""
+        """Return the value of the expression. Raises LocatedError."""
         return self._evaluate(self.tree, scope)
 
     def _layer_calls(
@@ -292,14 +292,14 @@ class Expression:
                 raise LocatedError(self.location(node), "% needs plain integers")
             return self._number(node, _ARITHMETIC[type(node.op)](left, right))
         if isinstance(node, ast.Subscript):
-            items, place = self._evaluate(node.value, scope), self._evaluate(node.slice, scope)
-            if not isinstance(items, (tuple, list)) or not isinstance(place, int):
+            items, index = self._evaluate(node.value, scope), self._evaluate(node.slice, scope)
+            if not isinstance(items, (tuple, list)) or not isinstance(index, int):
                 raise LocatedError(self.location(node), "only a list has items, and they are numbered from 0")
-            if not -len(items) <= place < len(items):
+            if not -len(items) <= index < len(items):
                 raise LocatedError(
-                    self.location(node.slice), f"there is no item {place}: the list has {len(items)}, from 0"
+                    self.location(node.slice), f"there is no item {index}: the list has {len(items)}, from 0"
                 )
-            return items[place]
+            return items[index]
         assert isinstance(node, ast.Compare)
         left = self._evaluate(node.left, scope)
         for symbol, following in zip(node.ops, node.comparators, strict=True):
@@ -317,7 +317,7 @@ class Expression:
         return True
 
     def _number(self, node: ast.expr, value: Any) -> Any:
-        """`value`, if arithmetic may be done with it."""
+        """Return `value` if it is a number within the limits. Raises LocatedError otherwise."""
         if isinstance(value, (bool, str, tuple, list, type(None))):
             raise LocatedError(self.location(node), f"arithmetic needs a number, not {value!r}")
         if isinstance(value, (int, float)) and abs(value) > MAX_INTEGER:
@@ -325,7 +325,7 @@ class Expression:
         return value
 
 
-OP_KEYWORDS = ("shares", "functional")  # what a call of any op takes beside the op's own arguments
+OP_KEYWORDS = ("shares", "functional")  # accepted by every op in addition to its own arguments
 CALL_KEYWORDS = ("inputs", *OP_KEYWORDS)
 
 _VALUE_NODES = (
@@ -338,9 +338,9 @@ _UNSUPPORTED_OPERATORS: frozenset[type[ast.AST]] = frozenset(
 
 
 def parse_block_header(source: YamlScalar) -> tuple[str, dict[str, Expression | None]]:
-    """The name and the arguments (with their defaults) of a block such as `conv(channels, kernel, stride=1)`.
+    """Parse the header of a block, such as `conv(channels, kernel, stride=1)`, into its name and arguments.
 
-    Raises Fault when it is no such thing.
+    An argument without a default is None. Raises LocatedError if the text is not a header.
     """
     header = Expression(source)
     node = header.tree
@@ -349,16 +349,16 @@ def parse_block_header(source: YamlScalar) -> tuple[str, dict[str, Expression | 
             source.location, "a block starts with its name and arguments, such as conv(channels, kernel, stride=1)"
         )
     arguments: dict[str, Expression | None] = {}
-    for place, name, default in (
+    for location, name, default in (
         *((header.location(a), a.id if isinstance(a, ast.Name) else None, None) for a in node.args),
         *((header.location(k), k.arg, k.value) for k in node.keywords),
     ):
         if name is None:
-            raise LocatedError(place, "an argument is a name, or name=default")
+            raise LocatedError(location, "an argument is a name, or name=default")
         if name in arguments:
-            raise LocatedError(place, f"the argument {name!r} is given twice")
+            raise LocatedError(location, f"the argument {name!r} is given twice")
         if name in (*CALL_KEYWORDS, "skip", *_CONSTANTS):
-            raise LocatedError(place, f"{name!r} is a word of the spec language and cannot name an argument")
+            raise LocatedError(location, f"{name!r} is a word of the spec language and cannot name an argument")
         arguments[name] = None if default is None else header.subexpression(default)
     return node.func.id, arguments
 

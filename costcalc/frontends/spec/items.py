@@ -53,7 +53,7 @@ class Block(NamedTuple):
 
 
 class Signatures(Mapping[str, Signature]):
-    """Signatures by name, an op's made from its fields when it is first asked for."""
+    """The signatures of all ops and blocks by name; that of an op is built on first access."""
 
     def __init__(self, blocks: Mapping[str, Block]) -> None:
         self.blocks = blocks
@@ -80,5 +80,5 @@ def _op_signature(name: str) -> Signature:
 
 
 def line_after(location: Location) -> Location:
-    """The line after a place, so that what is said there comes after what is said of the place itself."""
+    """Return the start of the next line, so that a diagnostic there is sorted after one at `location`."""
     return Location(location.line + 1, 0)

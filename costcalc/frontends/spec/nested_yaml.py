@@ -50,19 +50,19 @@ def nested_yaml(graph: Graph, sizes: Mapping[str, int], comment: str = "") -> st
 
 
 def _symbolic_sizes(symbolic: Graph) -> dict[str, Any]:
-    """The symbolic sizes of a graph's inputs, by name."""
+    """Return the symbolic sizes of a graph's inputs, by name."""
     return {str(size): size for given in symbolic.inputs for size in given.shape if is_symbolic(size)}
 
 
 def _size_values(symbolic: Graph, graph: Graph) -> dict[str, int]:
-    """The numbers that the symbolic sizes of a graph's inputs have in `graph`."""
+    """Return the value that each symbolic input size of `symbolic` has in `graph`, by name."""
     pairs = zip(symbolic.inputs, graph.inputs, strict=True)
     sizes = [pair for one, other in pairs for pair in zip(one.shape, other.shape, strict=True)]
     return {str(size): number for size, number in sizes if is_symbolic(size)}
 
 
 def _blocks_and_layers(graph: Graph) -> str:
-    """The sections `blocks` and `layers`."""
+    """Return the YAML text of the sections `blocks` and `layers`."""
     finder = BlockFinder(graph)
     tree = finder.tree
     layers = _render(finder.lines(tree.items, tree.root), None, 1, tree)

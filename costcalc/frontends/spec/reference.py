@@ -11,7 +11,7 @@ from costcalc.ir.ops import OPS
 
 
 class ArgumentReference(NamedTuple):
-    """One argument of an op: its name, what it takes, and its default (None: it must be given)."""
+    """One argument of an op: its name, the values it accepts, and its default (None if it is required)."""
 
     name: str
     takes: str
@@ -33,7 +33,7 @@ class OpReference(NamedTuple):
 
 
 def describe(name: str | None = None) -> list[OpReference]:
-    """Every op of the registry, or the one of that name. Raises CostcalcError when there is no such op."""
+    """Return all ops, or the one called `name`. Raises CostcalcError if there is no such op."""
     if name is not None and name not in OPS:
         raise CostcalcError(f"no op {name!r}{did_you_mean(name, OPS)}: `costcalc schema` lists all {len(OPS)}")
     return [_describe(each) for each in ([name] if name else OPS)]

@@ -70,7 +70,7 @@ def _number_duplicates(names: list[str]) -> Iterator[str]:
 class Unroller:
     """Unrolls a spec with given settings into nodes.
 
-    A tensor is the name of the node that makes it; None stands for one that a mistake kept from being made.
+    A tensor is represented by the name of the node that computes it, or by None if a mistake prevented that node.
     """
 
     def __init__(self, spec: Spec, settings: Mapping[str, Any], inputs: Iterable[str]) -> None:
@@ -92,7 +92,10 @@ class Unroller:
             self.problems.append(fault.diagnostic)
 
     def outputs(self) -> tuple[str, ...]:
-        """The main output, then those of the side branches; or those the spec names. Raises Fault."""
+        """Return the outputs that the spec names or, by default, the main output and those of the side branches.
+
+        Raises LocatedError for a name that is no layer.
+        """
         if self.spec.outputs:
             for name in self.spec.outputs:
                 if name.text not in self.tensors:
@@ -153,9 +156,9 @@ class Unroller:
         shares, functional = None, call.arguments.get("functional", False)
         try:
             if "inputs" in call.arguments:
-                given, place = call.arguments["inputs"], call.location("inputs")
+                given, location = call.arguments["inputs"], call.location("inputs")
                 inputs = [
-                    self._tensor(name, prefix, place) for name in (given if isinstance(given, tuple) else (given,))
+                    self._tensor(name, prefix, location) for name in (given if isinstance(given, tuple) else (given,))
                 ]
             if "shares" in call.arguments:
                 shares = self._tensor(call.arguments["shares"], prefix, call.location("shares"))
@@ -229,10 +232,10 @@ class Unroller:
         return made
 
     def _tensor(self, name: Any, prefix: str, location: Location) -> str | None:
-        """The tensor that `name` refers to.
+        """Return the tensor that `name` refers to.
 
-        It is relative to the enclosing group, or from the root with a leading /; a leading ../ leaves a part of the
-        group's path, and . is what the group runs on.
+        A name is relative to the enclosing group. A leading / starts at the root, each leading ../ goes one group up,
+        and . is the input of the group.
         """
         if not isinstance(name, str):
             raise LocatedError(location, f"an input is the name of a layer, not {name!r}")
@@ -263,4 +266,4 @@ class Unroller:
 
 
 class _LimitExceeded(LocatedError):
-    """Ends the unrolling: whatever else is wrong, this is too large."""
+    """Stops the unrolling of a spec that is too large, before its other mistakes are collected."""

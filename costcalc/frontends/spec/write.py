@@ -74,16 +74,16 @@ def _sizes(graph_input: Input, default_sizes: Mapping[str, int], known_sizes: Ma
     shape: tuple[Any, ...] = graph_input.shape
     symbols = [size.name for size in shape if getattr(size, "is_Symbol", False)]
     sizes: dict[str, int] = {}
-    for place, size in enumerate(shape):
+    for dim, size in enumerate(shape):
         if getattr(size, "is_Symbol", False):
             name = size.name
             if name not in default_sizes:
                 raise CostcalcError(f"{graph_input.name} has a size {name}: what number is it by default?")
             size = default_sizes[name]
         elif is_plain(size):
-            name = graph_input.dim_names[place]
+            name = graph_input.dim_names[dim]
             if not name or name in (*symbols, *default_sizes):
-                name = f"size_{place}"
+                name = f"size_{dim}"
             if known_sizes.get(name, size) != size:
                 name = f"{re.sub(r'[^a-zA-Z0-9]+', '_', graph_input.name)}_{name}"
         else:
@@ -118,7 +118,9 @@ def _call(node: Node, default_input: str) -> str:
 
 
 def _names(names: tuple[str, ...]) -> str:
-    names = tuple("/" + name if name.startswith(".") else name for name in names)  # a dot is the place in a group
+    names = tuple(
+        "/" + name if name.startswith(".") else name for name in names
+    )  # a leading dot would refer to the group
     return repr(names[0] if len(names) == 1 else list(names))
 
 
