@@ -88,14 +88,14 @@ def _softmax(ctx: NodeContext) -> OnnxTensor:
 @onnx_op("Clip")
 def _clip(ctx: NodeContext) -> OnnxTensor:
     bounds = []
-    for place in (1, 2):
-        given = ctx.get(place)
+    for index in (1, 2):
+        given = ctx.get(index)
         if given is not None and given.scalar is None:
             low, high = ctx.get(1), ctx.get(2)
             return ctx.aten("clamp.Tensor", ctx.x.shape, self=ctx.x, min=low, max=high)
         bounds.append(None if given is None else given.scalar)
     low_number, high_number = bounds
-    # exporters write the largest number there is for none
+    # Exporters write the largest number for no bound.
     low_number = None if low_number is not None and low_number < -1e37 else low_number
     high_number = None if high_number is not None and high_number > 1e37 else high_number
     if low_number == 0 and high_number is None:
@@ -113,7 +113,7 @@ def _clip(ctx: NodeContext) -> OnnxTensor:
 def binary(
     ctx: NodeContext, operation: str, a: OnnxTensor, b: OnnxTensor, dtype: str | None = None, **more: Any
 ) -> OnnxTensor:
-    """What is computed of two tensors of shapes that fit, the second of which may be a number."""
+    """Add a binary operation on two broadcastable tensors; a constant second one becomes a number."""
     shape = broadcast_shapes(a.shape, b.shape)
     other: Any = b if b.scalar is None or len(b.shape) > len(a.shape) else b.scalar
     return ctx.aten(operation, shape, dtype or a.dtype, self=a, other=other, **more)
@@ -192,7 +192,7 @@ def _bitwise(ctx: NodeContext) -> OnnxTensor:
 @onnx_op("Sum", "Mean", "Min", "Max")
 def _variadic(ctx: NodeContext) -> OnnxTensor:
     result = ctx.x
-    for other in [ctx[place] for place in range(1, len(ctx.inputs))]:
+    for other in [ctx[index] for index in range(1, len(ctx.inputs))]:
         if ctx.node.op_type in ("Sum", "Mean"):
             a, b = (other, result) if result.scalar is not None else (result, other)
             result = binary(ctx, "add.Tensor", a, b, alpha=1)
@@ -220,7 +220,7 @@ def _where(ctx: NodeContext) -> OnnxTensor:
     return ctx.aten("where.self", shape, dtype, condition=condition, self=a, other=b)
 
 
-# -- dtypes, and nothing ----------------------------------------------------------------------------------------------
+# -- dtypes and identities --------------------------------------------------------------------------------------------
 
 
 @onnx_op("Cast", "CastLike")
@@ -249,17 +249,17 @@ def _dropout(ctx: NodeContext) -> list[OnnxTensor | None]:
 # -- reductions -------------------------------------------------------------------------------------------------------
 
 
-def _axes(ctx: NodeContext, place: int = 1) -> list[int] | None:
-    """The dimensions that a reduction is over; None where it is over none."""
+def _axes(ctx: NodeContext, index: int = 1) -> list[int] | None:
+    """The dimensions of a reduction; None if it reduces none."""
     rank = len(ctx.x.shape)
-    axes = ctx.ints("axes", place)
+    axes = ctx.ints("axes", index)
     if not axes:
         return None if ctx.attribute("noop_with_empty_axes") else list(range(rank))
     return sorted({normalize_axis(axis, rank) for axis in axes})
 
 
 def _reduced(shape: Sequence[int], axes: Sequence[int], keep: bool) -> tuple[int, ...]:
-    return tuple([1 if place in axes else n for place, n in enumerate(shape) if keep or place not in axes])
+    return tuple([1 if index in axes else n for index, n in enumerate(shape) if keep or index not in axes])
 
 
 _REDUCTIONS = {
@@ -324,12 +324,12 @@ def _one_hot(ctx: NodeContext) -> OnnxTensor:
     assert depth is not None
     if axis in (-1, len(ctx.x.shape)):
         return ctx.aten("one_hot.default", (*ctx.x.shape, depth[0]), "int64", self=ctx.x, num_classes=depth[0])
-    place = normalize_axis(axis, len(ctx.x.shape) + 1)
-    shape = (*ctx.x.shape[:place], depth[0], *ctx.x.shape[place:])
+    index = normalize_axis(axis, len(ctx.x.shape) + 1)
+    shape = (*ctx.x.shape[:index], depth[0], *ctx.x.shape[index:])
     return ctx.aten("", shape, ctx[2].dtype, self=ctx.x)
 
 
-# What is computed is not known; the shape is.
+# Unknown layers with known output shapes.
 @onnx_op(
     "QuantizeLinear", "DequantizeLinear", "LpNormalization", "MeanVarianceNormalization", "Shrink", "Hardmax",
     "BitShift", "Det", "Bernoulli", "RandomNormalLike", "RandomUniformLike", "ReverseSequence",

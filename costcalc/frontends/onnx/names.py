@@ -1,4 +1,4 @@
-"""What layers of an ONNX model are called: by the module of the model that was exported, as far as names tell."""
+"""Names of an ONNX model's layers and tensors, from the modules of the exported model."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _PARAMETER_NAME = re.compile(r"(?:[A-Za-z_]\w*|\d+)(?:\.(?:[A-Za-z_]\w*|\d+))+")
 
 
 def dotted_name(name: str) -> str:
-    """A tensor's name as that of a parameter or a buffer: a path of parts with points between, none of them empty."""
+    """A tensor's name as that of a parameter or a buffer: non-empty parts joined by dots."""
     return ".".join(part for part in name.strip("/").split(".") if part) or "tensor"
 
 
@@ -37,27 +37,27 @@ class TensorNames:
         return self._names[name]
 
 
-def module_of(step: OnnxNode, parameter: str | None) -> ModuleCall:
-    """The module that a step is in.
+def module_of(node: OnnxNode, parameter: str | None) -> ModuleCall:
+    """The module of a node.
 
-    torch notes it beside the node, or calls the node `/layer1/layer1.0/conv1/Conv`; where neither is there, it is the
-    one that a parameter of the step is called after.
+    torch records it in the node's metadata or in its name, such as `/layer1/layer1.0/conv1/Conv`; otherwise the name of
+    a parameter of the node gives it.
     """
-    scopes, classes = _parse_list(step.metadata.get(_SCOPES)), _parse_list(step.metadata.get(_CLASSES))
+    scopes, classes = _parse_list(node.metadata.get(_SCOPES)), _parse_list(node.metadata.get(_CLASSES))
     if len(scopes) > 1 and any(scopes[:-1]):
         path = scopes[-2]
         kind = classes[-2] if len(classes) == len(scopes) else ""
         return ModuleCall(_parts(path), kind)
-    if step.name.count("/") > 1 or (step.name.startswith("/") and len(step.name) > 1):
+    if node.name.count("/") > 1 or (node.name.startswith("/") and len(node.name) > 1):
         parts: list[str] = []
         before = ""
-        for part in [part for part in step.name.split("/") if part][:-1]:
-            # A module of a list is called by the list, too: layer1, then layer1.0.
+        for part in [part for part in node.name.split("/") if part][:-1]:
+            # The name of a module in a list repeats the list's: layer1, then layer1.0.
             own = part.removeprefix(before + ".") if before else part
             before = part
             parts += _parts(own)
-        # No classes are noted; a module that is one layer is taken for one of torch.nn's.
-        return ModuleCall(tuple(parts), f"torch.nn.modules.{step.op_type}")
+        # Classes are not recorded; a module of one layer is assumed to be of torch.nn.
+        return ModuleCall(tuple(parts), f"torch.nn.modules.{node.op_type}")
     if parameter is not None and _PARAMETER_NAME.fullmatch(parameter):
         return ModuleCall(tuple(parameter.split(".")[:-1]))
     return ModuleCall()

@@ -1,4 +1,4 @@
-"""Operations of ONNX that put elements elsewhere, leave some out, repeat some, or resize images."""
+"""Operations of ONNX that reshape, rearrange, select or repeat elements, and resize images."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from costcalc.frontends.onnx.symbolic_int import SymbolicInt, as_int
 
 
 def _reshape(ctx: NodeContext, x: OnnxTensor, shape: tuple[int, ...]) -> OnnxTensor:
-    """The same elements in another shape; dimensions that are only merged are flattened."""
+    """Reshape a tensor; dimensions that are only merged are flattened."""
     if shape == x.shape:
         return x
     merged = len(x.shape) - len(shape)
@@ -53,7 +53,7 @@ def _transpose(ctx: NodeContext) -> OnnxTensor:
         raise ValueError(f"its perm {order} is no order of {rank} dimensions")
     if order == list(range(rank)):
         return ctx.x
-    return ctx.aten("permute.default", [ctx.x.shape[place] for place in order], self=ctx.x, dims=order)
+    return ctx.aten("permute.default", [ctx.x.shape[dim] for dim in order], self=ctx.x, dims=order)
 
 
 @onnx_op("Concat")
@@ -63,7 +63,7 @@ def _concat(ctx: NodeContext) -> OnnxTensor:
     shape = list(tensors[0].shape)
     for other in tensors[1:]:
         if len(other.shape) != len(shape) or any(
-            a != b for place, (a, b) in enumerate(zip(shape, other.shape, strict=True)) if place != axis
+            a != b for dim, (a, b) in enumerate(zip(shape, other.shape, strict=True)) if dim != axis
         ):
             raise ValueError(f"cannot join {shape} and {list(other.shape)} along dimension {axis}")
     shape[axis] = sum(tensor.shape[axis] for tensor in tensors)
@@ -97,7 +97,7 @@ def _slice(ctx: NodeContext) -> OnnxTensor:
             raise ValueError("has a step of 0")
         if step < 0:
             made = ctx.aten("flip.default", made.shape, self=made, dims=[axis])
-            # The place p of what is turned was extent − 1 − p.
+            # Index p of the flipped tensor is index extent − 1 − p of the original.
             start, end = (extent - 1 - _clamped(bound, extent, -1, extent - 1) for bound in (start, end))
             step = -step
         else:
@@ -110,7 +110,7 @@ def _slice(ctx: NodeContext) -> OnnxTensor:
 
 
 def _clamped(bound: int, extent: int, least: int, most: int) -> int:
-    """A bound counted from the first place, within what there is."""
+    """A bound counted from the first index, limited to the given range."""
     return min(max(bound + extent if bound < 0 else bound, least), most)
 
 
@@ -123,10 +123,10 @@ def _gather(ctx: NodeContext) -> OnnxTensor:
         more = {"padding_idx": -1, "scale_grad_by_freq": False, "sparse": False}
         return ctx.aten("embedding.default", shape, weight=x, indices=index, **more)
     if index.shape == () and index.scalar is not None:
-        place = int(index.scalar)
-        if not -x.shape[axis] <= place < x.shape[axis]:
-            raise ValueError(f"takes place {place} of {x.shape[axis]}")
-        return ctx.aten("select.int", shape, self=x, dim=axis, index=place)
+        position = int(index.scalar)
+        if not -x.shape[axis] <= position < x.shape[axis]:
+            raise ValueError(f"reads index {position} of a dimension of {x.shape[axis]}")
+        return ctx.aten("select.int", shape, self=x, dim=axis, index=position)
     if len(index.shape) == 1:
         return ctx.aten("index_select.default", shape, self=x, dim=axis, index=index)
     return ctx.aten("index.Tensor", shape, self=x, indices=[*[None] * axis, index])
@@ -142,21 +142,21 @@ def _gather_elements(ctx: NodeContext) -> OnnxTensor:
 def _gather_nd(ctx: NodeContext) -> OnnxTensor:
     x, index, batched = ctx.x, ctx[1], ctx.attribute("batch_dims", 0)
     if not index.shape or not 0 <= batched < len(index.shape) or batched + index.shape[-1] > len(x.shape):
-        raise ValueError(f"cannot take places {list(index.shape)} of {list(x.shape)}")
+        raise ValueError(f"cannot use indices of shape {list(index.shape)} for {list(x.shape)}")
     shape = index.shape[:-1] + x.shape[batched + index.shape[-1] :]
-    places = _split_indices(ctx, index)
-    if places is None or batched:
+    indices = _split_indices(ctx, index)
+    if indices is None or batched:
         return ctx.aten("", shape, inputs=[x, index])
-    return ctx.aten("index.Tensor", shape, self=x, indices=places)
+    return ctx.aten("index.Tensor", shape, self=x, indices=indices)
 
 
 @onnx_op("ScatterND", "ScatterElements", "Scatter")
 def _scatter(ctx: NodeContext) -> OnnxTensor:
     x, index, updates, reduction = ctx.x, ctx[1], ctx[2], ctx.attribute("reduction", "none")
-    places = _split_indices(ctx, index) if ctx.node.op_type == "ScatterND" else None
-    if places is not None and reduction in ("none", "add"):
+    indices = _split_indices(ctx, index) if ctx.node.op_type == "ScatterND" else None
+    if indices is not None and reduction in ("none", "add"):
         add = reduction == "add"
-        return ctx.aten("index_put.default", x.shape, self=x, indices=places, values=updates, accumulate=add)
+        return ctx.aten("index_put.default", x.shape, self=x, indices=indices, values=updates, accumulate=add)
     if ctx.node.op_type != "ScatterND":
         axis = normalize_axis(ctx.attribute("axis", 0), len(x.shape))
         given: dict[str, Any] = {"self": x, "dim": axis, "index": index, "src": updates}
@@ -170,7 +170,7 @@ def _scatter(ctx: NodeContext) -> OnnxTensor:
 
 
 def _split_indices(ctx: NodeContext, index: OnnxTensor) -> list[OnnxTensor] | None:
-    """The indices of each dimension, which ONNX has beside each other in one tensor."""
+    """The indices of each dimension, which ONNX stores in the last dimension of one tensor."""
     if not 0 < index.shape[-1] <= len(ctx.x.shape):
         return None
     if index.constant is None:
@@ -188,14 +188,14 @@ def _split_indices(ctx: NodeContext, index: OnnxTensor) -> list[OnnxTensor] | No
 def _squeeze(ctx: NodeContext) -> OnnxTensor:
     rank, axes = len(ctx.x.shape), ctx.ints("axes", 1)
     if axes is None:
-        axes = [place for place, n in enumerate(ctx.x.shape) if n == 1]
-    places = sorted({normalize_axis(axis, rank) for axis in axes})
-    if any(ctx.x.shape[place] != 1 for place in places):
-        raise ValueError(f"leaves out dimensions {places} of {list(ctx.x.shape)}, which are not 1")
-    if not places:
+        axes = [dim for dim, n in enumerate(ctx.x.shape) if n == 1]
+    dims = sorted({normalize_axis(axis, rank) for axis in axes})
+    if any(ctx.x.shape[dim] != 1 for dim in dims):
+        raise ValueError(f"leaves out dimensions {dims} of {list(ctx.x.shape)}, which are not 1")
+    if not dims:
         return ctx.x
-    shape = [n for place, n in enumerate(ctx.x.shape) if place not in places]
-    return ctx.aten("squeeze.dims", shape, self=ctx.x, dim=places)
+    shape = [n for dim, n in enumerate(ctx.x.shape) if dim not in dims]
+    return ctx.aten("squeeze.dims", shape, self=ctx.x, dim=dims)
 
 
 @onnx_op("Unsqueeze")
@@ -237,11 +237,11 @@ def _pad(ctx: NodeContext) -> OnnxTensor:
     if len(pads) != 2 * len(axes):
         raise ValueError(f"has {len(pads)} pads for {len(axes)} dimensions")
     ends = {normalize_axis(axis, rank): (pads[i], pads[i + len(axes)]) for i, axis in enumerate(axes)}
-    shape = [n + sum(ends.get(place, (0, 0))) for place, n in enumerate(ctx.x.shape)]
-    padded = [place for place in ends if ends[place] != (0, 0)]
+    shape = [n + sum(ends.get(dim, (0, 0))) for dim, n in enumerate(ctx.x.shape)]
+    padded = [dim for dim in ends if ends[dim] != (0, 0)]
     if not padded:
         return ctx.x
-    flat = [side for place in reversed(range(min(padded), rank)) for side in ends.get(place, (0, 0))]
+    flat = [side for dim in reversed(range(min(padded), rank)) for side in ends.get(dim, (0, 0))]
     modes = {"constant": "constant", "reflect": "reflect", "edge": "replicate", "wrap": "circular"}
     value, filled = ctx.get(2), None
     if value is not None and value.scalar is not None:
@@ -276,7 +276,7 @@ def _resize(ctx: NodeContext) -> OnnxTensor | list[OnnxTensor | None]:
             shape[axis] = size
     else:
         if scales is None or scales.constant is None:
-            raise CostcalcError("resizes by what depends on data, so that costs are no numbers")
+            raise CostcalcError("resizes by factors that depend on data, so its costs have no fixed values")
         factors = [float(factor) for factor in scales.constant.reshape(-1).tolist()]
         for axis, factor in zip(axes, factors, strict=True):
             shape[axis] = _scaled(x.shape[axis], factor)
@@ -300,7 +300,7 @@ def _resize(ctx: NodeContext) -> OnnxTensor | list[OnnxTensor | None]:
 
 
 def _scaled(extent: int, factor: float) -> int:
-    """An extent times a factor, rounded down; of a free one, where the factor is a ratio of small whole numbers."""
+    """An extent times a factor, rounded down; for symbolic extents, the factor is a ratio of small integers."""
     if not isinstance(extent, SymbolicInt):
         return math.floor(extent * factor)
     ratio = Fraction(factor).limit_denominator(64)
@@ -321,7 +321,7 @@ def _trilu(ctx: NodeContext) -> OnnxTensor:
     return ctx.aten(name, ctx.x.shape, self=ctx.x, diagonal=offset[0] if offset else 0)
 
 
-# -- tensors that are there before the model runs, and are too large to be worked out ---------------------------------
+# -- constants that are too large to fold ----------------------------------------------------------------------------
 
 
 @onnx_op("Constant")
@@ -341,7 +341,7 @@ def _constant_of_shape(ctx: NodeContext) -> OnnxTensor:
 
 @onnx_op("Range")
 def _range(ctx: NodeContext) -> OnnxTensor:
-    bounds = [ctx[place].scalar for place in range(3)]
+    bounds = [ctx[index].scalar for index in range(3)]
     if any(bound is None for bound in bounds):
         raise CostcalcError("makes a tensor whose size depends on data, so that costs are no numbers")
     start, limit, delta = [bound or 0 for bound in bounds]
@@ -358,5 +358,5 @@ def _generated(ctx: NodeContext) -> OnnxTensor:
 
 def _required_shape(sizes: Sequence[int] | None) -> tuple[int, ...]:
     if sizes is None:
-        raise ValueError("does not say what shape its result has")
+        raise ValueError("does not specify the shape of its result")
     return tuple(sizes)

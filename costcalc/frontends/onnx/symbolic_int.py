@@ -1,4 +1,4 @@
-"""A size that is free, as a model is read: a number to decide by, and the expression that it is."""
+"""Symbolic sizes while a model is read: an expression, with a number for decisions."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from typing import Any
 
 
 class SymbolicInt(int):
-    """A size that is free, as a model is read: what is computed of it is free, too, and decisions go by its number.
+    """A symbolic size: arithmetic returns symbolic sizes, and comparisons use its number.
 
-    Where the expression is lost (in a place of a list, in a float), or a decision goes another way for another number,
-    what is read does not hold for other sizes: `trace_onnx` compares it with what is read at these.
+    If the expression is lost (as an index, in a float), or another number leads to another decision, the graph is not
+    valid for other sizes: `trace_onnx` compares it with graphs read at other sizes.
     """
 
     expression: Any
 
     def __new__(cls, number: int, expression: Any) -> SymbolicInt:
-        """A size that is `number` where that is asked."""
-        made = super().__new__(cls, number)
-        made.expression = expression
-        return made
+        """Return a size with the value `number` and an expression."""
+        size = super().__new__(cls, number)
+        size.expression = expression
+        return size
 
     def _itself(self, *_: Any) -> SymbolicInt:
         return self
@@ -32,22 +32,22 @@ class SymbolicInt(int):
 
 
 def expression_of(size: Any) -> Any:
-    """What a size is to a layer: a number, or an expression."""
+    """The expression of a symbolic size; other sizes unchanged."""
     return size.expression if isinstance(size, SymbolicInt) else size
 
 
 def expressions_of(sizes: Sequence[Any]) -> tuple[Any, ...]:
-    """What sizes are to a layer."""
+    """The expressions of sizes."""
     return tuple([expression_of(size) for size in sizes])
 
 
 def as_int(number: Any) -> int:
-    """A whole number, free if it is."""
+    """A number as an int; symbolic sizes unchanged."""
     return number if isinstance(number, SymbolicInt) else int(number)
 
 
 def has_symbolic(values: Any) -> bool:
-    """Whether any of these numbers is free; an array of such is one of objects."""
+    """Whether any of these numbers is symbolic; arrays of symbolic sizes have dtype object."""
     return any(isinstance(value, SymbolicInt) for value in values)
 
 
