@@ -1,4 +1,4 @@
-"""Finding a network: by the name of a shipped architecture, or in a file."""
+"""Lookup of networks by the name of a shipped architecture or the path of a spec file."""
 
 from __future__ import annotations
 
@@ -16,24 +16,29 @@ _SUFFIXES = (".yaml", ".yml")
 
 
 def is_spec_file(name: str) -> bool:
-    """Return whether a target is the name of a spec file."""
+    """Return whether a target has the suffix of a spec file."""
     return name.endswith(_SUFFIXES)
 
 
 def load(target: str | os.PathLike[str], **options: Any) -> Graph:
-    """The graph of `target`: a shipped architecture (`vgg16`), a file (`net.yaml`), or one of its variants
-    (`net.yaml:wide`).
+    """Load the graph of a shipped architecture (`vgg16`), a spec file (`net.yaml`) or a variant (`net.yaml:wide`).
 
-    Keywords are the input's sizes (`batch`, `channels`, `height`, `width`) and the spec's settings (`classes`, …);
-    sizes and integer settings may be ints, NumPy arrays or SymPy expressions. Raises CostcalcError, saying what is
-    wrong and what may have been meant.
+    Keyword arguments set the sizes of the input (`batch`, `channels`, `height`, `width`) and the settings of the spec
+    (`classes`, …). Sizes and integer settings can be ints, NumPy arrays or SymPy expressions.
+
+    Raises:
+        CostcalcError: the target does not exist, the spec has a mistake, or an option is unknown or invalid.
     """
     spec, variant = find_spec(os.fspath(target))
     return spec.build(variant, options)
 
 
 def find_spec(target: str) -> tuple[Spec, str | None]:
-    """The spec that `target` names, and the variant (None: the file's own default)."""
+    """Return the spec and the variant that `target` names. The variant is None for the default of a file.
+
+    Raises:
+        CostcalcError: no spec file or shipped architecture has this name, or the file cannot be read or parsed.
+    """
     path, _, variant = target.partition(":")
     if is_spec_file(path):
         return Spec(read_text(path), path), variant or None
@@ -53,22 +58,22 @@ def find_spec(target: str) -> tuple[Spec, str | None]:
 
 
 def is_shipped(name: str) -> bool:
-    """Whether that is the name of a shipped architecture."""
+    """Return whether `name` is the name of a shipped architecture."""
     return _shipped_file(name) is not None
 
 
 def architectures() -> dict[str, Spec]:
-    """The specs of all shipped architectures by name, families in alphabetical order."""
+    """Return the specs of all shipped architectures by name, with families in alphabetical order."""
     return {name: spec for file in _spec_files() for spec in [_read_spec(file)] for name in spec.variants}
 
 
 def shipped_source(name: str) -> str:
-    """The YAML that describes a shipped architecture."""
+    """Return the YAML text of the spec of a shipped architecture."""
     return find_spec(name)[0].text
 
 
 def _shipped_file(name: str) -> Spec | None:
-    """The shipped spec with a variant of that name; a file whose own name begins it is tried first."""
+    """Return the shipped spec with a variant `name`, or None. Files whose stem is a prefix of `name` come first."""
     for file in sorted(_spec_files(), key=lambda file: not name.startswith(file.removesuffix(".yaml"))):
         spec = _read_spec(file)
         if name in spec.variants:
@@ -86,8 +91,8 @@ def _spec_files() -> list[str]:
 
 
 def shipped_folder() -> str:
-    """Where the specs that ship lie."""
-    # In the wheel the specs lie inside the package; in a checkout, beside it.
+    """Return the folder of the shipped specs."""
+    # A wheel contains the specs inside the package; in a checkout, their folder is next to the package.
     package = os.path.dirname(costcalc.__file__)
     inside = os.path.join(package, "specs")
     return inside if os.path.isdir(inside) else os.path.join(os.path.dirname(package), "specs")

@@ -1,7 +1,8 @@
-"""A file's YAML as located values: text, lists and mappings that know the line and column they stand at.
+"""Parsing of YAML into scalars, sequences and mappings with source locations.
 
-YAML proper is libyaml's business. Here are the rules that specs and files of claims add: keys are text and given once,
-there are no aliases, and size and depth are bounded, so that a file from a stranger is safe to read.
+PyYAML parses the YAML syntax, with libyaml where it is available. This module adds the rules of spec files and claims
+files: keys are text and unique; anchors, aliases and tags are rejected; and the size and nesting depth are limited, so
+that untrusted files can be read safely.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import yaml
 
 from costcalc.core.errors import CostcalcError
 
-# A PyYAML built without libyaml gives the same result, several times slower.
+# PyYAML without libyaml produces the same result but is several times slower.
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 MAX_CHARACTERS = 500_000
@@ -21,7 +22,7 @@ MAX_DEPTH = 60
 
 
 class Location(NamedTuple):
-    """Where something stands, counted from 0, and how many characters it takes."""
+    """A source location: line and column, both counted from 0, and the length in characters."""
 
     line: int
     column: int
@@ -29,29 +30,29 @@ class Location(NamedTuple):
 
 
 class YamlScalar(NamedTuple):
-    """A plain value: `value` as YAML reads it, `text` as it is written."""
+    """A scalar: `value` is the typed value, and `text` is its text before YAML resolves the type."""
 
     location: Location
     value: Any
     text: str
-    verbatim: bool  # text stands in the file character by character: an offset into it is a column
+    verbatim: bool  # text equals the source, so an offset into it is a column offset
 
 
 class YamlSequence(NamedTuple):
-    """A list."""
+    """A sequence of YAML nodes."""
 
     location: Location
     items: tuple[YamlNode, ...]
 
 
 class YamlMapping(NamedTuple):
-    """A mapping; keys are text."""
+    """A mapping from scalar keys to YAML nodes, in the order of the file."""
 
     location: Location
     entries: tuple[tuple[YamlScalar, YamlNode], ...]
 
     def get(self, name: str) -> YamlNode | None:
-        """The value under a key, if it is there."""
+        """Return the value of a key, or None if the key is absent."""
         return next((value for key, value in self.entries if key.text == name), None)
 
 
@@ -59,7 +60,7 @@ YamlNode = YamlScalar | YamlSequence | YamlMapping
 
 
 class FileKind(NamedTuple):
-    """The words for a kind of file in messages: its name, its required parts, and what to write instead of an alias."""
+    """Terms that messages use for a kind of file: its name, its required parts, and the alternative to an alias."""
 
     noun: str
     required: str
@@ -77,11 +78,11 @@ class Diagnostic(NamedTuple):
 
 
 class SpecError(CostcalcError):
-    """A file with mistakes, which are listed with their locations in `problems`, in the order of the file."""
+    """Raised for a file with mistakes. `problems` lists them with their locations, in the order of the file."""
 
     def __init__(self, file: str, text: str, problems: Iterable[Diagnostic]) -> None:
         self.file = file
-        # Report only the first mistake at a location; later ones there are often its consequences.
+        # Report only the first mistake at a location; later ones are often its consequences.
         first: dict[Any, Diagnostic] = {}
         for problem in problems:
             first.setdefault(problem.location[:2] if problem.location else problem, problem)
@@ -98,7 +99,7 @@ def _format_diagnostic(file: str, lines: list[str], problem: Diagnostic) -> str:
     if line >= len(lines):
         return head
     number = str(line + 1)
-    # Show an excerpt of a long line around the location; print a tab or an unprintable character as one space.
+    # Show an excerpt of a long line around the location, with tabs and unprintable characters as single spaces.
     start = max(0, column - 60)
     shown = "".join(c if c.isprintable() else " " for c in lines[line][start : start + 90])
     width = max(1, min(length, len(shown) - (column - start)))
@@ -106,7 +107,11 @@ def _format_diagnostic(file: str, lines: list[str], problem: Diagnostic) -> str:
 
 
 def read_text(path: str, file_kind: FileKind = SPEC) -> str:
-    """Return the text of a file. Raises CostcalcError if it cannot be read or is too large."""
+    """Return the text of a file.
+
+    Raises:
+        CostcalcError: the file cannot be read, is too large, or is not UTF-8 text.
+    """
     try:
         with open(path, "rb") as file:
             data = file.read(MAX_CHARACTERS + 1)
@@ -121,9 +126,11 @@ def read_text(path: str, file_kind: FileKind = SPEC) -> str:
 
 
 def parse(text: str, file: str, file_kind: FileKind = SPEC) -> tuple[YamlNode, list[Diagnostic]]:
-    """Parse the document in `text`; also return its recoverable mistakes: duplicate keys and keys that are not text.
+    """Parse `text` and return the document and its recoverable mistakes: duplicate keys and keys that are not text.
 
-    Raises SpecError with all mistakes of the file if one of them is not recoverable.
+    Raises:
+        SpecError: the document is empty or has a mistake that is not recoverable. The error lists all mistakes.
+        CostcalcError: the text is too large.
     """
     if len(text) > MAX_CHARACTERS:
         raise CostcalcError(f"{file}: too large for {file_kind.noun}: more than {MAX_CHARACTERS:,} characters")
@@ -141,7 +148,7 @@ def parse(text: str, file: str, file_kind: FileKind = SPEC) -> tuple[YamlNode, l
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         location = Location(mark.line, mark.column) if mark else Location(0, 0)
-        if "nesting depth" in (error.problem or ""):  # libyaml ≥ 0.2.6 has its own limit, and reads ahead
+        if "nesting depth" in (error.problem or ""):  # libyaml >= 0.2.6 has its own limit and parses ahead
             problems.append(Diagnostic(location, f"nested more than {MAX_DEPTH} deep"))
         else:
             problems.append(
@@ -172,7 +179,7 @@ _YAML_TYPE_NAMES = {bool: "true or false", type(None): "null", int: "a number", 
 
 
 class _Composer:
-    """Builds located values from libyaml's events, without recursion deeper than MAX_DEPTH."""
+    """Builds YAML nodes with locations from parser events. The recursion depth is limited to MAX_DEPTH."""
 
     def __init__(
         self,
@@ -201,7 +208,7 @@ class _Composer:
     def value(self, event: Any, depth: int, flow: bool) -> YamlNode:
         location = _location(event)
         if depth > MAX_DEPTH:
-            # Stop reading: libyaml itself has no limit of depth, or a very large one.
+            # Stop parsing: libyaml has no depth limit of its own, or a very large one.
             raise yaml.MarkedYAMLError(problem=f"nested more than {MAX_DEPTH} deep", problem_mark=event.start_mark)
         if isinstance(event, yaml.AliasEvent):
             noun, _, instead = self.file_kind

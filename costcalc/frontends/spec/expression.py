@@ -1,7 +1,8 @@
-"""The expressions of a spec: `conv(64, 3) if reduced else skip`, `basic(channels) * 2`, `kernel // 2`.
+"""Expressions of the spec language: `conv(64, 3) if reduced else skip`, `basic(channels) * 2`, `kernel // 2`.
 
-They are parsed with `ast` and read with a whitelist, never run: arithmetic on settings and block arguments,
-comparisons, choices, and calls of ops and blocks where a layer stands. Every mistake knows its column.
+Expressions are parsed with `ast` and evaluated by an interpreter that supports a fixed set of nodes; Python code is
+never executed. Values support arithmetic on settings and block arguments, comparisons and conditionals. Layers are
+calls of ops and blocks, which can be conditional or repeated. Every diagnostic has a source location.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ _COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
 
 
 class LocatedError(Exception):
-    """A mistake met while an expression is evaluated."""
+    """A mistake in a spec, with its source location where that is known."""
 
     def __init__(self, location: Location | None, message: str) -> None:
         super().__init__(message)
@@ -48,7 +49,7 @@ class LocatedError(Exception):
 
 
 class Signature(NamedTuple):
-    """What a callee takes: its arguments in order, and which of them may be left out."""
+    """The signature of an op or block: its arguments in order, and the optional ones."""
 
     kind: str  # "op", "block", or "broken": a block whose header has a mistake
     arguments: tuple[str, ...]
@@ -56,7 +57,7 @@ class Signature(NamedTuple):
 
 
 class LayerCall(NamedTuple):
-    """A call of an op or block: its name, the values of its arguments, and its source location."""
+    """A call of an op or block: the name of the callee, the values of the arguments, and the source location."""
 
     callee: str
     arguments: dict[str, Any]
@@ -78,7 +79,8 @@ class LayerCall(NamedTuple):
 class Expression:
     """A parsed expression and the YAML scalar that contains it.
 
-    Raises LocatedError if the text is not an expression of the spec language.
+    Raises:
+        LocatedError: the text is not a Python expression, or it is too long or nested too deep.
     """
 
     def __init__(self, source: YamlScalar) -> None:
@@ -90,14 +92,14 @@ class Expression:
             )
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # Python warns of code such as `3 (4)`
+                warnings.simplefilter("ignore")  # Python emits a SyntaxWarning for code such as `3 (4)`
                 self.tree = ast.parse(text.strip(), mode="eval").body
         except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
             offset = (getattr(error, "offset", None) or 1) - 1
             reason = str(getattr(error, "msg", error) or "nested too deep").split(" (")[0]
             message = f"cannot be read as a call or an expression: {reason}"
             raise LocatedError(self._location_at(offset, 1), message) from None
-        if len(source.text) > MAX_DEPTH - 2:  # each level takes a character, except two that ast adds
+        if len(source.text) > MAX_DEPTH - 2:  # each level needs one character, except two that ast adds
             deep = next((node for node, depth in _walk_with_depth(self.tree) if depth > MAX_DEPTH), None)
             if deep is not None:
                 raise LocatedError(self.location(deep), f"nested more than {MAX_DEPTH} deep")
@@ -109,7 +111,7 @@ class Expression:
         end = getattr(node, "end_col_offset", None) or start + 1
         if getattr(node, "lineno", 1) != 1 or getattr(node, "end_lineno", 1) != 1:
             return self.source.location
-        # ast counts bytes of UTF-8, a Location counts characters
+        # Offsets in ast count UTF-8 bytes; a Location counts characters.
         before, inside = line[:start].decode(errors="ignore"), line[start:end].decode(errors="ignore")
         return self._location_at(len(before), len(inside))
 
@@ -124,14 +126,14 @@ class Expression:
         made.tree = node
         return made
 
-    # -- what can be said without knowing any value ---------------------------------------------------------------
+    # -- checks that need no values -------------------------------------------------------------------------------
 
     def check_layer(self, names: Iterable[str], signatures: Mapping[str, Signature]) -> Iterator[Diagnostic]:
-        """All mistakes in an expression that stands for a layer, in both arms of every choice."""
+        """Yield the mistakes in an expression used as a layer, in both branches of every conditional."""
         yield from self._check_layer(self.tree, set(names), signatures)
 
     def check_value(self, names: Iterable[str]) -> Iterator[Diagnostic]:
-        """All mistakes in an expression that stands for a value."""
+        """Yield the mistakes in an expression used as a value."""
         yield from self._check_value(self.tree, set(names))
 
     def _check_layer(
@@ -190,11 +192,11 @@ class Expression:
                 problem = f"{callee} has no argument {name!r}{near}: {_describe_arguments(callee, signature)}"
             else:
                 problem = ""
-            if problem:  # a keyword's own position starts at its name
+            if problem:  # the location of a keyword starts at its name
                 yield Diagnostic(self.location(keyword)._replace(length=len(name or "**")), problem)
             given.add(name or "")
         missing = [a for a in signature.arguments if a not in given and a not in signature.optional]
-        if missing and not misspelt:  # a misspelt argument may be the one that is missing
+        if missing and not misspelt:  # a misspelt argument may be the missing one
             yield Diagnostic(self.location(node), f"{callee} needs {_listed(missing)}")
 
     def _check_value(self, node: ast.expr, names: set[str]) -> Iterator[Diagnostic]:
@@ -225,14 +227,22 @@ class Expression:
             if isinstance(child, ast.expr):
                 yield from self._check_value(child, names)
 
-    # -- values ---------------------------------------------------------------------------------------------------
+    # -- evaluation -----------------------------------------------------------------------------------------------
 
     def layer_calls(self, scope: Mapping[str, Any], signatures: Mapping[str, Signature], limit: int) -> list[LayerCall]:
-        """Return the calls that the expression evaluates to: none for `skip`, n for `call * n`. Raises LocatedError."""
+        """Return the calls that the expression evaluates to: none for `skip`, n for `call * n`.
+
+        Raises:
+            LocatedError: evaluation fails, or a repeat creates more than `limit` layers.
+        """
         return self._layer_calls(self.tree, scope, signatures, limit)
 
     def evaluate(self, scope: Mapping[str, Any]) -> Any:
-        """Return the value of the expression. Raises LocatedError."""
+        """Return the value of the expression.
+
+        Raises:
+            LocatedError: evaluation fails, for example because of an invalid operand.
+        """
         return self._evaluate(self.tree, scope)
 
     def _layer_calls(
@@ -317,7 +327,11 @@ class Expression:
         return True
 
     def _number(self, node: ast.expr, value: Any) -> Any:
-        """Return `value` if it is a number within the limits. Raises LocatedError otherwise."""
+        """Return `value` if it is a number within the limits.
+
+        Raises:
+            LocatedError: `value` is not a number, or its magnitude exceeds MAX_INTEGER.
+        """
         if isinstance(value, (bool, str, tuple, list, type(None))):
             raise LocatedError(self.location(node), f"arithmetic needs a number, not {value!r}")
         if isinstance(value, (int, float)) and abs(value) > MAX_INTEGER:
@@ -340,7 +354,10 @@ _UNSUPPORTED_OPERATORS: frozenset[type[ast.AST]] = frozenset(
 def parse_block_header(source: YamlScalar) -> tuple[str, dict[str, Expression | None]]:
     """Parse the header of a block, such as `conv(channels, kernel, stride=1)`, into its name and arguments.
 
-    An argument without a default is None. Raises LocatedError if the text is not a header.
+    The arguments map each name to its default, or to None if it has no default.
+
+    Raises:
+        LocatedError: the text is not a valid header.
     """
     header = Expression(source)
     node = header.tree

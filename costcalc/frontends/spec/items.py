@@ -1,4 +1,4 @@
-"""What the lists of a spec hold, once read: calls, groups, branches and blocks, without values yet."""
+"""Items of a parsed spec: layers, groups, branches and blocks, with expressions that are not evaluated yet."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ JOINS = ("concat", "add")
 
 
 class LayerItem(NamedTuple):
-    """One call, repeated call or choice of calls."""
+    """An item with one expression: a call, a repeated call or a conditional."""
 
     location: Location
     name: str | None
-    expression: Expression | None  # None: a mistake in it has been reported
+    expression: Expression | None  # None if the expression has a mistake, which is already reported
 
 
 class GroupItem(NamedTuple):
-    """Items under a name."""
+    """A named group of items."""
 
     location: Location
     name: str
@@ -32,7 +32,7 @@ class GroupItem(NamedTuple):
 
 
 class BranchItem(NamedTuple):
-    """Branches from one tensor that meet in `op`, or, where that is None, leave the main line for good."""
+    """Branches that start from one tensor. `op` joins their outputs; if it is None, they are side branches."""
 
     location: Location
     op: str | None
@@ -43,17 +43,17 @@ Item = LayerItem | GroupItem | BranchItem
 
 
 class Block(NamedTuple):
-    """A named list of items with arguments."""
+    """A named list of items that is parameterized by arguments."""
 
     location: Location
     name: str
-    arguments: Mapping[str, Expression | None]  # with their defaults, which may use the arguments before them
-    valid: bool  # False: a mistake in its header has been reported
+    arguments: Mapping[str, Expression | None]  # defaults by name; they can use earlier arguments
+    valid: bool  # False if the header has a mistake, which is already reported
     items: list[Item]
 
 
 class Signatures(Mapping[str, Signature]):
-    """The signatures of all ops and blocks by name; that of an op is built on first access."""
+    """The signatures of all ops and blocks by name. The signature of an op is created on first access."""
 
     def __init__(self, blocks: Mapping[str, Block]) -> None:
         self.blocks = blocks

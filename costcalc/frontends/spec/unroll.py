@@ -1,4 +1,4 @@
-"""A spec with values: blocks and repeats written out, every layer named and made into a node."""
+"""Unrolling of a spec into graph nodes: conditions are evaluated, blocks and repeats expanded, and layers named."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ if TYPE_CHECKING:
     from costcalc.frontends.spec.language import Spec
 
 MAX_LAYERS = 20_000
-MAX_STEPS = 40_000  # items unrolled, layers or not: blocks that call blocks can multiply without making a layer
+MAX_STEPS = 40_000  # limit on unrolled items: nested blocks can multiply items without creating a layer
 
 
 class _LayerPart(NamedTuple):
-    """A call chosen to run (None: there was a mistake in it), and the name it would like among its siblings."""
+    """A call and its requested name among its siblings. The call is None if it contains a mistake."""
 
     name: str
     call: LayerCall | None
 
 
 class _GroupPart(NamedTuple):
-    """A named group, with the values its expressions see."""
+    """A named group and the values of the names that its expressions can use."""
 
     name: str
     items: tuple[Item, ...]
@@ -36,7 +36,7 @@ class _GroupPart(NamedTuple):
 
 
 class _BranchPart(NamedTuple):
-    """Branches from one tensor, each a run of parts; they meet in `op`, or are side branches when there is none."""
+    """Branches that start from one tensor. `op` joins their outputs; if it is None, they are side branches."""
 
     op: str | None
     location: Location
@@ -47,7 +47,7 @@ _Part = _LayerPart | _GroupPart | _BranchPart
 
 
 def _requested_names(parts: Iterable[_Part]) -> Iterator[str]:
-    """The names of siblings in the order in which they are emitted: branches and their join are siblings too."""
+    """Yield the requested names of siblings, including branches and their join, in the order of emission."""
     for part in parts:
         if isinstance(part, _BranchPart):
             for branch in part.branches:
@@ -59,7 +59,7 @@ def _requested_names(parts: Iterable[_Part]) -> Iterator[str]:
 
 
 def _number_duplicates(names: list[str]) -> Iterator[str]:
-    """Names that several siblings share are numbered from 1, all of them."""
+    """Yield the names, with every name that occurs more than once numbered from 1."""
     shared = Counter(names)
     seen: Counter[str] = Counter()
     for name in names:
@@ -68,7 +68,7 @@ def _number_duplicates(names: list[str]) -> Iterator[str]:
 
 
 class Unroller:
-    """Unrolls a spec with given settings into nodes.
+    """Unrolls a spec with the values of its settings into nodes.
 
     A tensor is represented by the name of the node that computes it, or by None if a mistake prevented that node.
     """
@@ -78,10 +78,11 @@ class Unroller:
         self.signatures = Signatures(spec.blocks)
         self.nodes: list[Node] = []
         self.problems: list[Diagnostic] = []
-        self.calls: dict[str, LayerCall] = {}  # that made each node
-        self.tensors: dict[str, str | None] = {name: name for name in inputs}  # by path; a prefix's is its last
+        self.calls: dict[str, LayerCall] = {}  # the call that created each node, by path
+        # Tensors by path. The tensor of a group is the output of its last layer.
+        self.tensors: dict[str, str | None] = {name: name for name in inputs}
         self.inputs = frozenset(self.tensors)
-        self.group_inputs: dict[str, str | None] = {}  # what a group or a block runs on, by its prefix
+        self.group_inputs: dict[str, str | None] = {}  # the input of each group or block, by prefix
         self.side_outputs: list[str] = []
         self.block_stack: list[str] = []
         self.item_count = 0
@@ -92,9 +93,10 @@ class Unroller:
             self.problems.append(fault.diagnostic)
 
     def outputs(self) -> tuple[str, ...]:
-        """Return the outputs that the spec names or, by default, the main output and those of the side branches.
+        """Return the outputs that the spec lists or, by default, the main output and those of the side branches.
 
-        Raises LocatedError for a name that is no layer.
+        Raises:
+            LocatedError: a listed output is not the name of a tensor, or the main line has no layer.
         """
         if self.spec.outputs:
             for name in self.spec.outputs:
@@ -114,7 +116,7 @@ class Unroller:
         return self._emit(parts, names, prefix, start)
 
     def _parts(self, item: Item, scope: Mapping[str, Any]) -> list[_Part]:
-        """What an item stands for, its condition decided and its repeats written out; nothing when it is skipped."""
+        """Return the parts of an item after its condition and repeats are evaluated; the list is empty for `skip`."""
         self._count_items(item.location)
         if isinstance(item, GroupItem):
             return [_GroupPart(item.name, item.items, scope)]
@@ -132,7 +134,7 @@ class Unroller:
         return [_LayerPart(item.name or call.callee, call) for call in calls]
 
     def _emit(self, parts: Iterable[_Part], names: Iterator[str], prefix: str, start: str | None) -> str | None:
-        """Make the nodes of siblings, each on the tensor before it, and return the last tensor."""
+        """Create the nodes of siblings, each with the preceding tensor as its input, and return the last tensor."""
         current = start
         for part in parts:
             if isinstance(part, _BranchPart):
@@ -149,7 +151,7 @@ class Unroller:
         return current
 
     def _make_call(self, call: LayerCall | None, path: str, prefix: str, inputs: list[str | None]) -> str | None:
-        """The layer or the block's layers that a call stands for, on `inputs` unless it names others."""
+        """Create the nodes of a layer or block and return its output. The call's own `inputs=` overrides `inputs`."""
         if call is None:
             self.tensors[path] = None
             return None
@@ -204,7 +206,7 @@ class Unroller:
         try:
             op = OPS[call.callee](**fields)
         except OpError as error:
-            for name, value in fields.items():  # an op stops at its first bad field: here are the others
+            for name, value in fields.items():  # an op reports only its first invalid field
                 try:
                     OPS[call.callee].argument_specs[name].convert(name, value)
                 except OpError as other:
@@ -225,7 +227,7 @@ class Unroller:
             self.nodes.append(Node(path, op, tuple(taken), shares, origin, functional))
         self.tensors[path] = made
         above = path
-        while "/" in above:  # a group's tensor is its last; a layer's own name stays its own
+        while "/" in above:  # update the enclosing groups, but not layers or inputs with such a name
             above = above[: above.rindex("/")]
             if above not in self.calls and above not in self.inputs:
                 self.tensors[above] = made
@@ -234,8 +236,11 @@ class Unroller:
     def _tensor(self, name: Any, prefix: str, location: Location) -> str | None:
         """Return the tensor that `name` refers to.
 
-        A name is relative to the enclosing group. A leading / starts at the root, each leading ../ goes one group up,
-        and . is the input of the group.
+        A name is relative to the enclosing group. A leading `/` makes it relative to the root, each leading `../`
+        moves one group up, and `.` refers to the input of the group.
+
+        Raises:
+            LocatedError: no earlier layer or input has this name.
         """
         if not isinstance(name, str):
             raise LocatedError(location, f"an input is the name of a layer, not {name!r}")
@@ -266,4 +271,4 @@ class Unroller:
 
 
 class _LimitExceeded(LocatedError):
-    """Stops the unrolling of a spec that is too large, before its other mistakes are collected."""
+    """Stops the unrolling of a spec that exceeds a limit; mistakes in later items are not collected."""

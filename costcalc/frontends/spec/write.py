@@ -1,4 +1,4 @@
-"""A graph as a spec: flat, one item a layer, so that reading it back gives an equal graph."""
+"""Export of a graph as a flat spec with one item per layer. Loading the spec produces an equal graph."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from costcalc.ir.graph import Graph, Input, Node
 
 
 def to_yaml(graph: Graph) -> str:
-    """The spec of `graph`, its sizes and settings fixed at what they are.
+    """Return `graph` as the YAML text of a spec, with all sizes and settings fixed at their current values.
 
-    Raises CostcalcError for a graph of arrays or expressions: a spec states numbers.
+    Raises:
+        CostcalcError: a size of the graph is an array or a symbolic expression, or an input size cannot be named.
     """
     sizes = [size for shape in graph.shapes.values() for size in shape]
     if not all(map(is_plain, sizes)):
@@ -29,13 +30,19 @@ def to_yaml(graph: Graph) -> str:
 
 
 def yaml_header(graph: Graph, default_sizes: Mapping[str, int] | None = None, comment: str = "") -> str:
-    """A spec down to its layers; sizes that are symbols have the `usual` numbers. Raises CostcalcError."""
+    """Return the part of a spec that precedes its layers: a comment, the name, the title and the inputs.
+
+    `default_sizes` maps the names of symbolic sizes to their default values.
+
+    Raises:
+        CostcalcError: an input size has no default value, is not a number or symbol, or cannot be named.
+    """
     lines = [f"# {line}".rstrip() for line in comment.splitlines()]
     lines.append(f"name: {yaml_text(graph.name)}")
     if graph.title and graph.title != graph.name:
         lines.append(f"title: {yaml_text(graph.title)}")
     given: dict[str, dict[str, int]] = {}
-    known: dict[str, int] = {}  # sizes of one name are one
+    known: dict[str, int] = {}  # sizes with the same name must be equal
     for each in graph.inputs:
         given[each.name] = _sizes(each, default_sizes or {}, known)
         known |= given[each.name]
@@ -59,7 +66,7 @@ def yaml_header(graph: Graph, default_sizes: Mapping[str, int] | None = None, co
 
 
 def yaml_footer(graph: Graph) -> str:
-    """What a spec says after its layers."""
+    """Return the part of a spec that follows its layers: the outputs, unless the last layer is the only one."""
     if graph.outputs == (graph.nodes[-1].name,):
         return ""
     return f"\noutputs: [{', '.join(yaml_text(name) for name in graph.outputs)}]\n"
@@ -70,7 +77,7 @@ def _mapping(entries: Mapping[str, Any]) -> str:
 
 
 def _sizes(graph_input: Input, default_sizes: Mapping[str, int], known_sizes: Mapping[str, int]) -> dict[str, int]:
-    """Return the sizes of an input by name: that of a symbol, or of the dimension."""
+    """Return the sizes of an input by name. The name is that of the symbol or, for a number, of the dimension."""
     shape: tuple[Any, ...] = graph_input.shape
     symbols = [size.name for size in shape if getattr(size, "is_Symbol", False)]
     sizes: dict[str, int] = {}
@@ -99,7 +106,7 @@ def _sizes(graph_input: Input, default_sizes: Mapping[str, int], known_sizes: Ma
 
 
 def _default_inputs(graph: Graph) -> list[str]:
-    """The tensor that each item runs on unless it says otherwise."""
+    """Return the default input of each node: the output of the preceding node, or the first network input."""
     return [graph.inputs[0].name, *(node.name for node in graph.nodes)][:-1]
 
 
@@ -120,17 +127,21 @@ def _call(node: Node, default_input: str) -> str:
 def _names(names: tuple[str, ...]) -> str:
     names = tuple(
         "/" + name if name.startswith(".") else name for name in names
-    )  # a leading dot would refer to the group
+    )  # a leading dot is a path relative to the group
     return repr(names[0] if len(names) == 1 else list(names))
 
 
 def yaml_text(text: str) -> str:
-    """Text as YAML writes it, quoted where it would read as something else."""
+    """Return `text` as a YAML scalar, with quotes if YAML would resolve it to another value."""
     return yaml.safe_dump(text, width=10**9, allow_unicode=True).removesuffix("\n").removesuffix("\n...")
 
 
 def expression_text(value: Any) -> str:
-    """A value as an expression of the spec language. Raises CostcalcError where it has no such."""
+    """Return a value as an expression of the spec language.
+
+    Raises:
+        CostcalcError: the value is an array, or an expression that the spec language does not support.
+    """
     if isinstance(value, (tuple, list)):
         return "(" + ", ".join(map(expression_text, value)) + "," * (len(value) == 1) + ")"
     if is_symbolic(value):
@@ -141,7 +152,7 @@ def expression_text(value: Any) -> str:
 
 
 def _expression(size: Any) -> str:
-    """An expression in input sizes: sums, products, whole divisions."""
+    """Return a symbolic size as an expression with sums, products, powers and floor divisions."""
     if size.is_Integer:
         return str(size)
     if size.is_Symbol:
@@ -152,7 +163,8 @@ def _expression(size: Any) -> str:
         return " + ".join(terms).replace("+ -", "- ")
     if kind == "Mul":
         number, rest = size.as_coeff_Mul()
-        if number.is_Rational and not number.is_Integer:  # it divides, by a check or an assumption of the graph
+        # The division is exact: a check or an assumption of the graph ensures it.
+        if number.is_Rational and not number.is_Integer:
             return f"{_factor(number.p * rest)} // {number.q}"
         if number == -1:
             return f"-{_factor(rest)}"
@@ -171,7 +183,7 @@ def _factor(size: Any) -> str:
 
 
 def symbol_names(graph: Graph) -> Iterator[str]:
-    """The names of the sizes that a graph is in."""
+    """Yield the names of the symbols in the shapes of a graph. A name can occur more than once."""
     for shape in graph.shapes.values():
         yield from _symbols(shape)
 
