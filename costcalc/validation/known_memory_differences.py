@@ -10,14 +10,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from costcalc.core.devices import Device
 from costcalc.core.dtypes import DTYPE_BYTES
-from costcalc.core.sizes import Shape, prod
+from costcalc.core.sizes import Shape
 from costcalc.ir.graph import Graph
 from costcalc.ir.kernel import Kernel
+from costcalc.ir.layout import Layout
 from costcalc.ir.op import Op
 from costcalc.ir.ops.activation import Mish
 from costcalc.ir.ops.linear import Linear
-from costcalc.ir.ops.norm import BatchNorm
+from costcalc.ir.ops.norm import BatchNorm, LayerNorm
 from costcalc.validation.known_differences import ON_META, SeenWith
 
 if TYPE_CHECKING:
@@ -38,11 +40,23 @@ class _LinearAsView(Linear):
     """A linear layer with a bias that flattens its input to two dimensions, and returns a view of the result."""
 
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
-        product = super().kernels(inputs, output, training)
-        if len(output) == 2 or not self.bias:
-            return product
-        result = len(inputs)
-        return (*product, Kernel((result,), prod(output), aliases=result, forwards_gradient=True))
+        *product, last = super().kernels(inputs, output, training)
+        if len(output) > 2 and self.bias:
+            last = replace(last, unsafe_view=False)
+        return (*product, last)
+
+
+class _LayerNormAsOnCpu(LayerNorm):
+    """A layer normalisation whose input gradient is contiguous on every device."""
+
+    def resolve(
+        self,
+        inputs: tuple[Shape, ...],
+        layouts: tuple[Layout, ...],
+        device: Device | None = None,
+        requires_grad: tuple[bool, ...] = (),
+    ) -> Op:
+        return self
 
 
 OTHER_KERNELS = (
@@ -53,6 +67,13 @@ OTHER_KERNELS = (
         "dimensions, so that autograd copies the gradient of a layer that overwrites it twice more; the prediction is "
         "that of 2.15",
         seen_with=SeenWith(("cpu", "meta"), last=(2, 14)),
+    ),
+    OtherKernels(
+        op=LayerNorm,
+        runs_as=_LayerNormAsOnCpu,
+        reason="before release 2.15, the gradient of the input of a layer normalisation is contiguous on meta, as on a "
+        "CPU; since then, it has the memory format of the gradient of the output",
+        seen_with=ON_META._replace(last=(2, 14)),
     ),
 )
 

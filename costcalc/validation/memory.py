@@ -132,7 +132,8 @@ def _expected_of_torch(graph: Graph, run: Timeline, environment: Environment) ->
     if entries := other_kernels(graph, environment):
 
         def run_with(*entries: OtherKernels) -> Timeline:
-            return timeline(with_kernels(graph, entries), training=run.training, dtype=run.dtype)
+            as_run = with_kernels(graph, entries)
+            return timeline(as_run, training=run.training, dtype=run.dtype, device=environment.device)
 
         combined, by_reason = run_with(*entries), {entry.reason: run_with(entry) for entry in entries}
     layers = _layer_allocations(graph, run)
