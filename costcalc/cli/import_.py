@@ -1,4 +1,4 @@
-"""`costcalc import`: a network as a spec."""
+"""`costcalc import`: write an imported network as a spec."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ UNITS: Mapping[str, Unit] = MappingProxyType(
 UNIT_LIST = "; ".join(", ".join(group) for group in _groups())  # for messages
 _FOLDED = {name.lower(): unit for name, unit in UNITS.items()} | {"": Unit("count", Fraction(1))}
 
-# One comma of thousands, decimals, then a fraction's denominator or a power of ten; the unit is whatever follows.
+# Digits with optional thousands separators and decimals, a denominator or a power of ten, and the rest as the unit.
 _NUMBER = re.compile(
     r"\s*[~≈]?\s*(?P<bound><=|>=|[<>≤≥])?\s*"
     r"(?P<digits>-?(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]+)?(?:/[1-9][0-9]*|e[0-9]{1,3}(?![0-9]))?)"

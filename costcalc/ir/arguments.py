@@ -63,7 +63,7 @@ class ArgumentSpec(ABC):
 
 
 class SizeSpec(ArgumentSpec):
-    """A size of any carrier: a number of channels or features."""
+    """An argument that is a number of channels or features: an int, an array or a SymPy expression."""
 
     def __init__(self, default: Any = MISSING, *, minimum: int, symbol: str | None = None) -> None:
         super().__init__(default, symbol=symbol)
@@ -281,7 +281,7 @@ def _bounds(minimum: float | None, maximum: float | None = None) -> str:
 
 
 def size(symbol: str, *, default: Any = MISSING, minimum: int = 1) -> Any:
-    """A number of channels or features: a size of any carrier."""
+    """Declare an argument that is a number of channels or features: an int, an array or a SymPy expression."""
     return SizeSpec(default, minimum=minimum, symbol=symbol).field()
 
 

@@ -69,7 +69,7 @@ SCHEMAS: Mapping[str, Schema] = MappingProxyType(
                 "input_bytes": "bytes of the inputs",
                 "rows": "costs of each layer, stage, op or resolution",
                 "totals": "costs of the whole network",
-                "training": "whether the costs of training were asked for",
+                "training": "whether the costs of training are included",
                 **_UNKNOWN,
                 **_ASSUMPTIONS,
                 "unused_params": "shapes of parameters that no layer uses, by name; they are not counted",

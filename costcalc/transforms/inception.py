@@ -26,11 +26,11 @@ class _InceptionModule(NamedTuple):
     joins: frozenset[str]
 
     def selected(self, edit: Edit, path: str) -> bool:
-        """Whether changes are allowed there: a pattern matches the path, or the module's concat."""
+        """Whether the move may change the layer at `path`: a pattern matches `path` or the module's concat."""
         return edit.selects(path) or any(map(edit.selects, self.joins))
 
     def within(self, path: str) -> str:
-        """A path relative to the module."""
+        """Return the part of a layer's path below the path of the module."""
         return path.removeprefix(f"{self.path}/")
 
 

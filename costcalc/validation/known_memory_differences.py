@@ -125,7 +125,7 @@ class KnownExcess:
     seen_with: SeenWith
 
     def excesses(self, layer: LayerAllocations) -> tuple[Excess, ...]:
-        """Return what torch allocates beyond the prediction for a layer, often nothing."""
+        """Return the memory that torch allocates for a layer in excess of the prediction; empty for most layers."""
         return tuple(self.values(layer)) if isinstance(layer.op, self.op) else ()
 
 
@@ -133,7 +133,7 @@ _FP32_BYTES = DTYPE_BYTES["fp32"]
 
 
 def _unused_statistics(layer: LayerAllocations) -> Iterator[Excess]:
-    """A mean and an inverse deviation for each channel."""
+    """Yield the statistics of the batch, which are not used: a mean and an inverse deviation for each channel."""
     if ("forward", "mean") not in layer.tensors:
         yield Excess("forward", 2 * layer.inputs[0][1] * max(layer.element_size, _FP32_BYTES))
 
@@ -146,14 +146,14 @@ def _statistics_in_float32(layer: LayerAllocations) -> Iterator[Excess]:
 
 
 def _unneeded_input_gradient(layer: LayerAllocations) -> Iterator[Excess]:
-    """The gradient of the input, where only those of the parameters are required."""
+    """Yield the gradient of the input if only gradients of parameters are required."""
     backward = [name for phase, name in layer.tensors if phase == "backward"]
     if backward and "gradient" not in backward:
         yield Excess("backward", layer.tensors["forward", "output"])
 
 
 def _decomposed_gradient(layer: LayerAllocations) -> Iterator[Excess]:
-    """Seven more tensors of the size of the gradient, at the peak of the decomposition."""
+    """Yield seven tensors of the size of the gradient, which the decomposition has allocated at its peak."""
     if ("backward", "gradient") in layer.tensors:
         yield Excess("backward", 7 * layer.tensors["backward", "gradient"])
 

@@ -211,7 +211,7 @@ def test_sides():
     [
         ("macs 4G", "'macs 4G' has no relation"),
         ("macs < 4G < params", "has more than one relation"),
-        ("< 4G", "lacks a side"),
+        ("< 4G", "has only one side"),
         ("mac < 4G", "no quantity 'mac' (did you mean 'macs'"),
         ("macs < 4X", "'4X' is not a number"),
         ("macs < 4 GMACs", "'4 GMACs' is not a number"),

@@ -1,7 +1,8 @@
 """Simulation of a forward pass, a backward pass and an optimizer step, tensor by tensor, as torch runs them.
 
 A tensor is allocated when a layer runs and freed after its last reader; a tensor that is saved for backward is freed
-after the autograd node that saves it has run. Each storage is counted once, at its full size, whatever views it.
+after the autograd node that saves it has run. Each storage is counted once, at its full size, however many tensors
+view it.
 
 The events are those seen under a torch dispatch mode (`torch_backend/observe.py`): the sum of two gradients of one
 tensor is a third tensor, where torch without a mode adds in place. Memory that a kernel allocates and frees internally

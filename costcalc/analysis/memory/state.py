@@ -140,7 +140,10 @@ class RecomputeRecord:
         self.done = False
 
     def record_saved(self, node: AutogradNode, *saved: tuple[int, list[Storage | None]]) -> None:
-        """Record that `node` saves storages, each list before the step at an index, in ascending order of indices."""
+        """Insert steps that save storages for `node`.
+
+        Each item of `saved` is an index of `steps` and the storages to save before that step; indices are ascending.
+        """
         for index, storages in reversed(saved):
             self.steps[index:index] = [RecordedStep("save", storage=storage, node=node) for storage in storages]
         if any(storages for _, storages in saved):
@@ -179,13 +182,13 @@ class SimulationState:
         return storage
 
     def retain(self, storage: Storage) -> None:
-        """Add a reference."""
+        """Add a reference to a storage."""
         storage.refcount += 1
         if self.recompute_record is not None:
             self.recompute_record.steps.append(RecordedStep("retain", storage=storage))
 
     def release(self, storage: Storage) -> None:
-        """Remove a reference; without any, the storage is freed."""
+        """Remove a reference to a storage, and free the storage if it was the last one."""
         if self.recompute_record is not None:
             self.recompute_record.steps.append(RecordedStep("release", storage=storage))
         storage.refcount -= 1

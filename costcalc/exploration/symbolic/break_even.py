@@ -197,7 +197,8 @@ def _solve_ranges(question: Question, sides: Sequence[_SolvedSide], domain: Vari
     settled = _settles_from(above, domain)
     if classes > _MAX_CLASSES or settled is None or (settled - domain.least) // domain.multiple > _MAX_CLASSES:
         raise CostcalcError(
-            f"'{question}' cannot be answered: the period of its floors in {domain.name} is unknown or too long"
+            f"'{question}' cannot be answered: the period of its floor divisions in {domain.name} is unknown or "
+            "too long"
         )
     scale = sympy.lcm([term.as_coeff_Mul()[0].q for term in sympy.Add.make_args(above)])
 

@@ -63,7 +63,7 @@ def parse_question(text: str) -> Question:
 
 def _parse_operand(words: list[str], question: str) -> Operand:
     if not words:
-        raise CostcalcError(f"the question {question!r} lacks a side: write a question {_EXAMPLE}")
+        raise CostcalcError(f"the question {question!r} has only one side: write a question {_EXAMPLE}")
     written = " ".join(words)
     if words[0] in METRICS:
         options: dict[str, str] = {}

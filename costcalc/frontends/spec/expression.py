@@ -316,7 +316,7 @@ class Expression:
             right = self._evaluate(following, scope)
             for side in (left, right):
                 if not isinstance(side, (bool, int, float, str, tuple, list, type(None))):
-                    message = "a condition is structure: it cannot depend on an array or an expression"
+                    message = "a condition cannot depend on an array or a symbolic size: it decides which layers exist"
                     raise LocatedError(self.location(node), message)
             try:
                 if not _COMPARISONS[type(symbol)](left, right):

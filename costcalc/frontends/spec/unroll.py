@@ -247,7 +247,7 @@ class Unroller:
         wanted = name
         while name.startswith("../"):
             if not prefix:
-                raise LocatedError(location, f"{wanted!r} leads out of the network")
+                raise LocatedError(location, f"{wanted!r} goes above the top level of the network")
             prefix, name = prefix[: prefix[:-1].rfind("/") + 1], name[3:]
         if name == ".":
             if prefix not in self.group_inputs:

@@ -22,7 +22,9 @@ def to_yaml(graph: Graph) -> str:
     """
     sizes = [size for shape in graph.shapes.values() for size in shape]
     if not all(map(is_plain, sizes)):
-        raise CostcalcError(f"{graph.name} has sizes that are no plain numbers: a spec states numbers")
+        raise CostcalcError(
+            f"{graph.name} has symbolic sizes or arrays of sizes: set every size to a number to write a spec"
+        )
     calls = [_call(node, before) for node, before in zip(graph.nodes, _default_inputs(graph), strict=True)]
     lines = ["", "layers:"]
     lines += [f"  - {yaml_text(node.name)}: {yaml_text(call)}" for node, call in zip(graph.nodes, calls, strict=True)]
@@ -85,7 +87,7 @@ def _sizes(graph_input: Input, default_sizes: Mapping[str, int], known_sizes: Ma
         if getattr(size, "is_Symbol", False):
             name = size.name
             if name not in default_sizes:
-                raise CostcalcError(f"{graph_input.name} has a size {name}: what number is it by default?")
+                raise CostcalcError(f"input {graph_input.name}: the symbolic size {name} has no default; set one")
             size = default_sizes[name]
         elif is_plain(size):
             name = graph_input.dim_names[dim]
@@ -96,7 +98,7 @@ def _sizes(graph_input: Input, default_sizes: Mapping[str, int], known_sizes: Ma
         else:
             kind = "an array" if is_array(size) else f"{size}"
             raise CostcalcError(
-                f"{graph_input.name} has a size that is {kind}: a spec states numbers, and names for some"
+                f"input {graph_input.name} has a size that is {kind}; in a spec, a size is a number or a name"
             )
         if name in sizes or not name.isidentifier():
             what = "is the name of two sizes" if name in sizes else "cannot name a size"

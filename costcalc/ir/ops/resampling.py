@@ -194,7 +194,8 @@ class GridSample(Op):
         image, grid = inputs
         if len(image) not in (4, 5) or len(grid) != len(image):
             raise OpError(
-                f"grid_sample takes an image or a volume and a grid, not {format_shape(image)}, {format_shape(grid)}"
+                f"grid_sample needs an input and a grid of 4 dimensions each, or of 5, not {format_shape(image)} and "
+                f"{format_shape(grid)}"
             )
         if self.mode == "bicubic" and len(image) != 4:
             raise OpError("mode bicubic needs an image, not a volume", "mode")

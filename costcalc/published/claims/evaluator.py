@@ -237,8 +237,8 @@ class Evaluator:
             raise LocatedError(location, message) from None
         except UnknownArchitecture:
             near = did_you_mean(network, self.networks) or did_you_mean(network, architectures())
-            message = f"no network {network!r}{near}: `costcalc list` prints those that ship; others are files"
-            raise LocatedError(location, message + " ending in .yaml, or written under networks") from None
+            message = f"no network {network!r}{near}: use a name that `costcalc list` prints, a path that ends"
+            raise LocatedError(location, message + " in .yaml, or a name defined under networks") from None
         except SettingError as error:
             raise LocatedError(_setting_locations(fields).get(error.setting, location), str(error)) from None
         except CostcalcError as error:

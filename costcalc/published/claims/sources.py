@@ -27,7 +27,7 @@ def read(source: str) -> ClaimsFile:
     names = sources()
     if source not in names:
         near = did_you_mean(source, names)
-        raise CostcalcError(f"no source {source!r}{near}: there are {', '.join(names)}; a file ends in .yaml")
+        raise CostcalcError(f"no source {source!r}{near}: use one of {', '.join(names)}, or a path that ends in .yaml")
     return ClaimsFile(
         read_text(os.path.join(_claims_directory(), f"{source}.yaml"), CLAIMS_LANGUAGE), f"specs/claims/{source}.yaml"
     )
@@ -55,8 +55,8 @@ def choose(words: Iterable[str]) -> list[Choice]:
     known = {claim.id for file in files for claim in file.claims}
     for word in sorted(ids - known):
         near = did_you_mean(word, [*names, *known])
-        message = f"no source and no claim {word!r}{near}: there are the sources {', '.join(names)}"
-        raise CostcalcError(f"{message}; a file ends in .yaml")
+        message = f"no source and no claim {word!r}{near}: use the id of a claim, one of the sources {', '.join(names)}"
+        raise CostcalcError(f"{message}, or a path that ends in .yaml")
     parts = [Choice(file, frozenset(ids & {claim.id for claim in file.claims})) for file in files]
     return [*whole, *(part for part in parts if part.ids)]
 

@@ -55,7 +55,7 @@ def _own_rule(rule: CountingRule, element_size: int) -> CountingRule:
 
 
 def _stages(own: CountingRule, rule: CountingRule, network: str) -> Iterator[tuple[str, CountingRule]]:
-    """Yield the counting rules between the own rule and another, each with the description of what it changes."""
+    """Yield the counting rules that lead from `own` to `rule` one change at a time, each with a description."""
     yield f"as {network}", own
     stage = own
     if set(own.terms) <= set(rule.terms):

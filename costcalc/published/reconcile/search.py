@@ -145,7 +145,7 @@ class _Search:
         self.number, self.quantities, self.element_size = number, quantities, element_size
         self.graph = spec.build(self.target, options)
         if not all(is_plain(size) for shape in self.graph.shapes.values() for size in shape):
-            raise CostcalcError(f"{self.target} has sizes that are no plain numbers: give each size a number")
+            raise CostcalcError(f"{self.target} has symbolic sizes or arrays of sizes: set every size to a number")
         at = at.strip("/") if at else None
         if at is not None:
             self.graph.select(at)

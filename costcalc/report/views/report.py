@@ -58,7 +58,7 @@ def _count(attribute: str) -> _Cell:
 
 
 def _report_columns(by: str, convention: Convention) -> list[_ReportColumn]:
-    """Return the columns of a report; a convention that names columns of its own gets those."""
+    """Return the columns of a report: those that the convention defines, or else the default ones."""
     grouped = by != "layer"
     path = _ReportColumn(Column(by, "name"), lambda row: row.path)
     output = _ReportColumn(

@@ -62,7 +62,7 @@ def register_modules(modules: Mapping[type[Op], Callable[..., nn.Module]]) -> No
 def register_functions(functions: Mapping[type[Op], Function], *, as_lowering: bool = True) -> None:
     """Lower each op to a call of a function of the op and its input tensors.
 
-    Without `as_lowering`, the functions only serve `FunctionModule`; the op has a lowering of its own.
+    Without `as_lowering`, the functions only serve `FunctionModule`; the lowering of the op is registered separately.
     """
     _FUNCTIONS.update(functions)
     for kind in functions if as_lowering else ():

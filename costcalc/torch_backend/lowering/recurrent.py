@@ -1,4 +1,4 @@
-"""Recurrent layers as torch computes them: torch.nn's modules, or its functions of given weights."""
+"""Lowering of recurrent layers: modules of torch.nn, or torch's functions with the weights as arguments."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _MODULES: dict[type[recurrent.RecurrentOp], type[nn.Module]] = {
 
 
 class RecurrentModule(nn.Module):
-    """A module of torch.nn whose parameters are this one's; its states are further tensors, and further results."""
+    """A recurrent layer with parameters; its initial states are optional inputs, and it also returns the last ones."""
 
     def __init__(self, op: recurrent.RecurrentOp, features: int) -> None:
         super().__init__()
@@ -34,21 +34,21 @@ class RecurrentModule(nn.Module):
             self.register_parameter(name, parameter)
 
     def forward(self, x: Tensor, *states: Tensor) -> Any:
-        """The output, and the last states where there are several results."""
+        """Return the output and the last states, as the torch.nn module does."""
         if not states:
             states = tuple(x.new_zeros(shape) for shape in self.op.state_shapes(tuple(x.shape)))
         return _run_recurrent(self.op, x, states, tuple(self.parameters()), self.training)
 
 
 class FunctionalRecurrentModule(nn.Module):
-    """The same with weights that are further tensors."""
+    """A recurrent layer without parameters: the weights are inputs, after the initial states."""
 
     def __init__(self, op: recurrent.RecurrentOp) -> None:
         super().__init__()
         self.op = op
 
     def forward(self, x: Tensor, *tensors: Tensor) -> Any:
-        """The output, and the last states where there are several results."""
+        """Return the output and the last states, as the torch.nn module does."""
         return _run_recurrent(self.op, x, tensors[: self.op.num_states], tensors[self.op.num_states :], self.training)
 
 
@@ -64,7 +64,7 @@ def _run_recurrent(
     name = {recurrent.Lstm: "lstm", recurrent.Gru: "gru"}.get(type(op))
     function = getattr(torch, name or f"rnn_{getattr(op, 'activation', '')}")
     fields = (op.bias, op.num_layers, op.dropout, training, op.bidirectional, op.batch_first)
-    with warnings.catch_warnings():  # that oneDNN has no projections
+    with warnings.catch_warnings():  # torch warns that oneDNN does not support projections
         warnings.simplefilter("ignore", UserWarning)
         return function(x, hx, list(weights), *fields)
 
