@@ -1,6 +1,6 @@
-"""ONNX files as graphs: `load_onnx`, and `trace_onnx` with free sizes.
+"""Reader for ONNX files: `load_onnx`, and `trace_onnx` for graphs with symbolic sizes.
 
-The package onnx is imported when a file is read, and no weight is.
+The `onnx` package is imported only when a file is read. Weight data is not loaded.
 """
 
 from __future__ import annotations
@@ -22,12 +22,14 @@ if TYPE_CHECKING:
 def load_onnx(
     path: str | os.PathLike[str], *, batch: int | None = None, sizes: Mapping[str, int] | None = None
 ) -> Graph:
-    """The graph of an ONNX file of opset 11 or newer; nothing is run, and weights are not read.
+    """Load an ONNX file of opset 11 or newer as a graph, without running it or reading its weights.
 
-    A size that the file leaves open is given by its name: `sizes={"height": 224}`. The batch, where it is open, is 1
-    unless given. Tensors of several floats that the file stores are parameters, those that it computes are not.
-    Operations that nobody knows become `unknown` layers, so that totals are lower bounds. Raises CostcalcError for a
-    file that is no valid model, for sizes that have no value, and where sizes depend on data.
+    `sizes` sets dynamic dimensions of the inputs by name, for example `sizes={"height": 224}`; a dynamic batch
+    dimension defaults to 1. Floating-point initializers with more than one element are parameters; computed tensors
+    are not. Unsupported operators become `unknown` layers, and totals are then lower bounds.
+
+    Raises:
+        CostcalcError: the file is not a valid model, a dynamic dimension has no value, or a shape depends on data.
     """
     from costcalc.frontends.onnx.sizes import SizeRequest
 
@@ -42,10 +44,13 @@ def trace_onnx(
     batch: int | None = None,
     sizes: Mapping[str, int] | None = None,
 ) -> SymbolicGraph:
-    """The graph of an ONNX file in which the sizes named in `free` are free.
+    """Load an ONNX file as a graph in which the sizes named in `dynamic_sizes` are symbolic.
 
-    What it is at other sizes is compared with what the file is when it is read at these. Raises CostcalcError as
-    `load_onnx` does, and FixedSize where the two differ.
+    The symbolic graph is evaluated at other sizes and compared with the file loaded at those sizes.
+
+    Raises:
+        CostcalcError: as for `load_onnx`.
+        FixedSize: the two graphs differ.
     """
     from costcalc.frontends.free_sizes import SymbolicGraph
     from costcalc.frontends.onnx.sizes import SizeRequest
@@ -68,7 +73,7 @@ def trace_onnx(
 
 
 class _OnnxFile:
-    """An ONNX file, as it is read once."""
+    """An ONNX file that is parsed once and loaded at any number of sizes."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         from costcalc.frontends.onnx.reader import read_model
@@ -77,11 +82,11 @@ class _OnnxFile:
         self.model = read_model(self.path)
 
     def read(self, request: SizeRequest) -> tuple[Graph, InputSizes]:
-        """The graph at these sizes."""
+        """Return the graph at the requested sizes, and the sizes of its inputs."""
         from costcalc.frontends.onnx.interpreter import OnnxInterpreter
         from costcalc.frontends.onnx.node import translate_node
 
-        for family in ("elementwise", "layers", "shape_and_indexing"):  # translators register themselves
+        for family in ("elementwise", "layers", "shape_and_indexing"):  # importing a module registers its translators
             import_module(f"{__name__}.{family}")
         reading = OnnxInterpreter(self.path, self.model, request)
         return reading.graph(translate_node), reading.sizes

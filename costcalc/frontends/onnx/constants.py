@@ -1,6 +1,6 @@
-"""What can be worked out of an ONNX model without running it: arithmetic on sizes, indices and other small constants.
+"""Constant folding for ONNX nodes: arithmetic on sizes, indices and other small constants.
 
-All values are small arrays of int64, float64 or bool; a result that would be large is not worked out.
+Values are small arrays of int64, float64 or bool, or object arrays of symbolic sizes. Large results are not computed.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _evaluator = make_registry(_EVALUATORS)
 
 
 def fold_constants(node: OnnxNode, inputs: Sequence[Array | None]) -> list[Array] | None:
-    """The results of a step on constants (None for an input that is left out); None where they are not worked out."""
+    """Evaluate a node on constants (None for an omitted input); return None if it cannot be folded."""
     evaluation = _EVALUATORS.get(node.op_type)
     if evaluation is None:
         return None
@@ -31,7 +31,7 @@ def fold_constants(node: OnnxNode, inputs: Sequence[Array | None]) -> list[Array
         made = evaluation(node, inputs)
     if made is None:
         return None
-    # NumPy gives an element of an array of objects as it is.
+    # Indexing an object array returns the element itself, not a NumPy scalar.
     parts = [np.array(part, object) if isinstance(part, SymbolicInt) else np.asarray(part) for part in _as_list(made)]
     results = [normalize_constant(part) for part in parts]
     return results if all(part.size <= MAX_CONSTANT_ELEMENTS for part in results) else None
@@ -241,7 +241,7 @@ def _cast(node: OnnxNode, inputs: Sequence[Array]) -> Any:
     if dtype == "bool":
         return inputs[0] != 0
     if inputs[0].dtype == np.object_:
-        return inputs[0]  # whole numbers, whatever they are stored as
+        return inputs[0]  # object arrays contain symbolic integers of any width
     return np.trunc(inputs[0]).astype(np.int64) if "int" in dtype else inputs[0].astype(np.float64)
 
 
@@ -287,7 +287,7 @@ def _split(node: OnnxNode, inputs: Sequence[Array | None]) -> Any:
 
 
 def reshaped_shape(shape: Sequence[int], sizes: Sequence[int], allowzero: bool) -> tuple[int, ...]:
-    """The shape that Reshape makes: 0 keeps a size, -1 stands for what is left."""
+    """Return the output shape of Reshape: 0 copies the input size (unless `allowzero`) and -1 is inferred."""
     asked = list(sizes) if allowzero else [shape[i] if size == 0 else size for i, size in enumerate(sizes)]
     elements, known = math.prod(shape), math.prod(size for size in asked if size != -1)
     if asked.count(-1) == 1 and known > 0 and elements % known == 0:
@@ -298,7 +298,7 @@ def reshaped_shape(shape: Sequence[int], sizes: Sequence[int], allowzero: bool) 
 
 
 def rearranged_shape(node: OnnxNode, shape: tuple[int, ...], constants: Sequence[Array | None]) -> tuple[int, ...]:
-    """The shape of a tensor whose elements a step puts elsewhere, given what else the step takes."""
+    """Return the output shape of a node that only rearranges its first input; `constants` are its other inputs."""
     if node.op_type in ("Cast", "CastLike", "Identity"):
         return shape
     if node.op_type == "Reshape":

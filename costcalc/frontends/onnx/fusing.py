@@ -1,8 +1,8 @@
-"""Steps that exporters write for one layer, put together again.
+"""Fusion of ONNX nodes that exporters emit for a single layer.
 
-ONNX has no linear layer of more than two dimensions, no SiLU, and before opset 20 no GELU: exporters write a matrix
-product and an addition, a sigmoid and a product, and so on. Each is one step here, with the tensors that the layer
-makes, where nothing else reads what lies between.
+ONNX has no linear layer for inputs of more than two dimensions, no SiLU and, before opset 20, no GELU. Exporters
+decompose them: into a MatMul and an Add, a Sigmoid and a Mul, and so on. Each decomposition is fused into one node if
+no other node reads the intermediate tensors.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Consumers = Mapping[str, Sequence[tuple[OnnxNode, int]]]
 
 
 def consumers_of(nodes: Iterable[OnnxNode]) -> dict[str, list[tuple[OnnxNode, int]]]:
-    """For each tensor, the steps that take it, and as which input."""
+    """Map each tensor name to the nodes that consume it, each with the index of the input."""
     readers: dict[str, list[tuple[OnnxNode, int]]] = defaultdict(list)
     for node in nodes:
         for slot, name in enumerate(node.inputs):
@@ -28,7 +28,7 @@ def consumers_of(nodes: Iterable[OnnxNode]) -> dict[str, list[tuple[OnnxNode, in
 
 
 def fuse(nodes: Sequence[OnnxNode], initializers: Mapping[str, Initializer], outputs: Iterable[str]) -> list[OnnxNode]:
-    """The steps, those that are one layer put together; a step stands where the last of its parts stood."""
+    """Fuse the nodes that form one layer; a fused node takes the position of the last node that it replaces."""
     fusion = _FusionPass(_split_gemms(nodes, initializers), initializers, frozenset(outputs))
     for node in fusion.nodes:
         rule = _RULES.get(node.op_type)
@@ -42,7 +42,7 @@ def fuse(nodes: Sequence[OnnxNode], initializers: Mapping[str, Initializer], out
 
 
 def _split_gemms(nodes: Sequence[OnnxNode], initializers: Mapping[str, Initializer]) -> list[OnnxNode]:
-    """A Gemm whose third input is no bias is a product and an addition."""
+    """Split each Gemm whose third input is not a bias into a matrix product and an Add."""
     result = []
     for node in nodes:
         bias = node.inputs[2] if node.op_type == "Gemm" and len(node.inputs) > 2 else ""
@@ -70,7 +70,7 @@ class _FusionPass:
         self.replacements: dict[int, OnnxNode] = {}
 
     def only_consumer(self, node: OnnxNode | None, kind: str) -> OnnxNode | None:
-        """The step that alone reads the result of another, where it is of this kind."""
+        """Return the only consumer of the output of `node` if its op type is `kind`, else None."""
         if node is None or len(node.outputs) != 1 or node.outputs[0] in self.outputs:
             return None
         readers = self.consumers.get(node.outputs[0], ())
@@ -78,11 +78,11 @@ class _FusionPass:
         return found if found is not None and found.op_type == kind and id(found) not in self.removed else None
 
     def other_input(self, node: OnnxNode, name: str) -> str:
-        """What a step of two inputs takes beside one."""
+        """Return the input of a binary node that is not `name`."""
         return node.inputs[1] if node.inputs[0] == name else node.inputs[0]
 
     def scalar(self, name: str) -> float | None:
-        """The value of a constant of one element."""
+        """Return the value of a constant with one element, or None for any other tensor."""
         kept = self.initializers.get(name)
         maker = self.producer.get(name)
         if kept is None and maker is not None and maker.op_type == "Constant":
@@ -104,7 +104,7 @@ class _FusionPass:
 
 
 def _fuse_linear(fusion: _FusionPass, product: OnnxNode) -> None:
-    """MatMul by stored weights, then Add of a stored bias."""
+    """Fuse a MatMul by an initializer and an Add of an initializer into a linear layer."""
     addition = fusion.only_consumer(product, "Add")
     if addition is None:
         return
@@ -121,7 +121,7 @@ def _fuse_linear(fusion: _FusionPass, product: OnnxNode) -> None:
 
 
 def _fuse_gate(fusion: _FusionPass, gate: OnnxNode) -> None:
-    """x · sigmoid(x), and x · hardsigmoid(x)."""
+    """Fuse x · sigmoid(x) into SiLU and x · hardsigmoid(x) into hardswish."""
     product = fusion.only_consumer(gate, "Mul")
     if product is None or fusion.other_input(product, gate.outputs[0]) != gate.inputs[0]:
         return
@@ -132,7 +132,7 @@ def _fuse_gate(fusion: _FusionPass, gate: OnnxNode) -> None:
 
 
 def _fuse_gelu(fusion: _FusionPass, erf: OnnxNode) -> None:
-    """x/2 · (1 + erf(x/√2)), the half first or last."""
+    """Fuse x/2 · (1 + erf(x/√2)) into GELU; the factor 1/2 may come first or last."""
     scaling = fusion.producer.get(erf.inputs[0])
     if scaling is None or scaling.op_type not in ("Div", "Mul") or fusion.only_consumer(scaling, "Erf") is not erf:
         return
@@ -160,7 +160,7 @@ def _fuse_gelu(fusion: _FusionPass, erf: OnnxNode) -> None:
 
 
 def _fuse_layer_norm(fusion: _FusionPass, mean: OnnxNode) -> None:
-    """(x − mean) / √(mean of its square + eps), times a stored weight, plus a stored bias, over the last dimension."""
+    """Fuse a decomposed LayerNorm over the last dimension: (x − mean(x)) / √(var(x) + eps) · weight + bias."""
     difference = fusion.only_consumer(mean, "Sub")
     if difference is None or difference.inputs != (mean.inputs[0], mean.outputs[0]):
         return
@@ -185,7 +185,10 @@ def _fuse_layer_norm(fusion: _FusionPass, mean: OnnxNode) -> None:
 
 
 def _fuse_attention(fusion: _FusionPass, softmax: OnnxNode) -> None:
-    """softmax(√s·q · √s·kᵀ + mask) · v: so is scaled_dot_product_attention written, and nothing by hand."""
+    """Fuse softmax(√s·q · √s·kᵀ + mask) · v into attention.
+
+    Only exports of scaled_dot_product_attention scale both operands; attention written by hand scales the product.
+    """
     scores = fusion.producer.get(softmax.inputs[0])
     mask: tuple[str, ...] = ()
     parts = [softmax]

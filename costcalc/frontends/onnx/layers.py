@@ -1,4 +1,4 @@
-"""Operations of ONNX with weights, and pools: what slides a window, multiplies matrices, normalises or remembers."""
+"""Translators for ONNX convolutions, matrix products, normalisation, pooling and recurrent operators."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from costcalc.ir.ops.norm import LocalResponseNorm
 
 
 class _SlidingWindow(NamedTuple):
-    """How a window slides, by axis: padding before and after, of which torch knows one that is the same."""
+    """Kernel, stride, dilation and padding of a sliding window by axis.
+
+    ONNX pads each end of an axis separately; torch pads both ends equally.
+    """
 
     kernel: list[int]
     stride: list[int]
@@ -22,7 +25,7 @@ class _SlidingWindow(NamedTuple):
     after: list[int]
 
     def output_sizes(self, plane: Sequence[int], ceil_mode: bool = False) -> list[int]:
-        """How many places the window has on each axis."""
+        """Return the number of window positions on each axis."""
         result = []
         for n, k, s, d, a, b in zip(plane, *self, strict=True):
             slack = n + a + b - d * (k - 1) - 1
@@ -34,7 +37,7 @@ class _SlidingWindow(NamedTuple):
 
 
 def _sliding_window(ctx: NodeContext, plane: Sequence[int], kernel: Sequence[int]) -> _SlidingWindow:
-    """How a node's window slides, `auto_pad` worked out."""
+    """Read the sliding window of a node and resolve `auto_pad` to explicit padding."""
     rank = len(plane)
     kernel = list(ctx.attribute("kernel_shape", kernel))
     stride = list(ctx.attribute("strides", [1] * rank))
@@ -61,7 +64,7 @@ def _sliding_window(ctx: NodeContext, plane: Sequence[int], kernel: Sequence[int
 def _padded(
     ctx: NodeContext, x: OnnxTensor, windows: _SlidingWindow, value: float = 0.0
 ) -> tuple[OnnxTensor, _SlidingWindow]:
-    """The input padded by a layer of its own, where padding differs at the ends; and the windows on it."""
+    """Add a padding layer if padding is asymmetric; return its output and the window to apply to it."""
     if windows.before == windows.after and min(windows.before, default=0) >= 0:
         return x, windows
     plane = [n + a + b for n, a, b in zip(x.shape[2:], windows.before, windows.after, strict=True)]
@@ -124,7 +127,7 @@ def _conv_transpose(ctx: NodeContext) -> OnnxTensor:
         output_padding=more, groups=group, dilation=windows.dilation,
     )  # fmt: skip
     for axis, (a, b, p) in enumerate(zip(before, after, padding, strict=True), start=2):
-        if a != b:  # what torch cannot cut off by itself
+        if a != b:  # torch supports symmetric padding only, so the output is cropped
             shape = list(made.shape)
             shape[axis] -= a + b - 2 * p
             start = a - p
@@ -136,14 +139,14 @@ def _conv_transpose(ctx: NodeContext) -> OnnxTensor:
 
 
 def _transpose(ctx: NodeContext, x: OnnxTensor) -> OnnxTensor:
-    """A matrix on its side."""
+    """Transpose a matrix."""
     return ctx.aten("permute.default", x.shape[::-1], self=x, dims=[1, 0])
 
 
 def _linear(
     ctx: NodeContext, x: OnnxTensor, weight: OnnxTensor, shape: tuple[int, int], bias: OnnxTensor | None
 ) -> OnnxTensor:
-    """A product with weights of shape (out, in), whichever way they are stored."""
+    """Apply a linear layer with a weight of shape (out, in), regardless of its layout in the file."""
     seen = Value(shape, "float", parameter=weight.parameter)
     weight = OnnxTensor(weight.name, shape, weight.dtype, None, seen)
     return ctx.aten("linear.default", (*x.shape[:-1], shape[0]), input=x, weight=weight, bias=bias)
@@ -199,7 +202,7 @@ def _einsum(ctx: NodeContext) -> OnnxTensor:
     terms = left.split(",")
     if "." in equation or len(terms) != len(ctx.inputs):
         (made, *_) = ctx.unknown()
-        assert made is not None  # its only result is used
+        assert made is not None  # the only output of the node is used
         return made
     sizes: dict[str, int] = {}
     for term, tensor in zip(terms, [ctx[place] for place in range(len(terms))], strict=True):
@@ -247,7 +250,7 @@ def _fused_attention(ctx: NodeContext) -> OnnxTensor:
 
 
 def _heads(ctx: NodeContext, x: OnnxTensor, heads: int) -> OnnxTensor:
-    """Vectors cut into heads, which come before the sequence."""
+    """Split features into heads and move the head dimension before the sequence dimension."""
     batch, length, size = x.shape
     if heads < 1 or size % heads:
         raise ValueError(f"cannot split {size} into {heads} heads")
@@ -276,7 +279,7 @@ def _batch_norm(ctx: NodeContext) -> list[OnnxTensor | None]:
 
 
 def _learned_affine(ctx: NodeContext) -> tuple[OnnxTensor | None, OnnxTensor | None]:
-    """Scale and shift, where they are learnt; those that a file writes as ones and zeros are none."""
+    """Return the scale and shift, or None for both if they are the identity: constants of ones and zeros."""
     scale, shift = ctx[1], ctx.get(2)
     ones = scale.parameter is None and scale.constant is not None and (scale.constant == 1).all()
     zeros = shift is None or (shift.parameter is None and shift.constant is not None and not shift.constant.any())
@@ -295,7 +298,7 @@ def _instance_norm(ctx: NodeContext) -> OnnxTensor:
 @onnx_op("GroupNormalization")
 def _group_norm(ctx: NodeContext) -> OnnxTensor | list[OnnxTensor | None]:
     scale, shift = _learned_affine(ctx)
-    if scale is not None and scale.shape != (ctx.x.shape[1],):  # before opset 21 one of a group, which torch has not
+    if scale is not None and scale.shape != (ctx.x.shape[1],):  # opset < 21: one scale per group, unlike ATen
         return ctx.aten("", ctx.x.shape, inputs=list(ctx.inputs))
     return ctx.aten(
         "group_norm.default", ctx.x.shape, input=ctx.x, num_groups=ctx.attribute("num_groups"), weight=scale,
@@ -367,7 +370,7 @@ def _average_pool(ctx: NodeContext) -> OnnxTensor:
 
 
 def _pooled(ctx: NodeContext, value: float) -> tuple[OnnxTensor, _SlidingWindow]:
-    """What a pool slides over; torch pads by half a kernel at most."""
+    """Return the padded pool input and its window; torch limits pool padding to half the kernel size."""
     x = ctx.x
     if len(x.shape) < 3:
         raise ValueError(f"takes an input of 3 sizes or more, not {list(x.shape)}")
@@ -412,7 +415,7 @@ def _recurrent(ctx: NodeContext) -> list[OnnxTensor | None]:
     parts = ctx.interpreter.parameters.recurrent(ctx.node)
     each = [(gates * hidden, x.shape[2]), (gates * hidden, hidden), *[(gates * hidden,)] * 2 * biased] * directions
     if ctx.get(7) is not None or len(parts) != len(each) or (kind == "RNN" and activations[0] not in ("tanh", "relu")):
-        return ctx.unknown()  # weights for cells, or those that are computed
+        return ctx.unknown()  # peephole weights, computed weights or an unsupported RNN activation
     weights = [
         OnnxTensor(part, shape, x.dtype, None, Value(shape, "float", parameter=part))
         for part, shape in zip(parts, each, strict=True)

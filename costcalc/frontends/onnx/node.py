@@ -1,7 +1,7 @@
-"""One node of an ONNX model as its translator sees it.
+"""The interface between an ONNX node and its translator.
 
-A translator works out the shapes of the results, by ONNX's definition of the operation, and says which operation of
-torch's ATen library is the same: `importers.aten` makes layers of that. Where the two shapes differ, it was not.
+A translator computes the output shapes from the ONNX definition of the operator and selects the equivalent ATen
+operator, which the ATen importer lowers to layers. If the shapes of the two disagree, the operators are not equivalent.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Shape = tuple[int, ...]
 
 
 class NodeContext:
-    """A node: its inputs, its attributes, and the layers that it becomes."""
+    """An ONNX node with its inputs and attributes, and methods that add the layers it translates to."""
 
     def __init__(self, interpreter: OnnxInterpreter, node: OnnxNode, inputs: Sequence[OnnxTensor | None]) -> None:
         self.interpreter, self.node, self.inputs = interpreter, node, inputs
@@ -45,15 +45,15 @@ class NodeContext:
         return found
 
     def get(self, index: int) -> OnnxTensor | None:
-        """An input; None where it is left out."""
+        """Return the input at `index`, or None if the node omits it."""
         return self.inputs[index] if index < len(self.inputs) else None
 
     def attribute(self, name: str, default: Any = None) -> Any:
-        """An attribute, or the default."""
+        """Return the value of an attribute, or `default` if the node does not set it."""
         return self.node.attributes.get(name, default)
 
     def ints(self, name: str, index: int | None) -> list[int] | None:
-        """A list of whole numbers that is an attribute in some opsets and an input in others; None if left out."""
+        """Return a list of integers that is an attribute in some opsets and an input in others; None if omitted."""
         if name in self.node.attributes:
             given = self.node.attributes[name]
             return list(given) if isinstance(given, list) else [given]
@@ -65,16 +65,16 @@ class NodeContext:
         return [as_int(number) for number in tensor.constant.reshape(-1).tolist()]
 
     def is_used(self, index: int) -> bool:
-        """Whether anything takes that result."""
+        """Return whether another node or a graph output uses the output at `index`."""
         outputs = self.node.outputs
         if index >= len(outputs) or not outputs[index]:
             return False
         return outputs[index] in self.interpreter.consumers or outputs[index] in self.interpreter.model.outputs
 
-    # -- what it becomes ----------------------------------------------------------------------------------------------
+    # -- lowering -----------------------------------------------------------------------------------------------------
 
     def aten(self, operation: str, shape: Sequence[int], dtype: str | None = None, /, **arguments: Any) -> OnnxTensor:
-        """What an operation of ATen makes, of this shape; arguments are called as ATen calls them."""
+        """Call an ATen operator and return its output, which has shape `shape`; keywords are ATen argument names."""
         made = self.aten_outputs(operation, [(shape, dtype or self.x.dtype)], **arguments)[0]
         if made is None:
             raise ValueError(f"{operation} makes nothing")
@@ -83,7 +83,7 @@ class NodeContext:
     def aten_outputs(
         self, operation: str, results: Sequence[tuple[Sequence[int], str]], /, **arguments: Any
     ) -> list[OnnxTensor | None]:
-        """What an operation of ATen makes that has several results."""
+        """Call an ATen operator with several outputs; `results` lists the shape and dtype of each."""
         given = {name: self._argument(argument) for name, argument in arguments.items()}
         sized = [(self._checked_shape(shape), dtype) for shape, dtype in results]
         wanted = [Value(expressions_of(shape), element_type_of(dtype)) for shape, dtype in sized]
@@ -94,14 +94,14 @@ class NodeContext:
         ]
 
     def activation(self, operation: str, /, **arguments: Any) -> OnnxTensor:
-        """What a function of one element makes; over its input where that may be, and the function is done so."""
+        """Call an element-wise ATen operator on the first input, in place if ATen and the graph permit it."""
         name = f"{operation}_.default"
         if name not in self.interpreter.translators or not self.interpreter.can_run_in_place(self.x, self.node.op_type):
             name = f"{operation}.default"
         return self.aten(name, self.x.shape, self=self.x, **arguments)
 
     def layer(self, op: Op, shape: Sequence[int], *inputs: OnnxTensor) -> OnnxTensor:
-        """What a layer makes that is no operation of ATen's."""
+        """Add a layer that has no ATen equivalent and return its output."""
         taken = [self.interpreter.operand(tensor) for tensor in inputs]
         sized = self._checked_shape(shape)
         value = self.interpreter.layer(
@@ -111,11 +111,11 @@ class NodeContext:
         return OnnxTensor("", sized, self.x.dtype, None, value, self.node.op_type)
 
     def constant(self, shape: Sequence[int], dtype: str) -> OnnxTensor:
-        """A tensor that is there before the model runs, and is no parameter: a buffer, called as the first result."""
+        """Return a buffer named after the first output: a tensor that exists before the model runs."""
         return OnnxTensor(self.node.outputs[0], self._checked_shape(shape), dtype)
 
     def weight(self, index: int, shape: Shape | None = None) -> OnnxTensor | None:
-        """A weight, seen as one of this shape; None where it is left out, or is nothing but zeros."""
+        """Return a weight viewed with shape `shape`, or None if the input is omitted or is a constant of zeros."""
         tensor = self.get(index)
         if tensor is None or (tensor.constant is not None and tensor.parameter is None and not tensor.constant.any()):
             return None
@@ -126,7 +126,7 @@ class NodeContext:
         return OnnxTensor(tensor.name, shape, tensor.dtype, None, Value(shape, "float", parameter=tensor.parameter))
 
     def unknown(self) -> list[OnnxTensor | None]:
-        """A layer that nobody knows, its results of the shapes that the file or onnx says."""
+        """Add an `unknown` layer for an unsupported operator, with output shapes from the file or shape inference."""
         results = []
         for place, name in enumerate(self.node.outputs):
             declared = self.interpreter.value_info_of(name, self.node) if name else None
@@ -157,14 +157,14 @@ class NodeContext:
 
 
 def normalize_axis(axis: int, rank: int) -> int:
-    """A dimension counted from the first. Raises ValueError where there is none."""
+    """Return `axis` as a non-negative index. Raises ValueError if it is out of range."""
     if not -rank <= axis < rank:
         raise ValueError(f"axis {axis} is no dimension of a tensor with {rank}")
     return axis % rank
 
 
 def broadcast_shapes(*shapes: Shape) -> Shape:
-    """The shape of what is computed element by element of tensors with these."""
+    """Return the shape to which `shapes` broadcast. Raises ValueError if they are incompatible."""
     rank = max(map(len, shapes))
     result = []
     for sizes in zip(*[(1,) * (rank - len(shape)) + shape for shape in shapes], strict=True):
@@ -176,7 +176,7 @@ def broadcast_shapes(*shapes: Shape) -> Shape:
 
 
 def dtype_of(number: int) -> str:
-    """The dtype of ONNX's number."""
+    """Return the dtype for an ONNX `TensorProto.DataType` number."""
     if number not in DTYPES:
         raise ValueError(f"there is no type of elements {number}")
     return DTYPES[number]
@@ -185,7 +185,7 @@ def dtype_of(number: int) -> str:
 def translate_node(
     interpreter: OnnxInterpreter, node: OnnxNode, inputs: Sequence[OnnxTensor | None]
 ) -> Sequence[OnnxTensor | None]:
-    """The results of a step; those of one that nobody knows are of the shapes that the file or onnx says."""
+    """Translate a node and return its outputs; an unsupported operator becomes an `unknown` layer."""
     this = NodeContext(interpreter, node, inputs)
     translation = NODE_TRANSLATORS.get(node.op_type)
     if translation is not None:

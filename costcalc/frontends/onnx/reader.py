@@ -1,7 +1,7 @@
-"""An ONNX file as plain values: what it computes step by step, and the shapes of what it stores.
+"""Parser for ONNX files: nodes in execution order, and the shapes of initializers.
 
-Weights are not looked at, and external data is not opened: shapes are in the file itself. Functions of the model's own
-are put in where they are called. Whatever the file says, the work is bounded.
+Weight values are not read and external data is not opened, because the file itself contains the shapes. Model-local
+functions are inlined. The number of nodes, the function depth and tensor sizes are limited for every file.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ import numpy as np
 from costcalc.core.errors import CostcalcError
 from costcalc.frontends.onnx.symbolic_int import has_symbolic
 
-MAX_NODES = 50_000  # with those of functions
-MAX_FUNCTION_DEPTH = 50  # of functions that call functions
+MAX_NODES = 50_000  # including the nodes of inlined functions
+MAX_FUNCTION_DEPTH = 50  # depth of nested function calls
 MAX_RANK = 32
 MAX_SIZE = 2**40  # of one dimension
-MAX_CONSTANT_ELEMENTS = 65_536  # elements of a tensor whose values are looked at: sizes, indices
+MAX_CONSTANT_ELEMENTS = 65_536  # elements of a tensor whose values are read, such as sizes or indices
 MIN_OPSET = 11
 
-# What elements are, by the number of ONNX's type.
+# The dtype for each ONNX `TensorProto.DataType` number.
 DTYPES: Mapping[int, str] = {
     1: "float32", 2: "uint8", 3: "int8", 4: "uint16", 5: "int16", 6: "int32", 7: "int64", 8: "string", 9: "bool",
     10: "float16", 11: "float64", 12: "uint32", 13: "uint64", 14: "complex64", 15: "complex128", 16: "bfloat16",
@@ -32,17 +32,17 @@ DTYPES: Mapping[int, str] = {
 
 
 def dtype_number(dtype: str) -> int:
-    """ONNX's number of a dtype."""
+    """Return the ONNX `TensorProto.DataType` number of a dtype."""
     return next(number for number, name in DTYPES.items() if name == dtype)
 
 
 def _text(name: str | bytes) -> str:
-    """A name of the file; what is no UTF-8 comes as bytes."""
+    """Decode a name from the file; protobuf returns bytes if the name is not valid UTF-8."""
     return name if isinstance(name, str) else name.decode("utf-8", "replace")
 
 
 class Initializer(NamedTuple):
-    """A tensor that the file has: its shape and, where it is a small one, its value."""
+    """An initializer: its shape and, for a small tensor, its value."""
 
     shape: tuple[int, ...]
     dtype: str
@@ -50,7 +50,7 @@ class Initializer(NamedTuple):
 
 
 class ValueInfo(NamedTuple):
-    """What the file says of a tensor; a size is a number, a name, or not said."""
+    """The declared type of a tensor; each size is an integer, a name, or None if it is unspecified."""
 
     name: str
     dtype: str
@@ -59,7 +59,7 @@ class ValueInfo(NamedTuple):
 
 @dataclass(eq=False)
 class OnnxNode:
-    """One node: what it computes of which tensors, by name; "" is one that is left out."""
+    """One node, with inputs and outputs by tensor name; "" is an omitted tensor."""
 
     op_type: str  # "Conv", or "domain.Name"
     inputs: tuple[str, ...]
@@ -67,7 +67,7 @@ class OnnxNode:
     attributes: Mapping[str, Any] = field(default_factory=dict)
     name: str = ""
     opset: int = MIN_OPSET
-    metadata: Mapping[str, str] = field(default_factory=dict)  # what the exporter noted of it
+    metadata: Mapping[str, str] = field(default_factory=dict)  # metadata properties written by the exporter
 
     def __str__(self) -> str:
         made = next((name for name in self.outputs if name), "")
@@ -76,7 +76,7 @@ class OnnxNode:
 
 @dataclass(eq=False)
 class OnnxModel:
-    """A file that was read. `proto` is what onnx has of it."""
+    """A parsed ONNX file; `proto` is its `onnx.ModelProto`."""
 
     name: str
     nodes: list[OnnxNode]
@@ -88,11 +88,11 @@ class OnnxModel:
 
 
 class Subgraph:
-    """A graph inside a node: a branch, or the body of a loop."""
+    """A graph attribute of a control-flow node: a branch or the body of a loop."""
 
 
 def read_model(path: str | os.PathLike[str]) -> OnnxModel:
-    """The model in a file. Raises CostcalcError for a file that is none, or none that costcalc reads."""
+    """Read the model in a file. Raises CostcalcError if the file is not a valid or supported ONNX model."""
     file = os.fspath(path)
     onnx = _onnx()
     from google.protobuf.message import DecodeError
@@ -127,7 +127,7 @@ def _onnx() -> Any:
 
 
 def infer_value_info(model: OnnxModel, inputs: Iterable[tuple[str, tuple[int, ...]]]) -> dict[str, ValueInfo]:
-    """What onnx finds out about the tensors of a model whose inputs have these shapes; nothing where it cannot."""
+    """Run ONNX shape inference at these input shapes; return an empty dict if it fails."""
     import onnx
 
     proto = onnx.ModelProto()
@@ -141,7 +141,7 @@ def infer_value_info(model: OnnxModel, inputs: Iterable[tuple[str, tuple[int, ..
                 sizes.dim.add().dim_value = size
     try:
         known = onnx.shape_inference.infer_shapes(proto, data_prop=True)
-    except Exception:  # of C++, for whatever the file says
+    except Exception:  # onnx raises C++ exceptions of many types for invalid files
         return {}
     return {_text(info.name): _value_info(info) for info in [*known.graph.value_info, *known.graph.output]}
 
@@ -156,7 +156,7 @@ def _value_info(info: Any) -> ValueInfo:
 
 
 class _ProtoReader:
-    """Reads a model's nodes, its functions put in."""
+    """Reads the nodes of a model and inlines its functions."""
 
     def __init__(self, file: str, proto: Any) -> None:
         self.file, self.proto = file, proto
@@ -202,7 +202,7 @@ class _ProtoReader:
         scope: str,
         depth: int,
     ) -> None:
-        """The steps of nodes; inside a function, its tensors are called by `names`, its attributes are `given`."""
+        """Add nodes; in a function, `names` renames its tensors and `attribute_values` resolves its attributes."""
         for node in nodes:
             self.node_count += 1
             if self.node_count > MAX_NODES:
@@ -245,7 +245,7 @@ class _ProtoReader:
         inner = f"{scope}/{_text(node.name) or f'{_text(function.name)}_{self.node_count}'}".strip("/")
         ends: list[tuple[str, str]] = []
         for name, outer in zip(map(_text, function.output), outputs, strict=False):
-            if name in names:  # it gives what it is given
+            if name in names:  # the function returns an input unchanged
                 ends.append((names[name], outer))
             elif outer:
                 names[name] = outer
@@ -270,7 +270,7 @@ class _ProtoReader:
             yield _text(attribute.name), self._attribute(attribute, node)
 
     def _attribute(self, attribute: Any, node: Any) -> Any:
-        what = attribute.type  # AttributeProto's numbers
+        what = attribute.type  # an `AttributeProto.AttributeType` number
         if what == 1:
             return attribute.f
         if what == 2:
@@ -304,7 +304,7 @@ class _ProtoReader:
         ):
             try:
                 value = numpy_helper.to_array(tensor)
-            except Exception as error:  # of whatever is wrong in the data
+            except Exception as error:  # onnx raises exceptions of many types for invalid data
                 raise CostcalcError(f"{self.file}: the tensor {name!r} cannot be read: {error}") from None
             if value.shape != shape:
                 raise CostcalcError(f"{self.file}: the tensor {name!r} has {value.size} elements, not those of {shape}")
@@ -317,17 +317,17 @@ class _ProtoReader:
 
 
 def normalize_constant(value: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """A small tensor as it is reckoned with: of int64, float64 or bool; of objects, where sizes in it are free."""
+    """Convert a small tensor to int64, float64 or bool; an object array with symbolic sizes is unchanged."""
     if value.dtype == np.bool_:
         return value
     if value.dtype == np.object_:
         return value if has_symbolic(value.flat) else normalize_constant(np.asarray(value.tolist()))
-    with np.errstate(all="ignore"):  # of what is no number
+    with np.errstate(all="ignore"):  # casting NaN or infinity
         return value.astype(np.int64 if value.dtype.kind in "iu" else np.float64)
 
 
 def check_shape(shape: Sequence[int], what: str) -> None:
-    """Raises CostcalcError for sizes that no tensor has."""
+    """Raise CostcalcError if the rank exceeds `MAX_RANK` or a size is negative or exceeds `MAX_SIZE`."""
     if len(shape) > MAX_RANK:
         raise CostcalcError(f"{what} has {len(shape)} dimensions, more than {MAX_RANK}")
     for size in shape:
@@ -340,5 +340,5 @@ def _versions(imports: Iterable[Any]) -> dict[str, int]:
 
 
 def static_shape(sizes: Sequence[int | str | None] | None) -> tuple[int, ...]:
-    """The sizes of a shape without unknown sizes."""
+    """Return the integer sizes of a shape, without its symbolic and unknown sizes."""
     return tuple([size for size in sizes or () if isinstance(size, int)])

@@ -1,4 +1,4 @@
-"""The sizes of an ONNX model's inputs: those that the file leaves open have values, or are free."""
+"""Input shapes of an ONNX model: each dynamic dimension is set to a value or to a symbolic size."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from costcalc.frontends.onnx.symbolic_int import SymbolicInt, as_int
 from costcalc.ir.graph import Input
 
 _BATCH = ("batch", "batch_size", "batchsize", "n", "b", "bs")
-# What a free size is where a decision needs a number, by what it is called; others are few, for tables may be short.
+# Default hints: the value of a symbolic size where control flow needs a number. The hint for any other dimension is
+# small, because it may index a short embedding table.
 _DEFAULT_HINTS = {
     "batch": 2,
     "depth": 16,
@@ -25,11 +26,12 @@ _DEFAULT_HINT = 16
 
 
 class InputSizes(NamedTuple):
-    """The shapes of inputs by name.
+    """Input shapes by name, and the properties of the symbolic sizes in them.
 
-    `numbers` are what free sizes are where a decision needs one, and `others` what they are compared at: multiples of
-    an image's sizes, which many models take alone, and less of what may have a longest. `fixed` are those that the
-    file has one value of alone, and `tied` those that it calls as another is called, which is named.
+    `hints` are the values of symbolic sizes where control flow needs a number. `check_sizes` are the values at which
+    the symbolic graph is verified: multiples of the hint for the batch and image dimensions, because many models
+    require them, and half of the hint for other dimensions, which may have a maximum. `fixed` are the sizes that are
+    static in the file, with their values. `tied` maps a size to the symbolic size with which it shares a dimension.
     """
 
     shapes: dict[str, tuple[int, ...]]
@@ -40,9 +42,10 @@ class InputSizes(NamedTuple):
 
 
 class SizeRequest(NamedTuple):
-    """What is asked of sizes: values by name, a batch, and which are to be free, for decisions of the value given.
+    """The requested input sizes: values by name, the batch size, and the dimensions that are symbolic.
 
-    Names are the file's own, or what costcalc calls the sizes of such an input: batch, channels, height, width, ….
+    A value for a symbolic dimension is its hint. Names are those in the file or costcalc's names for the dimensions of
+    such an input: batch, channels, height, width, and so on.
     """
 
     values: Mapping[str, int] = {}
@@ -50,7 +53,7 @@ class SizeRequest(NamedTuple):
     dynamic_sizes: Collection[str] = ()
 
     def resolve(self, file: str, inputs: Sequence[ValueInfo]) -> InputSizes:
-        """The inputs' shapes. Raises CostcalcError naming sizes without a value, and those that no input has."""
+        """Return the input shapes. Raises CostcalcError for a dimension without a value and for an unknown name."""
         for given in inputs:
             if given.shape is None:
                 raise CostcalcError(f"{file}: the file does not say how many dimensions the input {given.name!r} has")
@@ -68,7 +71,7 @@ class SizeRequest(NamedTuple):
                     ours.setdefault(name, size)
 
         def called(name: str) -> int | str:
-            """The file's name of a size, or its value."""
+            """Return the name of a dynamic dimension in the file, or the value of a static one."""
             if name in opened:
                 return name
             if name in ours:
@@ -77,7 +80,7 @@ class SizeRequest(NamedTuple):
             raise CostcalcError(f"{file} has no open size {name!r}{did_you_mean(name, opened)}: {has}")
 
         def usual(opened: str) -> int:
-            """A number that such a size may well be."""
+            """Return the default hint for a dynamic dimension."""
             return next((_DEFAULT_HINTS[name] for name in _DEFAULT_HINTS if ours.get(name) == opened), _DEFAULT_HINT)
 
         values: dict[str, int] = {} if of_batch is None else {of_batch: 1 if self.batch is None else self.batch}
@@ -130,6 +133,6 @@ class SizeRequest(NamedTuple):
 
 
 def _size_names(value_info: ValueInfo) -> tuple[int | str, ...]:
-    """An input's sizes, those without a name called by their place."""
+    """Return the sizes of an input; an unnamed dimension is named after the input and the dimension index."""
     sizes = value_info.shape or ()
     return tuple([f"{value_info.name}.{place}" if size is None else size for place, size in enumerate(sizes)])
