@@ -99,7 +99,9 @@ def test_several_side_by_side():
 
 def test_the_docs_state_what_every_op_saves():
     docs = (Path(costcalc.__file__).parent.parent / "docs/memory.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\| (.*?`.*?`.*?) \| .* \| .* \|$", docs.partition("## Tensors saved for backward")[2], re.MULTILINE)
+    rows = re.findall(
+        r"^\| (.*?`.*?`.*?) \| .* \| .* \|$", docs.partition("## Tensors saved for backward")[2], re.MULTILINE
+    )
     documented = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
     shipped = {node.op.name for name in costcalc.architectures() for node in costcalc.load(name).nodes}
     assert shipped <= documented <= OPS.keys()
