@@ -50,7 +50,7 @@ def trace_onnx(
 
     Raises:
         CostcalcError: as for `load_onnx`.
-        FixedSize: the two graphs differ.
+        FixedSizeError: the two graphs differ.
     """
     from costcalc.frontends.free_sizes import SymbolicGraph
     from costcalc.frontends.onnx.sizes import SizeRequest

@@ -79,11 +79,11 @@ def _conv(ctx: NodeContext) -> OnnxTensor:
     rank = len(x.shape) - 2
     if rank < 1 or len(weight.shape) != rank + 2:
         raise ValueError(
-            f"takes an input and weights of equally many sizes, not {len(x.shape)} and {len(weight.shape)}"
+            f"needs an input and weights with equally many dimensions, not {len(x.shape)} and {len(weight.shape)}"
         )
     group, out = ctx.attribute("group", 1), weight.shape[0]
     if weight.shape[1] * group != x.shape[1]:
-        raise ValueError(f"has weights for {weight.shape[1] * group} channels, and takes {x.shape[1]}")
+        raise ValueError(f"has weights for {weight.shape[1] * group} input channels, but its input has {x.shape[1]}")
     x, windows = _padded(ctx, x, _sliding_window(ctx, x.shape[2:], weight.shape[2:]))
     if windows.kernel != list(weight.shape[2:]):
         raise ValueError(f"has a kernel of {windows.kernel}, and weights of {list(weight.shape)}")
@@ -99,7 +99,9 @@ def _conv_transpose(ctx: NodeContext) -> OnnxTensor:
     x, weight = ctx.x, ctx[1]
     rank = len(x.shape) - 2
     if rank < 1 or len(weight.shape) != rank + 2 or weight.shape[0] != x.shape[1]:
-        raise ValueError(f"has weights of {list(weight.shape)}, and takes {list(x.shape)}")
+        raise ValueError(
+            f"has weights of shape {list(weight.shape)}, which do not fit an input of shape {list(x.shape)}"
+        )
     group = ctx.attribute("group", 1)
     windows = _sliding_window(ctx, x.shape[2:], weight.shape[2:])
     more = list(ctx.attribute("output_padding", [0] * rank))

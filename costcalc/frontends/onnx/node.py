@@ -61,7 +61,9 @@ class NodeContext:
         if tensor is None:
             return None
         if tensor.constant is None:
-            raise CostcalcError(f"takes {name} that depend on data ({tensor.name!r}), and so do the sizes it makes")
+            raise CostcalcError(
+                f"needs a constant {name}: {tensor.name!r} depends on data, and so does the size of the output"
+            )
         return [as_int(number) for number in tensor.constant.reshape(-1).tolist()]
 
     def is_used(self, index: int) -> bool:
@@ -133,12 +135,12 @@ class NodeContext:
             if declared is not None:
                 results.append((tuple([int(n) for n in declared.shape or () if n is not None]), declared.dtype))
             elif self.is_used(place):
-                message = "is not known to costcalc, and neither the file nor onnx says what shape its result"
-                raise CostcalcError(f"{message} {name!r} has; a value_info would")
+                message = "is not supported, and neither the file nor ONNX declares the shape of its output"
+                raise CostcalcError(f"{message} {name!r}: add a value_info for it")
             else:
                 break
         if not results:
-            raise CostcalcError("is not known to costcalc, and nothing takes what it makes")
+            raise CostcalcError("is not supported, and none of its outputs is used")
         return self.aten_outputs("", results, inputs=[tensor for tensor in self.inputs if tensor is not None])
 
     def _argument(self, argument: Any) -> Any:
@@ -159,7 +161,7 @@ class NodeContext:
 def normalize_axis(axis: int, rank: int) -> int:
     """Return `axis` as a non-negative index. Raises ValueError if it is out of range."""
     if not -rank <= axis < rank:
-        raise ValueError(f"axis {axis} is no dimension of a tensor with {rank}")
+        raise ValueError(f"axis {axis} is out of range for a tensor of {rank} dimensions")
     return axis % rank
 
 
@@ -170,7 +172,7 @@ def broadcast_shapes(*shapes: Shape) -> Shape:
     for sizes in zip(*[(1,) * (rank - len(shape)) + shape for shape in shapes], strict=True):
         several = {size for size in sizes if size != 1}
         if len(several) > 1:
-            raise ValueError(f"takes tensors that do not fit: {' and '.join(str(list(s)) for s in shapes)}")
+            raise ValueError(f"cannot broadcast its inputs: {' and '.join(str(list(s)) for s in shapes)}")
         result.append(several.pop() if several else 1)
     return tuple(result)
 
@@ -178,7 +180,7 @@ def broadcast_shapes(*shapes: Shape) -> Shape:
 def dtype_of(number: int) -> str:
     """Return the dtype for an ONNX `TensorProto.DataType` number."""
     if number not in DTYPES:
-        raise ValueError(f"there is no type of elements {number}")
+        raise ValueError(f"{number} is not a supported element type of ONNX")
     return DTYPES[number]
 
 
@@ -192,9 +194,9 @@ def translate_node(
         made = translation(this)
         return [made] if isinstance(made, OnnxTensor) else list(made)
     if node.op_type in _CONTROL_FLOW:
-        raise CostcalcError(f"is control flow ({_CONTROL_FLOW[node.op_type]}): what it costs depends on data")
+        raise CostcalcError(f"is control flow ({_CONTROL_FLOW[node.op_type]}): its cost depends on data")
     if node.op_type in _DATA_DEPENDENT:
-        raise CostcalcError("makes a tensor whose size depends on data, so that costs are no numbers")
+        raise CostcalcError("has an output whose size depends on data, so that its cost is unknown")
     return this.unknown()
 
 

@@ -343,7 +343,7 @@ def _constant_of_shape(ctx: NodeContext) -> OnnxTensor:
 def _range(ctx: NodeContext) -> OnnxTensor:
     bounds = [ctx[index].scalar for index in range(3)]
     if any(bound is None for bound in bounds):
-        raise CostcalcError("makes a tensor whose size depends on data, so that costs are no numbers")
+        raise CostcalcError("has an output whose size depends on data, so that its cost is unknown")
     start, limit, delta = [bound or 0 for bound in bounds]
     length = -((start - limit) // delta)  # rounded up
     return ctx.constant((max(as_int(length), 0),), ctx.x.dtype)
