@@ -33,5 +33,8 @@ def read_spatial_size(text: str, option: str) -> dict[str, int]:
 
 def _read_sides(text: str, option: str) -> list[int]:
     """Read AxBx… into a list; a single number is both sides of a square."""
-    sizes = [read_positive(part, option, "320x480 or 320") for part in text.lower().replace("×", "x").split("x")]
+    sides = text.lower().replace("×", "x").split("x")
+    if not all(sides):
+        raise CostcalcError(f"{option} is HxW, such as 320x480, or the side of a square, such as 320, not {text!r}")
+    sizes = [read_positive(side, option, "320x480 or 320") for side in sides]
     return sizes * 2 if len(sizes) == 1 else sizes

@@ -373,7 +373,7 @@ def test_symbols_are_for_all_sizes_and_the_help_says_so():
         ("stage --kernel -3", "a kernel must be odd to preserve the spatial size: 3, 5 or 7, not -3"),
         ("stage --channels 0", "--channels must be a whole number of at least 1 and at most 18 digits, such as 64, not '0'"),
         ("stage --out-channels x", "--out-channels must be a whole number of at least 1"),
-        ("stage --size 56x", "--size must be a whole number of at least 1 and at most 18 digits, such as 320x480 or 320"),
+        ("stage --size 56x", "--size is HxW, such as 320x480, or the side of a square, such as 320, not '56x'"),
         ("stage --size 3x56x56", "--size is HxW, such as 320x480, or the side of a square, not '3x56x56'"),
         ("stage --batch 1.5", "--batch must be a whole number"),
         ("stage --dtype fp31", "no dtype 'fp31' (did you mean 'fp32' or 'fp16'?)"),
