@@ -78,7 +78,8 @@ class Spec:
         """
         name = self.default_variant() if variant is None else variant
         if name not in (self.variants or {self.name}):
-            raise CostcalcError(f"{self.file} has no variant {name!r}{did_you_mean(name, self.variants)}")
+            known = f"there are {', '.join(self.variants)}" if self.variants else "the file has no variants"
+            raise CostcalcError(f"{self.file} has no variant {name!r}{did_you_mean(name, self.variants)}: {known}")
         chosen = self.variants.get(name, Variant({}, {}))
         settings, inputs = self._resolve_options(chosen, dict(options or {}))
         sizes = {
