@@ -34,7 +34,13 @@ def __getattr__(name: str) -> Any:
     if name == "__all__":
         return sorted(_homes())
     if not name.startswith("_") and name in _homes():
-        return getattr(import_module(_homes()[name]), name)
+        try:
+            return getattr(import_module(_homes()[name]), name)
+        except ModuleNotFoundError as error:
+            if error.name != "torch":
+                raise
+            message = f"costcalc.{name} requires torch, which is not installed: pip install 'costcalc[torch]'"
+            raise ModuleNotFoundError(message, name="torch") from None
     raise AttributeError(f"module 'costcalc' has no attribute {name!r}")
 
 

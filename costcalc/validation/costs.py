@@ -116,7 +116,9 @@ def load_torch_backend() -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name != "torch":
             raise
-        raise CostcalcError("this needs torch, which is not installed: pip install 'costcalc[torch]'") from None
+        raise CostcalcError(
+            "checking against torch requires torch, which is not installed: pip install 'costcalc[torch]'"
+        ) from None
     return costcalc.torch_backend
 
 
