@@ -81,7 +81,7 @@ def command(
     Examples:
       costcalc memory vgg16 --batch 32 --training --optimizer adam
       costcalc memory resnet50 --training --fit 24GiB
-      costcalc memory resnet50 --training --batch 8 --fit 24GiB --input
+      costcalc memory resnet50 --training --batch 8 --fit 24GiB --input largest
       costcalc memory resnet50 --batch 32 --training --checkpoint block
       costcalc memory alexnet vgg16 googlenet --batch 8 --training
     """

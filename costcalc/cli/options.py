@@ -98,7 +98,7 @@ network_or_largest_options = combine_options(
         metavar="HxW",
         is_flag=False,
         flag_value=LARGEST,
-        help=f"Input size: 320x480, 320 or CxHxW; or {LARGEST} (see --fit), which may be left out at the end.",
+        help=f"Input size: 320x480, 320 or CxHxW; or {LARGEST}, with --fit.",
     ),
     _set,
     _dtype,
