@@ -165,6 +165,22 @@ def test_what_exporters_write_for_one_layer_is_one(tmp_path: Path) -> None:
     assert totals(graph)[:2] == (6 + 6 + 6 * 4 + 4, 2 * 3 * 6 * 4)
 
 
+@pytest.mark.parametrize(
+    "products",
+    [("x e3", "half p"), ("half e3", "x p"), ("e3 half", "p x")],
+    ids=["half of the product", "half of the sum", "half of the sum, last"],
+)
+def test_gelu_is_one_layer_wherever_it_is_halved(products: tuple[str, str], tmp_path: Path) -> None:
+    stored = {name: np.array(n, np.float32) for name, n in (("half", 0.5), ("root", 2**0.5), ("one", 1))}
+    nodes = [
+        node("Div", "x root", "e1"), node("Erf", "e1", "e2"), node("Add", "e2 one", "e3"),
+        node("Mul", products[0], "p"), node("Mul", products[1], "y"),
+    ]  # fmt: skip
+    assert [n.op.name for n in load_onnx(saved(tmp_path, nodes, {"x": (2, 3)}, ["y"], stored)).nodes] == ["gelu"]
+    stored["half"] = np.array(0.25, np.float32)
+    assert len(load_onnx(saved(tmp_path, nodes, {"x": (2, 3)}, ["y"], stored)).nodes) == 5
+
+
 # -- weights ----------------------------------------------------------------------------------------------------------
 
 

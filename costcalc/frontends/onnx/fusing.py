@@ -132,7 +132,7 @@ def _fuse_gate(fusion: _FusionPass, gate: OnnxNode) -> None:
 
 
 def _fuse_gelu(fusion: _FusionPass, erf: OnnxNode) -> None:
-    """Fuse x/2 · (1 + erf(x/√2)) into GELU; the factor 1/2 may come first or last."""
+    """Fuse x/2 · (1 + erf(x/√2)) into GELU; the factor 1/2 may multiply x, the sum, or the product."""
     scaling = fusion.producer.get(erf.inputs[0])
     if scaling is None or scaling.op_type not in ("Div", "Mul") or fusion.only_consumer(scaling, "Erf") is not erf:
         return
@@ -142,10 +142,12 @@ def _fuse_gelu(fusion: _FusionPass, erf: OnnxNode) -> None:
     if sum_ is None or product is None or fusion.scalar(fusion.other_input(sum_, erf.outputs[0])) != 1:
         return
     factor = fusion.other_input(product, sum_.outputs[0])
-    if factor == x:
-        last = fusion.only_consumer(product, "Mul")
-        if last is not None and fusion.scalar(fusion.other_input(last, product.outputs[0])) == 0.5:
-            fusion.replace((scaling, erf, sum_, product, last), "costcalc.Gelu", (x,))
+    last = fusion.only_consumer(product, "Mul")
+    remaining = "" if last is None else fusion.other_input(last, product.outputs[0])
+    halves_product = factor == x and fusion.scalar(remaining) == 0.5
+    halves_sum = fusion.scalar(factor) == 0.5 and remaining == x
+    if last is not None and (halves_product or halves_sum):
+        fusion.replace((scaling, erf, sum_, product, last), "costcalc.Gelu", (x,))
         return
     half = fusion.producer.get(factor)
     if (
