@@ -146,7 +146,7 @@ def test_an_overview_has_the_figures_of_every_run():
     assert "saved" not in render(inference, "text")
 
 
-def test_a_layer_that_nobody_knows_makes_lower_bounds(tmp_path):
+def test_an_unknown_layer_makes_lower_bounds(tmp_path):
     spec = tmp_path / "odd.yaml"
     spec.write_text(
         "name: odd\ninput: {channels: 3, height: 8, width: 8}\nlayers:\n  - conv2d(4, 3)\n  - unknown('riddle')\n"
@@ -297,13 +297,13 @@ def test_a_network_that_mixes_its_images_has_no_batch_that_fits():
 
 
 def test_a_network_that_leaves_out_images_has_no_batch_that_fits():
-    """Linear for large batches, and not for small ones: the runs that the answer is held to tell."""
+    """The peak is linear for large batches only; the runs that check the answer detect this."""
     with pytest.raises(CostcalcError, match="not linear in the batch"):
         largest_batch(lambda batch: timeline(costcalc.load("alexnet", batch=max(batch, 3))), 250_000_000)
 
 
 @pytest.mark.parametrize("option", [[], ["--input"]])
-def test_what_fits_cannot_be_told_of_a_layer_that_nobody_knows(tmp_path, option):
+def test_fit_refuses_an_unknown_layer(tmp_path, option):
     spec = tmp_path / "odd.yaml"
     spec.write_text("name: odd\ninput: {channels: 3, height: 8, width: 8}\nlayers:\n  - unknown('riddle')\n")
     result = CliRunner().invoke(cli, ["memory", str(spec), "--fit", "1GiB", *option])

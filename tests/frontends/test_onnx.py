@@ -247,7 +247,7 @@ def test_a_batch_that_the_file_fixes(tmp_path: Path) -> None:
 # -- what costcalc does not know --------------------------------------------------------------------------------------
 
 
-def test_an_operation_that_nobody_knows_is_unknown_and_never_zero(tmp_path: Path) -> None:
+def test_an_unsupported_operator_is_unknown_and_never_zero(tmp_path: Path) -> None:
     imports = [helper.make_opsetid("", 17), helper.make_opsetid("acme", 1)]
     nodes = [node("Conv", "x w", "c"), node("Magic", "c", "m", domain="acme"), node("Relu", "m", "y")]
     inputs, stored = {"x": (1, 3, 8, 8)}, {"w": weights(4, 3, 3, 3)}
