@@ -15,7 +15,7 @@ import click
 
 from costcalc import __version__
 from costcalc.cli.printing import fail
-from costcalc.core.errors import CostcalcError
+from costcalc.core.errors import CostcalcError, did_you_mean
 
 # In the order of --help.
 COMMANDS = (
@@ -39,6 +39,13 @@ class _CommandGroup(click.Group):
         module = import_module(f"costcalc.cli.{_MODULES.get(name, name.replace('-', '_'))}")
         command: click.Command = module.command
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if not args[0].startswith("-") and args[0] not in (*COMMANDS, *_ALIASES):
+            ctx.fail(f"No such command {args[0]!r}{did_you_mean(args[0], COMMANDS)}.")
+        return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:

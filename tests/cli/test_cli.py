@@ -271,7 +271,7 @@ def test_wide_tables_fit_too(command):
         (["report", "googlenet", "--naive-vs-reduced", "--by", "stage"], MISUSED, "cannot be combined with --by, --strict or --training"),
         (["report"], MISUSED, "Missing argument 'TARGET'"),
         (["report", "vgg16", "--by", "colour"], MISUSED, "'colour' is not one of"),
-        (["repot"], MISUSED, "No such command 'repot'"),
+        (["repot"], MISUSED, "No such command 'repot' (did you mean 'report'?)"),
     ],
 )  # fmt: skip
 def test_mistakes_of_users(args, code, message):
