@@ -159,11 +159,11 @@ class _Analysis:
     def _parameter_counts(self, node: Node, layer: CountedLayer | None, owned: Mapping[str, Shape]) -> _ParameterCounts:
         if layer is None and not node.shares:
             return _ParameterCounts(None, None, None, None)
-        total = sum([prod(shape) for shape in owned.values()])
-        terms = self.convention.parameters
+        sizes = [(prod(shape), len(shape)) for shape in owned.values()]
+        total, terms = sum([size for size, _ in sizes]), self.convention.parameters
         return _ParameterCounts(
             total=total,
-            weights=sum([prod(shape) for shape in owned.values() if len(shape) > 1]),
+            weights=sum([size for size, rank in sizes if rank > 1]),
             counted=total if layer is None or terms is ALL_PARAMETERS else sum_terms(terms, layer),
             bytes=total * self.dtype_bytes * self.convention.param_copies,
         )
@@ -184,9 +184,10 @@ class _Analysis:
     def _stored_bytes(self, node: Node, elements: Sequence[Count]) -> Count:
         """Return the bytes that the convention stores for so many elements of each output of a layer."""
         types = self.graph.element_types
+        if len(elements) < 2:
+            return elements[0] * self._element_bytes(types[node.name]) if elements else 0
         element_types = [types[node.name]] * len(elements)
-        if len(elements) > 1:
-            element_types[1:] = node.op.extra_element_types(*[types[name] for name in node.inputs]) or element_types[1:]
+        element_types[1:] = node.op.extra_element_types(*[types[name] for name in node.inputs]) or element_types[1:]
         return sum([count * self._element_bytes(type_) for count, type_ in zip(elements, element_types, strict=True)])
 
     def _element_bytes(self, element_type: str) -> int:
@@ -246,10 +247,10 @@ def _weight_layers(graph: Graph) -> Set[str]:
 
 def _spatial_sizes(graph: Graph) -> Mapping[str, Shape | None]:
     """Return the spatial size that each layer works at, as `CostTable.by_resolution` defines it."""
+    tensors = {name: graph.spatial_size(name) for name in graph.shapes}
     sizes: dict[str, Shape | None] = {}
     for node in graph.nodes:
-        before = graph.spatial_size(node.inputs[0]) if node.inputs else None
-        after = graph.spatial_size(node.name)
+        before, after = tensors[node.inputs[0]] if node.inputs else None, tensors[node.name]
         changes = before is not None and after is not None and not all(map(identical, before, after))
         sizes[node.name] = before if changes and not node.op.weight_layer and len(node.inputs) == 1 else after
     return sizes

@@ -158,16 +158,17 @@ class Graph:
         """Return the op that runs without a device (see `Execution.op`)."""
         return self.execution().op(node)
 
-    @property
+    @cached_property
     def layouts(self) -> Mapping[str, Layout]:
         """The layouts of all tensors, without a device (see `Execution.layouts`)."""
         return self.execution().layouts
 
     def execution(self, device: Device | None = None, gradients: bool = False) -> Execution:
         """Return the ops and layouts on a device, with `gradients` those of training."""
-        if (device, gradients) not in self._executions:
-            self._executions[device, gradients] = Execution(self, device, gradients)
-        return self._executions[device, gradients]
+        execution = self._executions.get((device, gradients))
+        if execution is None:
+            execution = self._executions[device, gradients] = Execution(self, device, gradients)
+        return execution
 
     @cached_property
     def _executions(self) -> dict[tuple[Device | None, bool], Execution]:

@@ -265,7 +265,7 @@ def test_wide_tables_fit_too(command):
         (["conventions", "a", "b"], MISUSED, "unexpected extra argument (b)"),
         (["report", "vgg16", "-o", "no/such/folder/out.txt"], REFUSED, "cannot write the file: No such file or directory"),
         (["report", "vgg16:batch"], REFUSED, "a setting is KEY=VALUE, not 'batch'"),
-        (["report", "vgg16", "--input", "64x"], REFUSED, "--input must be a whole number"),
+        (["report", "vgg16", "--input", "64x"], REFUSED, "--input is HxW, such as 320x480"),
         (["report", "vgg16", "--input", "1x2x3x4"], REFUSED, "--input is HxW or CxHxW"),
         (["report", "vgg16", "--depth", "2"], MISUSED, "--depth requires --by stage"),
         (["report", "googlenet", "--naive-vs-reduced", "--by", "stage"], MISUSED, "cannot be combined with --by, --strict or --training"),

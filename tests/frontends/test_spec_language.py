@@ -199,7 +199,7 @@ def test_outputs_and_several_inputs_can_be_written():
 def test_what_has_no_numbers_cannot_be_written():
     import sympy
 
-    with pytest.raises(CostcalcError, match="a spec states numbers"):
+    with pytest.raises(CostcalcError, match="set every size to a number"):
         to_yaml(load("nin", batch=sympy.Symbol("B", positive=True, integer=True)))
 
 
