@@ -49,7 +49,9 @@ class Execution:
         for node in self.graph.nodes:
             inputs = tuple([layouts[name] for name in node.inputs])
             shapes = self.graph.input_shapes(node)
-            op = node.op.resolve(shapes, inputs, self.device, self._requires_grad(node))
+            op = node.op
+            if op.has_variants():
+                op = op.resolve(shapes, inputs, self.device, self._requires_grad(node))
             layout = op.layout(shapes, inputs)
             if layout.strided_dims and op.allocates_output():  # a new tensor has none
                 layout = layout._replace(strided_dims=frozenset())
@@ -57,6 +59,8 @@ class Execution:
         return layouts
 
     def _resolve(self, node: Node) -> Op:
+        if not node.op.has_variants():
+            return node.op
         shapes, layouts = self.graph.input_shapes(node), self.input_layouts(node)
         return node.op.resolve(shapes, layouts, self.device, self._requires_grad(node))
 

@@ -251,6 +251,11 @@ class Op:
             return first
         return Layout(NCHW.spatial_dims, first.dim_order) if first.dim_order == CHANNELS_LAST else NCHW
 
+    @classmethod
+    def has_variants(cls) -> bool:
+        """Whether `resolve` may return another op."""
+        return cls.resolve is not Op.resolve
+
     def resolve(
         self,
         inputs: tuple[Shape, ...],

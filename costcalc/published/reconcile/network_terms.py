@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from operator import add, sub
+from itertools import repeat
+from operator import add, mul, sub
 from typing import Any, NamedTuple
 
 from costcalc.analysis.conventions import ALL_OUTPUTS, ALL_PARAMETERS, CountedLayer
@@ -86,7 +87,7 @@ class TermCounter:
                 except OpError:
                     return None
             shapes[name] = counted.output
-            if self._selects(name):
+            if self.at is None or is_selected(name, self.at):
                 group_key = id(counted), excluded
                 group = groups.get(group_key)
                 if group is None:
@@ -120,7 +121,7 @@ class TermCounter:
         whole: list[Count] = [0] * len(self.term_index)
         excluded_totals: list[list[Count]] = [[0] * len(whole) for _ in self.exclusions]
         for counted, excluded, layers in groups:
-            amounts = [len(layers) * amount for amount in counted.amounts]
+            amounts = list(map(mul, repeat(len(layers)), counted.amounts))
             whole = list(map(add, whole, amounts))
             for i, is_excluded in enumerate(excluded):
                 if is_excluded:
