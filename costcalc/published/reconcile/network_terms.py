@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from itertools import repeat
-from operator import add, mul, sub
+from itertools import compress
+from operator import sub
 from typing import Any, NamedTuple
 
 from costcalc.analysis.conventions import ALL_OUTPUTS, ALL_PARAMETERS, CountedLayer
@@ -23,6 +23,7 @@ class LayerTerms(NamedTuple):
     output: Shape
     amounts: tuple[Count, ...]
     layer: CountedLayer | None  # None for an op that is not modelled
+    nonzero: tuple[tuple[int, Count], ...] = ()  # the amounts that are not 0, with their indices
 
 
 class EquivalentLayers(NamedTuple):
@@ -78,7 +79,10 @@ class TermCounter:
         shapes: dict[str, Shape] = {name: shape for name, shape, *_ in inputs or graph.inputs}
         groups: dict[Any, EquivalentLayers] = {}
         for name, op_id, sources, node, excluded in plan or self._plan_of(graph):
-            layer_inputs = tuple([shapes[source] for source in sources])
+            if len(sources) == 1:
+                layer_inputs: tuple[Shape, ...] = (shapes[sources[0]],)
+            else:
+                layer_inputs = tuple([shapes[source] for source in sources])
             key = (op_id, layer_inputs)
             counted = self._layers.get(key)
             if counted is None:
@@ -121,11 +125,11 @@ class TermCounter:
         whole: list[Count] = [0] * len(self.term_index)
         excluded_totals: list[list[Count]] = [[0] * len(whole) for _ in self.exclusions]
         for counted, excluded, layers in groups:
-            amounts = list(map(mul, repeat(len(layers)), counted.amounts))
-            whole = list(map(add, whole, amounts))
-            for i, is_excluded in enumerate(excluded):
-                if is_excluded:
-                    excluded_totals[i] = list(map(add, excluded_totals[i], amounts))
+            n = len(layers)
+            sums = [whole, *compress(excluded_totals, excluded)]
+            for i, amount in counted.nonzero:
+                for total in sums:
+                    total[i] += n * amount
         return tuple([tuple(map(sub, whole, amounts)) for amounts in excluded_totals])
 
     def value(self, network: NetworkTerms, rule: CountingRule) -> Count:
@@ -172,4 +176,6 @@ class TermCounter:
             return LayerTerms(output, (0,) * len(self.term_index), None)
         work = node.op.work(inputs, output)
         layer = CountedLayer(node.op, inputs, output, work, node.functional, node.shares is None)
-        return LayerTerms(output, tuple([term.amount(layer) for term in self.term_index]), layer)
+        amounts = tuple([term.amount(layer) for term in self.term_index])
+        nonzero = tuple([(i, amount) for i, amount in enumerate(amounts) if amount])
+        return LayerTerms(output, amounts, layer, nonzero)
