@@ -25,7 +25,7 @@ from costcalc.validation.costs import WHOLE_NETWORK
 from costcalc.validation.known_differences import KNOWN_DIFFERENCES, SeenWith
 
 NETWORKS = [*costcalc.architectures()]
-needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device: nothing is claimed of one")
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 
 
 @cache

@@ -40,8 +40,26 @@ class _ChannelNorm(Normalization):
         return self.affine
 
 
+class _RunningNorm(_ChannelNorm):
+    """A normalization that may track running statistics, with the weight and the bias as parameters or as inputs."""
+
+    track_running_stats: bool
+
+    arity = (1, 3)
+
+    def parameters(self, *inputs: Shape) -> dict[str, Shape]:
+        channels = (inputs[0][1],)
+        return {"weight": channels, "bias": channels} if self.affine and len(inputs) == 1 else {}
+
+    def buffers(self, *inputs: Shape) -> dict[str, Shape]:
+        if not self.track_running_stats:
+            return {}
+        channels = (inputs[0][1],)
+        return {"running_mean": channels, "running_var": channels, "num_batches_tracked": ()}
+
+
 @op
-class BatchNorm(_ChannelNorm):
+class BatchNorm(_RunningNorm):
     """The base class of batch normalizations of any rank."""
 
     eps: float = number(default=1e-5, minimum=0)
@@ -49,18 +67,9 @@ class BatchNorm(_ChannelNorm):
     affine: bool = flag(default=True)
     track_running_stats: bool = flag(default=True)
 
-    arity = (1, 3)
-
     def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
         if not self.track_running_stats:
             yield _variance_requirement(inputs[0][0] * prod(inputs[0][2:]))
-
-    def parameters(self, *inputs: Shape) -> dict[str, Shape]:
-        channels = (inputs[0][1],)
-        return {"weight": channels, "bias": channels} if self.affine and len(inputs) == 1 else {}
-
-    def buffers(self, *inputs: Shape) -> dict[str, Shape]:
-        return _running_statistics(inputs[0][1]) if self.track_running_stats else {}
 
     def work(self, inputs: tuple[Shape, ...], output: Shape) -> Work:
         return Work(muls=1, adds=1) * prod(output)
@@ -82,10 +91,6 @@ def _variance_requirement(values: Size) -> Requirement:
     return Requirement(
         values, ">=", 2, "a channel of {left} value has no variance; normalization needs {right} or more values"
     )
-
-
-def _running_statistics(channels: Size) -> dict[str, Shape]:
-    return {"running_mean": (channels,), "running_var": (channels,), "num_batches_tracked": ()}
 
 
 class BatchNorm1d(BatchNorm):
@@ -302,7 +307,7 @@ class GroupNorm(_ChannelNorm):
 
 
 @op
-class InstanceNorm(_ChannelNorm):
+class InstanceNorm(_RunningNorm):
     """The base class of instance normalizations of any rank."""
 
     eps: float = number(default=1e-5, minimum=0)
@@ -310,18 +315,9 @@ class InstanceNorm(_ChannelNorm):
     affine: bool = flag(default=False)
     track_running_stats: bool = flag(default=False)
 
-    arity = (1, 3)
-
     def requirements(self, *inputs: Shape) -> Iterator[Requirement]:
         if not self.track_running_stats:
             yield _variance_requirement(prod(inputs[0][2:]))
-
-    def parameters(self, *inputs: Shape) -> dict[str, Shape]:
-        channels = (inputs[0][1],)
-        return {"weight": channels, "bias": channels} if self.affine and len(inputs) == 1 else {}
-
-    def buffers(self, *inputs: Shape) -> dict[str, Shape]:
-        return _running_statistics(inputs[0][1]) if self.track_running_stats else {}
 
     def work(self, inputs: tuple[Shape, ...], output: Shape) -> Work:
         if self.track_running_stats:

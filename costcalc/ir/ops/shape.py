@@ -304,7 +304,7 @@ class _CopyingContiguous(Contiguous):
 
 
 @op
-class Flatten(Op):
+class Flatten(View):
     """Dimensions start_dim to end_dim merged into one, torch.nn.Flatten: a view, without memory. Work: none.
 
     The output is a copy if the merged dimensions are not adjacent in memory, for example after a permute.
@@ -324,24 +324,12 @@ class Flatten(Op):
         start, end = self._span(len(inputs[0]))
         return (*inputs[0][:start], prod(inputs[0][start : end + 1]), *inputs[0][end + 1 :])
 
-    def allocates_output(self, training: bool = False) -> bool:
-        return False
-
     def kernels(self, inputs: tuple[Shape, ...], output: Shape, training: bool = False) -> tuple[Kernel, ...]:
         start, end = self._span(len(inputs[0]))
-        if start == end:
-            return ()
-        new, gradients = self.allocates_output(), (Reshape(inputs[0]),)
-        return (
-            Kernel(
-                (0,),
-                prod(output),
-                aliases=None if new else 0,
-                forwards_gradient=True,
-                output_shape=output,
-                gradient_ops=gradients,
-            ),
-        )
+        return () if start == end else super().kernels(inputs, output, training)
+
+    def gradients(self, input_shape: Shape) -> tuple[Op, ...]:
+        return (Reshape(input_shape),)
 
     def layout(self, inputs: tuple[Shape, ...], layouts: tuple[Layout, ...]) -> Layout:
         (start, end), (plane, order, strided) = self._span(len(inputs[0])), layouts[0]

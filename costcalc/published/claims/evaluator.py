@@ -308,9 +308,8 @@ class Evaluator:
                     fields["network"].location, f"cannot count layer {unknown[0]!r}: its op is not modelled"
                 )
         value = quantity.of(rows, costs)
-        if (
-            isinstance(value, tuple) and quantity.kind == "count"
-        ):  # the output of the last layer may have several spatial sizes, or none
+        # The output of the last layer may have several spatial sizes, or none.
+        if isinstance(value, tuple) and quantity.kind == "count":
             if len(value) != 1:
                 last = rows[-1].path
                 sides = "×".join(map(str, value))
